@@ -1,0 +1,1 @@
+"""Degradations, clean-image sources, the patch store, downloads and metrics."""

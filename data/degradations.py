@@ -1,0 +1,235 @@
+"""The mixed degradation of RL-Restore: Gaussian blur, then Gaussian noise, then JPEG.
+
+Every function is pure; randomness comes from a generator that the caller passes in.
+
+Source:
+    Yu et al., "Crafting a Toolchain for Image Restoration by Deep Reinforcement Learning",
+    CVPR 2018.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from data.errors import UnknownNameError
+from data.images import FloatImage, check_float_image, to_float, to_uint8
+
+BLUR_KERNEL_SIZE: Final = 21  # pixels, odd
+BLUR_SIGMA_EDGES: Final = tuple(0.5 * i for i in range(11))  # pixels
+NOISE_SIGMA_EDGES: Final = tuple(5.0 * i for i in range(11))  # 8-bit grey levels
+JPEG_QUALITY_EDGES: Final = (100.0, 80.0, 60.0, 50.0, 40.0, 35.0, 30.0, 25.0, 20.0, 15.0, 10.0)
+NUM_LEVELS: Final = 10
+"""Strength levels per distortion; level ``i`` (1 to 10) lies between edge ``i - 1`` and edge ``i``."""
+
+SEVERITY: Final = {"mild": (9, 11), "moderate": (12, 17), "severe": (18, 20)}
+"""Smallest and largest severity of each class; the severity of levels (b, n, j) is b + n + j - 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """What happened to a clean image, in this order: blur, noise, JPEG.
+
+    Attributes:
+        blur_sigma: Standard deviation of the Gaussian blur in pixels; 0 is no blur.
+        noise_sigma: Standard deviation of the Gaussian noise in 8-bit grey levels; 0 is no noise.
+        jpeg_quality: JPEG quality 1 to 100, or None for no compression at all.
+
+    Raises:
+        ValueError: A sigma is negative or not finite, or the quality lies outside 1 to 100.
+    """
+
+    blur_sigma: float = 0.0
+    noise_sigma: float = 0.0
+    jpeg_quality: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check_sigma(self.blur_sigma)
+        _check_sigma(self.noise_sigma)
+        if self.jpeg_quality is not None:
+            _check_quality(self.jpeg_quality)
+
+    def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        """Degrade a copy of ``image``.
+
+        Args:
+            image: RGB, shape (H, W, 3), float32, range [0, 1].
+            rng: Where the noise comes from.
+
+        Returns:
+            Same shape and dtype, range [0, 1]; on the 8-bit grid if JPEG was applied.
+
+        Raises:
+            ImageFormatError: ``image`` is not float32 RGB.
+        """
+        check_float_image(image)
+        out = blur_gaussian(image, self.blur_sigma)
+        out = add_gaussian_noise(out, self.noise_sigma, rng)
+        return out if self.jpeg_quality is None else compress_jpeg(out, self.jpeg_quality)
+
+
+def blur_gaussian(image: FloatImage, sigma: float) -> FloatImage:
+    """Blur with a normalised 21x21 Gaussian kernel and replicated border.
+
+    Args:
+        image: RGB, shape (H, W, 3), float32, range [0, 1].
+        sigma: Standard deviation in pixels; 0 returns a copy.
+
+    Returns:
+        Same shape and dtype, range [0, 1].
+
+    Raises:
+        ImageFormatError: ``image`` is not float32 RGB.
+        ValueError: ``sigma`` is negative or not finite.
+    """
+    check_float_image(image)
+    _check_sigma(sigma)
+    if sigma == 0.0:
+        return image.copy()
+    kernel = cv2.getGaussianKernel(BLUR_KERNEL_SIZE, sigma, cv2.CV_32F)
+    blurred = cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(blurred, dtype=np.float32)
+
+
+def add_gaussian_noise(image: FloatImage, sigma: float, rng: np.random.Generator) -> FloatImage:
+    """Add white Gaussian noise, independent per pixel and channel.
+
+    Args:
+        image: RGB, shape (H, W, 3), float32, range [0, 1].
+        sigma: Standard deviation in 8-bit grey levels: 50 means 50/255 on the [0, 1] scale;
+            0 returns a copy.
+        rng: Where the noise comes from; NumPy's global state is not touched.
+
+    Returns:
+        Same shape and dtype, clipped to [0, 1] and not rounded (`to_uint8` rounds, once).
+
+    Raises:
+        ImageFormatError: ``image`` is not float32 RGB.
+        ValueError: ``sigma`` is negative or not finite.
+    """
+    check_float_image(image)
+    _check_sigma(sigma)
+    if sigma == 0.0:
+        return image.copy()
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    return np.clip(image + noise * np.float32(sigma / 255.0), 0.0, 1.0)
+
+
+def compress_jpeg(image: FloatImage, quality: int) -> FloatImage:
+    """Encode as JPEG with 4:2:0 chroma and decode again.
+
+    Args:
+        image: RGB, shape (H, W, 3), float32, range [0, 1]; rounded to 8 bits for the encoder.
+        quality: 1 (worst) to 100 (best).
+
+    Returns:
+        Same shape, float32 on the 8-bit grid of [0, 1].
+
+    Raises:
+        ImageFormatError: ``image`` is not float32 RGB.
+        ValueError: ``quality`` lies outside 1 to 100.
+    """
+    check_float_image(image)
+    _check_quality(quality)
+    bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+    _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
+    return to_float(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8))
+
+
+def level_triples(level: str) -> tuple[tuple[int, int, int], ...]:
+    """All (blur, noise, JPEG) level triples of a class: 163 mild, 434 moderate, 163 severe.
+
+    Args:
+        level: ``mild``, ``moderate``, ``severe``, or ``all`` for the union of the three.
+
+    Raises:
+        UnknownNameError: There is no such class.
+    """
+    if level == "all":
+        return tuple(triple for name in SEVERITY for triple in level_triples(name))
+    if level not in SEVERITY:
+        raise UnknownNameError("level", level, (*SEVERITY, "all"))
+    low, high = SEVERITY[level]
+    strengths = range(1, NUM_LEVELS + 1)
+    return tuple(
+        triple
+        for triple in itertools.product(strengths, strengths, strengths)
+        if low <= sum(triple) - 2 <= high
+    )
+
+
+Sampler = Callable[[np.random.Generator], Degradation]
+"""A distribution over degradations: draws one with the generator it is given."""
+
+
+def mixed_sampler(level: str) -> Sampler:
+    """Draw a level triple uniformly from a class, then each strength uniformly within its level.
+
+    Args:
+        level: ``mild``, ``moderate``, ``severe`` or ``all``.
+
+    Raises:
+        UnknownNameError: There is no such class.
+    """
+    triples = np.array(level_triples(level))
+
+    def draw(rng: np.random.Generator) -> Degradation:
+        blur, noise, jpeg = triples[rng.integers(len(triples))]
+        return Degradation(
+            blur_sigma=_draw_within(BLUR_SIGMA_EDGES, blur, rng),
+            noise_sigma=_draw_within(NOISE_SIGMA_EDGES, noise, rng),
+            jpeg_quality=round(_draw_within(JPEG_QUALITY_EDGES, jpeg, rng)),
+        )
+
+    return draw
+
+
+def single_sampler() -> Sampler:
+    """Draw one of the three distortions, then its strength uniformly over the ten levels."""
+
+    def draw(rng: np.random.Generator) -> Degradation:
+        task = rng.integers(3)
+        level = int(rng.integers(1, NUM_LEVELS + 1))
+        if task == 0:
+            return Degradation(blur_sigma=_draw_within(BLUR_SIGMA_EDGES, level, rng))
+        if task == 1:
+            return Degradation(noise_sigma=_draw_within(NOISE_SIGMA_EDGES, level, rng))
+        return Degradation(jpeg_quality=round(_draw_within(JPEG_QUALITY_EDGES, level, rng)))
+
+    return draw
+
+
+LEVELS: Final = (*SEVERITY, "all", "single")
+"""Every named distribution that `sampler` knows."""
+
+
+def sampler(level: str) -> Sampler:
+    """Look up a distribution by its name in `LEVELS`.
+
+    Raises:
+        UnknownNameError: The name is not in `LEVELS`.
+    """
+    if level not in LEVELS:
+        raise UnknownNameError("level", level, LEVELS)
+    return single_sampler() if level == "single" else mixed_sampler(level)
+
+
+def _draw_within(edges: tuple[float, ...], level: int, rng: np.random.Generator) -> float:
+    low, high = sorted((edges[level - 1], edges[level]))
+    return float(rng.uniform(low, high))
+
+
+def _check_sigma(sigma: float) -> None:
+    if not (math.isfinite(sigma) and sigma >= 0.0):
+        raise ValueError(f"sigma must be finite and not negative, got {sigma}")
+
+
+def _check_quality(quality: int) -> None:
+    if not 1 <= quality <= 100:
+        raise ValueError(f"JPEG quality must lie in 1 to 100, got {quality}")

@@ -1,0 +1,1 @@
+"""Small restoration networks, the toolbox they form, and how they are trained."""

@@ -1,0 +1,26 @@
+"""Network shapes that tools are built from, by name."""
+
+from collections.abc import Callable
+from typing import Final
+
+from torch import nn
+
+from data.errors import UnknownNameError
+from tools_zoo.networks.rl_restore import LargeCnn, SmallCnn
+
+NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
+    "small": SmallCnn,
+    "large": LargeCnn,
+}
+"""Every network a manifest can name; each has a ``halo`` in pixels and needs no arguments."""
+
+
+def build_network(name: str) -> nn.Module:
+    """Build a network with fresh weights.
+
+    Raises:
+        UnknownNameError: The name is not in `NETWORKS`.
+    """
+    if name not in NETWORKS:
+        raise UnknownNameError("network", name, NETWORKS)
+    return NETWORKS[name]()

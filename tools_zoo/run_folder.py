@@ -1,0 +1,132 @@
+"""The folder of a training run: configuration, versions, metrics and an atomic checkpoint."""
+
+import dataclasses
+import json
+import os
+import platform
+import tomllib
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from data.errors import ToolchainError, UnknownNameError
+
+RECORDED_PACKAGES: Final = ("torch", "numpy", "gymnasium", "stable-baselines3", "h5py")
+
+Config = TypeVar("Config")
+
+
+def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """Build a config dataclass from plain values; lists become tuples.
+
+    Raises:
+        UnknownNameError: A key is not a field of ``kind``, so a typo is never a silent default.
+        ToolchainError: A value is refused by the dataclass.
+    """
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise UnknownNameError("option", key, known)
+    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    try:
+        return kind(**plain)
+    except (TypeError, ValueError) as error:
+        raise ToolchainError(str(error)) from error
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Read a config file.
+
+    Raises:
+        ToolchainError: The file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ToolchainError(f"cannot read the config {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ToolchainError(f"{path} is not valid TOML: {error}") from error
+
+
+class RunFolder:
+    """One training run on disk.
+
+    ``config.json`` holds the resolved configuration and versions, ``metrics.jsonl`` one line per
+    measurement, ``tensorboard/`` the same for TensorBoard, ``checkpoint.pt`` all that resumes.
+
+    Args:
+        path: The folder; made if missing.
+        config: Dataclass instance to record.
+        resume: Go on from the checkpoint in the folder.
+
+    Raises:
+        ToolchainError: The folder holds a run and ``resume`` is off, or it was started with
+            another configuration, or there is nothing to resume.
+    """
+
+    def __init__(self, path: Path, config: Any, *, resume: bool = False) -> None:
+        self.path = path
+        self._checkpoint = path / "checkpoint.pt"
+        values = json.loads(json.dumps(dataclasses.asdict(config)))
+        recorded = path / "config.json"
+        if resume:
+            if not self._checkpoint.is_file():
+                raise ToolchainError(f"nothing to resume in {path}: it has no checkpoint.pt")
+            before = json.loads(recorded.read_text())["config"]
+            changed = sorted(key for key in values if values[key] != before.get(key))
+            if changed:
+                raise ToolchainError(
+                    f"{path} was started with other settings ({', '.join(changed)}); "
+                    "resume with the same ones or choose a new --run folder"
+                )
+        elif self._checkpoint.is_file():
+            raise ToolchainError(f"{path} already holds a run; add --resume or choose another --run")
+        path.mkdir(parents=True, exist_ok=True)
+        record = {"config": values, "versions": _versions()}
+        write_atomically(recorded, json.dumps(record, indent=2).encode())
+        self._metrics = (path / "metrics.jsonl").open("a")
+        self._board = SummaryWriter(str(path / "tensorboard"))
+
+    def log(self, step: int, **metrics: float) -> None:
+        """Record measurements at a step."""
+        self._metrics.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._metrics.flush()
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint: tensors, numbers, strings and containers of them only."""
+        part = self._checkpoint.with_suffix(".part")
+        torch.save(state, part)
+        os.replace(part, self._checkpoint)
+
+    def load(self) -> dict[str, Any]:
+        """Read the checkpoint; never runs code from it."""
+        state: dict[str, Any] = torch.load(self._checkpoint, weights_only=True, map_location="cpu")
+        return state
+
+    def close(self) -> None:
+        """Flush and close the logs."""
+        self._metrics.close()
+        self._board.close()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that appears under its name only when it is complete."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in RECORDED_PACKAGES},
+    }

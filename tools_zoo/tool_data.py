@@ -1,0 +1,135 @@
+"""What a tool is trained on: its own distortion, alone or in a mixture, and middle states."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data.degradations import Degradation, sampler
+from data.images import FloatImage, to_float, to_tensor, to_uint8
+from data.store import Patches, PatchStore
+from tools_zoo.tool import ToolSpec
+
+JITTER_NOISE_SIGMA: Final = 5.0  # 8-bit grey levels, the largest
+JITTER_JPEG_QUALITY: Final = 80  # the lowest
+
+Degrade = Callable[[FloatImage, np.random.Generator], FloatImage]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDegrader:
+    """Draws the degraded input of one tool.
+
+    A tool meets three kinds of input in a chain, so it is trained on three: images with its own
+    distortion and a slight jitter of noise and JPEG (the paper's middle states), and, with
+    probability ``mixed``, images on which the other two distortions lie as well at any strength.
+
+    Attributes:
+        spec: The tool.
+        mixed: Probability of the mixture; 0 is the paper's training.
+        jitter: Probability of the slight noise and JPEG on an image with the own distortion only.
+    """
+
+    spec: ToolSpec
+    mixed: float = 0.5
+    jitter: float = 1.0
+
+    def __call__(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        """Degrade a clean image: RGB (H, W, 3) float32 in [0, 1], to the same on the 8-bit grid."""
+        if rng.random() < self.mixed:
+            lq = self._own(rng, sampler("all")(rng)).apply(image, rng)
+        else:
+            lq = self._own(rng, Degradation()).apply(image, rng)
+            if rng.random() < self.jitter:
+                slight = Degradation(
+                    noise_sigma=rng.uniform(0.0, JITTER_NOISE_SIGMA),
+                    jpeg_quality=int(rng.integers(JITTER_JPEG_QUALITY, 101)),
+                )
+                lq = slight.apply(lq, rng)
+        return to_float(to_uint8(lq))
+
+    def own_only(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        """Apply the tool's own distortion and nothing else: what its table of gains is made on."""
+        return to_float(to_uint8(self._own(rng, Degradation()).apply(image, rng)))
+
+    def _own(self, rng: np.random.Generator, others: Degradation) -> Degradation:
+        strength = rng.uniform(*self.spec.strength)
+        match self.spec.task:
+            case "blur":
+                return replace(others, blur_sigma=strength)
+            case "noise":
+                return replace(others, noise_sigma=strength)
+            case "jpeg":
+                return replace(others, jpeg_quality=round(strength))
+
+
+class ToolBatches(Dataset[tuple[Tensor, Tensor]]):
+    """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``.
+
+    So batches are the same however many workers make them, and a resumed run meets exactly the
+    batches that an uninterrupted one would have met.
+
+    Args:
+        store_path: Patch store; its clean patches outside the held-out photos are used.
+        degrader: Draws the inputs.
+        batch_size: Pairs per batch.
+        num_batches: Length of the data set.
+        seed: Of everything drawn.
+    """
+
+    def __init__(
+        self, store_path: Path, degrader: ToolDegrader, batch_size: int, num_batches: int, seed: int
+    ) -> None:
+        self._store = PatchStore(store_path)
+        self._degrader = degrader
+        self._batch_size = batch_size
+        self._num_batches = num_batches
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return self._num_batches
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return (lq, gt), each float32 (batch_size, 3, P, P) in [0, 1]."""
+        cv2.setNumThreads(1)  # the cores belong to the training step
+        rng = np.random.default_rng((self._seed, index))
+        chosen = rng.choice(self._store.train_indices, self._batch_size)
+        gt = np.stack([_flip(patch, rng) for patch in self._store.read_gt(chosen)])
+        return degrade_batch(gt, self._degrader, rng)
+
+
+def validation_pairs(
+    store: PatchStore, degrade: Degrade, *, count: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Fixed (lq, gt) pairs from the held-out photos, each float32 (count, 3, P, P) in [0, 1]."""
+    rng = np.random.default_rng((seed, 1))
+    indices = store.val_indices if len(store.val_indices) else store.train_indices
+    chosen = rng.choice(indices, min(count, len(indices)), replace=False)
+    return degrade_batch(store.read_gt(np.sort(chosen)), degrade, rng)
+
+
+def degrade_batch(
+    gt: Patches, degrade: Degrade, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Degrade (N, P, P, 3) uint8 patches to (lq, gt), each float32 (N, 3, P, P) in [0, 1]."""
+    lq = np.stack([degrade(to_float(patch), rng) for patch in gt])
+    return to_tensor(lq), to_tensor(gt)
+
+
+def _flip(patch: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """One of the eight flips and transposes; before JPEG, whose grid starts at the corner."""
+    flips = rng.integers(2, size=3)
+    if flips[0]:
+        patch = patch[::-1]
+    if flips[1]:
+        patch = patch[:, ::-1]
+    return patch.transpose(1, 0, 2) if flips[2] else patch
+
+
