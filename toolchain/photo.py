@@ -1,0 +1,18 @@
+"""Photos in files: what one is, reading, writing, and finding them in folders."""
+
+from toolchain.errors import PhotoError
+from toolchain.photo_paths import PhotoJob, find_photos, output_path
+from toolchain.photo_read import DEFAULT_MAX_PIXELS, Photo, read_photo
+from toolchain.photo_write import check_target, write_photo
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "Photo",
+    "PhotoError",
+    "PhotoJob",
+    "check_target",
+    "find_photos",
+    "output_path",
+    "read_photo",
+    "write_photo",
+]

@@ -1,0 +1,201 @@
+"""Samples in and out of files where Pillow cannot: 16 bits a channel, and TIFF with metadata.
+
+A *sample array* has shape (H, W, C), uint8 or uint16, full range, with C = 1 (gray), 2 (gray and
+alpha), 3 (RGB) or 4 (RGB and alpha).
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+Samples: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+
+EXIF_PREFIX = b"Exif\x00\x00"
+# What Pillow, OpenCV and tifffile raise on damaged content, depending on the format and the damage.
+CODEC_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError,
+    AttributeError, NotImplementedError, RuntimeError, struct.error, zlib.error, cv2.error,
+)  # fmt: skip
+
+_BAND_BYTES = 1 << 22  # rows are filtered and compressed in bands of about this size
+_PNG_COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
+
+# What describes the photo rather than its old file; everything else in the first directory of a
+# TIFF (sizes, offsets, compression) would be wrong for the new one.
+_KEPT_EXIF_TAGS = frozenset(
+    {270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, 0x4746, 0x4749}
+    | set(range(0x9C9B, 0x9CA0))
+    | {int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)}
+)
+_EXIF_PIXEL_SIZE = (0xA002, 0xA003)  # may be those of the photo before it was turned upright
+
+
+def decode_16_bit(content: bytes, *, gray: bool, alpha: bool) -> Samples:
+    """Decode a 16-bit PNG or TIFF with OpenCV, the only place that sees BGR.
+
+    OpenCV turns a TIFF upright by its orientation tag, and leaves a PNG as stored.
+
+    Args:
+        content: The whole file.
+        gray: The file stores one colour channel (OpenCV may still deliver three equal ones).
+        alpha: The file stores an alpha channel.
+
+    Raises:
+        ValueError: OpenCV cannot decode the file at this depth.
+    """
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16:
+        raise ValueError("the 16-bit samples cannot be decoded")
+    bgr: npt.NDArray[np.uint16] = decoded.astype(np.uint16, copy=False)
+    if bgr.ndim == 2:
+        bgr = bgr[:, :, None]
+    colour = bgr[:, :, :1] if gray else bgr[:, :, 2::-1]
+    if colour.shape[2] != (1 if gray else 3) or (alpha and bgr.shape[2] != 4):
+        raise ValueError("the 16-bit samples cannot be decoded")
+    return np.concatenate([colour, bgr[:, :, 3:]], axis=2) if alpha else colour
+
+
+def open_gray_alpha_tiff(content: bytes) -> tifffile.TiffPage | None:
+    """Return the first page if it is 16-bit gray with alpha, which neither Pillow nor OpenCV read.
+
+    Nothing is decoded yet: the page has its size in `shape`, (H, W, 2).
+    """
+    try:
+        page = tifffile.TiffFile(io.BytesIO(content)).pages[0]
+    except (tifffile.TiffFileError, ValueError, struct.error, IndexError):
+        return None
+    is_gray_alpha = (
+        isinstance(page, tifffile.TiffPage)
+        and page.dtype == np.uint16
+        and page.samplesperpixel == 2
+        and page.ndim == 3
+        and page.shape[2] == 2
+    )
+    return page if is_gray_alpha and isinstance(page, tifffile.TiffPage) else None
+
+
+def encode_png_16(samples: Samples, icc: bytes | None, exif: bytes | None) -> bytes:
+    """Encode a uint16 sample array as PNG.
+
+    Args:
+        samples: Shape (H, W, C), uint16.
+        icc: Colour profile to embed.
+        exif: EXIF block that starts with `EXIF_PREFIX`.
+    """
+    height, width, channels = samples.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, _PNG_COLOUR_TYPE[channels], 0, 0, 0)
+    chunks = [_png_chunk(b"IHDR", header)]
+    if icc:
+        chunks.append(_png_chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(icc)))
+    if exif:
+        chunks.append(_png_chunk(b"eXIf", exif.removeprefix(EXIF_PREFIX)))
+    chunks.extend(_png_chunk(b"IDAT", part) for part in _png_pixels(samples))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + _png_chunk(b"IEND", b"")
+
+
+def encode_tiff(samples: Samples, icc: bytes | None, exif: bytes | None) -> bytes:
+    """Encode a sample array of either depth as a deflate-compressed little-endian TIFF.
+
+    Args:
+        samples: Shape (H, W, C), uint8 or uint16.
+        icc: Colour profile to embed.
+        exif: EXIF block that starts with `EXIF_PREFIX`; its entries join the image's directory.
+    """
+    height, width, channels = samples.shape
+    strips = [_tiff_strip(rows) for rows in _bands(samples)]
+    sizes = [len(strip) for strip in strips]
+    directory: Any = ImageFileDirectory_v2()
+    if exif:
+        _add_exif(directory, exif)
+    directory[256], directory[257] = width, height
+    directory[258] = (samples.dtype.itemsize * 8,) * channels
+    directory[259] = 8  # deflate
+    directory[262] = 1 if channels <= 2 else 2  # black is zero, RGB
+    directory[277] = channels
+    directory[278] = _rows_per_band(samples)
+    directory.tagtype[273] = directory.tagtype[279] = 4  # LONG; Pillow adds the start of the pixels
+    directory[273] = tuple(int(offset) for offset in np.cumsum([0, *sizes[:-1]]))
+    directory[279] = tuple(sizes)
+    directory[317] = 2  # horizontal differences: photos compress far better
+    if channels in (2, 4):
+        directory[338] = 2  # alpha that the colours are not multiplied with
+    if icc:
+        directory.tagtype[34675] = 7
+        directory[34675] = icc
+    stream = io.BytesIO()
+    directory.save(stream)
+    return stream.getvalue() + b"".join(strips)
+
+
+def upright_exif(exif: Image.Exif) -> bytes | None:
+    """Serialise what EXIF says about the photo, with orientation 1 and without its thumbnail.
+
+    A thumbnail would still show the photo as it was before restoration.
+
+    Returns:
+        The block, starting with `EXIF_PREFIX`, or None when there is nothing to keep.
+    """
+    kept = Image.Exif()
+    for tag in _KEPT_EXIF_TAGS & set(exif):
+        kept[tag] = exif[tag]
+    for pointer in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        entries = dict(exif.get_ifd(pointer))
+        if entries:
+            kept[pointer] = {t: v for t, v in entries.items() if t not in _EXIF_PIXEL_SIZE}
+        elif pointer in kept:
+            del kept[pointer]
+    if not len(kept):
+        return None
+    kept[ExifTags.Base.Orientation] = 1
+    return kept.tobytes()
+
+
+def _add_exif(directory: Any, exif: bytes) -> None:
+    source = Image.Exif()
+    source.load(exif)
+    for tag in source:
+        nested = tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+        directory[tag] = dict(source.get_ifd(tag)) if nested else source[tag]
+
+
+def _rows_per_band(samples: Samples) -> int:
+    return max(1, min(len(samples), _BAND_BYTES // int(samples[0].nbytes)))
+
+
+def _bands(samples: Samples) -> Iterator[Samples]:
+    rows = _rows_per_band(samples)
+    for top in range(0, len(samples), rows):
+        yield samples[top : top + rows]
+
+
+def _tiff_strip(rows: Samples) -> bytes:
+    differences = rows.astype(rows.dtype.newbyteorder("<"))
+    differences[:, 1:] = rows[:, 1:] - rows[:, :-1]  # wraps around, as TIFF wants
+    return zlib.compress(differences.tobytes())
+
+
+def _png_pixels(samples: Samples) -> Iterator[bytes]:
+    """Compress rows, each stored as the difference to the pixel on the left (PNG filter 1)."""
+    compressor = zlib.compressobj()
+    pixel_bytes = samples.shape[2] * 2
+    for rows in _bands(samples):
+        raw = np.ascontiguousarray(rows, dtype=">u2").view(np.uint8).reshape(len(rows), -1)
+        filtered = np.ones((len(rows), raw.shape[1] + 1), np.uint8)
+        filtered[:, 1:] = raw
+        filtered[:, 1 + pixel_bytes :] -= raw[:, :-pixel_bytes]
+        yield compressor.compress(filtered.tobytes())
+    yield compressor.flush()
+
+
+def _png_chunk(kind: bytes, body: bytes) -> bytes:
+    checksum = zlib.crc32(kind + body)
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)

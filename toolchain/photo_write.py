@@ -1,0 +1,152 @@
+"""Write a photo to a file, as faithfully as the format allows."""
+
+import dataclasses
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data.images import check_float_image
+from toolchain.atomic import write_atomically
+from toolchain.errors import PhotoError, one_line
+from toolchain.photo_codecs import CODEC_ERRORS, Samples, encode_png_16, encode_tiff
+from toolchain.photo_paths import WRITABLE_FORMATS
+from toolchain.photo_read import Photo
+
+_JPEG_QUALITY = 95
+_MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels
+_ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
+_DEEP_FORMATS = ("PNG", "TIFF")
+_ROWS_AT_A_TIME = 256  # keeps the temporaries of a conversion small beside the photo itself
+
+
+def check_target(path: Path | str, source: Path | None, *, overwrite: bool = False) -> None:
+    """Make sure that a photo may be written to ``path``, before any work is done for it.
+
+    Args:
+        path: Where the photo shall go.
+        source: The file it was read from, which is never overwritten.
+        overwrite: Whether another existing file may be replaced.
+
+    Raises:
+        PhotoError: ``path`` is the source or a folder, exists, or has a suffix of no known format.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in WRITABLE_FORMATS:
+        known = " ".join(WRITABLE_FORMATS)
+        raise PhotoError(
+            f"{path}: cannot write {path.suffix or 'files without suffix'}; use {known}"
+        )
+    try:
+        if source is not None and source.exists() and path.exists() and path.samefile(source):
+            raise PhotoError(f"{path}: this is the input photo; choose another output")
+        if path.is_dir():
+            raise PhotoError(f"{path}: is a folder, not a file name")
+        if not overwrite and os.path.lexists(path):
+            raise PhotoError(f"{path}: exists already; pass --overwrite to replace it")
+    except OSError as error:
+        raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
+
+
+def write_photo(path: Path | str, photo: Photo, *, overwrite: bool = False) -> tuple[str, ...]:
+    """Write ``photo`` in the format of the suffix of ``path``, completely or not at all.
+
+    Gray stays gray, and alpha, 16 bits, EXIF and colour profile are kept where the format has them.
+    Missing folders are made.
+
+    Args:
+        path: Where to; never the file that the photo was read from.
+        photo: Colours outside [0, 1] are clipped; a gray photo is written as its channels' mean.
+        overwrite: Whether an existing file may be replaced.
+
+    Returns:
+        One sentence for each thing that the format cannot hold.
+
+    Raises:
+        PhotoError: See `check_target`; also when the folder is not writable or the disk is full.
+        ImageFormatError: ``photo.rgb`` is not float32 RGB.
+    """
+    path = Path(path)
+    check_target(path, photo.source, overwrite=overwrite)
+    check_float_image(photo.rgb)
+    file_format = WRITABLE_FORMATS[path.suffix.lower()]
+    if max(photo.rgb.shape[:2]) > _MAX_SIDE.get(file_format, 1 << 31):
+        limit = _MAX_SIDE[file_format]
+        raise PhotoError(f"{path}: {file_format} holds {limit} pixels a side; write .png or .tif")
+    photo, notes = _fit_to_format(photo, file_format)
+    try:
+        content = _encode(photo, file_format)
+    except (*CODEC_ERRORS, MemoryError) as error:
+        raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
+    return notes
+
+
+def _fit_to_format(photo: Photo, file_format: str) -> tuple[Photo, tuple[str, ...]]:
+    """Leave out what the format, or the kind of image, cannot hold."""
+    left_out: dict[str, Any] = {}
+    notes = []
+    if photo.bit_depth == 16 and file_format not in _DEEP_FORMATS:
+        left_out["bit_depth"] = 8
+        notes.append(f"{file_format} holds 8 bits a channel, not 16")
+    if photo.alpha is not None and file_format not in _ALPHA_FORMATS:
+        left_out["alpha"] = None
+        notes.append(f"{file_format} holds no alpha channel; it was left out")
+    if photo.icc and photo.icc[16:20] != (b"GRAY" if photo.is_gray else b"RGB "):
+        left_out["icc"] = None
+        notes.append("the colour profile is for another kind of image and was left out")
+    if photo.exif and file_format == "JPEG" and len(photo.exif) > 65_533:
+        left_out["exif"] = None
+        notes.append("the EXIF data is too long for JPEG and was left out")
+    if file_format == "BMP" and (photo.exif or photo.icc):
+        left_out |= {"exif": None, "icc": None}
+        notes.append("BMP holds no EXIF data or colour profile")
+    return dataclasses.replace(photo, **left_out), tuple(notes)
+
+
+def _encode(photo: Photo, file_format: str) -> bytes:
+    samples = _quantise(photo)
+    if file_format == "TIFF":
+        return encode_tiff(samples, photo.icc, photo.exif)
+    if photo.bit_depth == 16:
+        return encode_png_16(samples, photo.icc, photo.exif)
+    options: dict[str, Any] = {"icc_profile": photo.icc, "exif": photo.exif}
+    if file_format == "JPEG":
+        options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
+    if file_format == "WEBP":
+        options |= {"quality": _JPEG_QUALITY, "exact": True}
+    image = Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
+    stream = io.BytesIO()
+    image.save(stream, file_format, **{k: v for k, v in options.items() if v is not None})
+    return stream.getvalue()
+
+
+def _quantise(photo: Photo) -> Samples:
+    """Round the colours, once, to the depth of the photo, and append alpha at that depth."""
+    height, width = photo.rgb.shape[:2]
+    dtype = np.uint16 if photo.bit_depth == 16 else np.uint8
+    n_colours = 1 if photo.is_gray else 3
+    samples: Samples = np.empty((height, width, n_colours + (photo.alpha is not None)), dtype)
+    peak = np.float32(np.iinfo(dtype).max)
+    for top in range(0, height, _ROWS_AT_A_TIME):
+        rows = slice(top, top + _ROWS_AT_A_TIME)
+        colour = photo.rgb[rows].mean(axis=2, keepdims=True) if photo.is_gray else photo.rgb[rows]
+        samples[rows, :, :n_colours] = np.rint(np.clip(colour, 0.0, 1.0) * peak)
+    if photo.alpha is not None:
+        samples[:, :, -1] = _alpha_at(photo.alpha, dtype)
+    return samples
+
+
+def _alpha_at(alpha: Samples, dtype: type[np.uint8] | type[np.uint16]) -> Samples:
+    if alpha.dtype == dtype:
+        return alpha
+    if dtype is np.uint16:
+        return alpha.astype(np.uint16) * np.uint16(257)
+    return ((alpha.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,187 @@
+"""Large photos in bounded memory: tools in tiles, and the views that the agent decides by."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+VIEW_SIZE = 63
+"""Side of the agent's view, in pixels."""
+
+_JPEG_BLOCK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """One tile along one axis: the pixels it is responsible for, and those it looks at."""
+
+    start: int
+    stop: int
+    context_start: int
+    context_stop: int
+
+    @property
+    def inside(self) -> slice:
+        """Where the tile's own pixels lie within what it looks at."""
+        return slice(self.start - self.context_start, self.stop - self.context_start)
+
+
+def apply_tiled(
+    tool: Callable[[Tensor], Tensor], image: Tensor, *, halo: int, max_tile_pixels: int
+) -> Tensor:
+    """Apply ``tool`` tile by tile; the result equals ``tool(image)`` but for float rounding.
+
+    Every tile sees at least ``halo`` pixels of its surroundings and is cropped where the photo
+    ends, so that padding inside the tool happens at the true border only. All tiles look at windows
+    of the same size. No gradients are recorded.
+
+    Args:
+        tool: Maps (1, 3, H, W) in [0, 1] to the same shape; an output pixel depends on no input
+            further than ``halo`` away.
+        image: Shape (1, 3, H, W), float, range [0, 1].
+        halo: Radius of the tool's receptive field, in pixels.
+        max_tile_pixels: Most pixels in one call of the tool; a smaller image goes in whole.
+
+    Returns:
+        Same shape, dtype and device as ``image``.
+
+    Raises:
+        ValueError: The budget holds no tile with such a halo, or the tool changed the shape.
+    """
+    height, width = image.shape[-2:]
+    output = torch.empty_like(image)
+    n_rows, n_columns = _tile_grid(height, width, halo, max_tile_pixels)
+    with torch.no_grad():
+        for row in _spans(height, n_rows, halo):
+            for column in _spans(width, n_columns, halo):
+                rows = slice(row.context_start, row.context_stop)
+                columns = slice(column.context_start, column.context_stop)
+                tile = image[..., rows, columns]
+                restored = tool(tile)
+                if restored.shape != tile.shape:
+                    raise ValueError(
+                        f"the tool turned {tuple(tile.shape)} into {tuple(restored.shape)}"
+                    )
+                target = output[..., row.start : row.stop, column.start : column.stop]
+                target.copy_(restored[..., row.inside, column.inside])
+    return output
+
+
+def views(
+    height: int, width: int, size: int = VIEW_SIZE, max_views: int = 64, grid: int = _JPEG_BLOCK
+) -> list[tuple[int, int]]:
+    """Choose where to look at a photo: views spread as evenly as possible.
+
+    If ``max_views`` are enough, the views leave no gap (but for less than ``grid`` pixels at the
+    lower and right border); otherwise the gaps between them, and to the border, are equal.
+
+    Offsets are multiples of 8. JPEG works in blocks of 8x8 pixels counted from the top-left corner,
+    and the patches that the agent learnt from were compressed on their own, so their blocks start
+    at their corner. A view anywhere else would show the block edges at places new to the agent.
+
+    Args:
+        height: Of the photo, in pixels.
+        width: Of the photo, in pixels.
+        size: Side of a view, in pixels. A photo with a smaller side has its views at offset 0
+            along it, and `extract_views` pads them.
+        max_views: Most views to return, at least 1.
+        grid: Offsets are multiples of this many pixels.
+
+    Returns:
+        Positions (top, left), row by row, at least one.
+
+    Raises:
+        ValueError: A number is below 1.
+    """
+    if min(height, width, size, max_views, grid) < 1:
+        raise ValueError("height, width, size, max_views and grid must be at least 1")
+    full_rows, full_columns = (_views_to_cover(length, size, grid) for length in (height, width))
+    candidates = (
+        (rows, min(full_columns, max_views // rows))
+        for rows in range(1, min(full_rows, max_views) + 1)
+    )
+    n_rows, n_columns = min(
+        candidates, key=lambda n: (max(height / n[0], width / n[1]), -n[0] * n[1])
+    )
+    return [
+        (top, left)
+        for top in _offsets(height, n_rows, size, grid)
+        for left in _offsets(width, n_columns, size, grid)
+    ]
+
+
+def extract_views(
+    image: Tensor, positions: Sequence[tuple[int, int]], size: int = VIEW_SIZE
+) -> Tensor:
+    """Cut square views out of an image, which is continued by reflection below and to the right.
+
+    The reflection repeats as often as needed, so a single pixel fills a whole view. Nothing is
+    added above or to the left: the JPEG blocks keep their place.
+
+    Args:
+        image: Shape (3, H, W).
+        positions: (top, left) of each view, in pixels, not negative.
+        size: Side of a view, in pixels.
+
+    Returns:
+        Shape (N, 3, size, size), a copy.
+    """
+    height, width = image.shape[-2:]
+    cut = [
+        image[..., _reflected(top, size, height, image.device), :][
+            ..., _reflected(left, size, width, image.device)
+        ]
+        for top, left in positions
+    ]
+    return torch.stack(cut) if cut else image.new_empty((0, image.shape[0], size, size))
+
+
+def _tile_grid(height: int, width: int, halo: int, max_tile_pixels: int) -> tuple[int, int]:
+    """Number of tiles down and across, so that a tile with its halo fits the budget."""
+    if height * width <= max_tile_pixels:
+        return 1, 1
+    side = math.isqrt(max_tile_pixels)
+    if side <= 2 * halo:
+        raise ValueError(
+            f"a tile of {max_tile_pixels} pixels has no room inside a halo of {halo}; "
+            f"allow at least {(2 * halo + 1) ** 2}"
+        )
+    # The shorter side first: where the image is narrower than a square tile, its tiles grow longer.
+    shorter, longer = sorted((height, width))
+    n_shorter = 1 if shorter <= side else math.ceil(shorter / (side - 2 * halo))
+    across = min(shorter, math.ceil(shorter / n_shorter) + 2 * halo)
+    n_longer = math.ceil(longer / (max_tile_pixels // across - 2 * halo))
+    return (n_shorter, n_longer) if height <= width else (n_longer, n_shorter)
+
+
+def _spans(length: int, n_tiles: int, halo: int) -> Iterator[_Span]:
+    """Divide ``length`` evenly; near the border the window moves inwards to keep its size."""
+    window = min(length, math.ceil(length / n_tiles) + 2 * halo)
+    for index in range(n_tiles):
+        start, stop = length * index // n_tiles, length * (index + 1) // n_tiles
+        context_start = min(max(start - halo, 0), length - window)
+        yield _Span(start, stop, context_start, context_start + window)
+
+
+def _views_to_cover(length: int, size: int, grid: int) -> int:
+    last = max(0, length - size) // grid
+    return 1 + math.ceil(last / max(1, size // grid))
+
+
+def _offsets(length: int, n_views: int, size: int, grid: int) -> list[int]:
+    """Place ``n_views`` along one axis: end to end, or with equal gaps if they cannot touch."""
+    last = max(0, length - size) // grid
+    if n_views > 1 and n_views * size >= length:
+        return [grid * round(last * index / (n_views - 1)) for index in range(n_views)]
+    gap = max(0, length - n_views * size) / (n_views + 1)
+    exact = (gap + index * (size + gap) for index in range(n_views))
+    return [grid * min(last, round(offset / grid)) for offset in exact]
+
+
+def _reflected(start: int, size: int, length: int, device: torch.device) -> Tensor:
+    """Indices start .. start + size - 1, mirrored at both ends of 0 .. length - 1."""
+    period = max(1, 2 * length - 2)
+    index = torch.arange(start, start + size, device=device) % period
+    return torch.minimum(index, period - index) if length > 1 else torch.zeros_like(index)
