@@ -71,13 +71,13 @@ def open_gray_alpha_tiff(content: bytes) -> tifffile.TiffPage | None:
     """
     try:
         page = tifffile.TiffFile(io.BytesIO(content)).pages[0]
-    except (tifffile.TiffFileError, ValueError, struct.error, IndexError):
+    except CODEC_ERRORS:
         return None
     is_gray_alpha = (
         isinstance(page, tifffile.TiffPage)
         and page.dtype == np.uint16
         and page.samplesperpixel == 2
-        and page.ndim == 3
+        and len(page.shape) == 3
         and page.shape[2] == 2
     )
     return page if is_gray_alpha and isinstance(page, tifffile.TiffPage) else None

@@ -238,11 +238,11 @@ def _read_gray_alpha_tiff(path: Path, max_pixels: int) -> Photo | None:
     page = open_gray_alpha_tiff(path.read_bytes())
     if page is None:
         return None
-    _check_size(path, page.shape[1], page.shape[0], max_pixels)
     try:
-        samples = np.asarray(page.asarray(), np.uint16)
+        _check_size(path, page.shape[1], page.shape[0], max_pixels)
+        samples = page.asarray().astype(np.uint16, copy=False).reshape(page.shape)
+        orientation = page.tags.valueof(274, default=1)
+        samples = _turn_upright(samples, int(orientation))
+        return _photo(samples, source=path, icc=page.tags.valueof(34675))
     except CODEC_ERRORS as error:
         raise PhotoError(f"{path}: damaged or truncated image ({one_line(error)})") from error
-    tags = page.tags
-    orientation, profile = tags.valueof(274, default=1), tags.valueof(34675)
-    return _photo(_turn_upright(samples, int(orientation)), source=path, icc=profile)

@@ -1,5 +1,6 @@
 """Properties of photos in files: what is kept, what is refused, nothing is half-written."""
 
+import contextlib
 import errno
 import io
 import os
@@ -260,10 +261,7 @@ def test_photos_are_turned_upright_once(tmp_path: Path, orientation: int, kind: 
         chunk = png_chunk(b"eXIf", exif.tobytes()[6:])
         path.write_bytes(content[:33] + chunk + content[33:])
     else:
-        options: dict[str, Any] = {"jpg": {"quality": 100}, "webp": {"lossless": True}}.get(
-            kind, {}
-        )
-        Image.fromarray(stored).save(path, exif=exif.tobytes(), **options)
+        Image.fromarray(stored).save(path, exif=exif.tobytes(), quality=100, lossless=True)
     photo = read_photo(path)
     assert photo.rgb.shape == (48, 32, 3)
     assert np.abs(photo.rgb[:, :, 0] - upright[:, :, 0] / peak).mean() < 0.01
@@ -320,9 +318,9 @@ def test_a_profile_for_another_kind_of_image_is_left_out(tmp_path: Path) -> None
 # Bad input --------------------------------------------------------------------------------------
 
 
-def encoded(file_format: str, dtype: Any = np.uint8) -> bytes:
+def encoded(file_format: str, dtype: Any = np.uint8, channels: int = 3) -> bytes:
     if dtype == np.uint16:
-        return photo_write._encode(photo_of(noise(3, dtype)), file_format)
+        return photo_write._encode(photo_of(noise(channels, dtype)), file_format)
     stream = io.BytesIO()
     Image.fromarray(noise(3, dtype)).save(stream, file_format)
     return stream.getvalue()
@@ -341,6 +339,7 @@ def encoded(file_format: str, dtype: Any = np.uint8) -> bytes:
         ("cut.tif", encoded("TIFF")[:-100], "damaged|not an image"),
         ("cut16.png", encoded("PNG", np.uint16)[:-300], "truncated"),
         ("cut16.tif", encoded("TIFF", np.uint16)[:-300], "damaged"),
+        ("cut16la.tif", encoded("TIFF", np.uint16, 2)[:-300], "damaged|not an image"),
         ("start.png", encoded("PNG")[:20], "not an image|damaged"),
         ("photo.heic", b"anything", "unsupported"),
         ("photo", b"anything", "unsupported"),
@@ -353,6 +352,21 @@ def test_bad_files_get_one_clear_line(tmp_path: Path, name: str, content: bytes,
         read_photo(path)
     assert one_line(error).startswith(str(path))
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF"])
+def test_random_damage_never_gives_another_error(
+    tmp_path: Path, file_format: str, channels: int
+) -> None:
+    rng = np.random.default_rng(channels)
+    path = tmp_path / f"a.{file_format.lower()}"
+    for _ in range(60):
+        content = bytearray(encoded(file_format, np.uint16, channels))
+        content[rng.integers(8, 200)] = rng.integers(256)
+        path.write_bytes(content)
+        with contextlib.suppress(PhotoError):
+            read_photo(path, max_pixels=10_000)
 
 
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:

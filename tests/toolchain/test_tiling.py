@@ -1,6 +1,7 @@
 """Properties of tiles and views."""
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -9,6 +10,15 @@ from torch import Tensor, nn
 from toolchain.tiling import apply_tiled, extract_views, views
 
 HALO = 5  # of the stack below: radii 2 + 1 + 2
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tiles cost more to share between threads than to compute."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +38,10 @@ def random_image(height: int, width: int) -> Tensor:
     return torch.rand(1, 3, height, width, generator=generator, dtype=torch.float64)
 
 
-SIZES = [(64, 64), (61, 83), (40, 200), (200, 40), (1, 700), (700, 1), (3, 300), (17, 31), (1, 1)]
+SIZES = [(64, 64), (61, 83), (40, 120), (120, 40), (1, 700), (700, 1), (3, 300), (17, 31), (1, 1)]
 
 
-@pytest.mark.parametrize("budget", [15 * 15, 20 * 20, 1000])
+@pytest.mark.parametrize("budget", [18 * 18, 1000])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_a_tiled_result_equals_the_whole_one(
     stack: nn.Module, height: int, width: int, budget: int
@@ -114,7 +124,7 @@ def test_views_lie_inside_on_the_jpeg_grid_and_are_distinct(
         assert 0 <= left <= max(0, width - 63)
 
 
-@pytest.mark.parametrize(("height", "width"), [(s) for s in VIEW_SIZES if s[0] < 1000 > s[1]])
+@pytest.mark.parametrize(("height", "width"), [s for s in VIEW_SIZES if s[0] < 1000 > s[1]])
 def test_with_enough_views_only_a_rim_below_eight_pixels_is_unseen(height: int, width: int) -> None:
     seen = torch.zeros(height, width, dtype=torch.bool)
     for top, left in views(height, width, max_views=1000):
