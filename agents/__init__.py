@@ -1,1 +1,1 @@
-"""agents."""
+"""The LSTM policy, its trainers, and the reference policies it is measured against."""

@@ -1,0 +1,95 @@
+"""What chooses tools: the protocol of every player, and the trained LSTM policy."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from agents.q_net import LstmState, RecurrentQNet
+
+Actions = npt.NDArray[np.int64]
+
+
+class Player(Protocol):
+    """Anything that plays episodes: trained, random or all-knowing."""
+
+    def predict(
+        self,
+        obs: Mapping[str, npt.NDArray[Any]],
+        state: Any = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Actions, Any]:
+        """Choose an action for each episode of a batch.
+
+        Args:
+            obs: ``image`` (N, 3, 63, 63) float32 in [0, 1] and ``last_action`` (N,).
+            state: What the previous call returned; None at the start.
+            episode_start: (N,) bool; where True, the memory is cleared first.
+            deterministic: Take the best action rather than draw one, where the player can draw.
+
+        Returns:
+            Actions (N,) and the state for the next call.
+        """
+
+
+class LstmPolicy:
+    """Greedy play on the values of a `RecurrentQNet`.
+
+    Args:
+        q_net: The network; put in evaluation mode.
+        tool_names: The toolbox's tools in action order that it was trained with.
+        stop_margin: dB that the best tool's value must exceed that of *stop* by.
+    """
+
+    def __init__(
+        self, q_net: RecurrentQNet, tool_names: tuple[str, ...], *, stop_margin: float = 0.0
+    ) -> None:
+        if len(tool_names) != q_net.n_tools:
+            raise ValueError(f"{q_net.n_tools} actions but {len(tool_names)} tool names")
+        self.q_net = q_net.requires_grad_(False).eval()
+        self.tool_names = tool_names
+        self.stop_margin = stop_margin
+
+    def initial_state(self, n_envs: int) -> LstmState:
+        """The memory at the start of episodes."""
+        return LstmState.zeros(n_envs, next(self.q_net.parameters()).device)
+
+    def action_values(
+        self, images: Tensor, last_action: Tensor, state: LstmState
+    ) -> tuple[Tensor, LstmState]:
+        """Expected PSNR gain in dB of every action from here on.
+
+        Args:
+            images: Views (N, 3, 63, 63) in [0, 1].
+            last_action: (N,) int64; the index of *stop* at the start of an episode.
+            state: Memory before the step.
+
+        Returns:
+            Values (N, n_tools + 1), the last being *stop* with ``stop_margin`` added, and the
+            memory after the step.
+        """
+        device = next(self.q_net.parameters()).device
+        with torch.inference_mode():
+            values, state = self.q_net(images.to(device), last_action.to(device), state)
+            values[:, -1] += self.stop_margin
+        return values, state
+
+    def predict(
+        self,
+        obs: Mapping[str, npt.NDArray[Any]],
+        state: LstmState | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Actions, LstmState]:
+        """Choose the action of the highest value; see `Player.predict`."""
+        images = torch.as_tensor(obs["image"])
+        if state is None:
+            state = self.initial_state(len(images))
+        if episode_start is not None:
+            state = state.masked(torch.as_tensor(~episode_start))
+        values, state = self.action_values(images, torch.as_tensor(obs["last_action"]), state)
+        return values.argmax(dim=1).cpu().numpy(), state

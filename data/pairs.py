@@ -1,0 +1,121 @@
+"""Where degraded and clean patches come from: a store, arrays, or fresh degradation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from data.degradations import Sampler, sampler
+from data.errors import ImageFormatError
+from data.images import ByteImage, to_float, to_uint8
+from data.sources import open_source
+from data.store import Patches, PatchStore, StoreConfig, cut_patches
+
+Indices = npt.NDArray[np.int64]
+
+
+class PairSource(Protocol):
+    """Pairs of degraded and clean patches."""
+
+    def __len__(self) -> int:
+        """Number of pairs that can be told apart by index."""
+
+    def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
+        """Return (lq, gt), each uint8 (len(indices), P, P, 3); what is random comes from rng."""
+
+
+class ArrayPairs:
+    """Fixed pairs held in memory.
+
+    Args:
+        lq: Degraded patches, uint8 (N, P, P, 3).
+        gt: Clean patches, same shape.
+
+    Raises:
+        ImageFormatError: The shapes differ, or there is no pair.
+    """
+
+    def __init__(self, lq: Patches, gt: Patches) -> None:
+        if lq.shape != gt.shape or lq.ndim != 4 or len(lq) == 0:
+            raise ImageFormatError(f"lq {lq.shape} and gt {gt.shape} are no (N, P, P, 3) pairs")
+        self.lq, self.gt = lq, gt
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.lq)
+
+    def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
+        """Return the pairs at the indices; nothing is random."""
+        return self.lq[indices], self.gt[indices]
+
+
+class StorePairs:
+    """The pairs of a patch store, as they were prepared.
+
+    Args:
+        store: An open store.
+        held_out: Use the photos kept for validation instead of the others.
+    """
+
+    def __init__(self, store: PatchStore, *, held_out: bool = False) -> None:
+        self._store = store
+        self._indices = store.val_indices if held_out else store.train_indices
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self._indices)
+
+    def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
+        """Return the pairs at the indices; nothing is random."""
+        rows = self._indices[indices]
+        return self._store.read_lq(rows), self._store.read_gt(rows)
+
+
+class FreshPairs:
+    """Clean patches that are degraded anew each time they are asked for.
+
+    Args:
+        gt: Clean patches, uint8 (N, P, P, 3).
+        draw: Distribution of the degradations.
+    """
+
+    def __init__(self, gt: Patches, draw: Sampler) -> None:
+        self._gt, self._draw = gt, draw
+
+    def __len__(self) -> int:
+        """Number of clean patches."""
+        return len(self._gt)
+
+    def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
+        """Return freshly degraded patches and their clean partners."""
+        gt = self._gt[indices]
+        lq = [to_uint8(self._draw(rng).apply(to_float(patch), rng)) for patch in gt]
+        return np.stack(lq), gt
+
+
+def embedded_pairs(level: str = "moderate") -> FreshPairs:
+    """Pairs from the photos that ship with scikit-image, for use without any data at hand.
+
+    Raises:
+        UnknownNameError: There is no such level.
+    """
+    photos = [photo for _, photo in open_source("embedded")]
+    return FreshPairs(_cut_all(photos), sampler(level))
+
+
+def _cut_all(photos: Sequence[ByteImage]) -> Patches:
+    config = StoreConfig(stride=63)
+    return np.stack([patch for photo in photos for patch in cut_patches(photo, config)])
+
+
+def open_pairs(source: str | Path, *, held_out: bool = False) -> PairSource:
+    """Pairs by name: ``embedded``, or the path of a patch store.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    if str(source) == "embedded":
+        return embedded_pairs("all")
+    return StorePairs(PatchStore(Path(source)), held_out=held_out)

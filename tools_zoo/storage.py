@@ -1,0 +1,148 @@
+"""Tools on disk: one safetensors file per tool and a manifest with checksums beside them."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from data.errors import ChecksumError, ToolchainError, UnknownNameError
+from tools_zoo.catalog import BUILTIN_TOOLBOXES
+from tools_zoo.run_folder import write_atomically
+from tools_zoo.tool import Tool, ToolSpec
+from tools_zoo.toolbox import Toolbox
+
+MANIFEST: Final = "manifest.json"
+FORMAT_VERSION: Final = 1
+WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
+
+
+class ToolboxError(ToolchainError):
+    """A toolbox on disk is missing, incomplete or malformed."""
+
+
+def save_toolbox(
+    toolbox: Toolbox, folder: Path, notes: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
+    """Write every tool's weights, then the manifest that vouches for them.
+
+    Args:
+        toolbox: What to save.
+        folder: Made if missing; files of the same names are replaced.
+        notes: Per tool, facts to record with it, such as how it was trained.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for tool in toolbox:
+        content = save(
+            {name: value.contiguous() for name, value in tool.network.state_dict().items()}
+        )
+        write_atomically(folder / f"{tool.spec.name}.safetensors", content)
+        entries.append(
+            {
+                **tool.spec.to_dict(),
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "notes": dict((notes or {}).get(tool.spec.name, {})),
+            }
+        )
+    manifest = {"format_version": FORMAT_VERSION, "name": toolbox.name, "tools": entries}
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
+
+
+def load_toolbox(name_or_path: str | Path = "classic") -> Toolbox:
+    """Load a toolbox that ships, by name, or one on disk, by its folder; on the CPU, frozen.
+
+    Every file is compared with its checksum in the manifest before it is used.
+
+    Raises:
+        UnknownNameError: No toolbox of that name ships, and there is no such folder.
+        ToolboxError: The manifest or a weight file is missing or malformed.
+        ChecksumError: A weight file is not the one that the manifest vouches for.
+    """
+    folder = toolbox_folder(name_or_path)
+    manifest = read_manifest(folder)
+    tools, checksums = [], {}
+    for entry in manifest["tools"]:
+        facts = {key: value for key, value in entry.items() if key not in {"sha256", "notes"}}
+        tool = Tool(ToolSpec.from_dict(facts))
+        path = folder / f"{tool.spec.name}.safetensors"
+        load_weights(tool.network, read_checked(path, entry["sha256"]), path)
+        tools.append(tool)
+        checksums[tool.spec.name] = entry["sha256"]
+    toolbox = Toolbox(manifest["name"], tools, checksums)
+    toolbox.requires_grad_(False).eval()
+    return toolbox.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def toolbox_folder(name_or_path: str | Path) -> Path:
+    """Where a toolbox lies: a shipped one by name, any other by its folder."""
+    if str(name_or_path) in BUILTIN_TOOLBOXES:
+        return WEIGHTS_FOLDER / str(name_or_path)
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        raise UnknownNameError("toolbox", str(name_or_path), BUILTIN_TOOLBOXES)
+    return folder
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a toolbox folder.
+
+    Raises:
+        ToolboxError: It is missing, is not JSON, or has another format version.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+        version = manifest["format_version"]
+        if not all("sha256" in entry for entry in manifest["tools"]) or "name" not in manifest:
+            raise KeyError("sha256 or name")
+    except OSError as error:
+        raise ToolboxError(f"no toolbox in {folder}: it has no readable {MANIFEST}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolboxError(f"{path} is not a toolbox manifest ({error})") from error
+    if version != FORMAT_VERSION:
+        raise ToolboxError(f"{path} has format version {version}, this program reads 1")
+    return manifest
+
+
+def read_checked(path: Path, sha256: str) -> bytes:
+    """Read a file whose content must have the given checksum.
+
+    Raises:
+        ToolboxError: The file cannot be read.
+        ChecksumError: The content is another.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ToolboxError(f"cannot read the weights {path}: {error.strerror}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ChecksumError(f"{path} is damaged or was replaced: its checksum does not match")
+    return content
+
+
+def load_weights(module: nn.Module, content: bytes, path: Path) -> None:
+    """Load safetensors content strictly into a module.
+
+    Args:
+        module: Where the weights go.
+        content: Of the file.
+        path: Named in errors.
+
+    Raises:
+        ToolboxError: The content is no safetensors file, or names or shapes differ.
+    """
+    try:
+        state: dict[str, Tensor] = load(content)
+    except SafetensorError as error:
+        raise ToolboxError(f"{path} is not a safetensors file") from error
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        kind = type(module).__name__
+        raise ToolboxError(f"{path} holds weights of another shape than {kind} needs") from error
