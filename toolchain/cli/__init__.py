@@ -1,0 +1,30 @@
+"""The command line: each module holds the commands of one group, which parse, call and print.
+
+Heavy imports stay inside the commands, so that ``toolchain --help`` answers at once.
+"""
+
+import typer
+
+from toolchain.cli import data, demo, evaluate, inspect, restore, tools, train
+from toolchain.cli.errors import OneLineErrors
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Restore photos with a learned sequence of small tools, and see why each was chosen.",
+)
+app.command("restore")(restore.restore)
+app.command("inspect")(inspect.inspect)
+app.command("tools")(tools.tools)
+app.command("demo")(demo.demo)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Entry point of the command ``toolchain``."""
+    app()

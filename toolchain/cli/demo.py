@@ -1,0 +1,5 @@
+"""The command ``toolchain demo``."""
+
+
+def demo() -> None:
+    """The command."""

@@ -1,0 +1,50 @@
+"""How commands end when something goes wrong: one line on standard error, and a status."""
+
+import errno
+from typing import Any, Final, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from data.errors import ToolchainError
+from toolchain.errors import one_line
+
+STATUS_FAILED: Final = 1
+"""The command ran, and some of its files failed."""
+
+STATUS_USAGE: Final = 2
+"""What was asked for is impossible as asked; nothing was done."""
+
+STATUS_INTERRUPTED: Final = 130
+"""Ctrl-C, as shells report it."""
+
+
+def fail(message: str, status: int = STATUS_USAGE) -> NoReturn:
+    """Say what is wrong in one line and end the command."""
+    # Built here and not once: standard error may have been redirected since the import.
+    console = Console(stderr=True)
+    line = Text.assemble(("error: ", "bold red"), (" ".join(message.split()), "red"))
+    console.print(line, soft_wrap=True)
+    raise typer.Exit(status)
+
+
+class OneLineErrors(TyperGroup):
+    """A group of commands whose users see a line where a programmer would see a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; see `fail` for what becomes of the errors a user can cause."""
+        try:
+            return super().invoke(ctx)
+        except ToolchainError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            fail("interrupted", STATUS_INTERRUPTED)
+        except MemoryError:
+            fail("not enough memory; try a smaller photo or --max-tile-pixels", STATUS_FAILED)
+        except OSError as error:
+            if error.errno in (None, errno.EPIPE):  # the reader of our output has gone
+                raise
+            place = f"{error.filename}: " if error.filename else ""
+            fail(f"{place}{one_line(error)}", STATUS_FAILED)

@@ -1,0 +1,5 @@
+"""The command ``toolchain evaluate``."""
+
+
+def evaluate() -> None:
+    """Measure restored photos against clean ones."""

@@ -1,0 +1,5 @@
+"""The command ``toolchain inspect``."""
+
+
+def inspect() -> None:
+    """The command."""

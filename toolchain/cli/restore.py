@@ -1,0 +1,5 @@
+"""The command ``toolchain restore``."""
+
+
+def restore() -> None:
+    """The command."""

@@ -1,0 +1,5 @@
+"""The command ``toolchain tools``."""
+
+
+def tools() -> None:
+    """The command."""
