@@ -24,10 +24,10 @@ BLUR_SIGMA_EDGES: Final = tuple(0.5 * i for i in range(11))  # pixels
 NOISE_SIGMA_EDGES: Final = tuple(5.0 * i for i in range(11))  # 8-bit grey levels
 JPEG_QUALITY_EDGES: Final = (100.0, 80.0, 60.0, 50.0, 40.0, 35.0, 30.0, 25.0, 20.0, 15.0, 10.0)
 NUM_LEVELS: Final = 10
-"""Strength levels per distortion; level ``i`` (1 to 10) lies between edge ``i - 1`` and edge ``i``."""
+"""Strength levels per distortion; level ``i``, from 1, lies between edges ``i - 1`` and ``i``."""
 
 SEVERITY: Final = {"mild": (9, 11), "moderate": (12, 17), "severe": (18, 20)}
-"""Smallest and largest severity of each class; the severity of levels (b, n, j) is b + n + j - 2."""
+"""Smallest and largest severity of each class; that of levels (b, n, j) is b + n + j - 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def compress_jpeg(image: FloatImage, quality: int) -> FloatImage:
     _check_quality(quality)
     bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
     _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
+    decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
     return to_float(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8))
 
 

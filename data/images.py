@@ -30,7 +30,8 @@ def to_uint8(image: FloatImage) -> ByteImage:
     Args:
         image: Any shape, float, nominal range [0, 1]; values outside are clipped.
     """
-    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    scaled: ByteImage = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return scaled
 
 
 def to_float(image: ByteImage) -> FloatImage:

@@ -9,13 +9,15 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from data.errors import ImageFormatError
-from data.images import FloatImage
+from data.images import ByteImage, FloatImage
 
 PSNR_CAP: Final = 100.0
 """dB; what two equal images score, because the mean squared error is floored at 1e-10."""
 
 
-def psnr(image: FloatImage, reference: FloatImage, *, data_range: float = 1.0) -> float:
+def psnr(
+    image: FloatImage | ByteImage, reference: FloatImage | ByteImage, *, data_range: float = 1.0
+) -> float:
     """Peak signal-to-noise ratio in dB over all pixels and channels.
 
     ``10 log10(data_range^2 / (MSE + 1e-10 data_range^2))``, so equal images score `PSNR_CAP`.
@@ -46,7 +48,9 @@ def batch_psnr(images: Tensor, references: Tensor) -> Tensor:
     return -10.0 * torch.log10(mse + 1e-10)
 
 
-def ssim(image: FloatImage, reference: FloatImage, *, data_range: float = 1.0) -> float:
+def ssim(
+    image: FloatImage | ByteImage, reference: FloatImage | ByteImage, *, data_range: float = 1.0
+) -> float:
     """Mean structural similarity as scikit-image defines it, on RGB with its 7x7 window.
 
     Args:

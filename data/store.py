@@ -1,4 +1,4 @@
-"""The HDF5 patch store: clean patches and degraded partners, prepared once, read by many workers."""
+"""The HDF5 patch store: clean and degraded patches, prepared once, read by many workers."""
 
 import json
 import os
@@ -36,7 +36,7 @@ class StoreConfig:
     level: str = "all"
     """Severity class of the mixed degradation: mild, moderate, severe or all."""
     single_fraction: float = 0.5
-    """Share of pairs with one distortion only; mixing them in keeps an agent good at mild damage."""
+    """Share of pairs with one distortion only; they keep an agent good at mild damage."""
     patch_size: int = 63
     stride: int = 48
     """Pixels between the corners of neighbouring patches."""
@@ -212,11 +212,13 @@ class PatchStore:
 
     def read_gt(self, indices: npt.NDArray[np.int64]) -> Patches:
         """Clean patches: (len(indices), P, P, 3) uint8, in the order asked for."""
-        return self._read("gt", indices)
+        patches: Patches = self._read("gt", indices)
+        return patches
 
     def read_lq(self, indices: npt.NDArray[np.int64]) -> Patches:
         """Degraded partners of `read_gt`."""
-        return self._read("lq", indices)
+        patches: Patches = self._read("lq", indices)
+        return patches
 
     def read_degradation(self, indices: npt.NDArray[np.int64]) -> list[Degradation]:
         """What was done to each degraded patch."""

@@ -25,10 +25,10 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
     `Discrete(n_tools + 1)`. Action `i < n_tools` runs tool `i` of the toolbox; `n_tools` stops.
 
     ## Observation Space
-    | Key           | Shape       | Dtype   | Min | Max     | Meaning                               |
-    |---------------|-------------|---------|-----|---------|---------------------------------------|
-    | `image`       | (3, 63, 63) | float32 | 0   | 1       | current RGB image                     |
-    | `last_action` | ()          | int64   | 0   | n_tools | previous choice; stop after `reset`   |
+    | Key           | Shape       | Dtype   | Min | Max     | Meaning                             |
+    |---------------|-------------|---------|-----|---------|-------------------------------------|
+    | `image`       | (3, 63, 63) | float32 | 0   | 1       | current RGB image                   |
+    | `last_action` | ()          | int64   | 0   | n_tools | previous choice; stop after `reset` |
 
     ## Rewards
     PSNR gain of the step in dB, `psnr(after, gt) - psnr(before, gt)`, both at most 100 dB.
@@ -46,15 +46,16 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
     of the episode) after every step.
 
     ## Arguments
-    | Name              | Type            | Default    | Meaning                                    |
-    |-------------------|-----------------|------------|--------------------------------------------|
-    | `toolbox`         | Toolbox or str  | "classic"  | the action space, or its name or folder    |
-    | `pairs`           | PairSource, str | "moderate" | where episodes start; a level name stands  |
-    |                   |                 |            | for embedded photos, freshly degraded      |
-    | `max_steps`       | int             | 3          | tools per episode                          |
-    | `stop_when_worse` | bool            | False      | see Episode End                            |
-    | `render_mode`     | str or None     | None       | "rgb_array": every step side by side, then |
-    |                   |                 |            | the clean image                            |
+    | Name              | Type              | Default    | Meaning                            |
+    |-------------------|-------------------|------------|------------------------------------|
+    | `toolbox`         | Toolbox or str    | "classic"  | the action space, its name or path |
+    | `pairs`           | PairSource or str | "moderate" | where episodes start; a level name |
+    |                   |                   |            | stands for embedded photos,        |
+    |                   |                   |            | freshly degraded                   |
+    | `max_steps`       | int               | 3          | tools per episode                  |
+    | `stop_when_worse` | bool              | False      | see Episode End                    |
+    | `render_mode`     | str or None       | None       | "rgb_array": every step side by    |
+    |                   |                   |            | side, then the clean image         |
 
     ## Version History
     * v0: Initial version.
@@ -97,16 +98,14 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
         obs = self._batch.reset()
         return _first(obs), dict(self._batch.reset_infos[0])
 
-    def step(
-        self, action: np.int64
-    ) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Run the chosen tool, or stop."""
         obs, rewards, dones, infos = self._batch.step(np.array([action]))
         info = dict(infos[0])
         truncated = bool(info.pop("TimeLimit.truncated"))
         return _first(obs), float(rewards[0]), bool(dones[0]) and not truncated, truncated, info
 
-    def render(self) -> npt.NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> npt.NDArray[np.uint8] | None:
         """Every image of the episode so far, then the clean one, side by side."""
         return self._batch.get_images()[0] if self.render_mode else None
 

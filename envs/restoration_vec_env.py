@@ -53,7 +53,7 @@ class RestorationVecEnv(VecEnv):
         device: Where the tools run.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "autoreset_mode": "SameStep"}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": "SameStep"}  # noqa: RUF012
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class RestorationVecEnv(VecEnv):
 
     # The VecEnv interface ----------------------------------------------------------------------
 
-    def reset(self) -> Observation:  # type: ignore[override]
+    def reset(self) -> Observation:
         """Start a new episode everywhere; a seed given by `seed` takes effect here."""
         if self._seeds[0] is not None:
             self._rng = np.random.default_rng(self._seeds[0])
@@ -132,9 +132,7 @@ class RestorationVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()
         lq, self._gt = self._draw(indices)
-        self._chain = Chain(
-            lq, stop=self.toolbox.stop, max_steps=self.max_steps, apply=self._apply
-        )
+        self._chain = Chain(lq, stop=self.toolbox.stop, max_steps=self.max_steps, apply=self._apply)
         self._psnr = batch_psnr(lq, self._gt).cpu()
         self._first_psnr = self._psnr.clone()
         self._frames = [[image] for image in lq]
@@ -162,7 +160,7 @@ class RestorationVecEnv(VecEnv):
         rows = torch.nonzero(ended.done).flatten()
         if self._auto_reset and len(rows):
             self._restart(rows, infos)
-        return self.observe(), rewards.numpy(), ended.done.numpy(), infos  # type: ignore[return-value]
+        return self.observe(), rewards.numpy(), ended.done.numpy(), infos
 
     def close(self) -> None:
         """Nothing to release."""

@@ -20,7 +20,7 @@ def fastest_precision(device: torch.device) -> Precision:
     Processors without bfloat16 arithmetic emulate it more than ten times slower than float32,
     others run it several times faster, and no flag tells them apart reliably.
     """
-    conv = nn.Conv2d(32, 32, 3, padding=1).to(device, memory_format=torch.channels_last)
+    conv = nn.Conv2d(32, 32, 3, padding=1).to(device)
     images = torch.rand(4, 32, 63, 63, device=device).to(memory_format=torch.channels_last)
 
     def seconds(*, bf16: bool) -> float:

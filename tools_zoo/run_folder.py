@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import platform
 import tomllib
 from collections.abc import Mapping
@@ -76,7 +77,7 @@ class RunFolder:
         if resume:
             if not self._checkpoint.is_file():
                 raise ToolchainError(f"nothing to resume in {path}: it has no checkpoint.pt")
-            before = json.loads(recorded.read_text())["config"]
+            before = _read_config(recorded)
             changed = sorted(key for key in values if values[key] != before.get(key))
             if changed:
                 raise ToolchainError(
@@ -84,7 +85,9 @@ class RunFolder:
                     "resume with the same ones or choose a new --run folder"
                 )
         elif self._checkpoint.is_file():
-            raise ToolchainError(f"{path} already holds a run; add --resume or choose another --run")
+            raise ToolchainError(
+                f"{path} already holds a run; add --resume or choose another --run"
+            )
         path.mkdir(parents=True, exist_ok=True)
         record = {"config": values, "versions": _versions()}
         write_atomically(recorded, json.dumps(record, indent=2).encode())
@@ -101,12 +104,26 @@ class RunFolder:
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint: tensors, numbers, strings and containers of them only."""
         part = self._checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, self._checkpoint)
+        try:
+            torch.save(state, part)
+            os.replace(part, self._checkpoint)
+        finally:
+            part.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any]:
-        """Read the checkpoint; never runs code from it."""
-        state: dict[str, Any] = torch.load(self._checkpoint, weights_only=True, map_location="cpu")
+        """Read the checkpoint; never runs code from it.
+
+        Raises:
+            ToolchainError: It is damaged.
+        """
+        try:
+            state: dict[str, Any] = torch.load(
+                self._checkpoint, weights_only=True, map_location="cpu"
+            )
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ToolchainError(
+                f"the checkpoint {self._checkpoint} is damaged; start again with another --run"
+            ) from error
         return state
 
     def close(self) -> None:
@@ -123,6 +140,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ToolchainError(
+            f"{path} cannot be read, so the run cannot be resumed; choose another --run"
+        ) from error
+    return config
 
 
 def _versions() -> dict[str, str]:

@@ -82,8 +82,9 @@ class ToolSpec:
             ToolchainError: A key is unknown or missing, or a value is out of range.
         """
         try:
-            return cls(**{**entry, "strength": tuple(entry["strength"])})
-        except (KeyError, TypeError) as error:
+            low, high = entry["strength"]
+            return cls(**{**entry, "strength": (low, high)})
+        except (KeyError, TypeError, ValueError) as error:
             raise ToolchainError(f"malformed tool entry in a manifest: {error}") from error
 
 

@@ -115,9 +115,7 @@ def validation_pairs(
     return degrade_batch(store.read_gt(np.sort(chosen)), degrade, rng)
 
 
-def degrade_batch(
-    gt: Patches, degrade: Degrade, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def degrade_batch(gt: Patches, degrade: Degrade, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Degrade (N, P, P, 3) uint8 patches to (lq, gt), each float32 (N, 3, P, P) in [0, 1]."""
     lq = np.stack([degrade(to_float(patch), rng) for patch in gt])
     return to_tensor(lq), to_tensor(gt)
@@ -131,5 +129,3 @@ def _flip(patch: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray
     if flips[1]:
         patch = patch[:, ::-1]
     return patch.transpose(1, 0, 2) if flips[2] else patch
-
-

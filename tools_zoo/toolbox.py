@@ -88,4 +88,3 @@ class Toolbox(nn.Module):
                 lq = images[rows].contiguous(memory_format=torch.channels_last)
                 restored[rows] = self[action](lq).to(restored)
         return restored
-

@@ -240,6 +240,4 @@ def _fabric(config: ToolTrainConfig) -> Fabric:
     precision = config.precision
     if precision == "auto":
         precision = fastest_precision(torch.device(probe))
-    return Fabric(
-        accelerator=device, devices=config.devices, precision=FABRIC_PRECISION[precision]
-    )
+    return Fabric(accelerator=device, devices=config.devices, precision=FABRIC_PRECISION[precision])

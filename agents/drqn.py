@@ -1,0 +1,98 @@
+"""Train the LSTM policy by recurrent Q-learning."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.policy import Player
+from agents.recurrent_dqn import RecurrentDqn
+from agents.storage import load_policy
+from agents.training import AgentTrainConfig, OnStep, TrainingRun, opened_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrqnConfig(AgentTrainConfig):
+    """How recurrent Q-learning is run."""
+
+    full_backup: bool = True
+    """Learn from what every tool would have done; off: from the tool taken, as in the paper."""
+    double_q: bool = True
+    buffer_size: int = 40_000
+    """Episodes kept; each takes 36 kB."""
+    batch_size: int = 64
+    """Episodes per optimiser step."""
+    learning_starts: int = 1_000
+    """Environment steps before the first optimiser step."""
+    gradient_steps: int = 8
+    """Optimiser steps per step of all environments."""
+    target_update_interval: int = 2_000
+    """Environment steps between copies of the network to its target."""
+    exploration_fraction: float = 0.5
+    """Share of the run in which epsilon falls."""
+    exploration_initial_eps: float = 1.0
+    exploration_final_eps: float = 0.1
+
+
+class DrqnLearner:
+    """Recurrent Q-learning as a `agents.training.Learner`."""
+
+    def __init__(self, config: DrqnConfig) -> None:
+        self.algorithm = RecurrentDqn(
+            config.make_env(),
+            full_backup=config.full_backup,
+            double_q=config.double_q,
+            learning_rate=config.learning_rate_at,
+            buffer_size=config.buffer_size,
+            learning_starts=config.learning_starts,
+            batch_size=config.batch_size,
+            gamma=config.gamma,
+            train_freq=1,
+            gradient_steps=config.gradient_steps,
+            target_update_interval=config.target_update_interval,
+            exploration_fraction=config.exploration_fraction,
+            exploration_initial_eps=config.exploration_initial_eps,
+            exploration_final_eps=config.exploration_final_eps,
+            max_grad_norm=config.max_grad_norm,
+            seed=config.seed,
+            device=config.device,
+        )
+
+    def player(self) -> Player:
+        """The greedy policy as it stands."""
+        return self.algorithm.lstm_policy()
+
+    def state(self) -> dict[str, Any]:
+        """Networks and optimiser."""
+        policy = self.algorithm.policy
+        return {"policy": policy.state_dict(), "optimizer": policy.optimizer.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put networks and optimiser back."""
+        self.algorithm.policy.load_state_dict(state["policy"])
+        self.algorithm.policy.optimizer.load_state_dict(state["optimizer"])
+
+
+def train_drqn(
+    config: DrqnConfig,
+    run_path: Path,
+    *,
+    resume: bool = False,
+    on_step: OnStep = lambda step, total, metrics: None,
+) -> Player:
+    """Train an agent; the policy of the best validation is left in ``run_path/best``.
+
+    Args:
+        config: How to train.
+        run_path: Run folder.
+        resume: Go on from the checkpoint in the folder; the replay buffer is filled anew.
+        on_step: Called with (environment steps, total, newest metrics).
+
+    Returns:
+        The policy of the best validation.
+
+    Raises:
+        ToolchainError: The store, the toolbox or the run folder is unusable.
+    """
+    with opened_run(run_path, config, resume=resume) as run:
+        TrainingRun(DrqnLearner(config), config, run, on_step).learn(resume=resume)
+    return load_policy(run_path / "best")

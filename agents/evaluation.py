@@ -1,0 +1,101 @@
+"""The one evaluation loop: any player, any pairs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from agents.policy import Player
+from data.pairs import ArrayPairs
+from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from tools_zoo.toolbox import Toolbox
+
+CHUNK = 128
+"""Episodes played side by side; bounds the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeResults:
+    """What a player reached on N pairs.
+
+    Attributes:
+        psnr_before: (N,) dB of the inputs.
+        psnr_after: (N,) dB where the episodes ended.
+        actions: (N, max_steps) int64; *stop* from where an episode ended.
+        restored: (N, 3, P, P) float32 in [0, 1].
+    """
+
+    psnr_before: npt.NDArray[np.float64]
+    psnr_after: npt.NDArray[np.float64]
+    actions: npt.NDArray[np.int64]
+    restored: npt.NDArray[np.float32]
+
+    @property
+    def gain(self) -> float:
+        """Mean PSNR gain in dB."""
+        return float(np.mean(self.psnr_after - self.psnr_before))
+
+    @property
+    def share_worse(self) -> float:
+        """Share of images that ended worse than they began."""
+        return float(np.mean(self.psnr_after < self.psnr_before - 1e-6))
+
+
+def play(
+    player: Player,
+    toolbox: Toolbox,
+    pairs: ArrayPairs,
+    *,
+    max_steps: int = MAX_STEPS,
+    device: torch.device | str = "cpu",
+) -> EpisodeResults:
+    """Let a player restore every pair once, greedily.
+
+    Args:
+        player: Who chooses; its ``watch(env)`` is called first if it has one (the oracles do).
+        toolbox: The action space.
+        pairs: What to restore.
+        max_steps: Tools per episode.
+        device: Where the tools run.
+    """
+    chunks = [
+        _play_chunk(
+            player,
+            RestorationVecEnv(
+                toolbox,
+                ArrayPairs(pairs.lq[start : start + CHUNK], pairs.gt[start : start + CHUNK]),
+                n_envs=len(pairs.lq[start : start + CHUNK]),
+                max_steps=max_steps,
+                auto_reset=False,
+                device=device,
+            ),
+        )
+        for start in range(0, len(pairs), CHUNK)
+    ]
+    fields = ("psnr_before", "psnr_after", "actions", "restored")
+    return EpisodeResults(
+        *(np.concatenate([getattr(chunk, field) for chunk in chunks]) for field in fields)
+    )
+
+
+def _play_chunk(player: Player, env: RestorationVecEnv) -> EpisodeResults:
+    count, stop = env.num_envs, env.toolbox.stop
+    env.set_options([{"index": index} for index in range(count)])
+    obs = env.reset()
+    before = env.psnr.double().numpy()
+    if hasattr(player, "watch"):
+        player.watch(env)
+    state = None
+    done = np.zeros(count, np.bool_)
+    start = np.ones(count, np.bool_)
+    actions = np.full((count, env.max_steps), stop)
+    for step in range(env.max_steps):
+        chosen, state = player.predict(obs, state, start, deterministic=True)
+        actions[:, step] = np.where(done, stop, chosen)
+        obs, _, ended, _ = env.step(actions[:, step])  # type: ignore[assignment]
+        done |= ended
+        start = np.zeros(count, np.bool_)
+        if done.all():
+            break
+    return EpisodeResults(before, env.psnr.double().numpy(), actions, env.images.cpu().numpy())

@@ -1,0 +1,121 @@
+"""Train the LSTM policy by recurrent proximal policy optimisation (sb3-contrib)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from gymnasium import spaces
+from sb3_contrib import RecurrentPPO
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor
+
+from agents.policy import LstmPolicy, Player
+from agents.q_net import HIDDEN_SIZE, RecurrentQNet
+from agents.storage import load_policy
+from agents.training import AgentTrainConfig, OnStep, TrainingRun, opened_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PpoConfig(AgentTrainConfig):
+    """How recurrent PPO is run."""
+
+    n_steps: int = 12
+    """Steps per environment and rollout."""
+    batch_size: int = 256
+    n_epochs: int = 4
+    gae_lambda: float = 0.95
+    ent_coef: float = 0.02
+    vf_coef: float = 0.5
+    clip_range: float = 0.2
+
+
+class QNetFeatures(BaseFeaturesExtractor):
+    """The convolutions of `RecurrentQNet` and the previous action, as features for an LSTM."""
+
+    def __init__(self, observation_space: spaces.Dict) -> None:
+        n_tools = int(observation_space["last_action"].n) - 1  # type: ignore[attr-defined]
+        super().__init__(observation_space, 32 + n_tools)
+        net = RecurrentQNet(n_tools)
+        self.trunk = net
+        # Only the convolutions are used here: the memory and the head are PPO's own.
+        del net.lstm, net.head
+        self._n_tools = n_tools
+
+    def forward(self, observations: dict[str, Tensor]) -> Tensor:
+        """Describe observations, ``last_action`` being one-hot already, by (N, 32 + n_tools)."""
+        # The rollout buffer keeps discrete observations with an axis of one in between.
+        last_action = observations["last_action"].flatten(1)[:, : self._n_tools]
+        return torch.cat([self.trunk.embed(observations["image"]), last_action], dim=1)
+
+
+class PpoLearner:
+    """Recurrent PPO as a `agents.training.Learner`."""
+
+    def __init__(self, config: PpoConfig) -> None:
+        env = config.make_env()
+        self._tool_names = env.toolbox.names
+        self.algorithm = RecurrentPPO(
+            "MultiInputLstmPolicy",
+            env,
+            learning_rate=config.learning_rate_at,
+            n_steps=config.n_steps,
+            batch_size=config.batch_size,
+            n_epochs=config.n_epochs,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            ent_coef=config.ent_coef,
+            vf_coef=config.vf_coef,
+            clip_range=config.clip_range,
+            max_grad_norm=config.max_grad_norm,
+            seed=config.seed,
+            device=config.device,
+            policy_kwargs={
+                "features_extractor_class": QNetFeatures,
+                "normalize_images": False,  # images are float already
+                "lstm_hidden_size": HIDDEN_SIZE,
+                "net_arch": [],
+            },
+        )
+
+    def player(self) -> Player:
+        """The greedy policy: the same network as Q-learning's, its values being logits."""
+        policy = cast(RecurrentActorCriticPolicy, self.algorithm.policy)
+        n_tools = len(self._tool_names)
+        net = RecurrentQNet(n_tools)
+        features = cast(QNetFeatures, policy.pi_features_extractor)
+        state = dict(features.trunk.state_dict())
+        for name, value in policy.lstm_actor.state_dict().items():
+            state[f"lstm.{name.removesuffix('_l0')}"] = value
+        for name, value in policy.action_net.state_dict().items():
+            state[f"head.{name}"] = value
+        net.load_state_dict({name: value.cpu().clone() for name, value in state.items()})
+        return LstmPolicy(net, self._tool_names)
+
+    def state(self) -> dict[str, Any]:
+        """Network and optimiser."""
+        policy = self.algorithm.policy
+        return {"policy": policy.state_dict(), "optimizer": policy.optimizer.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put network and optimiser back."""
+        self.algorithm.policy.load_state_dict(state["policy"])
+        self.algorithm.policy.optimizer.load_state_dict(state["optimizer"])
+
+
+def train_ppo(
+    config: PpoConfig,
+    run_path: Path,
+    *,
+    resume: bool = False,
+    on_step: OnStep = lambda step, total, metrics: None,
+) -> Player:
+    """Train an agent; the policy of the best validation is left in ``run_path/best``.
+
+    Its action values are logits of the action probabilities, not dB. Arguments and errors as for
+    `agents.drqn.train_drqn`.
+    """
+    with opened_run(run_path, config, resume=resume) as run:
+        TrainingRun(PpoLearner(config), config, run, on_step).learn(resume=resume)
+    return load_policy(run_path / "best")

@@ -1,0 +1,220 @@
+"""Recurrent Q-learning on whole episodes, on Stable-Baselines3's DQN.
+
+Source:
+    Yu et al., "Crafting a Toolchain for Image Restoration by Deep Reinforcement Learning",
+    CVPR 2018 (recurrent Q-learning); van Hasselt et al., "Deep Reinforcement Learning with Double
+    Q-learning", AAAI 2016 (the double estimate).
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from stable_baselines3 import DQN
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+from torch.nn import functional
+
+from agents.policy import LstmPolicy
+from agents.q_net import LstmState, RecurrentQNet
+from agents.replay import EpisodeBatch, EpisodeReplayBuffer
+from envs.restoration_vec_env import RestorationVecEnv
+
+
+class RecurrentQPolicy(BasePolicy):
+    """The value network, its slowly following copy and the optimiser, as DQN expects them."""
+
+    def __init__(self, observation_space: Any, action_space: Any, lr_schedule: Schedule) -> None:
+        super().__init__(observation_space, action_space, normalize_images=False)
+        n_tools = int(action_space.n) - 1
+        self.q_net = RecurrentQNet(n_tools)
+        self.q_net_target = RecurrentQNet(n_tools)
+        self.q_net_target.load_state_dict(self.q_net.state_dict())
+        self.q_net_target.requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.q_net.parameters(), lr=lr_schedule(1.0))
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
+        """Play a first step: the base class's door, which knows no memory."""
+        images = observation["image"]
+        state = LstmState.zeros(len(images), images.device)
+        values, _ = self.q_net(images, observation["last_action"].long().flatten(), state)
+        best: Tensor = values.argmax(dim=1)
+        return best
+
+
+class RecurrentDqn(DQN):
+    """DQN whose value network remembers the episode.
+
+    Everything of `stable_baselines3.DQN` (callbacks, logger, schedules) holds; the replay buffer
+    keeps whole episodes, and the loss unrolls the network over each of them from an empty memory.
+
+    Args:
+        env: The environment; ``full_backup`` needs it to be a `RestorationVecEnv`.
+        full_backup: Learn from what *every* tool would have done, which the simulator can tell,
+            rather than from the tool taken alone.
+        double_q: Let the online network choose the action that the target network values.
+        **kwargs: As for `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count episodes.
+    """
+
+    replay_buffer: EpisodeReplayBuffer  # type: ignore[assignment]
+    policy: RecurrentQPolicy  # type: ignore[assignment]
+    q_net: RecurrentQNet  # type: ignore[assignment]
+    q_net_target: RecurrentQNet  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        env: RestorationVecEnv,
+        *,
+        full_backup: bool = False,
+        double_q: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        self.full_backup = full_backup
+        self.double_q = double_q
+        self._simulator = env
+        self._lstm_state = LstmState.zeros(env.num_envs)
+        self._look_ahead: tuple[Any, Any] = (None, None)
+        super().__init__(
+            RecurrentQPolicy,  # type: ignore[arg-type]
+            env,
+            replay_buffer_class=EpisodeReplayBuffer,  # type: ignore[arg-type]
+            # The stop action is a step of its own, but never follows the last permitted tool.
+            replay_buffer_kwargs={"max_steps": env.max_steps, "seed": kwargs.get("seed")},
+            **kwargs,
+        )
+        self._explorer = np.random.default_rng(self.seed)
+
+    # Gathering experience ----------------------------------------------------------------------
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Act epsilon-greedily, each environment on its own, and remember."""
+        obs = self._last_obs
+        assert isinstance(obs, dict)
+        stop = int(self.action_space.n) - 1  # type: ignore[attr-defined]
+        images = torch.from_numpy(obs["image"]).to(self.device)
+        last_action = torch.from_numpy(obs["last_action"]).to(self.device)
+        with torch.no_grad():
+            # A previous action of stop marks the first step of an episode.
+            state = self._lstm_state.masked(last_action != stop)
+            values, self._lstm_state = self.q_net(images, last_action, state)
+            if self.full_backup:
+                self._look_ahead = self._simulate(self._lstm_state)
+        actions = values.argmax(dim=1).cpu().numpy()
+        warming_up = self.num_timesteps < learning_starts
+        epsilon = 1.0 if warming_up else self.exploration_rate
+        explore = self._explorer.random(n_envs) < epsilon
+        actions[explore] = self._explorer.integers(stop + 1, size=int(explore.sum()))
+        return actions, actions
+
+    def _simulate(self, state: LstmState) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Gain of every tool, and the target network's value of what it leads to; (n_envs, n)."""
+        outcomes, gains = self._simulator.outcomes()
+        next_values = torch.zeros_like(gains)
+        going_on = self._simulator.num_steps + 1 < self._simulator.max_steps
+        for tool, images in enumerate(outcomes):
+            action = torch.full((len(images),), tool, device=self.device)
+            following, _ = self.q_net_target(images.to(self.device), action, state)
+            next_values[tool] = torch.where(going_on, following.max(dim=1).values.cpu(), 0.0)
+        return gains.T.numpy(), next_values.T.numpy()
+
+    def _store_transition(
+        self,
+        replay_buffer: Any,
+        buffer_action: npt.NDArray[np.int64],
+        new_obs: Any,
+        reward: npt.NDArray[np.float32],
+        dones: npt.NDArray[np.bool_],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        gains, next_values = self._look_ahead
+        replay_buffer.add(self._last_obs, buffer_action, reward, dones, gains, next_values)
+        self._last_obs = new_obs
+
+    # Learning ----------------------------------------------------------------------------------
+
+    def train(self, gradient_steps: int, batch_size: int = 32) -> None:
+        """Take optimiser steps, each on ``batch_size`` whole episodes."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        losses = []
+        for _ in range(gradient_steps):
+            if self.replay_buffer.size() == 0:
+                return  # no episode has ended yet
+            batch = augment(self.replay_buffer.sample(batch_size), self._explorer)
+            loss = self.loss(batch)
+            self.policy.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.q_net.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+            losses.append(float(loss.detach()))
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", float(np.mean(losses)))
+
+    def loss(self, batch: EpisodeBatch) -> Tensor:
+        """Huber loss between values and targets, averaged over the steps of all episodes."""
+        values = unroll(self.q_net, batch)
+        if self.full_backup:
+            stop = torch.zeros_like(batch.gains[..., :1])
+            targets = torch.cat([batch.gains + self.gamma * batch.next_values, stop], dim=2)
+            errors = functional.huber_loss(values, targets, reduction="none").mean(dim=2)
+        else:
+            targets = self.targets(batch, values.detach())
+            taken = values.gather(2, batch.actions.unsqueeze(2)).squeeze(2)
+            errors = functional.huber_loss(taken, targets, reduction="none")
+        return errors[batch.mask].mean()
+
+    def targets(self, batch: EpisodeBatch, values: Tensor) -> Tensor:
+        """``r + gamma * value of the next step``, and ``r`` alone at the last step; (E, T).
+
+        Args:
+            batch: Episodes.
+            values: The online network's values, (E, T, n_actions).
+        """
+        with torch.no_grad():
+            following = unroll(self.q_net_target, batch)
+        best = (values if self.double_q else following).argmax(dim=2, keepdim=True)
+        value = following.gather(2, best).squeeze(2)
+        next_value = torch.zeros_like(value)
+        next_value[:, :-1] = value[:, 1:] * batch.mask[:, 1:]
+        return batch.rewards + self.gamma * next_value
+
+    # What comes of it --------------------------------------------------------------------------
+
+    def lstm_policy(self) -> LstmPolicy:
+        """A frozen copy of the greedy policy."""
+        names = self._simulator.toolbox.names
+        q_net = RecurrentQNet(len(names))
+        q_net.load_state_dict({k: v.cpu().clone() for k, v in self.q_net.state_dict().items()})
+        return LstmPolicy(q_net, names)
+
+
+def unroll(q_net: RecurrentQNet, batch: EpisodeBatch) -> Tensor:
+    """Values of every step of every episode, from an empty memory: (E, T, n_actions)."""
+    episodes, steps = batch.actions.shape
+    # The convolutions see only the steps that count; padding costs nothing.
+    embedding = torch.zeros(episodes, steps, 32, device=batch.images.device)
+    embedding[batch.mask] = q_net.embed(batch.images[batch.mask])
+    state = LstmState.zeros(episodes, batch.images.device)
+    values = []
+    for step in range(steps):
+        value, state = q_net.remember(embedding[:, step], batch.last_action[:, step], state)
+        values.append(value)
+    return torch.stack(values, dim=1)
+
+
+def augment(batch: EpisodeBatch, rng: np.random.Generator) -> EpisodeBatch:
+    """Flip and transpose all images of a batch alike: no outcome depends on the orientation."""
+    images = batch.images
+    flips = rng.integers(2, size=3)
+    if flips[0]:
+        images = images.flip(-1)
+    if flips[1]:
+        images = images.flip(-2)
+    if flips[2]:
+        images = images.transpose(-1, -2)
+    return batch._replace(images=images)

@@ -1,0 +1,184 @@
+"""How agents are trained: the run around Stable-Baselines3's algorithms, common to all of them."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+
+from agents.evaluation import play
+from agents.policy import LstmPolicy, Player
+from agents.storage import save_policy
+from data.pairs import ArrayPairs, open_pairs
+from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from tools_zoo.run_folder import RunFolder
+from tools_zoo.storage import load_toolbox
+
+OnStep = Callable[[int, int, dict[str, float]], None]
+"""Called with (environment steps so far, total, newest metrics)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentTrainConfig:
+    """What every agent's training has in common."""
+
+    store: str
+    """Path of the patch store, or ``embedded``."""
+    toolbox: str = "classic"
+    total_timesteps: int = 100_000
+    """Environment steps, summed over all environments."""
+    n_envs: int = 64
+    learning_rate: float = 1e-3
+    """At the start; falls linearly to a twentieth."""
+    gamma: float = 0.99
+    max_grad_norm: float = 5.0
+    stop_when_worse: bool = True
+    """End training episodes whose PSNR falls below the input's, as in RL-Restore."""
+    eval_every: int = 5_000
+    """Environment steps between validations."""
+    eval_pairs: int = 256
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0.0 <= self.gamma <= 1.0:
+            raise ValueError(f"gamma must lie in [0, 1], got {self.gamma}")
+        if min(self.total_timesteps, self.n_envs, self.eval_every, self.eval_pairs) < 1:
+            raise ValueError("total_timesteps, n_envs, eval_every and eval_pairs must be positive")
+
+    def learning_rate_at(self, remaining: float) -> float:
+        """Learning rate when this share of the run (1 at its start) is left."""
+        return self.learning_rate * max(remaining, 0.05)
+
+    def make_env(self) -> RestorationVecEnv:
+        """The training environment.
+
+        Raises:
+            ToolchainError: The toolbox or the store is unusable.
+        """
+        return RestorationVecEnv(
+            load_toolbox(self.toolbox),
+            open_pairs(self.store),
+            self.n_envs,
+            max_steps=MAX_STEPS,
+            stop_when_worse=self.stop_when_worse,
+            seed=self.seed,
+            device="cuda" if self.device == "auto" and torch.cuda.is_available() else "cpu",
+        )
+
+    def make_eval_pairs(self) -> ArrayPairs:
+        """Fixed pairs from photos that are not trained on."""
+        pairs = open_pairs(self.store, held_out=True)
+        rng = np.random.default_rng(self.seed)
+        if len(pairs) == 0:
+            pairs = open_pairs(self.store)
+        chosen = rng.choice(len(pairs), min(self.eval_pairs, len(pairs)), replace=False)
+        return ArrayPairs(*pairs.pairs(chosen, rng))
+
+
+class Learner(Protocol):
+    """An SB3 algorithm and what the run needs of it."""
+
+    algorithm: Any
+
+    def player(self) -> Player:
+        """The policy as it stands."""
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers that `load_state` goes on from."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put back what `state` returned."""
+
+
+class TrainingRun(BaseCallback):
+    """Validates, logs, keeps the best policy and checkpoints while an algorithm learns.
+
+    Args:
+        learner: What learns.
+        config: Of the run.
+        run: Its folder.
+        on_step: Progress.
+    """
+
+    def __init__(
+        self, learner: Learner, config: AgentTrainConfig, run: RunFolder, on_step: OnStep
+    ) -> None:
+        super().__init__()
+        self._learner, self._config, self._run, self._progress = learner, config, run, on_step
+        self._toolbox = load_toolbox(config.toolbox)
+        self._pairs = config.make_eval_pairs()
+        self._next_eval = config.eval_every
+        self._metrics: dict[str, float] = {}
+        self._validated_at = -1
+        self.best_gain = -np.inf
+
+    def learn(self, *, resume: bool) -> None:
+        """Run the algorithm to the end, or go on from the checkpoint.
+
+        KeyboardInterrupt leaves a checkpoint. A replay buffer is not checkpointed: a resumed run
+        fills it anew.
+        """
+        algorithm = self._learner.algorithm
+        if resume:
+            state = self._run.load()
+            self._learner.load_state(state["learner"])
+            algorithm.num_timesteps = state["num_timesteps"]
+            self.best_gain = state["best_gain"]
+            self._next_eval = algorithm.num_timesteps + self._config.eval_every
+        algorithm.set_logger(configure(str(self._run.path / "tensorboard"), ["tensorboard"]))
+        left = self._config.total_timesteps - algorithm.num_timesteps
+        try:
+            if left > 0:
+                algorithm.learn(left, callback=self, reset_num_timesteps=not resume)
+            if self._validated_at != algorithm.num_timesteps:
+                self.validate()
+        except KeyboardInterrupt:
+            self._save()
+            raise
+
+    def validate(self) -> dict[str, float]:
+        """Play the held-out pairs, log, checkpoint, and keep the policy if it is the best yet."""
+        self._validated_at = self._learner.algorithm.num_timesteps
+        player = self._learner.player()
+        results = play(player, self._toolbox, self._pairs)
+        self._metrics = {"gain": results.gain, "share_worse": results.share_worse}
+        self._run.log(self._validated_at, **self._metrics)
+        if results.gain > self.best_gain:
+            self.best_gain = results.gain
+            if isinstance(player, LstmPolicy):
+                save_policy(player, self._run.path / "best", {"validation": self._metrics})
+        self._save()
+        return self._metrics
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self._next_eval:
+            self._next_eval += self._config.eval_every
+            self.validate()
+        self._progress(self.num_timesteps, self._config.total_timesteps, self._metrics)
+        return True
+
+    def _save(self) -> None:
+        self._run.save(
+            {
+                "learner": self._learner.state(),
+                "num_timesteps": self._learner.algorithm.num_timesteps,
+                "best_gain": float(self.best_gain),
+            }
+        )
+
+
+@contextlib.contextmanager
+def opened_run(path: Path, config: AgentTrainConfig, *, resume: bool) -> Iterator[RunFolder]:
+    """A run folder that is closed however the training ends."""
+    run = RunFolder(path, config, resume=resume)
+    try:
+        yield run
+    finally:
+        run.close()
