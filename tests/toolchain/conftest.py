@@ -1,0 +1,123 @@
+"""A small random toolbox, and agents that play a sequence known beforehand."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from agents.policy import LstmPolicy
+from agents.q_net import HIDDEN_SIZE, RecurrentQNet
+from agents.storage import save_policy
+from toolchain.restorer import Restorer
+from tools_zoo.catalog import CLASSIC
+from tools_zoo.storage import load_toolbox, save_toolbox
+from tools_zoo.tool import Tool
+from tools_zoo.toolbox import Toolbox
+
+NAMES = tuple(spec.name for spec in CLASSIC)
+SEQUENCE = ("denoise_3", "deblur_1")
+
+MakePhoto = Callable[..., Path]
+MakeRestorer = Callable[..., Restorer]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny tiles cost more to share between threads than to compute."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def scripted_policy(*tools: str, margin: float = 1.0) -> LstmPolicy:
+    """Plays the given tools, all different, then stops; chosen actions are valued at ``margin``.
+
+    The LSTM remembers nothing but the last action: hidden unit ``k`` is on when it was tool ``k``.
+    """
+    actions = [NAMES.index(tool) for tool in tools] + [len(NAMES)]
+    q_net = RecurrentQNet(len(NAMES))
+    input_gate, forget_gate, cell_gate, output_gate = range(0, 4 * HIDDEN_SIZE, HIDDEN_SIZE)
+    with torch.no_grad():
+        for parameter in (*q_net.lstm.parameters(), *q_net.head.parameters()):
+            parameter.zero_()
+        for gate, bias in ((input_gate, 20.0), (forget_gate, -20.0), (output_gate, 20.0)):
+            q_net.lstm.bias_ih[gate : gate + HIDDEN_SIZE] = bias
+        for tool in range(len(NAMES)):
+            q_net.lstm.weight_ih[cell_gate + tool, 32 + tool] = 20.0
+        is_on = float(torch.tanh(torch.tensor(1.0)))
+        q_net.head.bias[:] = torch.linspace(-0.2, -0.1, len(NAMES) + 1)
+        q_net.head.bias[actions[0]] = margin
+        for before, action in zip(actions, actions[1:], strict=False):
+            q_net.head.weight[actions[0], before] = -2 * margin / is_on
+            q_net.head.weight[action, before] = 2 * margin / is_on
+    return LstmPolicy(q_net, NAMES)
+
+
+@pytest.fixture(scope="session")
+def toolbox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved toolbox of the classic specifications whose random tools change pixels a little."""
+    torch.manual_seed(0)
+    toolbox = Toolbox("random", [Tool(spec) for spec in CLASSIC])
+    with torch.no_grad():
+        for tool in toolbox:
+            *_, last = (m for m in tool.network.modules() if isinstance(m, torch.nn.Conv2d))
+            last.weight *= 0.1
+            assert last.bias is not None
+            last.bias *= 0.1
+    folder = tmp_path_factory.mktemp("weights") / "toolbox"
+    save_toolbox(toolbox, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_restorer(toolbox_folder: Path) -> MakeRestorer:
+    """Builds a restorer that plays the given tools."""
+
+    def make(*tools: str, **options: object) -> Restorer:
+        return Restorer(load_toolbox(toolbox_folder), scripted_policy(*tools), **options)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def agent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved agent that plays `SEQUENCE`."""
+    folder = tmp_path_factory.mktemp("agents") / "scripted"
+    save_policy(scripted_policy(*SEQUENCE), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def idle_agent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved agent that stops at once."""
+    folder = tmp_path_factory.mktemp("agents") / "idle"
+    save_policy(scripted_policy(), folder)
+    return folder
+
+
+def random_samples(
+    height: int, width: int, channels: int = 3, dtype: npt.DTypeLike = np.uint8
+) -> npt.NDArray[np.uint8]:
+    """Reproducible noise over the middle of the range."""
+    rng = np.random.default_rng(0)
+    peak = np.iinfo(np.dtype(dtype)).max
+    return rng.integers(peak // 4, 3 * peak // 4, (height, width, channels)).astype(dtype)
+
+
+@pytest.fixture
+def make_photo(tmp_path: Path) -> MakePhoto:
+    """Writes a small 8-bit photo below the test's folder and returns its path."""
+
+    def make(name: str, height: int = 40, width: int = 48, channels: int = 3) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        samples = random_samples(height, width, channels)
+        Image.fromarray(samples[:, :, 0] if channels == 1 else samples).save(path)
+        return path
+
+    return make

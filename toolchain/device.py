@@ -1,0 +1,59 @@
+"""Where the tools run, and in which number format."""
+
+from typing import Final, get_args
+
+import torch
+
+from data.errors import ToolchainError, UnknownNameError
+from tools_zoo.precision import Precision, fastest_precision
+
+AUTO: Final = "auto"
+
+
+class DeviceError(ToolchainError, ValueError):
+    """A device was asked for that this machine lacks."""
+
+
+def choose_device(name: str = AUTO) -> torch.device:
+    """Find a device by name; ``auto`` is a GPU where there is one.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        DeviceError: This machine, or its PyTorch, has no such device.
+    """
+    if name == AUTO:
+        name = _best_device()
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)  # a name alone does not prove that the device is there
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise DeviceError(f"no device {name!r} on this machine; use auto or cpu") from error
+    if device.type == "meta":
+        raise DeviceError("the device 'meta' computes nothing; use auto or cpu")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """Find a number format by name; ``auto`` is the faster one on ``device``.
+
+    Args:
+        name: ``auto``, ``fp32`` or ``bf16``.
+        device: Where the tools will run.
+
+    Raises:
+        UnknownNameError: There is no such format.
+    """
+    if name == AUTO:
+        return fastest_precision(device)
+    for precision in get_args(Precision):
+        if name == precision:
+            return precision  # type: ignore[no-any-return]
+    raise UnknownNameError("precision", name, (AUTO, *get_args(Precision)))
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,176 @@
+"""What a restoration is: the image, and the trace of how it came to be."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from data.images import FloatImage
+
+STOP: Final = "stop"
+"""Name of the action that ends a chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How close an image is to the clean one.
+
+    Attributes:
+        psnr: In dB.
+        ssim: None where a side is too short for it.
+    """
+
+    psnr: float
+    ssim: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One decision, and what it did.
+
+    Attributes:
+        tool: Name of the chosen tool, or `STOP`.
+        treats: What the tool treats, for people; empty for stop.
+        action: Index of the choice; the last one is stop.
+        action_values: By name and in action order, the gain in dB that the agent expected of each
+            action, the best continuation included.
+        seconds: Time taken by the decision and the tool.
+        score: Of the image after the step; None where no clean image is known.
+    """
+
+    tool: str
+    treats: str
+    action: int
+    action_values: Mapping[str, float]
+    seconds: float
+    score: Score | None = None
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether the agent chose to leave the image as it is."""
+        return self.tool == STOP
+
+    def runners_up(self, n: int = 3) -> tuple[tuple[str, float], ...]:
+        """The ``n`` best actions that were not chosen, best first, with their values."""
+        others = [item for item in self.action_values.items() if item[0] != self.tool]
+        return tuple(sorted(others, key=lambda item: -item[1])[:n])
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What made a restoration, precisely enough to make it again.
+
+    Attributes:
+        version: Of this package.
+        toolbox: Its name.
+        tool_checksums: SHA-256 of each tool's weight file, where it was loaded from one.
+        agent: Name or folder of the agent.
+        agent_checksum: SHA-256 of the agent's weights.
+        device: Where the tools ran.
+        precision: What they computed in, ``fp32`` or ``bf16``.
+        max_steps: Most tools allowed.
+    """
+
+    version: str
+    toolbox: str
+    tool_checksums: Mapping[str, str]
+    agent: str
+    agent_checksum: str
+    device: str
+    precision: str
+    max_steps: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Restoration:
+    """A restored image and how it came to be.
+
+    Attributes:
+        image: Restored RGB, shape (H, W, 3), float32, range [0, 1].
+        steps: Every decision in order; the last one is stop unless the limit was reached first.
+        provenance: What made it.
+        score: Of the input; None where no clean image is known.
+        frames: The input, then the image after each tool, if they were asked for; else empty.
+    """
+
+    image: FloatImage
+    steps: tuple[Step, ...]
+    provenance: Provenance
+    score: Score | None = None
+    frames: tuple[FloatImage, ...] = ()
+
+    @property
+    def sequence(self) -> tuple[str, ...]:
+        """The tools that ran, in order; empty if the agent left the image as it was."""
+        return tuple(step.tool for step in self.steps if not step.is_stop)
+
+    @property
+    def final_score(self) -> Score | None:
+        """Score of the restored image."""
+        return self.steps[-1].score
+
+    @property
+    def seconds(self) -> float:
+        """Time taken by all steps."""
+        return sum(step.seconds for step in self.steps)
+
+    def trace(self) -> dict[str, Any]:
+        """Everything but pixels, as plain data for JSON; the ``psnr_gain`` of the steps add up."""
+        height, width = self.image.shape[:2]
+        made_by = self.provenance
+        return {
+            "version": made_by.version,
+            "toolbox": {"name": made_by.toolbox, "sha256": dict(made_by.tool_checksums)},
+            "agent": {"name": made_by.agent, "sha256": made_by.agent_checksum},
+            "device": made_by.device,
+            "precision": made_by.precision,
+            "max_steps": made_by.max_steps,
+            "width": width,
+            "height": height,
+            "sequence": list(self.sequence),
+            "seconds": self.seconds,
+            **_score_entries(self.score, "_before"),
+            **_score_entries(self.final_score, "_after"),
+            "steps": self._step_entries(),
+        }
+
+    def _step_entries(self) -> list[dict[str, Any]]:
+        entries, before = [], self.score
+        for step in self.steps:
+            gain = None if step.score is None or before is None else step.score.psnr - before.psnr
+            entries.append(
+                {
+                    "tool": step.tool,
+                    "treats": step.treats,
+                    "action": step.action,
+                    "action_values": dict(step.action_values),
+                    "seconds": step.seconds,
+                    **_score_entries(step.score),
+                    "psnr_gain": gain,
+                }
+            )
+            before = step.score
+        return entries
+
+
+def explain_end(restoration: Restoration) -> str:
+    """Say in a sentence why no further tool ran."""
+    last = restoration.steps[-1]
+    if not last.is_stop:
+        limit = restoration.provenance.max_steps
+        return f"Ended at the limit of {limit} tool{'s' if limit > 1 else ''}."
+    ((rival, value), *_) = last.runners_up(1)
+    stop = last.action_values[STOP]
+    what = "Left as it is" if not restoration.sequence else "Stopped"
+    if value <= 0.0:
+        return (
+            f"{what}: the agent expects no tool to help; "
+            f"the best, {rival}, would change PSNR by {value:+.2f} dB."
+        )
+    return f"{what}: stopping is valued at {stop:+.2f} dB, the best tool, {rival}, at {value:+.2f}."
+
+
+def _score_entries(score: Score | None, suffix: str = "") -> dict[str, float | None]:
+    return {
+        f"psnr{suffix}": None if score is None else score.psnr,
+        f"ssim{suffix}": None if score is None else score.ssim,
+    }

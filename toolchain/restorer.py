@@ -1,0 +1,274 @@
+"""The product's heart: an agent and a toolbox that restore photos of any size."""
+
+import hashlib
+import importlib.metadata
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from agents.policy import LstmPolicy
+from agents.storage import check_fits, load_policy
+from data.errors import ImageFormatError, ToolchainError
+from data.images import ByteImage, FloatImage, check_float_image, to_float, to_numpy, to_tensor
+from data.metrics import psnr, ssim
+from envs.chain import Chain
+from toolchain.device import AUTO, choose_device, choose_precision
+from toolchain.restoration import Provenance, Restoration, Score, Step
+from toolchain.tiling import apply_tiled, extract_views, views
+from tools_zoo.precision import Precision
+from tools_zoo.storage import load_toolbox
+from tools_zoo.tool import Tool
+from tools_zoo.toolbox import Toolbox
+
+DEFAULT_MAX_TILE_PIXELS: Final = 512 * 512
+"""Widest activations of a tile this size take 64 MiB, and its halo adds 7 % of work."""
+
+_SSIM_WINDOW: Final = 7  # pixels
+
+OnStep = Callable[[Step, FloatImage], None]
+"""Told of every step, with the image after it; the image must not be changed."""
+
+
+class SettingError(ToolchainError, ValueError):
+    """A restorer was asked for with a number that cannot work."""
+
+
+class Restorer:
+    """Restores photos: an agent looks, picks a tool, the tool runs, until the agent stops.
+
+    Args:
+        toolbox: The tools; moved to ``device``.
+        policy: What chooses them; moved to ``device``.
+        max_steps: Most tools on one photo.
+        max_tile_pixels: Most pixels that a tool works on at once.
+        device: Where tools and agent run. The photo itself stays in main memory.
+        precision: What the tools compute in; the agent always uses float32.
+        agent_name: How the agent is called in traces.
+
+    Raises:
+        PolicyError: The policy was trained with other tools.
+        SettingError: A number is too small.
+    """
+
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        policy: LstmPolicy,
+        *,
+        max_steps: int = 3,
+        max_tile_pixels: int = DEFAULT_MAX_TILE_PIXELS,
+        device: torch.device | str = "cpu",
+        precision: Precision = "fp32",
+        agent_name: str = "unnamed",
+    ) -> None:
+        check_fits(policy, toolbox.names)
+        if max_steps < 1:
+            raise SettingError(f"max_steps must be at least 1, got {max_steps}")
+        smallest = max((2 * tool.spec.halo + 1) ** 2 for tool in toolbox)
+        if max_tile_pixels < smallest:
+            raise SettingError(
+                f"max_tile_pixels must be at least {smallest}, got {max_tile_pixels}"
+            )
+        self._device = torch.device(device)
+        self._toolbox = toolbox.to(self._device)
+        self._policy = policy
+        self._policy.q_net.to(self._device)
+        self._max_steps, self._max_tile_pixels = max_steps, max_tile_pixels
+        self._precision = precision
+        self._provenance = Provenance(
+            version=_package_version(),
+            toolbox=toolbox.name,
+            tool_checksums=toolbox.checksums,
+            agent=agent_name,
+            agent_checksum=_checksum(policy),
+            device=str(self._device),
+            precision=precision,
+            max_steps=max_steps,
+        )
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """The tools in action order."""
+        return self._toolbox
+
+    def restore(
+        self,
+        image: FloatImage | ByteImage,
+        *,
+        gt: FloatImage | ByteImage | None = None,
+        keep_frames: bool = False,
+        on_step: OnStep | None = None,
+    ) -> Restoration:
+        """Restore one photo of any size; the photo itself is not changed.
+
+        A photo with three equal channels stays so.
+
+        Args:
+            image: RGB, shape (H, W, 3), float32 in [0, 1] or uint8.
+            gt: The clean photo, same shape; every step is then scored against it.
+            keep_frames: Keep the input and the image after every tool.
+            on_step: Called after every decision.
+
+        Raises:
+            ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes differ.
+        """
+        lq, scorer = _as_float(image), _Scorer(gt)
+        score = scorer(lq)
+        chain = self._chain(lq)
+        votes = _Views(self._policy, *lq.shape[:2])
+        steps: list[Step] = []
+        frames = [lq] if keep_frames else []
+        done = False
+        while not done:
+            start = time.perf_counter()
+            values = votes.action_values(chain)
+            action = int(values.argmax())
+            done = bool(chain.advance(torch.tensor([action])).done)
+            seconds = time.perf_counter() - start
+            restored = to_numpy(chain.images)[0]
+            step = self._step(action, values, seconds, scorer(restored))
+            steps.append(step)
+            if keep_frames and not step.is_stop:
+                frames.append(restored)
+            if on_step is not None:
+                on_step(step, restored)
+        return Restoration(restored, tuple(steps), self._provenance, score, tuple(frames))
+
+    def _chain(self, lq: FloatImage) -> Chain:
+        images = to_tensor(lq[None])
+        is_gray = torch.equal(images[:, 0], images[:, 1]) and torch.equal(
+            images[:, 0], images[:, 2]
+        )
+
+        def apply(images: Tensor, actions: Tensor) -> Tensor:
+            action = int(actions[0])
+            if action == self._toolbox.stop:
+                return images
+            tool = self._toolbox[action]
+            return apply_tiled(
+                lambda tile: self._run(tool, tile, is_gray=is_gray),
+                images,
+                halo=tool.spec.halo,
+                max_tile_pixels=self._max_tile_pixels,
+            )
+
+        stop, max_steps = self._toolbox.stop, self._max_steps
+        return Chain(images, stop=stop, max_steps=max_steps, apply=apply)
+
+    def _run(self, tool: Tool, tile: Tensor, *, is_gray: bool) -> Tensor:
+        lq = tile.to(self._device).contiguous(memory_format=torch.channels_last)
+        use_bf16 = self._precision == "bf16"
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=use_bf16):
+            restored: Tensor = tool(lq)
+        if is_gray:  # the nearest gray image: what colour a tool adds to gray can only be wrong
+            restored = restored.float().mean(dim=1, keepdim=True).expand_as(restored)
+        return restored
+
+    def _step(self, action: int, values: Tensor, seconds: float, score: Score | None) -> Step:
+        names = self._toolbox.action_names
+        is_stop = action == self._toolbox.stop
+        return Step(
+            tool=names[action],
+            treats="" if is_stop else self._toolbox[action].spec.label,
+            action=action,
+            action_values=dict(zip(names, values.tolist(), strict=True)),
+            seconds=seconds,
+            score=score,
+        )
+
+
+def load(
+    agent: str | Path = "classic",
+    toolbox: str | Path = "classic",
+    *,
+    device: str = AUTO,
+    precision: str = AUTO,
+    max_steps: int = 3,
+    max_tile_pixels: int = DEFAULT_MAX_TILE_PIXELS,
+) -> Restorer:
+    """Load an agent and a toolbox, ready to restore.
+
+    Args:
+        agent: A shipped agent's name, or the folder of one.
+        toolbox: A shipped toolbox's name, or the folder of one.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        precision: ``auto``, ``fp32`` or ``bf16``; ``auto`` times both for a moment.
+        max_steps: Most tools on one photo.
+        max_tile_pixels: Most pixels that a tool works on at once; fewer need less memory.
+
+    Raises:
+        ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
+            with other tools, the machine lacks the device, or a number is too small.
+    """
+    place = choose_device(device)
+    return Restorer(
+        load_toolbox(toolbox),
+        load_policy(agent),
+        max_steps=max_steps,
+        max_tile_pixels=max_tile_pixels,
+        device=place,
+        precision=choose_precision(precision, place),
+        agent_name=str(agent),
+    )
+
+
+class _Views:
+    """The agent's eyes on one photo: many views, each an episode of its own in memory.
+
+    Their action values are averaged, not put to a vote. A value is an expected gain in dB, and the
+    gain on the whole photo is about the mean of the gains on its parts. A vote forgets by how much
+    each view gains or loses: a wide sky that hardly cares would overrule the few views with the
+    texture that a wrong tool ruins.
+    """
+
+    def __init__(self, policy: LstmPolicy, height: int, width: int) -> None:
+        self._policy = policy
+        self._positions = views(height, width)
+        self._state = policy.initial_state(len(self._positions))
+
+    def action_values(self, chain: Chain) -> Tensor:
+        """Values (n_tools + 1,) of what to do next with a chain of one image."""
+        images = extract_views(chain.images[0], self._positions)
+        last_action = chain.last_action.expand(len(images))
+        values, self._state = self._policy.action_values(images, last_action, self._state)
+        return values.mean(dim=0).cpu()
+
+
+class _Scorer:
+    """Compares images with the clean one, if there is one."""
+
+    def __init__(self, gt: FloatImage | ByteImage | None) -> None:
+        self._gt = None if gt is None else _as_float(gt)
+
+    def __call__(self, image: FloatImage) -> Score | None:
+        if self._gt is None:
+            return None
+        has_room = min(image.shape[:2]) >= _SSIM_WINDOW
+        return Score(psnr(image, self._gt), ssim(image, self._gt) if has_room else None)
+
+
+def _as_float(image: FloatImage | ByteImage) -> FloatImage:
+    lq = cast(FloatImage, to_float(image) if image.dtype == np.uint8 else image)
+    check_float_image(lq)
+    if not (lq.min() >= 0.0 and lq.max() <= 1.0):  # this way round it also catches NaN
+        raise ImageFormatError(f"expected values in [0, 1], got {lq.min()} to {lq.max()}")
+    return lq if lq.flags.writeable else lq.copy()  # PyTorch warns of arrays it may not write to
+
+
+def _checksum(policy: LstmPolicy) -> str:
+    state = policy.q_net.state_dict().items()
+    content = save({name: value.cpu().contiguous() for name, value in state})
+    return hashlib.sha256(content).hexdigest()
+
+
+def _package_version() -> str:
+    try:
+        return importlib.metadata.version("restoration-toolchain")
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree
+        return "not installed"
