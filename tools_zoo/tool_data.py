@@ -38,7 +38,7 @@ class ToolDegrader:
 
     spec: ToolSpec
     mixed: float = 0.5
-    jitter: float = 1.0
+    jitter: float = 0.5
 
     def __call__(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Degrade a clean image: RGB (H, W, 3) float32 in [0, 1], to the same on the 8-bit grid."""

@@ -41,7 +41,7 @@ class ToolTrainConfig:
     loss: str = "psnr"
     mixed: float = 0.5
     """Share of training images on which the other distortions lie as well."""
-    jitter: float = 1.0
+    jitter: float = 0.5
     """Share of the rest that gets slight noise and JPEG: the paper's middle states."""
     eval_every: int = 200
     """Iterations between validations and checkpoints."""

@@ -1,0 +1,161 @@
+"""Properties of toolboxes on disk."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data.errors import ChecksumError, ToolchainError, UnknownNameError
+from tools_zoo.storage import MANIFEST, ToolboxError, load_toolbox, read_manifest, save_toolbox
+from tools_zoo.toolbox import Toolbox
+
+WEIGHTS = "denoise_1.safetensors"
+
+
+@pytest.fixture
+def folder(tiny_toolbox: Toolbox, tmp_path: Path) -> Path:
+    path = tmp_path / "toolbox"
+    save_toolbox(tiny_toolbox, path, {"denoise_1": {"patches": 7}})
+    return path
+
+
+def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    edit(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def vouch_for(folder: Path, content: bytes) -> None:
+    """Replace a weight file together with its checksum: damage that only reading can find."""
+    (folder / WEIGHTS).write_bytes(content)
+
+    def edit(manifest: dict[str, Any]) -> None:
+        manifest["tools"][1]["sha256"] = hashlib.sha256(content).hexdigest()
+
+    edit_manifest(folder, edit)
+
+
+def test_a_saved_toolbox_loads_as_it_was(tiny_toolbox: Toolbox, folder: Path) -> None:
+    loaded = load_toolbox(folder)
+    assert loaded.name == tiny_toolbox.name
+    assert [tool.spec for tool in loaded] == [tool.spec for tool in tiny_toolbox]
+    for before, after in zip(tiny_toolbox, loaded, strict=True):
+        for name, value in before.network.state_dict().items():
+            assert torch.equal(after.network.state_dict()[name], value)
+
+
+def test_a_loaded_toolbox_is_frozen(folder: Path) -> None:
+    loaded = load_toolbox(folder)
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+
+
+def test_checksums_are_those_of_the_files(folder: Path) -> None:
+    for name, checksum in load_toolbox(folder).checksums.items():
+        content = (folder / f"{name}.safetensors").read_bytes()
+        assert hashlib.sha256(content).hexdigest() == checksum
+
+
+def test_notes_are_kept_in_the_manifest(folder: Path) -> None:
+    notes = {entry["name"]: entry["notes"] for entry in read_manifest(folder)["tools"]}
+    assert notes == {"deblur_1": {}, "denoise_1": {"patches": 7}, "deblock_1": {}}
+
+
+def test_saving_leaves_no_temporary_file(folder: Path) -> None:
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", *[".safetensors"] * 3]
+
+
+def remove_manifest(folder: Path) -> None:
+    (folder / MANIFEST).unlink()
+
+
+def write_text_as_manifest(folder: Path) -> None:
+    (folder / MANIFEST).write_text("{ not JSON")
+
+
+def write_bytes_as_manifest(folder: Path) -> None:
+    (folder / MANIFEST).write_bytes(b"\xff\xfe\x00\x81")
+
+
+def write_list_as_manifest(folder: Path) -> None:
+    (folder / MANIFEST).write_text("[]")
+
+
+def drop_checksum(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["tools"][0].pop("sha256"))
+
+
+def write_other_version(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest.update(format_version=2))
+
+
+def name_unknown_network(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["tools"][0].update(network="huge"))
+
+
+def add_unknown_key(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["tools"][0].update(colour="red"))
+
+
+def remove_weights(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+
+
+def name_other_shape(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["tools"][1].update(network="large"))
+
+
+def flip_byte(folder: Path) -> None:
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / WEIGHTS).write_bytes(bytes(content))
+
+
+def truncate_weights(folder: Path) -> None:
+    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100])
+
+
+def truncate_vouched_weights(folder: Path) -> None:
+    vouch_for(folder, (folder / WEIGHTS).read_bytes()[:-100])
+
+
+def empty_vouched_weights(folder: Path) -> None:
+    vouch_for(folder, b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (remove_manifest, ToolboxError, "no readable manifest.json"),
+        (write_text_as_manifest, ToolboxError, "is not a toolbox manifest"),
+        (write_bytes_as_manifest, ToolboxError, "is not a toolbox manifest"),
+        (write_list_as_manifest, ToolboxError, "is not a toolbox manifest"),
+        (drop_checksum, ToolboxError, "is not a toolbox manifest"),
+        (write_other_version, ToolboxError, "format version 2"),
+        (name_unknown_network, ToolchainError, "no network 'huge'"),
+        (add_unknown_key, ToolchainError, "colour"),
+        (remove_weights, ToolboxError, "cannot read the weights"),
+        (name_other_shape, ToolboxError, "another shape than LargeCnn needs"),
+        (flip_byte, ChecksumError, "checksum does not match"),
+        (truncate_weights, ChecksumError, "checksum does not match"),
+        (truncate_vouched_weights, ToolboxError, "not a safetensors file"),
+        (empty_vouched_weights, ToolboxError, "not a safetensors file"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_damaged_folder_is_refused_in_one_line(
+    folder: Path, damage: Callable[[Path], None], error: type[Exception], message: str
+) -> None:
+    damage(folder)
+    with pytest.raises(error, match=message) as caught:
+        load_toolbox(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistyped_toolbox_gets_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'classic'"):
+        load_toolbox("clasic")

@@ -1,0 +1,77 @@
+"""Properties of tools and their specifications."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from data.errors import ToolchainError
+from tools_zoo.catalog import CLASSIC
+from tools_zoo.tool import UNITS, Tool, ToolSpec
+
+
+def test_a_spec_survives_the_way_through_json() -> None:
+    for spec in CLASSIC:
+        assert ToolSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": None}, {"colour": "red"}, {"strength": 3.0}, {"strength": []}, {"strength": [1.0]}],
+)
+def test_a_malformed_entry_is_refused_in_one_line(change: dict[str, object]) -> None:
+    entry = {**CLASSIC[0].to_dict(), **change}
+    if change == {"name": None}:
+        del entry["name"]
+    with pytest.raises(ToolchainError) as caught:
+        ToolSpec.from_dict(entry)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_task_is_refused() -> None:
+    with pytest.raises(ToolchainError, match="unknown task 'rain'"):
+        ToolSpec("derain", "rain", (0.0, 1.0), "small")  # type: ignore[arg-type]
+
+
+def test_a_descending_strength_is_refused() -> None:
+    with pytest.raises(ToolchainError, match="not ascending"):
+        ToolSpec("deblock", "jpeg", (60.0, 10.0), "small")
+
+
+@pytest.mark.parametrize(("network", "macs"), [("small", 21_776), ("large", 50_560)])
+def test_macs_per_pixel_are_the_weights_without_biases(network: str, macs: int) -> None:
+    # At stride 1 every weight is used once per pixel.
+    spec = ToolSpec("any", "noise", (0.0, 1.0), network)
+    biases = sum(p.numel() for p in Tool(spec).parameters() if p.ndim == 1)
+    assert spec.macs_per_pixel == spec.num_params - biases == macs
+
+
+def test_a_spec_names_what_the_tool_treats() -> None:
+    assert CLASSIC[6].label == "noise 25-37.5"
+    assert all(spec.task in UNITS for spec in CLASSIC)
+
+
+def test_the_ranges_of_a_family_meet_without_a_gap() -> None:
+    for task, whole in (("blur", (0.0, 5.0)), ("noise", (0.0, 50.0)), ("jpeg", (10.0, 100.0))):
+        ranges = sorted(spec.strength for spec in CLASSIC if spec.task == task)
+        assert (ranges[0][0], ranges[-1][1]) == whole
+        assert all(
+            left[1] == right[0] for left, right in zip(ranges[:-1], ranges[1:], strict=True)
+        )
+
+
+@pytest.mark.parametrize("spec", [CLASSIC[0], CLASSIC[2]], ids=lambda spec: spec.network)
+def test_a_tool_restores_each_image_on_its_own(spec: ToolSpec) -> None:
+    tool, lq = Tool(spec), torch.rand(2, 3, 20, 24)
+    torch.testing.assert_close(tool(lq), torch.cat([tool(lq[:1]), tool(lq[1:])]))
+
+
+def test_a_tool_does_not_clip() -> None:
+    brighter = Tool(CLASSIC[0], network=_Brighter())
+    assert brighter(torch.ones(1, 3, 4, 4)).max() == 2.0
+
+
+class _Brighter(nn.Module):
+    def forward(self, lq: torch.Tensor) -> torch.Tensor:
+        return lq + 1.0
