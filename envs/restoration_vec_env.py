@@ -205,7 +205,7 @@ class RestorationVecEnv(VecEnv):
         return to_tensor(lq).to(self._device), to_tensor(gt).to(self._device)
 
     def _restart(self, rows: Tensor, infos: list[dict[str, Any]]) -> None:
-        last = self._chain.images.cpu().numpy()
+        last = self._chain.images.cpu().numpy().copy()  # `restart` overwrites the rows
         for row in rows.tolist():
             infos[row]["terminal_observation"] = {
                 "image": last[row],

@@ -37,7 +37,9 @@ def test_a_refused_value_is_an_error_of_the_user(value: Any) -> None:
         config_from_dict(Config, {"learning_rate": value})
 
 
-@pytest.mark.parametrize(("content", "message"), [("a = ", "not valid TOML"), (None, "cannot read")])
+@pytest.mark.parametrize(
+    ("content", "message"), [("a = ", "not valid TOML"), (None, "cannot read")]
+)
 def test_a_bad_config_file_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "config.toml"
     if content is not None:

@@ -1,5 +1,6 @@
 """Properties of tools and their specifications."""
 
+import itertools
 import json
 
 import pytest
@@ -56,9 +57,7 @@ def test_the_ranges_of_a_family_meet_without_a_gap() -> None:
     for task, whole in (("blur", (0.0, 5.0)), ("noise", (0.0, 50.0)), ("jpeg", (10.0, 100.0))):
         ranges = sorted(spec.strength for spec in CLASSIC if spec.task == task)
         assert (ranges[0][0], ranges[-1][1]) == whole
-        assert all(
-            left[1] == right[0] for left, right in zip(ranges[:-1], ranges[1:], strict=True)
-        )
+        assert all(left[1] == right[0] for left, right in itertools.pairwise(ranges))
 
 
 @pytest.mark.parametrize("spec", [CLASSIC[0], CLASSIC[2]], ids=lambda spec: spec.network)

@@ -52,14 +52,17 @@ class StopAt:
 
 
 def test_a_few_dozen_steps_raise_psnr_on_the_own_range(store_path: Path, tmp_path: Path) -> None:
-    config = tiny_config(store_path, total_patches=4 * 60, eval_every=15, ema_decay=0.9)
-    tool = train_tool(STRONG_NOISE, config, tmp_path / "run")
+    spec = ToolSpec("denoise", "noise", (40.0, 50.0), "large")
+    config = tiny_config(
+        store_path, total_patches=4 * 48, eval_every=12, ema_decay=0.8, mixed=0.0, jitter=0.0
+    )
+    tool = train_tool(spec, config, tmp_path / "run")
     metrics = read_metrics(tmp_path / "run")
-    assert [line["step"] for line in metrics] == [15, 30, 45, 60]
-    assert metrics[-1]["psnr_own"] > metrics[0]["psnr_own"] + 1.0
-    assert metrics[-1]["gain_own"] > 1.0
+    assert [line["step"] for line in metrics] == [12, 24, 36, 48]
+    assert metrics[-1]["psnr_own"] > metrics[0]["psnr_own"] + 0.5
+    assert metrics[-1]["gain_own"] > 0.5
     assert metrics[-1]["loss"] < metrics[0]["loss"]
-    assert tool.spec == STRONG_NOISE
+    assert tool.spec == spec
 
 
 def test_progress_is_reported_after_every_step(store_path: Path, tmp_path: Path) -> None:
