@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from data.images import FloatImage
+from tools_zoo.tool import UNITS, ToolSpec
 
 STOP: Final = "stop"
 """Name of the action that ends a chain."""
@@ -150,6 +151,11 @@ class Restoration:
             )
             before = step.score
         return entries
+
+
+def treatment(spec: ToolSpec) -> str:
+    """Say what a tool treats, with the unit: ``noise 25-37.5 (sigma /255)``."""
+    return f"{spec.label} ({UNITS[spec.task]})"
 
 
 def explain_end(restoration: Restoration) -> str:

@@ -19,7 +19,7 @@ from data.images import ByteImage, FloatImage, check_float_image, to_float, to_n
 from data.metrics import psnr, ssim
 from envs.chain import Chain
 from toolchain.device import AUTO, choose_device, choose_precision
-from toolchain.restoration import Provenance, Restoration, Score, Step
+from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
 from toolchain.tiling import apply_tiled, extract_views, views
 from tools_zoo.precision import Precision
 from tools_zoo.storage import load_toolbox
@@ -175,7 +175,7 @@ class Restorer:
         is_stop = action == self._toolbox.stop
         return Step(
             tool=names[action],
-            treats="" if is_stop else self._toolbox[action].spec.label,
+            treats="" if is_stop else treatment(self._toolbox[action].spec),
             action=action,
             action_values=dict(zip(names, values.tolist(), strict=True)),
             seconds=seconds,
@@ -254,7 +254,8 @@ class _Scorer:
 
 
 def _as_float(image: FloatImage | ByteImage) -> FloatImage:
-    lq = cast(FloatImage, to_float(image) if image.dtype == np.uint8 else image)
+    is_bytes = image.dtype == np.uint8
+    lq = to_float(cast(ByteImage, image)) if is_bytes else cast(FloatImage, image)
     check_float_image(lq)
     if not (lq.min() >= 0.0 and lq.max() <= 1.0):  # this way round it also catches NaN
         raise ImageFormatError(f"expected values in [0, 1], got {lq.min()} to {lq.max()}")

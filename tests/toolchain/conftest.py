@@ -1,5 +1,6 @@
 """A small random toolbox, and agents that play a sequence known beforehand."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def scripted_policy(*tools: str, margin: float = 1.0) -> LstmPolicy:
         is_on = float(torch.tanh(torch.tensor(1.0)))
         q_net.head.bias[:] = torch.linspace(-0.2, -0.1, len(NAMES) + 1)
         q_net.head.bias[actions[0]] = margin
-        for before, action in zip(actions, actions[1:], strict=False):
+        for before, action in itertools.pairwise(actions):
             q_net.head.weight[actions[0], before] = -2 * margin / is_on
             q_net.head.weight[action, before] = 2 * margin / is_on
     return LstmPolicy(q_net, NAMES)
