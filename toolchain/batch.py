@@ -1,13 +1,15 @@
 """Restore many photos, one after the other; what fails is reported and the rest goes on."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data.errors import ToolchainError
 from data.images import FloatImage
+from toolchain.atomic import write_atomically
 from toolchain.errors import PhotoError
 from toolchain.photo import (
     Photo,
@@ -38,15 +40,15 @@ class Outcome:
 
     Attributes:
         photo: Which one.
-        sequence: The tools that ran.
         trace: See `Restoration.trace`, with the files and notes; of a failure, files and error.
+        sequence: The tools that ran.
         notes: What reading or writing had to change or leave out.
         error: Why it failed; None if it did not.
     """
 
     photo: PlannedPhoto
+    trace: dict[str, Any]
     sequence: tuple[str, ...] = ()
-    trace: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
 
@@ -145,6 +147,32 @@ def _restore_one(
     return _success(planned, restoration, notes)
 
 
+def check_trace_target(path: Path, *, overwrite: bool = False) -> None:
+    """Make sure that traces may be written to ``path``, before any work is done for them.
+
+    Raises:
+        PhotoError: It is no .json file, exists, or its folder is not writable.
+    """
+    if path.suffix.lower() != ".json":
+        raise PhotoError(f"{path}: the trace is JSON; give it a name that ends in .json")
+    if path.is_dir():
+        raise PhotoError(f"{path}: is a folder, not a file name")
+    if not overwrite and os.path.lexists(path):
+        raise PhotoError(f"{path}: exists already; pass --overwrite to replace it")
+    check_writable(path)
+
+
+def write_traces(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write the traces of all outcomes as one JSON list, completely or not at all.
+
+    Raises:
+        OSError: The disk is full, the folder is not writable.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = json.dumps([outcome.trace for outcome in outcomes], indent=2) + "\n"
+    write_atomically(path, content.encode())
+
+
 class _FrameWriter:
     """Writes the image after every tool as soon as it is there, so that none is kept in memory."""
 
@@ -174,11 +202,11 @@ class _FrameWriter:
 
 def _success(planned: PlannedPhoto, restoration: Restoration, notes: tuple[str, ...]) -> Outcome:
     trace = {**_files(planned), "notes": list(notes), **restoration.trace()}
-    return Outcome(planned, restoration.sequence, trace, notes)
+    return Outcome(planned, trace, restoration.sequence, notes)
 
 
 def _failure(planned: PlannedPhoto, error: str) -> Outcome:
-    return replace(Outcome(planned), error=error, trace={**_files(planned), "error": error})
+    return Outcome(planned, trace={**_files(planned), "error": error}, error=error)
 
 
 def _files(planned: PlannedPhoto) -> dict[str, str]:

@@ -1,5 +1,35 @@
-"""The command ``toolchain demo``."""
+"""``toolchain demo``: damage a photo, restore it, show how."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from toolchain.cli.options import AgentOption, DeviceOption, ToolboxOption
+from toolchain.cli.report import print_inspection
 
 
-def demo() -> None:
-    """The command."""
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")] = Path(
+        "demo"
+    ),
+    agent: AgentOption = "classic",
+    toolbox: ToolboxOption = "classic",
+    device: DeviceOption = "auto",
+) -> None:
+    """Damage a photo that is at hand, restore it with what ships, and show every step.
+
+    Pictures of an earlier demo are replaced.
+    """
+    from toolchain.batch import check_writable
+    from toolchain.demo import write_demo
+    from toolchain.restorer import load
+
+    check_writable(output / "sheet.png")
+    restorer = load(agent, toolbox, device=device)
+    inspection, paths = write_demo(restorer, output)
+    console = Console()
+    print_inspection(console, inspection)
+    for path in paths:
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)

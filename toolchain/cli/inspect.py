@@ -1,5 +1,98 @@
-"""The command ``toolchain inspect``."""
+"""``toolchain inspect``: one photo, every decision explained."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from toolchain.cli.errors import STATUS_FAILED, fail
+from toolchain.cli.options import (
+    DEFAULT_TILE_PIXELS,
+    AgentOption,
+    DeviceOption,
+    InputArgument,
+    MaxStepsOption,
+    MaxTilePixelsOption,
+    OverwriteOption,
+    PrecisionOption,
+    ToolboxOption,
+)
+from toolchain.cli.report import print_inspection
+
+if TYPE_CHECKING:
+    from toolchain.photo import Photo
 
 
-def inspect() -> None:
-    """The command."""
+def inspect(
+    photo: InputArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Draw every step and its action values to this file."),
+    ] = None,
+    gt: Annotated[
+        Path | None, typer.Option(help="The clean photo: adds PSNR and SSIM after every step.")
+    ] = None,
+    degrade: Annotated[
+        str | None,
+        typer.Option(
+            help="INPUT is clean: damage it first (mild, moderate, severe, all, single).",
+            metavar="LEVEL",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the damage.", min=0)] = 0,
+    max_steps: MaxStepsOption = 3,
+    agent: AgentOption = "classic",
+    toolbox: ToolboxOption = "classic",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    overwrite: OverwriteOption = False,
+    max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
+) -> None:
+    """Restore one photo and show the choice of every step."""
+    from data.degradations import sampler
+    from toolchain.batch import check_writable
+    from toolchain.inspection import inspect_degraded, inspect_photo
+    from toolchain.photo import check_target, write_photo
+    from toolchain.restorer import load
+
+    if gt is not None and degrade is not None:
+        fail("--gt and --degrade exclude each other: with --degrade, INPUT is the clean photo")
+    if degrade is not None:
+        sampler(degrade)
+    if output is not None:
+        for source in filter(None, (photo, gt)):
+            check_target(output, source, overwrite=overwrite)
+        check_writable(output)
+    lq = _read(photo)
+    reference = None if gt is None else _read(gt)
+    restorer = load(
+        agent,
+        toolbox,
+        device=device,
+        precision=precision,
+        max_steps=max_steps,
+        max_tile_pixels=max_tile_pixels,
+    )
+    if degrade is None:
+        inspection = inspect_photo(restorer, lq, gt=reference)
+    else:
+        inspection = inspect_degraded(restorer, lq, level=degrade, seed=seed)
+    console = Console()
+    print_inspection(console, inspection)
+    if output is not None:
+        write_photo(output, inspection.sheet(), overwrite=overwrite)
+        console.print(str(output), markup=False, highlight=False, soft_wrap=True)
+
+
+def _read(path: Path) -> "Photo":
+    """Read a photo; that it is not there is wrong usage, that it is damaged a failure."""
+    from toolchain.errors import PhotoError
+    from toolchain.photo import read_photo
+
+    if not path.is_file():
+        fail(f"{path}: is a folder, not a photo" if path.is_dir() else f"{path}: no such file")
+    try:
+        return read_photo(path)
+    except PhotoError as error:
+        fail(str(error), STATUS_FAILED)

@@ -1,0 +1,34 @@
+"""Options that several commands share, worded once."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+AgentOption: TypeAlias = Annotated[
+    str, typer.Option(help="Agent that chooses the tools: a shipped one's name, or a folder.")
+]
+ToolboxOption: TypeAlias = Annotated[
+    str, typer.Option(help="Tools to choose from: a shipped toolbox's name, or a folder.")
+]
+DeviceOption: TypeAlias = Annotated[
+    str, typer.Option(help="Where to compute: auto, cpu, cuda, mps.")
+]
+PrecisionOption: TypeAlias = Annotated[
+    str, typer.Option(help="Number format of the tools: auto (the faster one), fp32, bf16.")
+]
+MaxStepsOption: TypeAlias = Annotated[
+    int, typer.Option(help="Most tools to run on one photo.", min=1)
+]
+MaxTilePixelsOption: TypeAlias = Annotated[
+    int, typer.Option(help="Pixels a tool works on at once; fewer need less memory.", min=1)
+]
+OverwriteOption: TypeAlias = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that exist; never an input.")
+]
+InputArgument: TypeAlias = Annotated[
+    Path, typer.Argument(help="The photo.", show_default=False, metavar="INPUT")
+]
+
+DEFAULT_TILE_PIXELS = 512 * 512
+"""`toolchain.restorer.DEFAULT_MAX_TILE_PIXELS`, repeated because that module imports PyTorch."""
