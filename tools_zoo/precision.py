@@ -20,8 +20,9 @@ def fastest_precision(device: torch.device) -> Precision:
     Processors without bfloat16 arithmetic emulate it more than ten times slower than float32,
     others run it several times faster, and no flag tells them apart reliably.
     """
-    conv = nn.Conv2d(32, 32, 3, padding=1).to(device)
-    images = torch.rand(4, 32, 63, 63, device=device).to(memory_format=torch.channels_last)
+    with torch.random.fork_rng(devices=[]):  # a trial must not shift the draws of the caller
+        conv = nn.Conv2d(32, 32, 3, padding=1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = torch.rand(4, 32, 63, 63).to(device, memory_format=torch.channels_last)
 
     def seconds(*, bf16: bool) -> float:
         best = float("inf")

@@ -1,5 +1,177 @@
-"""The commands of ``toolchain data``."""
+"""The commands of ``toolchain data``: prepare a patch store, and look at what there is."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from toolchain.cli.errors import fail
+
+if TYPE_CHECKING:
+    from data.images import ByteImage
+    from data.sources import CleanSource
+
+app = typer.Typer(no_args_is_help=True, help="Prepare patches to train and evaluate on.")
+
+MAX_SKIPPED_SHOWN = 10
+"""Unreadable files that are named one by one."""
+
+
+@app.command()
+def prepare(
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Folders of photos, 'embedded', or public sets (see: data sets)."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HDF5 file to write.")],
+    level: Annotated[
+        str | None,
+        typer.Option(help="Mixtures: mild, moderate, severe, all or single.  [default: all]"),
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Pixels between neighbouring patches.  [default: 48]")
+    ] = None,
+    scales: Annotated[
+        str | None,
+        typer.Option(help="Sizes of each photo, with commas: 1,0.5.  [default: 1,2/3,1/3]"),
+    ] = None,
+    holdout: Annotated[
+        float | None, typer.Option(help="Share of photos kept for validation.  [default: 0.05]")
+    ] = None,
+    single_fraction: Annotated[
+        float | None, typer.Option(help="Share of pairs with one distortion.  [default: 0.5]")
+    ] = None,
+    max_patches: Annotated[
+        int | None, typer.Option(help="Most patches per photo; 0 is no bound.  [default: 0]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything drawn.  [default: 0]")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with the same options; flags win over it.")
+    ] = None,
+    offline: Annotated[bool, typer.Option(help="Never touch the network.")] = False,
+    cache_dir: Annotated[Path | None, typer.Option(help="Where public sets are kept.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing store.")] = False,
+) -> None:
+    """Cut clean photos into patches and degrade them, once and for many trainings."""
+    from data.store import PatchStore, StoreConfig, prepare_store
+    from toolchain.cli.progress import Steps
+    from tools_zoo.run_folder import config_from_dict, load_toml
+
+    if output.exists() and not overwrite:
+        fail(f"{output} exists; add --overwrite to replace it")
+    flags = {
+        "level": level,
+        "stride": stride,
+        "scales": None if scales is None else _parse_scales(scales),
+        "holdout": holdout,
+        "single_fraction": single_fraction,
+        "max_patches": max_patches,
+        "seed": seed,
+    }
+    values = {} if config is None else load_toml(config)
+    values.update({name: value for name, value in flags.items() if value is not None})
+    settings = config_from_dict(StoreConfig, values)
+    opened = _open_all(sources, cache_dir, offline=offline)
+    with Steps("Preparing", unit="photos") as steps:
+        total = sum(len(source) for source in opened)
+        done = 0
+
+        def on_photo(name: str, patches: int) -> None:
+            nonlocal done
+            done += 1
+            steps.update(done, total, f"{patches:,} patches")
+
+        count = prepare_store(output, _chain(sources, opened), settings, on_photo=on_photo)
+    with PatchStore(output) as store:
+        held_out = len(store.val_indices)
+        photos = len(store.attrs["photos"])
+    typer.echo(f"{output}: {count:,} patches of {photos:,} photos, {held_out:,} held out")
+    _report_skipped(opened)
+
+
+@app.command("sets")
+def list_sets() -> None:
+    """List the sources that have a name."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from data.public_sets import PUBLIC_SETS
+    from data.sources import EMBEDDED, EMBEDDED_PHOTOS
+
+    table = Table("name", "download", "licence")
+    table.add_row(
+        EMBEDDED, "none", f"{len(EMBEDDED_PHOTOS)} photos of scikit-image; see its LICENSE"
+    )
+    for name, public in PUBLIC_SETS.items():
+        table.add_row(name, f"{public.archive.size / 1e6:,.0f} MB", public.licence)
+    Console().print(table)
+
+
+@app.command()
+def info(store: Annotated[Path, typer.Argument(help="A patch store.")]) -> None:
+    """Show what a store holds and how it was made."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from data.store import PatchStore
+
+    with PatchStore(store) as opened:
+        facts: dict[str, Any] = {
+            "patches": f"{len(opened):,} of {opened.patch_size}x{opened.patch_size}",
+            "for training": f"{len(opened.train_indices):,}",
+            "held out": f"{len(opened.val_indices):,}",
+            "photos": f"{len(opened.attrs['photos']):,}",
+            "layout": opened.attrs["layout"],
+            "size": f"{store.stat().st_size / 1e6:,.1f} MB",
+            **opened.attrs["config"],
+        }
+    table = Table("fact", "value", title=str(store))
+    for name, value in facts.items():
+        table.add_row(name, str(value))
+    Console().print(table)
+
+
+def _parse_scales(text: str) -> tuple[float, ...]:
+    from fractions import Fraction
+
+    try:
+        return tuple(float(Fraction(part.strip())) for part in text.split(","))
+    except (ValueError, ZeroDivisionError):
+        fail(f"--scales takes numbers with commas between them, such as 1,2/3; got {text!r}")
+
+
+def _open_all(
+    sources: Sequence[str], cache_dir: Path | None, *, offline: bool
+) -> "list[CleanSource]":
+    from data.sources import open_source
+    from toolchain.cli.progress import Download
+
+    opened = []
+    for name in sources:
+        with ExitStack() as stack:
+            bar = stack.enter_context(Download(name))
+            source = open_source(name, cache_dir=cache_dir, offline=offline, progress=bar.update)
+        opened.append(source)
+    return opened
+
+
+def _chain(
+    names: Sequence[str], sources: "Sequence[CleanSource]"
+) -> "Iterator[tuple[str, ByteImage]]":
+    """Photos of all sources in turn; the source's name tells equal identifiers apart."""
+    for name, source in zip(names, sources, strict=True):
+        for identifier, photo in source:
+            yield (identifier if len(names) == 1 else f"{name}/{identifier}"), photo
+
+
+def _report_skipped(sources: "Sequence[CleanSource]") -> None:
+    skipped = [file for source in sources for file in source.skipped]
+    if not skipped:
+        return
+    typer.echo(f"skipped {len(skipped)} unreadable:", err=True)
+    for file in skipped[:MAX_SKIPPED_SHOWN]:
+        typer.echo(f"  {file.path}: {file.reason}", err=True)
+    if len(skipped) > MAX_SKIPPED_SHOWN:
+        typer.echo(f"  and {len(skipped) - MAX_SKIPPED_SHOWN} more", err=True)
