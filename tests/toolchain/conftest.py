@@ -1,6 +1,9 @@
 """A small random toolbox, and agents that play a sequence known beforehand."""
 
+import io
 import itertools
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,10 +12,12 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner, Result
 
 from agents.policy import LstmPolicy
 from agents.q_net import HIDDEN_SIZE, RecurrentQNet
 from agents.storage import save_policy
+from toolchain.cli import app
 from toolchain.restorer import Restorer
 from tools_zoo.catalog import CLASSIC
 from tools_zoo.storage import load_toolbox, save_toolbox
@@ -122,3 +127,70 @@ def make_photo(tmp_path: Path) -> MakePhoto:
         return path
 
     return make
+
+
+RunCli = Callable[..., Result]
+
+
+@pytest.fixture
+def run_cli(toolbox_folder: Path, agent_folder: Path) -> RunCli:
+    """Runs a command with the random toolbox and, unless another is named, the scripted agent."""
+
+    def run(command: str, *arguments: object) -> Result:
+        words = [command, *map(str, arguments)]
+        defaults = {"--agent": agent_folder, "--toolbox": toolbox_folder, "--device": "cpu"}
+        if command in ("restore", "inspect"):
+            defaults["--precision"] = "fp32"
+        if command == "tools":
+            del defaults["--agent"], defaults["--device"]
+        for option, value in defaults.items():
+            if option not in words:
+                words += [option, str(value)]
+        return CliRunner().invoke(app, words)
+
+    return run
+
+
+def assert_one_line(result: Result, status: int, says: str) -> None:
+    """A command ended with a status and a single line on standard error, and no traceback."""
+    assert result.exit_code == status, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert says in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Every file below a folder with its content, and every folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def write_bad_photo(path: Path, kind: str) -> Path:
+    """Write a file that is named like a photo and is none, or a damaged one."""
+    stream = io.BytesIO()
+    Image.fromarray(random_samples(64, 64)).save(stream, "JPEG")
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+    content = {
+        "text": b"these are words\n",
+        "empty": b"",
+        "truncated": stream.getvalue()[:900],
+        "bomb": png,
+    }[kind]
+    path.write_bytes(content)
+    return path
+
+
+BAD_PHOTOS = {
+    "text": ("photo.png", "not an image"),
+    "empty": ("photo.png", "the file is empty"),
+    "truncated": ("photo.jpg", "damaged or truncated"),
+    "bomb": ("photo.png", "more than the limit of 200 megapixels"),
+}
+"""By kind, the name of the file and what the message says."""

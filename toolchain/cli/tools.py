@@ -20,7 +20,7 @@ def tools(toolbox: ToolboxOption = "classic") -> None:
     table.add_column("task")
     table.add_column("range", justify="right")
     table.add_column("unit")
-    for heading in ("parameters", "MACs per pixel", "halo px"):
+    for heading in ("parameters", "MACs/pixel", "halo px"):
         table.add_column(heading, justify="right")
     table.add_column("weights")
     listed = list_tools(toolbox)
