@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -26,17 +26,33 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
 
     Raises:
         UnknownNameError: A key is not a field of ``kind``, so a typo is never a silent default.
-        ToolchainError: A value is refused by the dataclass.
+        ToolchainError: A value has another type, or is refused by the dataclass.
     """
     known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     for key in values:
         if key not in known:
             raise UnknownNameError("option", key, known)
     plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    hints = get_type_hints(kind)
+    for key, value in plain.items():
+        _check_type(key, value, hints[key])
     try:
         return kind(**plain)
     except (TypeError, ValueError) as error:
         raise ToolchainError(str(error)) from error
+
+
+def _check_type(key: str, value: Any, hint: Any) -> None:
+    """Refuse what a file or a flag can get wrong before it fails hours later, far from here."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise UnknownNameError(key, str(value), get_args(hint))
+        return
+    accepted = (int, float) if hint is float else hint
+    if hint not in (bool, int, float, str):
+        return
+    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
+        raise ToolchainError(f"{key} must be of type {hint.__name__}, got {value!r}")
 
 
 def load_toml(path: Path) -> dict[str, Any]:

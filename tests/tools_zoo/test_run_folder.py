@@ -31,9 +31,12 @@ def test_lists_of_a_file_become_tuples() -> None:
     assert config_from_dict(Config, {"sizes": [3, 4]}) == Config(sizes=(3, 4))
 
 
-@pytest.mark.parametrize("value", [-1.0, "fast"])
-def test_a_refused_value_is_an_error_of_the_user(value: Any) -> None:
-    with pytest.raises(ToolchainError):
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(-1.0, "must be positive"), ("fast", "of type float, got 'fast'"), (True, "of type float")],
+)
+def test_a_refused_value_is_an_error_of_the_user(value: Any, message: str) -> None:
+    with pytest.raises(ToolchainError, match=message):
         config_from_dict(Config, {"learning_rate": value})
 
 

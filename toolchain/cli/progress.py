@@ -41,6 +41,10 @@ class _Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Leave the bar as it stands; what is printed from now on comes below it."""
         self._progress.stop()
 
     def update(self, done: int, total: int | None, note: str = "", *, title: str = "") -> None:

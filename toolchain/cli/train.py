@@ -1,5 +1,224 @@
-"""The commands of ``toolchain train``."""
+"""The commands of ``toolchain train``: restoration tools, and the agent that chooses them."""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True)
+from toolchain.cli.errors import STATUS_INTERRUPTED, fail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tools_zoo.train_toolbox import TrainedTool
+
+app = typer.Typer(no_args_is_help=True, help="Train tools, or the agent that chooses them.")
+
+StoreOption = Annotated[
+    str | None, typer.Option(help="Patch store to train on (see: toolchain data prepare).")
+]
+ConfigOption = Annotated[
+    str | None, typer.Option(help="TOML file of options; --set and the flags win over it.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other option; may be given repeatedly."),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")]
+SeedOption = Annotated[int | None, typer.Option(help="Of everything drawn.")]
+DeviceOption = Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda.")]
+
+
+@app.command("tools")
+def train_tools_command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Tools to train; none means all of the recipe, or all there are."),
+    ] = None,
+    store: StoreOption = None,
+    run: Annotated[Path, typer.Option(help="Folder of the runs, one below it per tool.")] = Path(
+        "runs/tools"
+    ),
+    toolbox_out: Annotated[
+        Path | None, typer.Option(help="Toolbox to write or update.  [default: RUN/toolbox]")
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Starting weights: a tool, a safetensors file or a toolbox folder."),
+    ] = None,
+    warm_start: Annotated[
+        bool,
+        typer.Option(
+            help="Start a tool from the one the recipe names or, without a recipe, from the next "
+            "weaker one of its task that is trained before it and has the same network."
+        ),
+    ] = True,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="Recipe: 'classic', which made the shipped tools, or a TOML file; --set and the "
+            "flags win over it."
+        ),
+    ] = None,
+    settings: SetOption = None,
+    total_patches: Annotated[int | None, typer.Option(help="Patches seen per tool.")] = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    devices: Annotated[int | None, typer.Option(help="Processes to train with.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto (the faster), fp32 or bf16.")] = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train restoration tools, and put them in a toolbox with their checksums and scores."""
+    from tools_zoo.recipe import plan_training, read_recipe
+    from tools_zoo.train_toolbox import train_tools
+
+    flags = {
+        "store": store,
+        "total_patches": total_patches,
+        "seed": seed,
+        "device": device,
+        "devices": devices,
+        "precision": precision,
+    }
+    recipe = {} if config is None else read_recipe(config)
+    overrides = {**_parse_settings(settings or []), **_given(flags)}
+    if "store" not in {**recipe, **overrides}:
+        fail("no patch store given; add --store FILE (toolchain data prepare makes one)")
+    jobs = plan_training(names or [], recipe, overrides, init=init, warm_start=warm_start)
+    for job in jobs:
+        _check_device(job.config.device)
+    folder = toolbox_out or run / "toolbox"
+    trained = _with_progress(
+        "psnr_own",
+        "dB on its own range",
+        run,
+        lambda on_step: train_tools(jobs, run, folder, resume=resume, on_step=on_step),
+    )
+    _print_gains(trained)
+    typer.echo(f"toolbox: {folder}")
+
+
+@app.command("agent")
+def train_agent_command(
+    algo: Annotated[str, typer.Option(help="drqn (recurrent Q-learning) or ppo (recurrent).")],
+    store: StoreOption = None,
+    toolbox: Annotated[
+        str | None, typer.Option(help="Tools to choose from: a shipped toolbox, or a folder.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run.  [default: runs/agent-ALGO]")
+    ] = None,
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    total_timesteps: Annotated[int | None, typer.Option(help="Tools run in training.")] = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train the agent that looks at an image and chooses the next tool."""
+    from agents.drqn import DrqnConfig, train_drqn
+    from agents.ppo import PpoConfig, train_ppo
+    from data.errors import UnknownNameError
+    from tools_zoo.run_folder import config_from_dict, load_toml
+
+    trainers: dict[str, tuple[Any, Callable[..., Any]]] = {
+        "drqn": (DrqnConfig, train_drqn),
+        "ppo": (PpoConfig, train_ppo),
+    }
+    if algo not in trainers:
+        raise UnknownNameError("algorithm", algo, trainers)
+    kind, train = trainers[algo]
+    flags = {
+        "store": store,
+        "toolbox": toolbox,
+        "total_timesteps": total_timesteps,
+        "seed": seed,
+        "device": device,
+    }
+    values = {} if config is None else load_toml(Path(config))
+    values = {**values, **_parse_settings(settings or []), **_given(flags)}
+    if "store" not in values:
+        fail("no patch store given; add --store FILE, or --store embedded to try it out")
+    chosen = config_from_dict(kind, values)
+    _check_device(chosen.device)
+    folder = run or Path(f"runs/agent-{algo}")
+    _with_progress(
+        "gain",
+        "dB gained",
+        folder,
+        lambda on_step: train(
+            chosen,
+            folder,
+            resume=resume,
+            on_step=lambda step, total, metrics: on_step("agent", step, total, metrics),
+        ),
+    )
+    typer.echo(f"agent of the best validation: {folder / 'best'}")
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _parse_settings(settings: "Sequence[str]") -> dict[str, Any]:
+    """Read KEY=VALUE words; values are TOML, and what is no TOML is a string."""
+    values: dict[str, Any] = {}
+    for word in settings:
+        key, equals, text = word.partition("=")
+        if not equals or not key.strip():
+            fail(f"--set takes KEY=VALUE, got {word!r}")
+        try:
+            values[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key.strip()] = text
+    return values
+
+
+def _check_device(name: str) -> None:
+    from toolchain.device import choose_device
+
+    choose_device(name)
+
+
+def _with_progress(metric: str, unit: str, run: Path, train: Callable[..., Any]) -> Any:
+    """Train under a progress bar; Ctrl-C ends with a line that says how to go on."""
+    from toolchain.cli.progress import Steps
+
+    with Steps("") as steps:
+
+        def on_step(name: str, step: int, total: int, metrics: Mapping[str, float]) -> None:
+            note = f"{metrics[metric]:.2f} {unit}" if metric in metrics else ""
+            steps.update(step, total, note, title=name)
+
+        try:
+            result = train(on_step)
+        except KeyboardInterrupt:
+            steps.stop()  # the line comes below the bar
+            fail(
+                f"interrupted; {run} keeps what was learnt: add --resume to the same command "
+                "to go on",
+                STATUS_INTERRUPTED,
+            )
+    return result
+
+
+def _print_gains(trained: "Sequence[TrainedTool]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("tool", "treats", title="Held-out photos, PSNR in dB")
+    for column in ("own range", "gain", "in a chain", "gain"):
+        table.add_column(column, justify="right")
+    for result in trained:
+        metrics = result.metrics
+        table.add_row(
+            result.tool.spec.name,
+            result.tool.spec.label,
+            f"{metrics['psnr_own']:.2f}",
+            f"{metrics['gain_own']:+.2f}",
+            f"{metrics['psnr_chain']:.2f}",
+            f"{metrics['gain_chain']:+.2f}",
+        )
+    Console().print(table)
