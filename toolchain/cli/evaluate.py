@@ -1,5 +1,167 @@
 """The command ``toolchain evaluate``."""
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-def evaluate() -> None:
-    """Measure restored photos against clean ones."""
+import typer
+
+from toolchain.cli.errors import fail
+
+if TYPE_CHECKING:
+    from data.images import FloatImage
+    from data.store import Patches
+    from toolchain.evaluation import Evaluation
+
+ALL_LEVELS = ("mild", "moderate", "severe")
+DEFAULT_PLAYERS = "stop,random,fixed,greedy-oracle,agent"
+
+
+def evaluate(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Clean photos: a folder, 'embedded', a public set, or a store (.h5)."),
+    ] = None,
+    lq: Annotated[Path | None, typer.Option(help="Degraded photos, to compare with --gt.")] = None,
+    gt: Annotated[Path | None, typer.Option(help="Clean photos with the names of --lq.")] = None,
+    restore: Annotated[bool, typer.Option("--restore", help="Restore --lq first.")] = False,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(help="Degradation, repeatable.  [default: mild, moderate and severe]"),
+    ] = None,
+    count: Annotated[int, typer.Option(help="Patches per level.", min=1)] = 64,
+    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    players: Annotated[
+        str,
+        typer.Option(
+            help="With commas: stop, random, fixed (best single tool), greedy-oracle, oracle (tries"
+            " every sequence, which takes a second or more per patch), agent."
+        ),
+    ] = DEFAULT_PLAYERS,
+    agent: Annotated[str, typer.Option(help="A shipped agent's name, or a folder.")] = "classic",
+    toolbox: Annotated[str, typer.Option(help="A shipped toolbox, or a folder.")] = "classic",
+    max_steps: Annotated[int, typer.Option(help="Most tools on one image.", min=1)] = 3,
+    device: Annotated[str, typer.Option(help="For --restore: auto, cpu, cuda, mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="For --restore: auto, fp32, bf16.")] = "auto",
+    output: Annotated[
+        Path | None, typer.Option("--json", help="Also write the figures to this file.")
+    ] = None,
+) -> None:
+    """Measure PSNR and SSIM: of two folders, or of players that restore degraded clean photos."""
+    if (lq is None) != (gt is None):
+        fail("give both --lq and --gt, or neither")
+    if (lq is None) == (source is None):
+        fail("give either clean photos (a folder, 'embedded', ...) or --lq and --gt")
+    if restore and lq is None:
+        fail("--restore goes with --lq and --gt; photos to degrade are always restored")
+    if output is not None and not output.absolute().parent.is_dir():
+        fail(f"{output}: there is no such folder to write to")
+    if lq is not None and gt is not None:
+        options = {"device": device, "precision": precision, "max_steps": max_steps}
+        results = [_compare(lq, gt, (agent, toolbox, options) if restore else None)]
+    else:
+        assert source is not None
+        names = [name.strip() for name in players.split(",") if name.strip()]
+        levels = level or list(ALL_LEVELS)
+        results = _play(source, names, levels, count, seed, agent, toolbox, max_steps)
+    _print_table(results, restored=restore or lq is None)
+    if output is not None:
+        from toolchain.atomic import write_atomically
+
+        content = json.dumps([result.to_dict() for result in results], indent=2)
+        write_atomically(output, content.encode() + b"\n")
+
+
+def _compare(lq: Path, gt: Path, restorer: tuple[str, str, dict[str, Any]] | None) -> "Evaluation":
+    from toolchain.cli.progress import Steps
+    from toolchain.evaluation import compare_folders
+
+    restore = None
+    if restorer is not None:
+        from toolchain import load
+
+        agent, toolbox, options = restorer
+        loaded = load(agent, toolbox, **options)
+
+        def restore(image: "FloatImage") -> "FloatImage":
+            return loaded.restore(image).image
+
+    with Steps("Comparing", unit="photos") as steps:
+        return compare_folders(
+            lq, gt, restore=restore, on_image=lambda done, total: steps.update(done, total)
+        )
+
+
+def _play(
+    source: str,
+    names: Sequence[str],
+    levels: Sequence[str],
+    count: int,
+    seed: int,
+    agent: str,
+    toolbox: str,
+    max_steps: int,
+) -> "list[Evaluation]":
+    from agents.storage import load_policy
+    from toolchain.cli.progress import Steps
+    from toolchain.evaluation import evaluate_players
+    from tools_zoo.storage import load_toolbox
+
+    policy = load_policy(agent) if "agent" in names else None
+    tools = load_toolbox(toolbox)
+    results = []
+    evaluations = evaluate_players(
+        names,
+        levels,
+        _clean_patches(source, count, seed),
+        tools,
+        policy,
+        seed=seed,
+        max_steps=max_steps,
+    )
+    total = len(names) * len(levels)
+    with Steps("Playing", unit="players") as steps:
+        for result in evaluations:
+            results.append(result)
+            steps.update(len(results), total, f"{result.level}, {result.name}")
+    return results
+
+
+def _clean_patches(source: str, count: int, seed: int) -> "Patches":
+    from data.sources import open_source
+    from toolchain.cli.progress import Download
+    from toolchain.evaluation import evaluation_patches, store_patches
+
+    if source.endswith((".h5", ".hdf5")):
+        return store_patches(Path(source), count, seed)
+    with Download(source) as bar:
+        photos = open_source(source, progress=bar.update)
+    return evaluation_patches(photos, count, seed)
+
+
+def _print_table(results: "Sequence[Evaluation]", *, restored: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    has_levels = any(result.level for result in results)
+    table = Table(*(["level"] if has_levels else []), "player" if has_levels else "photos")
+    for column in ("images", "PSNR", "SSIM", *(("gain", "made worse") if restored else ())):
+        table.add_column(column, justify="right")
+    table.add_column("remarks")
+    before = ""
+    for result in results:
+        if before and result.level != before:
+            table.add_section()
+        before = result.level
+        ssim = "-" if result.ssim_after is None else f"{result.ssim_after:.4f}"
+        table.add_row(
+            *([result.level] if has_levels else []),
+            result.name,
+            f"{result.count}",
+            f"{result.psnr_after:.3f} dB",
+            ssim,
+            *((f"{result.gain:+.3f} dB", f"{result.share_worse:.1%}") if restored else ()),
+            result.note,
+        )
+    Console().print(table)

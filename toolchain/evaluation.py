@@ -1,0 +1,316 @@
+"""How good restored photos are: of two folders, or of clean photos that are degraded first."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from agents.evaluation import play
+from agents.policy import LstmPolicy, Player
+from agents.reference import (
+    FixedPlayer,
+    GreedyOracle,
+    RandomPlayer,
+    SequenceTable,
+    StopPlayer,
+    search_sequences,
+)
+from agents.storage import check_fits
+from data.degradations import sampler
+from data.errors import SourceError, ToolchainError, UnknownNameError
+from data.images import ByteImage, FloatImage, to_float
+from data.metrics import psnr, ssim
+from data.pairs import ArrayPairs, FreshPairs
+from data.store import Patches, PatchStore, StoreConfig, cut_patches
+from envs.restoration_vec_env import MAX_STEPS
+from toolchain.errors import PhotoError
+from toolchain.photo import find_photos, read_photo
+from tools_zoo.toolbox import Toolbox
+
+PLAYERS: Final = ("stop", "random", "fixed", "greedy-oracle", "oracle", "agent")
+"""Who can be evaluated: the rungs of the ladder from doing nothing to the best possible."""
+
+FIXED_LENGTH: Final = 1
+"""Tools of the best fixed sequence: the best single tool."""
+
+_SSIM_WINDOW: Final = 7
+_WORSE: Final = 1e-6
+"""dB by which an image must fall to count as made worse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Means over a set of images.
+
+    Attributes:
+        name: Player, or what was compared.
+        count: Number of images.
+        psnr_before: dB of the degraded images.
+        psnr_after: dB of the restored ones; equal to ``psnr_before`` if nothing was restored.
+        ssim_before: Of the degraded images; None if they are all too small for it.
+        ssim_after: Of the restored ones.
+        share_worse: Share of images whose PSNR fell.
+        level: Of the degradation; empty for folders.
+        note: What else is worth knowing, such as the tools that were chosen.
+    """
+
+    name: str
+    count: int
+    psnr_before: float
+    psnr_after: float
+    ssim_before: float | None
+    ssim_after: float | None
+    share_worse: float
+    level: str = ""
+    note: str = ""
+
+    @property
+    def gain(self) -> float:
+        """Mean PSNR gain in dB."""
+        return self.psnr_after - self.psnr_before
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        names = [name for name in self.__slots__ if name != "name"]
+        return {"name": self.name, **{name: getattr(self, name) for name in names}} | {
+            "gain": self.gain
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """PSNR in dB and SSIM of one image before and after."""
+
+    psnr_before: float
+    psnr_after: float
+    ssim_before: float | None
+    ssim_after: float | None
+
+
+def compare_folders(
+    lq_folder: Path,
+    gt_folder: Path,
+    *,
+    restore: Callable[[FloatImage], FloatImage] | None = None,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Compare the photos of two folders that have the same relative path, whatever their suffix.
+
+    Args:
+        lq_folder: Degraded photos, or a single file.
+        gt_folder: Clean photos, or a single file; ones without a partner are ignored.
+        restore: Applied to each degraded photo, RGB (H, W, 3) float32 in [0, 1], before comparing.
+        on_image: Called with (images done, images in all).
+
+    Raises:
+        PhotoError: A folder has no photos, a photo cannot be read, has no clean partner, or the
+            partner has another size.
+    """
+    pairs = _pair_files(lq_folder, gt_folder)
+    scored = []
+    for done, (lq_path, gt_path) in enumerate(pairs, start=1):
+        lq, gt = read_photo(lq_path).rgb, read_photo(gt_path).rgb
+        if lq.shape != gt.shape:
+            raise PhotoError(
+                f"{lq_path} is {lq.shape[1]}x{lq.shape[0]} pixels and {gt_path} is "
+                f"{gt.shape[1]}x{gt.shape[0]}; partners have one size"
+            )
+        scored.append(_score(lq, lq if restore is None else restore(lq), gt))
+        on_image(done, len(pairs))
+    return _summarise("lq" if restore is None else "restored", scored)
+
+
+def evaluation_patches(photos: Iterable[tuple[str, ByteImage]], count: int, seed: int) -> Patches:
+    """Draw clean patches from photos: uint8 (count, 63, 63, 3), or all there are if fewer.
+
+    Raises:
+        SourceError: No photo is as large as a patch.
+    """
+    config = StoreConfig(stride=63, scales=(1.0, 0.5))
+    patches = [patch.copy() for _, photo in photos for patch in cut_patches(photo, config)]
+    if not patches:
+        raise SourceError(f"no photo is as large as a patch of {config.patch_size} pixels a side")
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(patches), min(count, len(patches)), replace=False)
+    return np.stack([patches[i] for i in chosen])
+
+
+def store_patches(path: Path, count: int, seed: int) -> Patches:
+    """Draw clean patches from the held-out photos of a store: uint8 (count, P, P, 3).
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    with PatchStore(path) as store:
+        indices = store.val_indices if len(store.val_indices) else store.train_indices
+        rng = np.random.default_rng(seed)
+        return store.read_gt(rng.choice(indices, min(count, len(indices)), replace=False))
+
+
+def evaluate_players(
+    names: Sequence[str],
+    levels: Sequence[str],
+    gt: Patches,
+    toolbox: Toolbox,
+    policy: LstmPolicy | None,
+    *,
+    seed: int = 0,
+    max_steps: int = MAX_STEPS,
+) -> Iterator[Evaluation]:
+    """Degrade clean patches and let players restore them; every player meets the same patches.
+
+    Args:
+        names: Some of `PLAYERS`.
+        levels: Some of `data.degradations.LEVELS`.
+        gt: Clean patches, uint8 (N, P, P, 3).
+        toolbox: The action space.
+        policy: Who plays as ``agent``; needed only if named.
+        seed: Of the degradations and the random player.
+        max_steps: Tools per image.
+
+    Yields:
+        One evaluation per level and player, in the order given.
+
+    Raises:
+        UnknownNameError: A player or level does not exist.
+        ToolchainError: The agent was trained with other tools, or is missing.
+    """
+    for name in names:
+        if name not in PLAYERS:
+            raise UnknownNameError("player", name, PLAYERS)
+    samplers = {level: sampler(level) for level in levels}
+    if "agent" in names:
+        if policy is None:
+            raise ToolchainError("to evaluate the player 'agent', give an agent")
+        check_fits(policy, toolbox.names)
+    for level, draw in samplers.items():
+        lq, _ = FreshPairs(gt, draw).pairs(np.arange(len(gt)), np.random.default_rng(seed))
+        table = _Table(toolbox, ArrayPairs(lq, gt), max_steps)
+        for name in names:
+            yield _evaluate_player(name, level, table, policy, seed)
+
+
+class _Table:
+    """Pairs, and the outcome of every sequence on them, searched when first needed."""
+
+    def __init__(self, toolbox: Toolbox, pairs: ArrayPairs, max_steps: int) -> None:
+        self.toolbox, self.pairs, self.max_steps = toolbox, pairs, max_steps
+        self._searched: dict[int, SequenceTable] = {}
+
+    def search(self, length: int) -> SequenceTable:
+        if length not in self._searched:
+            self._searched[length] = search_sequences(self.toolbox, self.pairs, max_steps=length)
+        return self._searched[length]
+
+    def best_sequences(self) -> list[tuple[int, ...]]:
+        table = self.search(self.max_steps)
+        return [table.sequences[row] for row in table.psnr.argmax(axis=0)]
+
+
+class _ScriptPlayer:
+    """Plays a sequence of its own on each image: the exhaustive oracle, once it has searched.
+
+    Images are told apart by their place; episodes are played in the order of the pairs.
+    """
+
+    def __init__(self, sequences: Sequence[Sequence[int]], *, stop: int, length: int) -> None:
+        self._actions = np.full((len(sequences), length + 1), stop)
+        for row, sequence in zip(self._actions, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        self._next = 0
+
+    def predict(
+        self, obs: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[Any, Any]:
+        """Choose the next action of each image's sequence; see `agents.policy.Player`."""
+        count = len(obs["image"])
+        if state is None:
+            state = (np.arange(self._next, self._next + count), 0)
+            self._next += count
+        rows, step = state
+        return self._actions[rows, min(step, self._actions.shape[1] - 1)], (rows, step + 1)
+
+
+def _make_player(
+    name: str, table: _Table, policy: LstmPolicy | None, seed: int
+) -> tuple[Player, str]:
+    stop, names = table.toolbox.stop, table.toolbox.names
+    match name:
+        case "stop":
+            return StopPlayer(stop=stop), "does nothing"
+        case "random":
+            return RandomPlayer(stop + 1, np.random.default_rng(seed)), "any tool or stop"
+        case "fixed":
+            actions = table.search(FIXED_LENGTH).best_fixed(max_length=FIXED_LENGTH)
+            chosen = ", ".join(names[action] for action in actions) or "none"
+            return FixedPlayer(actions, stop=stop), f"best single tool: {chosen}"
+        case "greedy-oracle":
+            return GreedyOracle(), "best next tool, clean image known"
+        case "oracle":
+            sequences = table.best_sequences()
+            player = _ScriptPlayer(sequences, stop=stop, length=table.max_steps)
+            return player, "best sequence, clean image known"
+    assert policy is not None
+    return policy, ""
+
+
+def _evaluate_player(
+    name: str, level: str, table: _Table, policy: LstmPolicy | None, seed: int
+) -> Evaluation:
+    player, note = _make_player(name, table, policy, seed)
+    results = play(player, table.toolbox, table.pairs, max_steps=table.max_steps)
+    lengths = (results.actions != table.toolbox.stop).sum(axis=1)
+    tools = f"{lengths.mean():.1f} tools"
+    restored = results.restored.transpose(0, 2, 3, 1)
+    triples = zip(table.pairs.lq, restored, table.pairs.gt, strict=True)
+    scored = [_score(to_float(lq), image, to_float(gt)) for lq, image, gt in triples]
+    return _summarise(name, scored, level=level, note=f"{tools}; {note}" if note else tools)
+
+
+def _score(lq: FloatImage, restored: FloatImage, gt: FloatImage) -> _Scored:
+    has_room = min(gt.shape[:2]) >= _SSIM_WINDOW
+    return _Scored(
+        psnr(lq, gt),
+        psnr(restored, gt),
+        ssim(lq, gt) if has_room else None,
+        ssim(restored, gt) if has_room else None,
+    )
+
+
+def _summarise(
+    name: str, scored: Sequence[_Scored], *, level: str = "", note: str = ""
+) -> Evaluation:
+    worse = [score.psnr_after < score.psnr_before - _WORSE for score in scored]
+    return Evaluation(
+        name=name,
+        level=level,
+        note=note,
+        count=len(scored),
+        psnr_before=float(np.mean([score.psnr_before for score in scored])),
+        psnr_after=float(np.mean([score.psnr_after for score in scored])),
+        ssim_before=_mean([score.ssim_before for score in scored]),
+        ssim_after=_mean([score.ssim_after for score in scored]),
+        share_worse=float(np.mean(worse)),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _pair_files(lq_folder: Path, gt_folder: Path) -> list[tuple[Path, Path]]:
+    lq, gt = ([*find_photos([folder])] for folder in (lq_folder, gt_folder))
+    if lq_folder.is_file() and gt_folder.is_file():
+        return [(lq_folder, gt_folder)]
+    # A restored GIF is a PNG and a JPEG's clean partner rarely a JPEG, so suffixes do not count.
+    partners = {job.relative.with_suffix(""): job.source for job in gt}
+    pairs = []
+    for job in lq:
+        partner = partners.get(job.relative.with_suffix(""))
+        if partner is None:
+            raise PhotoError(f"{job.source} has no partner {job.relative} in {gt_folder}")
+        pairs.append((job.source, partner))
+    return pairs
