@@ -109,14 +109,18 @@ def _summarise(outcomes: "Sequence[Outcome]", *, quiet: bool) -> None:
     failures = [outcome for outcome in outcomes if outcome.error is not None]
     console = Console(stderr=True)
     for note in (note for outcome in outcomes for note in outcome.notes if not quiet):
-        console.print(f"note: {escape(note)}", style="yellow", soft_wrap=True)
+        console.print(f"note: {escape(note)}", style="yellow", soft_wrap=True, highlight=False)
     if not failures:
         if not quiet and len(outcomes) > 1:
-            console.print(f"{len(outcomes)} photos restored", style="green")
+            console.print(f"{len(outcomes)} photos restored", style="green", highlight=False)
         return
     if len(outcomes) == 1:
         fail(str(failures[0].error), STATUS_FAILED)
-    console.print(f"{len(failures)} of {len(outcomes)} photos failed:", style="bold red")
+    console.print(
+        f"{len(failures)} of {len(outcomes)} photos failed:", style="bold red", highlight=False
+    )
     for outcome in failures:
-        console.print(f"  {escape(str(outcome.error))}", style="red", soft_wrap=True)
+        console.print(
+            f"  {escape(str(outcome.error))}", style="red", soft_wrap=True, highlight=False
+        )
     raise typer.Exit(STATUS_FAILED)
