@@ -23,7 +23,8 @@ from tests.toolchain.conftest import (
     snapshot,
     write_bad_photo,
 )
-from toolchain.restorer import Restorer
+from toolchain.cli.options import DEFAULT_TILE_PIXELS
+from toolchain.restorer import DEFAULT_MAX_TILE_PIXELS, Restorer
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -353,3 +354,7 @@ def test_help_does_not_wait_for_pytorch() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
     )
+
+
+def test_the_tile_size_that_the_help_names_is_the_restorers_own() -> None:
+    assert DEFAULT_TILE_PIXELS == DEFAULT_MAX_TILE_PIXELS
