@@ -65,6 +65,18 @@ def test_a_few_dozen_steps_raise_psnr_on_the_own_range(store_path: Path, tmp_pat
     assert tool.spec == spec
 
 
+def test_the_small_network_does_not_die_of_a_high_learning_rate(
+    store_path: Path, tmp_path: Path
+) -> None:
+    config = tiny_config(store_path, total_patches=4 * 40, ema_decay=0.8, learning_rate=2e-3)
+    tool = train_tool(STRONG_NOISE, config, tmp_path / "run")
+    network = tool.network
+    lq = torch.rand(16, 3, 24, 24) * torch.rand(16, 3, 1, 1)
+    feat = torch.relu(network.conv1(lq))  # type: ignore[operator]
+    feat = torch.relu(network.conv2(feat))  # type: ignore[operator]
+    assert (feat.amax(dim=(0, 2, 3)) > 0.0).sum() >= 8  # of 16 channels
+
+
 def test_progress_is_reported_after_every_step(store_path: Path, tmp_path: Path) -> None:
     calls = []
     train_tool(
