@@ -12,6 +12,8 @@ from agents import drqn
 from agents.storage import load_policy
 from toolchain.cli import app
 from tools_zoo import train_toolbox, training
+from tools_zoo.catalog import CLASSIC
+from tools_zoo.recipe import plan_training, read_recipe
 from tools_zoo.storage import load_toolbox, read_manifest
 
 TINY = ("--set", "batch_size=2", "--set", "eval_every=2", "--set", "eval_patches=4",
@@ -235,3 +237,14 @@ def test_a_mistyped_algorithm_gets_a_suggestion(store_path: Path, tmp_path: Path
     result = run("agent", "--algo", "drqnn", "--store", store_path, "--run", tmp_path / "run")
     assert result.exit_code == 2
     assert "did you mean 'drqn'" in result.output
+
+
+def test_the_shipped_recipe_plans_every_shipped_tool_after_the_one_it_starts_from() -> None:
+    jobs = plan_training([], read_recipe("classic"), {"store": "store.h5"})
+    names = [job.spec.name for job in jobs]
+    assert sorted(names) == sorted(spec.name for spec in CLASSIC)
+    networks = {job.spec.name: job.spec.network for job in jobs}
+    for place, job in enumerate(jobs):
+        if job.init is not None:
+            assert job.init in names[:place]
+            assert networks[job.init] == job.spec.network
