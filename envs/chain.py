@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 Apply = Callable[[Tensor, Tensor], Tensor]
-"""(images (N, 3, H, W), actions (N,)) to restored images: `Toolbox.restore`, or a tiled form."""
+"""(images (N, 3, H, W), actions (N,)) to new restored images: `Toolbox.restore`, or a tiled form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,8 @@ class Chain:
         if actions.min() < 0 or actions.max() > self._stop:
             raise ValueError(f"actions must lie in 0 to {self._stop}, got {actions.tolist()}")
         terminated = actions == self._stop
-        with torch.inference_mode():
-            restored = self._apply(self.images, actions).clamp(0.0, 1.0)
-        self.images = restored.clone()
+        with torch.no_grad():
+            self.images = self._apply(self.images, actions).clamp_(0.0, 1.0)
         self.last_action = actions.clone()
         self.num_steps = self.num_steps + (~terminated).long()
         return Ended(terminated, ~terminated & (self.num_steps >= self._max_steps))

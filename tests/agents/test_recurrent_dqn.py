@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+import torch
+
+from agents.recurrent_dqn import RecurrentDqn, unroll
+from agents.replay import EpisodeBatch
+from envs import RestorationVecEnv
+
+
+@pytest.fixture
+def learner(shifts, dark_pairs):
+    env = RestorationVecEnv(shifts, dark_pairs, 16, seed=0)
+    model = RecurrentDqn(
+        env, buffer_size=200, batch_size=16, learning_starts=48, train_freq=1, seed=0
+    )
+    torch.nn.init.normal_(model.q_net.head.weight, std=0.1)
+    torch.nn.init.normal_(model.q_net_target.head.weight, std=0.1)
+    return model
+
+
+def make_batch(n_tools=3, episodes=5, seed=0):
+    rng = np.random.default_rng(seed)
+    shape = (episodes, 3)
+    actions = torch.from_numpy(rng.integers(n_tools + 1, size=shape))
+    last = torch.cat([torch.full((episodes, 1), n_tools), actions[:, :-1]], dim=1)
+    return EpisodeBatch(
+        images=torch.from_numpy(rng.random((*shape, 3, 63, 63), np.float32)),
+        last_action=last,
+        actions=actions,
+        rewards=torch.from_numpy(rng.standard_normal(shape).astype(np.float32)),
+        gains=torch.from_numpy(rng.standard_normal((*shape, n_tools)).astype(np.float32)),
+        next_values=torch.zeros(*shape, n_tools),
+        lengths=torch.tensor([1, 2, 3, 3, 1])[:episodes],
+    )
+
+
+def reorder(batch, order):
+    return EpisodeBatch._make([field[order] for field in batch])
+
+
+def test_unrolling_equals_stepping_by_hand(learner):
+    batch = make_batch()
+    values = unroll(learner.q_net, batch)
+    for row in range(5):
+        state = None
+        for step in range(int(batch.lengths[row])):
+            images = batch.images[row : row + 1, step]
+            last = batch.last_action[row : row + 1, step]
+            state = state or learner.lstm_policy().initial_state(1)
+            expected, state = learner.q_net(images, last, state)
+            torch.testing.assert_close(values[row, step], expected[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("double_q", [False, True])
+def test_the_target_of_the_last_step_is_its_reward(learner, double_q):
+    learner.double_q = double_q
+    batch = make_batch()
+    targets = learner.targets(batch, unroll(learner.q_net, batch).detach())
+    for row, length in enumerate(batch.lengths.tolist()):
+        assert targets[row, length - 1] == batch.rewards[row, length - 1]
+
+
+def test_an_earlier_target_adds_the_discounted_best_value_of_the_next_step(learner):
+    learner.double_q = False
+    batch = make_batch()
+    targets = learner.targets(batch, unroll(learner.q_net, batch).detach())
+    following = unroll(learner.q_net_target, batch)
+    expected = batch.rewards[2, 0] + 0.99 * following[2, 1].max()
+    torch.testing.assert_close(targets[2, 0], expected)
+
+
+@pytest.mark.parametrize("full_backup", [False, True])
+def test_the_order_of_episodes_does_not_change_the_loss(learner, full_backup):
+    learner.full_backup = full_backup
+    batch = make_batch()
+    swapped = reorder(batch, torch.tensor([3, 0, 4, 2, 1]))
+    torch.testing.assert_close(learner.loss(batch), learner.loss(swapped))
+
+
+def test_steps_beyond_an_episode_do_not_count(learner):
+    batch = make_batch()
+    other = batch._replace(rewards=batch.rewards.masked_fill(~batch.mask, 1e6))
+    torch.testing.assert_close(learner.loss(batch), learner.loss(other))
+
+
+@pytest.mark.parametrize("full_backup", [False, True])
+def test_optimising_the_loss_brings_the_values_to_the_targets(learner, full_backup):
+    learner.full_backup, learner.gamma = full_backup, 0.0
+    batch = make_batch(episodes=3)
+    optimizer = torch.optim.Adam(learner.q_net.parameters(), lr=5e-3)
+    first = float(learner.loss(batch).detach())
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = learner.loss(batch)
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.1 * first
+    values = unroll(learner.q_net, batch)
+    known = batch.gains if full_backup else batch.rewards
+    found = values[..., :-1] if full_backup else values.gather(2, batch.actions[..., None])[..., 0]
+    errors = (found - known)[batch.mask].abs()
+    assert float(errors.mean().detach()) < 0.3
+
+
+def test_it_learns_to_brighten_what_is_too_dark(shifts, dark_pairs):
+    """Half of the images lack 0.2 or more, and looking at the brightness tells which."""
+    env = RestorationVecEnv(shifts, dark_pairs, 16, seed=0)
+    model = RecurrentDqn(
+        env,
+        full_backup=True,
+        learning_rate=4e-3,
+        buffer_size=500,
+        batch_size=12,
+        learning_starts=64,
+        train_freq=1,
+        gradient_steps=4,
+        target_update_interval=64,
+        exploration_fraction=0.8,
+        exploration_final_eps=0.1,
+        gamma=0.5,
+        seed=0,
+    )
+    model.learn(1200)
+    obs = {
+        "image": dark_pairs.lq.transpose(0, 3, 1, 2).astype(np.float32) / 255,
+        "last_action": np.full(16, 3),
+    }
+    actions, _ = model.lstm_policy().predict(obs)
+    much_too_dark = np.tile([False, True, True, False], 4)
+    assert (actions[much_too_dark] == 2).mean() >= 0.75
+
+
+def test_exploration_differs_between_environments(learner):
+    learner.learn(16)  # sets up the first observation
+    learner.exploration_rate = 1.0
+    learner.num_timesteps = 1000
+    actions, _ = learner._sample_action(0, None, 16)
+    assert len(set(actions.tolist())) > 1

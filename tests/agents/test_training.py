@@ -1,0 +1,81 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from agents.drqn import DrqnConfig, train_drqn
+from agents.ppo import PpoConfig, PpoLearner, train_ppo
+from agents.storage import load_policy
+from data.errors import ToolchainError
+
+TINY = {"store": "embedded", "total_timesteps": 48, "n_envs": 4, "eval_every": 24, "eval_pairs": 4}
+
+
+def drqn_config(toolbox, **changes):
+    small = {"learning_starts": 8, "batch_size": 4, "buffer_size": 50, "gradient_steps": 1}
+    return DrqnConfig(**{**TINY, **small, "toolbox": str(toolbox), **changes})
+
+
+def ppo_config(toolbox, **changes):
+    small = {"n_steps": 4, "batch_size": 8, "n_epochs": 1}
+    return PpoConfig(**{**TINY, **small, "toolbox": str(toolbox), **changes})
+
+
+TRAINERS = [(train_drqn, drqn_config), (train_ppo, ppo_config)]
+
+
+@pytest.mark.parametrize(("train", "config"), TRAINERS)
+def test_training_leaves_the_best_policy_and_a_record(train, config, toolbox_folder, tmp_path):
+    policy = train(config(toolbox_folder), tmp_path / "run")
+    assert policy.tool_names == ("a", "b")
+    assert load_policy(tmp_path / "run" / "best").tool_names == ("a", "b")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [24, 48]
+
+
+@pytest.mark.parametrize(("train", "config"), TRAINERS)
+def test_an_interrupted_training_goes_on(train, config, toolbox_folder, tmp_path):
+    def interrupt(step, total, metrics):
+        if step >= 24:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config(toolbox_folder), tmp_path / "run", on_step=interrupt)
+    with pytest.raises(ToolchainError, match="--resume"):
+        train(config(toolbox_folder), tmp_path / "run")
+    steps = []
+    train(
+        config(toolbox_folder),
+        tmp_path / "run",
+        resume=True,
+        on_step=lambda step, total, metrics: steps.append(step),
+    )
+    assert steps[0] > 24
+    assert steps[-1] == 48
+
+
+def test_other_settings_cannot_resume(toolbox_folder, tmp_path):
+    train_drqn(drqn_config(toolbox_folder), tmp_path / "run")
+    with pytest.raises(ToolchainError, match="gamma"):
+        train_drqn(drqn_config(toolbox_folder, gamma=0.5), tmp_path / "run", resume=True)
+
+
+def test_settings_out_of_range_are_refused(toolbox_folder):
+    with pytest.raises(ValueError, match="gamma"):
+        drqn_config(toolbox_folder, gamma=1.5)
+
+
+def test_the_exported_ppo_policy_plays_like_ppo_itself(toolbox_folder):
+    learner = PpoLearner(ppo_config(toolbox_folder))
+    with torch.no_grad():
+        for parameter in learner.algorithm.policy.action_net.parameters():
+            parameter.normal_()
+    env, player = learner.algorithm.env, learner.player()
+    obs, start = env.reset(), np.ones(4, np.bool_)
+    own = exported = None
+    for _ in range(4):
+        actions, own = learner.algorithm.predict(obs, own, start, deterministic=True)
+        same, exported = player.predict(obs, exported, start)
+        assert (actions == same).all()
+        obs, _, start, _ = env.step(actions)
