@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 Apply = Callable[[Tensor, Tensor], Tensor]
-"""(images (N, 3, H, W), actions (N,)) to new restored images: `Toolbox.restore`, or a tiled form."""
+"""(images (N, 3, H, W), actions (N,)) to new images: `Toolbox.restore`, or a tiled form."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ class Restorer:
         def apply(images: Tensor, actions: Tensor) -> Tensor:
             action = int(actions[0])
             if action == self._toolbox.stop:
-                return images
+                return images.clone()
             tool = self._toolbox[action]
             return apply_tiled(
                 lambda tile: self._run(tool, tile, is_gray=is_gray),

@@ -52,7 +52,7 @@ def test_an_interrupted_training_goes_on(train, config, toolbox_folder, tmp_path
         on_step=lambda step, total, metrics: steps.append(step),
     )
     assert steps[0] > 24
-    assert steps[-1] == 48
+    assert 48 <= steps[-1] < 48 + 16  # PPO finishes the rollout that it has begun
 
 
 def test_other_settings_cannot_resume(toolbox_folder, tmp_path):
