@@ -1,0 +1,1 @@
+"""Benchmarks of the whole house, outside the wheel; ``make bench`` runs them."""
