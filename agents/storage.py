@@ -9,8 +9,8 @@ from safetensors.torch import save
 
 from agents.policy import LstmPolicy
 from agents.q_net import RecurrentQNet
+from data.atomic import write_atomically
 from data.errors import ToolchainError, UnknownNameError
-from tools_zoo.run_folder import write_atomically
 from tools_zoo.storage import load_weights, read_checked
 
 FORMAT_VERSION: Final = 1

@@ -4,12 +4,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
 Row = dict[str, str | float]
 """One line of a table: column headings, with their units, to values."""
+
+PATIENCE: Final = 30.0
+"""Seconds; a machine that emulates bfloat16 would else spend most of an hour on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,17 @@ class Report:
 
 
 def median_seconds(function: Callable[[], object], repeats: int) -> float:
-    """Median duration of a call in seconds, after one call that does not count."""
-    function()
-    durations = []
-    for _ in range(repeats):
+    """Median duration of a call in seconds.
+
+    The first call prepares kernels and caches and does not count, unless it alone takes more than
+    `PATIENCE`; no call begins after that much time.
+    """
+    durations: list[float] = []
+    while len(durations) <= repeats and sum(durations) < PATIENCE:
         start = time.perf_counter()
         function()
         durations.append(time.perf_counter() - start)
-    return statistics.median(durations)
+    return statistics.median(durations[1:] or durations)
 
 
 def _is_numeric(rows: tuple[Row, ...], column: str) -> bool:

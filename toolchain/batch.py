@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.atomic import write_atomically
 from data.errors import ToolchainError
 from data.images import FloatImage
-from toolchain.atomic import write_atomically
 from toolchain.errors import PhotoError
 from toolchain.photo import (
     Photo,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data.atomic import write_atomically
 from data.images import check_float_image
-from toolchain.atomic import write_atomically
 from toolchain.errors import PhotoError, one_line
 from toolchain.photo_codecs import CODEC_ERRORS, Samples, encode_png_16, encode_tiff
 from toolchain.photo_paths import WRITABLE_FORMATS

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from data.atomic import write_atomically
 from data.errors import ToolchainError, UnknownNameError
 
 RECORDED_PACKAGES: Final = ("torch", "numpy", "gymnasium", "stable-baselines3", "h5py")
@@ -146,16 +147,6 @@ class RunFolder:
         """Flush and close the logs."""
         self._metrics.close()
         self._board.close()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when it is complete."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from data.atomic import write_atomically
 from data.errors import ChecksumError, ToolchainError, UnknownNameError
 from tools_zoo.catalog import BUILTIN_TOOLBOXES
-from tools_zoo.run_folder import write_atomically
 from tools_zoo.tool import Tool, ToolSpec
 from tools_zoo.toolbox import Toolbox
 

@@ -297,7 +297,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(
         if n_writes == ("result", "trace").index(what) + 1:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("toolchain.atomic.os.fsync", sync)
+    monkeypatch.setattr("data.atomic.os.fsync", sync)
     result = run_cli("restore", source, "-o", out, "--trace", trace)
     assert_one_line(result, 1, "No space left on device")
     left = {path.name for path in tmp_path.iterdir()}

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from data.atomic import write_atomically
 from data.errors import ToolchainError, UnknownNameError
-from tools_zoo.run_folder import RunFolder, config_from_dict, load_toml, write_atomically
+from tools_zoo.run_folder import RunFolder, config_from_dict, load_toml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +143,10 @@ def test_a_failed_write_keeps_the_older_file(
     path = tmp_path / "file"
     write_atomically(path, b"old")
 
-    def fill_disk(self: Path, content: bytes) -> int:
+    def fill_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", fill_disk)
+    monkeypatch.setattr("data.atomic.os.fsync", fill_disk)
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

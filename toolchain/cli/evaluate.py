@@ -67,7 +67,7 @@ def evaluate(
         results = _play(source, names, levels, count, seed, agent, toolbox, max_steps)
     _print_table(results, restored=restore or lq is None)
     if output is not None:
-        from toolchain.atomic import write_atomically
+        from data.atomic import write_atomically
 
         content = json.dumps([result.to_dict() for result in results], indent=2)
         write_atomically(output, content.encode() + b"\n")
