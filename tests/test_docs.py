@@ -1,0 +1,66 @@
+"""The documentation holds: its Python runs, and its commands exist with the flags it names."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import typer.main
+
+from toolchain.cli import app
+from tools_zoo.networks import NETWORKS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page whose info string is ``language``."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every line of a shell block that calls ``toolchain``, with the page it is on."""
+    return [
+        (page.name, line)
+        for page in PAGES
+        for block in blocks(page, "sh")
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith("toolchain ")
+    ]
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p, "python runnable")], ids=lambda page: page.name
+)
+def test_the_python_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(blocks(page, "python runnable"))
+    with patch.dict(NETWORKS):  # a page may add a network
+        exec(compile(code, str(page), "exec"), {"__name__": "example"})
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_a_documented_command_exists_with_its_flags(page: str, line: str) -> None:
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line, comments=True)[1:]
+    while hasattr(command, "commands"):
+        assert words, f"{page}: {line!r} ends before a command is named"
+        assert words[0] in command.commands, f"{page}: no command {words[0]!r} in {line!r}"
+        command = command.commands[words.pop(0)]
+    known = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
+    unknown = [word for word in words if word.startswith("-") and word not in {*known, "--help"}]
+    assert not unknown, f"{page}: {line!r} has unknown options"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_links_of_a_page_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+    made_later = {"docs/images/demo.png", "docs/benchmarks.md"}  # by the commands the page names
+    targets = [(page.parent / link).resolve() for link in links]
+    missing = [path for path in targets if not path.exists()]
+    assert {str(path.relative_to(ROOT)) for path in missing} <= made_later
