@@ -49,7 +49,7 @@ def load_policy(name_or_path: str | Path = "classic") -> LstmPolicy:
     """
     shipped = str(name_or_path) in BUILTIN_AGENTS
     folder = WEIGHTS_FOLDER / str(name_or_path) if shipped else Path(name_or_path)
-    if not folder.is_dir():
+    if not shipped and not folder.is_dir():
         raise UnknownNameError("agent", str(name_or_path), BUILTIN_AGENTS)
     path = folder / "config.json"
     try:

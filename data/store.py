@@ -252,7 +252,7 @@ class _Writer:
     def __init__(self, file: h5py.File, patch_size: int) -> None:
         shape = (patch_size, patch_size, 3)
         # Not compressed: photos' patches shrink by a third at best, and reading becomes several
-        # times slower (docs/measurements.md).
+        # times slower (docs/benchmarks.md).
         for name in ("gt", "lq"):
             file.create_dataset(
                 name,

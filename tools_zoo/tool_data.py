@@ -13,11 +13,14 @@ from torch.utils.data import Dataset
 
 from data.degradations import Degradation, sampler
 from data.images import FloatImage, to_float, to_tensor, to_uint8
-from data.store import Patches, PatchStore
+from data.metrics import psnr
+from data.store import MAX_INPUT_PSNR, Patches, PatchStore
 from tools_zoo.tool import ToolSpec
 
 JITTER_NOISE_SIGMA: Final = 5.0  # 8-bit grey levels, the largest
 JITTER_JPEG_QUALITY: Final = 80  # the lowest
+MAX_DRAWS: Final = 8
+"""Draws of a strength before a flat patch, on which no blur shows, is taken as it comes."""
 
 Degrade = Callable[[FloatImage, np.random.Generator], FloatImage]
 
@@ -42,21 +45,26 @@ class ToolDegrader:
 
     def __call__(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Degrade a clean image: RGB (H, W, 3) float32 in [0, 1], to the same on the 8-bit grid."""
-        if rng.random() < self.mixed:
-            lq = self._own(rng, sampler("all")(rng)).apply(image, rng)
-        else:
-            lq = self._own(rng, Degradation()).apply(image, rng)
-            if rng.random() < self.jitter:
-                slight = Degradation(
-                    noise_sigma=rng.uniform(0.0, JITTER_NOISE_SIGMA),
-                    jpeg_quality=int(rng.integers(JITTER_JPEG_QUALITY, 101)),
-                )
-                lq = slight.apply(lq, rng)
-        return to_float(to_uint8(lq))
+        return _with_visible_damage(self._draw, image, rng)
 
     def own_only(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Apply the tool's own distortion and nothing else: what its table of gains is made on."""
-        return to_float(to_uint8(self._own(rng, Degradation()).apply(image, rng)))
+        return _with_visible_damage(self._draw_own, image, rng)
+
+    def _draw(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        if rng.random() < self.mixed:
+            return self._own(rng, sampler("all")(rng)).apply(image, rng)
+        lq = self._draw_own(image, rng)
+        if rng.random() < self.jitter:
+            slight = Degradation(
+                noise_sigma=rng.uniform(0.0, JITTER_NOISE_SIGMA),
+                jpeg_quality=int(rng.integers(JITTER_JPEG_QUALITY, 101)),
+            )
+            lq = slight.apply(lq, rng)
+        return lq
+
+    def _draw_own(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        return self._own(rng, Degradation()).apply(image, rng)
 
     def _own(self, rng: np.random.Generator, others: Degradation) -> Degradation:
         strength = rng.uniform(*self.spec.strength)
@@ -67,6 +75,20 @@ class ToolDegrader:
                 return replace(others, noise_sigma=strength)
             case "jpeg":
                 return replace(others, jpeg_quality=round(strength))
+
+
+def _with_visible_damage(
+    degrade: Degrade, image: FloatImage, rng: np.random.Generator
+) -> FloatImage:
+    """Degrade, again if nothing can be seen of it, as RL-Restore's protocol leaves such pairs out.
+
+    A weak blur does nothing to most patches, and a mean PSNR would be ruled by those.
+    """
+    for _ in range(MAX_DRAWS):
+        lq = to_float(to_uint8(degrade(image, rng)))
+        if psnr(lq, image) <= MAX_INPUT_PSNR:
+            break
+    return lq
 
 
 class ToolBatches(Dataset[tuple[Tensor, Tensor]]):
