@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from data.degradations import Degradation
 from data.images import FloatImage
+from data.metrics import psnr
 from data.store import PatchStore
 from tools_zoo import tool_data
 from tools_zoo.catalog import CLASSIC
@@ -84,8 +85,19 @@ def test_jitter_is_a_slight_noise_and_jpeg_after_the_own_distortion(
 def test_the_table_of_gains_is_made_on_the_own_distortion_only(applied: list[Degradation]) -> None:
     degrader = ToolDegrader(CLASSIC[9])
     degrader.own_only(np.zeros((8, 8, 3), np.float32), np.random.default_rng(0))
-    assert len(applied) == 1
-    assert applied[0].blur_sigma == applied[0].noise_sigma == 0.0
+    assert applied
+    assert all(d.blur_sigma == d.noise_sigma == 0.0 for d in applied)
+
+
+def test_damage_that_nobody_can_see_is_drawn_again() -> None:
+    edge = np.zeros((16, 16, 3), np.float32)
+    edge[:, 8:] = 1.0
+    degrader, rng = ToolDegrader(CLASSIC[0], mixed=0.0, jitter=0.0), np.random.default_rng(0)
+    scores = [psnr(degrader(edge, rng), edge) for _ in range(50)]
+    assert max(scores) <= 50.0
+    # A flat patch shows no blur at all, and is taken as it comes.
+    flat = np.full((16, 16, 3), 0.5, np.float32)
+    assert psnr(degrader.own_only(flat, rng), flat) > 50.0
 
 
 def test_a_batch_follows_from_the_seed_and_its_index_alone(store_path: Path) -> None:
