@@ -19,17 +19,17 @@ class DrqnConfig(AgentTrainConfig):
     double_q: bool = True
     buffer_size: int = 40_000
     """Episodes kept; each takes 36 kB."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Episodes per optimiser step."""
-    learning_starts: int = 1_000
+    learning_starts: int = 512
     """Environment steps before the first optimiser step."""
-    gradient_steps: int = 8
+    gradient_steps: int = 30
     """Optimiser steps per step of all environments."""
     target_update_interval: int = 2_000
     """Environment steps between copies of the network to its target."""
-    exploration_fraction: float = 0.5
+    exploration_fraction: float = 0.6
     """Share of the run in which epsilon falls."""
-    exploration_initial_eps: float = 1.0
+    exploration_initial_eps: float = 0.5
     exploration_final_eps: float = 0.1
 
 

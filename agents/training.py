@@ -13,7 +13,8 @@ from stable_baselines3.common.logger import configure
 
 from agents.evaluation import play
 from agents.policy import LstmPolicy, Player
-from agents.storage import save_policy
+from agents.stop_margin import tune_stop_margin
+from agents.storage import load_policy, save_policy
 from data.pairs import ArrayPairs, open_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from tools_zoo.run_folder import RunFolder
@@ -42,6 +43,8 @@ class AgentTrainConfig:
     eval_every: int = 5_000
     """Environment steps between validations."""
     eval_pairs: int = 256
+    max_worse: float = 0.02
+    """Share of validation images that may end worse; sets how sure the agent must be to act."""
     seed: int = 0
     device: str = "auto"
 
@@ -139,6 +142,7 @@ class TrainingRun(BaseCallback):
                 algorithm.learn(left, callback=self, reset_num_timesteps=not resume)
             if self._validated_at != algorithm.num_timesteps:
                 self.validate()
+            self._settle()
         except KeyboardInterrupt:
             self._save()
             raise
@@ -156,6 +160,16 @@ class TrainingRun(BaseCallback):
                 save_policy(player, self._run.path / "best", {"validation": self._metrics})
         self._save()
         return self._metrics
+
+    def _settle(self) -> None:
+        """Give the best policy its stop margin and record what it reaches with it."""
+        best = self._run.path / "best"
+        policy = tune_stop_margin(
+            load_policy(best), self._toolbox, self._pairs, max_worse=self._config.max_worse
+        )
+        results = play(policy, self._toolbox, self._pairs)
+        reached = {"gain": results.gain, "share_worse": results.share_worse}
+        save_policy(policy, best, {"validation": reached})
 
     def _on_step(self) -> bool:
         if self.num_timesteps >= self._next_eval:

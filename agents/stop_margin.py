@@ -1,0 +1,49 @@
+"""How sure an agent must be before it touches an image, chosen on validation pairs."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from agents.evaluation import play
+from agents.policy import LstmPolicy
+from data.pairs import ArrayPairs
+from tools_zoo.toolbox import Toolbox
+
+MARGINS: Final = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+"""Candidates in the unit of the action values: dB for Q-learning."""
+
+
+def tune_stop_margin(
+    policy: LstmPolicy,
+    toolbox: Toolbox,
+    pairs: ArrayPairs,
+    *,
+    max_worse: float,
+    margins: Sequence[float] = MARGINS,
+) -> LstmPolicy:
+    """Give a policy the stop margin that serves it best.
+
+    An estimate of a gain near zero is as often wrong as right, and a tool that runs on it makes
+    the image worse. Asking for a little more before acting costs little gain and avoids that.
+
+    Args:
+        policy: The policy; not changed.
+        toolbox: Its tools.
+        pairs: Validation pairs.
+        max_worse: Largest share of images that may end worse than they began.
+        margins: Candidates.
+
+    Returns:
+        The same network with the candidate of the largest mean gain among those that keep to
+        ``max_worse``, or with the one that harms the fewest images if none does.
+    """
+    best: tuple[tuple[bool, float], LstmPolicy] | None = None
+    for margin in margins:
+        candidate = LstmPolicy(policy.q_net, policy.tool_names, stop_margin=margin)
+        results = play(candidate, toolbox, pairs)
+        keeps = results.share_worse <= max_worse
+        rank = (keeps, results.gain if keeps else -results.share_worse)
+        if best is None or rank > best[0]:
+            best = (rank, candidate)
+    if best is None:
+        raise ValueError("there must be at least one margin to choose from")
+    return best[1]

@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from agents.evaluation import play
+from agents.policy import LstmPolicy
+from agents.q_net import RecurrentQNet
+from agents.stop_margin import tune_stop_margin
+
+
+def always(action, value):
+    """A policy that gives one action a fixed value and all others less."""
+    net = RecurrentQNet(3)
+    torch.nn.init.zeros_(net.head.weight)
+    with torch.no_grad():
+        net.head.bias.fill_(-1.0)
+        net.head.bias[3] = 0.0
+        net.head.bias[action] = value
+    return LstmPolicy(net, ("brighter", "darker", "much_brighter"))
+
+
+def test_an_agent_that_only_harms_is_made_to_stop(shifts, dark_pairs):
+    policy = always(1, 0.1)  # darkens what is too dark already
+    assert play(policy, shifts, dark_pairs).share_worse > 0.5
+    tuned = tune_stop_margin(policy, shifts, dark_pairs, max_worse=0.02)
+    assert tuned.stop_margin > 0.1
+    assert play(tuned, shifts, dark_pairs).share_worse == 0.0
+
+
+def test_an_agent_that_does_no_harm_keeps_its_freedom(shifts, dark_pairs):
+    policy = always(0, 0.1)
+    tuned = tune_stop_margin(policy, shifts, dark_pairs, max_worse=1.0)
+    assert tuned.stop_margin == 0.0
+    assert policy.stop_margin == 0.0
+
+
+def test_no_candidates_are_refused(shifts, dark_pairs):
+    with pytest.raises(ValueError, match="at least one"):
+        tune_stop_margin(always(0, 1.0), shifts, dark_pairs, max_worse=0.0, margins=())
