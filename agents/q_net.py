@@ -10,6 +10,7 @@ VIEW_SIZE: Final = 63
 """Side in pixels of the image that the network looks at."""
 
 HIDDEN_SIZE: Final = 50
+EMBEDDING_SIZE: Final = 32
 
 
 class LstmState(NamedTuple):
@@ -33,6 +34,7 @@ class RecurrentQNet(nn.Module):
     """Four strided convolutions, the previous action, an LSTM, one value per action.
 
     88,063 parameters for twelve tools (87,863 in the original, whose LSTM has one bias vector).
+    Beyond the original, images are centred and the embedding is normalised (no parameters).
 
     Args:
         n_tools: Tools in the toolbox; there is one more action, *stop*.
@@ -49,8 +51,8 @@ class RecurrentQNet(nn.Module):
         self.convs = nn.ModuleList(
             [nn.Conv2d(num_in_ch, 24, 5, stride=2) for num_in_ch in (32, 24, 24)]
         )
-        self.fc = nn.Linear(24 * 4 * 4, 32)
-        self.lstm = nn.LSTMCell(32 + n_tools, HIDDEN_SIZE)
+        self.fc = nn.Linear(24 * 4 * 4, EMBEDDING_SIZE)
+        self.lstm = nn.LSTMCell(EMBEDDING_SIZE + n_tools, HIDDEN_SIZE)
         self.head = nn.Linear(HIDDEN_SIZE, n_tools + 1)
         self._initialise()
 
@@ -67,11 +69,14 @@ class RecurrentQNet(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Describe views (N, 3, 63, 63) in [0, 1] by 32 numbers each, (N, 32)."""
-        feat = functional.relu(self.conv1(images))
+        feat = functional.relu(self.conv1(images - 0.5))
         for conv in self.convs:
             # TensorFlow's "same" padding of an even side under stride 2: one before, two after.
             feat = functional.relu(conv(functional.pad(feat, (1, 2, 1, 2))))
-        return functional.relu(self.fc(feat.flatten(1)))
+        feat = functional.relu(self.fc(feat.flatten(1)))
+        # Without this, embeddings grow to hundreds in training, the LSTM's gates saturate, and no
+        # gradient comes back: every image then gets the same values.
+        return functional.layer_norm(feat, (EMBEDDING_SIZE,))
 
     def remember(
         self, embedding: Tensor, last_action: Tensor, state: LstmState
