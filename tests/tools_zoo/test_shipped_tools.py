@@ -16,7 +16,6 @@ from tools_zoo.tool import ToolSpec
 from tools_zoo.tool_data import ToolDegrader, degrade_batch
 from tools_zoo.toolbox import Toolbox
 
-SPECS = pytest.mark.parametrize("spec", CLASSIC, ids=lambda spec: spec.name)
 COUNT = 48
 
 
@@ -36,8 +35,8 @@ def photo_patches() -> npt.NDArray[np.uint8]:
     return np.stack([patches[i] for i in chosen])
 
 
-# Strict, so that a better deblur_1 is noticed here: the shipped one is near the identity, at -0.03 dB
-# on its own range (docs/results.md).
+# Strict, so that a better deblur_1 is noticed here: the shipped one is near the identity, at
+# -0.03 dB on its own range (docs/results.md).
 SPECS_BUT_THE_WEAK = pytest.mark.parametrize(
     "spec",
     [
