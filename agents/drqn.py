@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agents.policy import Player
 from agents.recurrent_dqn import RecurrentDqn
 from agents.storage import load_policy
-from agents.training import AgentTrainConfig, OnStep, TrainingRun, opened_run
+from agents.training import AgentTrainConfig, Learner, OnStep, TrainingRun, opened_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +32,10 @@ class DrqnConfig(AgentTrainConfig):
     exploration_final_eps: float = 0.1
 
 
-class DrqnLearner:
-    """Recurrent Q-learning as a `agents.training.Learner`."""
+class DrqnLearner(Learner):
+    """Recurrent Q-learning as an `agents.training.Learner`."""
+
+    algorithm: RecurrentDqn
 
     def __init__(self, config: DrqnConfig) -> None:
         self.algorithm = RecurrentDqn(
@@ -60,16 +61,6 @@ class DrqnLearner:
     def player(self) -> Player:
         """The greedy policy as it stands."""
         return self.algorithm.lstm_policy()
-
-    def state(self) -> dict[str, Any]:
-        """Networks and optimiser."""
-        policy = self.algorithm.policy
-        return {"policy": policy.state_dict(), "optimizer": policy.optimizer.state_dict()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Put networks and optimiser back."""
-        self.algorithm.policy.load_state_dict(state["policy"])
-        self.algorithm.policy.optimizer.load_state_dict(state["optimizer"])
 
 
 def train_drqn(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from gymnasium import spaces
@@ -14,7 +14,7 @@ from torch import Tensor
 from agents.policy import LstmPolicy, Player
 from agents.q_net import HIDDEN_SIZE, RecurrentQNet
 from agents.storage import load_policy
-from agents.training import AgentTrainConfig, OnStep, TrainingRun, opened_run
+from agents.training import AgentTrainConfig, Learner, OnStep, TrainingRun, opened_run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +50,8 @@ class QNetFeatures(BaseFeaturesExtractor):
         return torch.cat([self.trunk.embed(observations["image"]), last_action], dim=1)
 
 
-class PpoLearner:
-    """Recurrent PPO as a `agents.training.Learner`."""
+class PpoLearner(Learner):
+    """Recurrent PPO as an `agents.training.Learner`."""
 
     def __init__(self, config: PpoConfig) -> None:
         env = config.make_env()
@@ -92,16 +92,6 @@ class PpoLearner:
             state[f"head.{name}"] = value
         net.load_state_dict({name: value.cpu().clone() for name, value in state.items()})
         return LstmPolicy(net, self._tool_names)
-
-    def state(self) -> dict[str, Any]:
-        """Network and optimiser."""
-        policy = self.algorithm.policy
-        return {"policy": policy.state_dict(), "optimizer": policy.optimizer.state_dict()}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Put network and optimiser back."""
-        self.algorithm.policy.load_state_dict(state["policy"])
-        self.algorithm.policy.optimizer.load_state_dict(state["optimizer"])
 
 
 def train_ppo(

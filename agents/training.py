@@ -1,10 +1,11 @@
 """How agents are trained: the run around Stable-Baselines3's algorithms, common to all of them."""
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,19 +86,24 @@ class AgentTrainConfig:
         return ArrayPairs(*pairs.pairs(chosen, rng))
 
 
-class Learner(Protocol):
+class Learner(ABC):
     """An SB3 algorithm and what the run needs of it."""
 
     algorithm: Any
 
+    @abstractmethod
     def player(self) -> Player:
         """The policy as it stands."""
 
     def state(self) -> dict[str, Any]:
-        """Tensors and numbers that `load_state` goes on from."""
+        """Networks and optimiser: tensors and numbers that `load_state` goes on from."""
+        policy = self.algorithm.policy
+        return {"policy": policy.state_dict(), "optimizer": policy.optimizer.state_dict()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Put back what `state` returned."""
+        self.algorithm.policy.load_state_dict(state["policy"])
+        self.algorithm.policy.optimizer.load_state_dict(state["optimizer"])
 
 
 class TrainingRun(BaseCallback):
