@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.policy import Player
+from agents.policy import LstmPolicy, Player
+from agents.q_net import EncoderName
 from agents.recurrent_dqn import RecurrentDqn
-from agents.storage import load_policy
+from agents.storage import check_same_actions, load_policy
 from agents.training import AgentTrainConfig, Learner, OnStep, TrainingRun, opened_run
+from data.errors import ToolchainError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +18,10 @@ class DrqnConfig(AgentTrainConfig):
     full_backup: bool = True
     """Learn from what every tool would have done; off: from the tool taken, as in the paper."""
     double_q: bool = True
+    encoder: EncoderName = "statistics"
+    """How the agent looks at images; ``rl_restore`` is the paper's."""
+    init: str | None = None
+    """Agent to start from: one that ships, or a folder."""
     buffer_size: int = 40_000
     """Episodes kept; each takes 36 kB."""
     batch_size: int = 32
@@ -32,16 +38,26 @@ class DrqnConfig(AgentTrainConfig):
     exploration_final_eps: float = 0.1
 
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        AgentTrainConfig.__post_init__(self)
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size must be at least 2 episodes, got {self.batch_size}")
+
+
 class DrqnLearner(Learner):
     """Recurrent Q-learning as an `agents.training.Learner`."""
 
     algorithm: RecurrentDqn
 
     def __init__(self, config: DrqnConfig) -> None:
+        env = config.make_env()
+        self._toolbox = env.toolbox
         self.algorithm = RecurrentDqn(
-            config.make_env(),
+            env,
             full_backup=config.full_backup,
             double_q=config.double_q,
+            encoder=config.encoder,
             learning_rate=config.learning_rate_at,
             buffer_size=config.buffer_size,
             learning_starts=config.learning_starts,
@@ -57,6 +73,16 @@ class DrqnLearner(Learner):
             seed=config.seed,
             device=config.device,
         )
+        if config.init is not None:
+            self._start_from(load_policy(config.init))
+
+    def _start_from(self, policy: LstmPolicy) -> None:
+        check_same_actions(policy, self._toolbox)
+        try:
+            self.algorithm.q_net.load_state_dict(policy.q_net.state_dict())
+        except RuntimeError as error:
+            raise ToolchainError("the agent to start from has another encoder") from error
+        self.algorithm.q_net_target.load_state_dict(policy.q_net.state_dict())
 
     def player(self) -> Player:
         """The greedy policy as it stands."""

@@ -43,16 +43,24 @@ class LstmPolicy:
         q_net: The network; put in evaluation mode.
         tool_names: The toolbox's tools in action order that it was trained with.
         stop_margin: dB that the best tool's value must exceed that of *stop* by.
+        tool_checksums: SHA-256 of the weights of the tools that it was trained with, as far as
+            they are known: an agent knows what *these* weights do.
     """
 
     def __init__(
-        self, q_net: RecurrentQNet, tool_names: tuple[str, ...], *, stop_margin: float = 0.0
+        self,
+        q_net: RecurrentQNet,
+        tool_names: tuple[str, ...],
+        *,
+        stop_margin: float = 0.0,
+        tool_checksums: Mapping[str, str] | None = None,
     ) -> None:
         if len(tool_names) != q_net.n_tools:
             raise ValueError(f"{q_net.n_tools} actions but {len(tool_names)} tool names")
         self.q_net = q_net.requires_grad_(False).eval()
         self.tool_names = tool_names
         self.stop_margin = stop_margin
+        self.tool_checksums = dict(tool_checksums or {})
 
     def initial_state(self, n_envs: int) -> LstmState:
         """The memory at the start of episodes."""

@@ -12,7 +12,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
 from agents.policy import LstmPolicy, Player
-from agents.q_net import HIDDEN_SIZE, RecurrentQNet
+from agents.q_net import HIDDEN_SIZE, RecurrentQNet, RlRestoreEncoder
 from agents.storage import load_policy
 from agents.training import AgentTrainConfig, Learner, OnStep, TrainingRun, opened_run
 
@@ -32,22 +32,19 @@ class PpoConfig(AgentTrainConfig):
 
 
 class QNetFeatures(BaseFeaturesExtractor):
-    """The convolutions of `RecurrentQNet` and the previous action, as features for an LSTM."""
+    """An encoder of `agents.q_net` and the previous action, as features for an LSTM."""
 
     def __init__(self, observation_space: spaces.Dict) -> None:
         n_tools = int(observation_space["last_action"].n) - 1  # type: ignore[attr-defined]
-        super().__init__(observation_space, 32 + n_tools)
-        net = RecurrentQNet(n_tools)
-        self.trunk = net
-        # Only the convolutions are used here: the memory and the head are PPO's own.
-        del net.lstm, net.head
+        super().__init__(observation_space, RlRestoreEncoder.out_features + n_tools)
+        self.encoder = RlRestoreEncoder()
         self._n_tools = n_tools
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
         """Describe observations, ``last_action`` being one-hot already, by (N, 32 + n_tools)."""
         # The rollout buffer keeps discrete observations with an axis of one in between.
         last_action = observations["last_action"].flatten(1)[:, : self._n_tools]
-        return torch.cat([self.trunk.embed(observations["image"]), last_action], dim=1)
+        return torch.cat([self.encoder(observations["image"]), last_action], dim=1)
 
 
 class PpoLearner(Learner):
@@ -55,7 +52,7 @@ class PpoLearner(Learner):
 
     def __init__(self, config: PpoConfig) -> None:
         env = config.make_env()
-        self._tool_names = env.toolbox.names
+        self._toolbox = env.toolbox
         self.algorithm = RecurrentPPO(
             "MultiInputLstmPolicy",
             env,
@@ -82,16 +79,18 @@ class PpoLearner(Learner):
     def player(self) -> Player:
         """The greedy policy: the same network as Q-learning's, its values being logits."""
         policy = cast(RecurrentActorCriticPolicy, self.algorithm.policy)
-        n_tools = len(self._tool_names)
-        net = RecurrentQNet(n_tools)
+        n_tools = len(self._toolbox)
+        net = RecurrentQNet(n_tools, "rl_restore")
         features = cast(QNetFeatures, policy.pi_features_extractor)
-        state = dict(features.trunk.state_dict())
+        state = {f"encoder.{k}": v for k, v in features.encoder.state_dict().items()}
         for name, value in policy.lstm_actor.state_dict().items():
             state[f"lstm.{name.removesuffix('_l0')}"] = value
         for name, value in policy.action_net.state_dict().items():
             state[f"head.{name}"] = value
         net.load_state_dict({name: value.cpu().clone() for name, value in state.items()})
-        return LstmPolicy(net, self._tool_names)
+        return LstmPolicy(
+            net, self._toolbox.names, tool_checksums=self._toolbox.checksums
+        )
 
 
 def train_ppo(

@@ -6,6 +6,7 @@ Source:
     Q-learning", AAAI 2016 (the double estimate).
 """
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from agents.policy import LstmPolicy
-from agents.q_net import LstmState, RecurrentQNet
+from agents.q_net import EncoderName, LstmState, RecurrentQNet
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from envs.restoration_vec_env import RestorationVecEnv
 
@@ -26,14 +27,23 @@ from envs.restoration_vec_env import RestorationVecEnv
 class RecurrentQPolicy(BasePolicy):
     """The value network, its slowly following copy and the optimiser, as DQN expects them."""
 
-    def __init__(self, observation_space: Any, action_space: Any, lr_schedule: Schedule) -> None:
+    def __init__(
+        self,
+        observation_space: Any,
+        action_space: Any,
+        lr_schedule: Schedule,
+        encoder: EncoderName,
+    ) -> None:
         super().__init__(observation_space, action_space, normalize_images=False)
-        n_tools = int(action_space.n) - 1
-        self.q_net = RecurrentQNet(n_tools)
-        self.q_net_target = RecurrentQNet(n_tools)
-        self.q_net_target.load_state_dict(self.q_net.state_dict())
+        self.q_net = RecurrentQNet(int(action_space.n) - 1, encoder)
+        self.q_net_target = copy.deepcopy(self.q_net).eval()
         self.q_net_target.requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.q_net.parameters(), lr=lr_schedule(1.0))
+
+    def set_training_mode(self, mode: bool) -> None:
+        """Switch the online network only: the target's normalisation follows by copying."""
+        self.training = mode
+        self.q_net.train(mode)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """Play a first step: the base class's door, which knows no memory."""
@@ -55,6 +65,7 @@ class RecurrentDqn(DQN):
         full_backup: Learn from what *every* tool would have done, which the simulator can tell,
             rather than from the tool taken alone.
         double_q: Let the online network choose the action that the target network values.
+        encoder: How the value network looks at images.
         **kwargs: As for `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count episodes.
     """
 
@@ -69,6 +80,7 @@ class RecurrentDqn(DQN):
         *,
         full_backup: bool = False,
         double_q: bool = True,
+        encoder: EncoderName = "statistics",
         **kwargs: Any,
     ) -> None:
         self.full_backup = full_backup
@@ -81,6 +93,7 @@ class RecurrentDqn(DQN):
             env,
             replay_buffer_class=EpisodeReplayBuffer,  # type: ignore[arg-type]
             # The stop action is a step of its own, but never follows the last permitted tool.
+            policy_kwargs={"encoder": encoder},
             replay_buffer_kwargs={"max_steps": env.max_steps, "seed": kwargs.get("seed")},
             **kwargs,
         )
@@ -187,18 +200,18 @@ class RecurrentDqn(DQN):
 
     def lstm_policy(self) -> LstmPolicy:
         """A frozen copy of the greedy policy."""
-        names = self._simulator.toolbox.names
-        q_net = RecurrentQNet(len(names))
-        q_net.load_state_dict({k: v.cpu().clone() for k, v in self.q_net.state_dict().items()})
-        return LstmPolicy(q_net, names)
+        toolbox = self._simulator.toolbox
+        q_net = copy.deepcopy(self.q_net).cpu()
+        return LstmPolicy(q_net, toolbox.names, tool_checksums=toolbox.checksums)
 
 
 def unroll(q_net: RecurrentQNet, batch: EpisodeBatch) -> Tensor:
     """Values of every step of every episode, from an empty memory: (E, T, n_actions)."""
     episodes, steps = batch.actions.shape
     # The convolutions see only the steps that count; padding costs nothing.
-    embedding = torch.zeros(episodes, steps, 32, device=batch.images.device)
-    embedding[batch.mask] = q_net.embed(batch.images[batch.mask])
+    seen = q_net.encoder(batch.images[batch.mask])
+    embedding = seen.new_zeros(episodes, steps, seen.shape[1])
+    embedding[batch.mask] = seen
     state = LstmState.zeros(episodes, batch.images.device)
     values = []
     for step in range(steps):

@@ -11,11 +11,15 @@ from agents.policy import LstmPolicy
 from agents.q_net import RecurrentQNet
 from data.atomic import write_atomically
 from data.errors import ToolchainError, UnknownNameError
-from tools_zoo.storage import load_weights, read_checked
+from tools_zoo.catalog import BUILTIN_TOOLBOXES
+from tools_zoo.storage import load_toolbox, load_weights, read_checked
+from tools_zoo.toolbox import Toolbox
 
 FORMAT_VERSION: Final = 1
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 BUILTIN_AGENTS: Final = ("classic",)
+AGENT_FOLDER: Final = "agent"
+"""Where a toolbox folder keeps the agent that belongs to it."""
 
 
 class PolicyError(ToolchainError):
@@ -30,7 +34,8 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
     write_atomically(folder / "model.safetensors", content)
     config = {
         "format_version": FORMAT_VERSION,
-        "tools": list(policy.tool_names),
+        "encoder": policy.q_net.encoder_name,
+        "tools": {name: policy.tool_checksums.get(name, "") for name in policy.tool_names},
         "stop_margin": policy.stop_margin,
         "sha256": hashlib.sha256(content).hexdigest(),
         "notes": notes or {},
@@ -57,25 +62,70 @@ def load_policy(name_or_path: str | Path = "classic") -> LstmPolicy:
         if config["format_version"] != FORMAT_VERSION:
             raise PolicyError(f"{path} has format version {config['format_version']}, not 1")
         names, margin = tuple(config["tools"]), float(config["stop_margin"])
+        checksums = {name: known for name, known in config["tools"].items() if known}
+        q_net = RecurrentQNet(len(names), config["encoder"])
         sha256 = config["sha256"]
     except OSError as error:
         raise PolicyError(f"no agent in {folder}: it has no readable config.json") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PolicyError(f"{path} is not an agent's configuration ({error})") from error
-    q_net = RecurrentQNet(len(names))
     weights = folder / "model.safetensors"
     load_weights(q_net, read_checked(weights, sha256), weights)
-    return LstmPolicy(q_net, names, stop_margin=margin)
+    return LstmPolicy(q_net, names, stop_margin=margin, tool_checksums=checksums)
 
 
-def check_fits(policy: LstmPolicy, tool_names: tuple[str, ...]) -> None:
-    """Refuse to play with another action space than the one trained on.
+def load_bundle(
+    toolbox: str | Path = "classic", agent: str | Path | None = None
+) -> tuple[Toolbox, LstmPolicy]:
+    """Load a toolbox and the agent that goes with it.
+
+    Args:
+        toolbox: A shipped toolbox by name, or the folder of one.
+        agent: A shipped agent by name, or the folder of one; None is the toolbox's own: the one
+            that ships under its name, or the one in its folder.
+
+    Raises:
+        UnknownNameError: A name is neither shipped nor a folder.
+        PolicyError: The toolbox has no agent of its own, or the two do not belong together.
+        ToolchainError: Weights are missing or damaged.
+    """
+    tools = load_toolbox(toolbox)
+    if agent is None:
+        shipped = str(toolbox) in BUILTIN_TOOLBOXES
+        agent = str(toolbox) if shipped else Path(toolbox) / AGENT_FOLDER
+        if not shipped and not Path(agent).is_dir():
+            raise PolicyError(f"the toolbox {toolbox} has no agent in it; name one with --agent")
+    policy = load_policy(agent)
+    check_fits(policy, tools)
+    return tools, policy
+
+
+def check_fits(policy: LstmPolicy, toolbox: Toolbox) -> None:
+    """Refuse to play with other tools than the ones trained with.
+
+    Weights are compared where their checksums are known on both sides.
+
+    Raises:
+        PolicyError: The names, their order or the weights differ.
+    """
+    check_same_actions(policy, toolbox)
+    known = policy.tool_checksums
+    other = [n for n, sha in toolbox.checksums.items() if known.get(n, sha) != sha]
+    if other:
+        raise PolicyError(
+            f"the agent was trained with other weights of {', '.join(other)}; take the agent that "
+            "belongs to this toolbox, or train one (toolchain train agent)"
+        )
+
+
+def check_same_actions(policy: LstmPolicy, toolbox: Toolbox) -> None:
+    """Refuse an agent whose actions mean something else in this toolbox.
 
     Raises:
         PolicyError: The names or their order differ.
     """
-    if policy.tool_names != tool_names:
+    if policy.tool_names != toolbox.names:
         raise PolicyError(
             f"the agent was trained for the tools {', '.join(policy.tool_names)}; "
-            f"this toolbox has {', '.join(tool_names)}"
+            f"this toolbox has {', '.join(toolbox.names)}"
         )

@@ -39,6 +39,7 @@ class Chain:
         stop: Index of the stop action.
         max_steps: Tools that may run on one image.
         apply: Runs the chosen tools.
+        differentiable: Let gradients flow through the tools, as joint training needs.
 
     Attributes:
         images: Current images, clipped to [0, 1] after every tool, so that what is observed and
@@ -47,13 +48,22 @@ class Chain:
         num_steps: (N,) int64, tools run so far.
     """
 
-    def __init__(self, images: Tensor, *, stop: int, max_steps: int, apply: Apply) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        *,
+        stop: int,
+        max_steps: int,
+        apply: Apply,
+        differentiable: bool = False,
+    ) -> None:
         if max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, got {max_steps}")
         self.images = images
         self.last_action = torch.full((len(images),), stop)
         self.num_steps = torch.zeros(len(images), dtype=torch.int64)
         self._stop, self._max_steps, self._apply = stop, max_steps, apply
+        self._differentiable = differentiable
 
     def advance(self, actions: Tensor) -> Ended:
         """Run the chosen tool on each image; *stop* leaves its image bit-identical.
@@ -67,7 +77,7 @@ class Chain:
         if actions.min() < 0 or actions.max() > self._stop:
             raise ValueError(f"actions must lie in 0 to {self._stop}, got {actions.tolist()}")
         terminated = actions == self._stop
-        with torch.no_grad():
+        with torch.set_grad_enabled(self._differentiable):
             self.images = self._apply(self.images, actions).clamp_(0.0, 1.0)
         self.last_action = actions.clone()
         self.num_steps = self.num_steps + (~terminated).long()

@@ -184,7 +184,7 @@ def evaluate_players(
     if "agent" in names:
         if policy is None:
             raise ToolchainError("to evaluate the player 'agent', give an agent")
-        check_fits(policy, toolbox.names)
+        check_fits(policy, toolbox)
     for level, draw in samplers.items():
         lq, _ = FreshPairs(gt, draw).pairs(np.arange(len(gt)), np.random.default_rng(seed))
         table = _Table(toolbox, ArrayPairs(lq, gt), max_steps)

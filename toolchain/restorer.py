@@ -67,7 +67,7 @@ class Restorer:
         precision: Precision = "fp32",
         agent_name: str = "unnamed",
     ) -> None:
-        check_fits(policy, toolbox.names)
+        check_fits(policy, toolbox)
         if max_steps < 1:
             raise SettingError(f"max_steps must be at least 1, got {max_steps}")
         smallest = max((2 * tool.spec.halo + 1) ** 2 for tool in toolbox)

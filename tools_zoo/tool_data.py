@@ -123,7 +123,7 @@ class ToolBatches(Dataset[tuple[Tensor, Tensor]]):
         cv2.setNumThreads(1)  # the cores belong to the training step
         rng = np.random.default_rng((self._seed, index))
         chosen = rng.choice(self._store.train_indices, self._batch_size)
-        gt = np.stack([_flip(patch, rng) for patch in self._store.read_gt(chosen)])
+        gt = np.stack([flip(patch, rng) for patch in self._store.read_gt(chosen)])
         return degrade_batch(gt, self._degrader, rng)
 
 
@@ -143,7 +143,7 @@ def degrade_batch(gt: Patches, degrade: Degrade, rng: np.random.Generator) -> tu
     return to_tensor(lq), to_tensor(gt)
 
 
-def _flip(patch: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def flip(patch: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """One of the eight flips and transposes; before JPEG, whose grid starts at the corner."""
     flips = rng.integers(2, size=3)
     if flips[0]:

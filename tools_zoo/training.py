@@ -194,11 +194,7 @@ class _Session:
         )
         self._optimizer.step()
         self._schedule.step()
-        # A young average must not remember its random start, so the decay grows with the steps.
-        decay = min(self._config.ema_decay, (1 + self._step) / (10 + self._step))
-        own = self._tool.module.state_dict()
-        for name, average in self.averaged.state_dict().items():
-            average.lerp_(own[name].to(average), 1.0 - decay)
+        average_into(self.averaged, self._tool.module, self._config.ema_decay, self._step)
         return value
 
     def _batches(self) -> Any:
@@ -232,6 +228,22 @@ class _Session:
                     "step": self._step,
                 }
             )
+
+
+def average_into(averaged: nn.Module, module: nn.Module, decay: float, step: int) -> None:
+    """Move an exponential moving average of weights on by one step.
+
+    Args:
+        averaged: The average; changed.
+        module: The same kind of module, just updated.
+        decay: Weight of the past.
+        step: Optimiser steps so far; a young average must not remember its start, so the decay
+            grows with them.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    own = module.state_dict()
+    for name, average in averaged.state_dict().items():
+        average.lerp_(own[name].to(average), 1.0 - decay)
 
 
 def _fabric(config: ToolTrainConfig) -> Fabric:

@@ -1,22 +1,61 @@
+import pytest
 import torch
 
-from agents.q_net import LstmState, RecurrentQNet
+from agents.q_net import LstmState, RecurrentQNet, RlRestoreEncoder, StatisticsEncoder
+from data.errors import UnknownNameError
 
 
 def test_the_network_has_the_published_number_of_parameters():
-    count = sum(parameter.numel() for parameter in RecurrentQNet(12).parameters())
+    count = sum(p.numel() for p in RecurrentQNet(12, "rl_restore").parameters())
     # The original counts 87,863; PyTorch's LSTM cell has a second bias vector of 4 * 50.
     assert count == 87_863 + 200
 
 
-def test_the_convolutions_end_at_four_by_four():
-    assert RecurrentQNet(12).embed(torch.rand(2, 3, 63, 63)).shape == (2, 32)
+@pytest.mark.parametrize("encoder", [RlRestoreEncoder, StatisticsEncoder])
+def test_an_encoder_describes_each_view_by_its_own(encoder):
+    look = encoder().eval()
+    views = torch.rand(3, 3, 63, 63)
+    described = look(views)
+    assert described.shape == (3, encoder.out_features)
+    torch.testing.assert_close(look(views[1:2]), described[1:2])
+
+
+def test_statistics_see_noise_and_not_where_things_are():
+    look = StatisticsEncoder().eval()
+    smooth = torch.linspace(0, 1, 128).expand(1, 3, 128, 128)
+    noisy = smooth + 0.1 * torch.randn(smooth.shape, generator=torch.Generator().manual_seed(0))
+    here, there = look(noisy[..., :63, :63]), look(noisy[..., 32:95, :63])
+    clean = look(smooth[..., :63, :63])
+    assert (here - there).norm() < 0.5 * (here - clean).norm()
+
+
+@pytest.mark.parametrize("encoder", ["rl_restore", "statistics"])
+def test_different_images_get_different_values_after_training_steps(encoder):
+    """Large activations used to saturate the LSTM: then every image gets the same values."""
+    torch.manual_seed(0)
+    net = RecurrentQNet(3, encoder)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    dark, bright = torch.full((8, 3, 63, 63), 0.2), torch.full((8, 3, 63, 63), 0.8)
+    images = torch.cat([dark, bright]) + 0.02 * torch.randn(16, 3, 63, 63)
+    targets = torch.tensor([[2.0, -2, 0, 0]] * 8 + [[-2.0, 2, 0, 0]] * 8)
+    for _ in range(60):
+        values, _ = net(images, torch.full((16,), 3), LstmState.zeros(16))
+        loss = (values - targets).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert values.argmax(dim=1).tolist() == [0] * 8 + [1] * 8
+
+
+def test_an_unknown_encoder_is_named():
+    with pytest.raises(UnknownNameError, match="statistics"):
+        RecurrentQNet(3, "statistcs")  # type: ignore[arg-type]
 
 
 def test_stop_as_previous_action_is_the_same_as_no_previous_action():
-    net, state = RecurrentQNet(3), LstmState.zeros(1)
+    net, state = RecurrentQNet(3, "rl_restore"), LstmState.zeros(1)
     torch.nn.init.normal_(net.head.weight)
-    embedding = torch.rand(1, 32)
+    embedding = torch.rand(1, net.encoder.out_features)
     start, _ = net.remember(embedding, torch.tensor([3]), state)
     by_hand = net.lstm(torch.cat([embedding, torch.zeros(1, 3)], dim=1), tuple(state))[0]
     torch.testing.assert_close(start, net.head(by_hand))

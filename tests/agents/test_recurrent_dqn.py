@@ -40,6 +40,7 @@ def reorder(batch, order):
 
 def test_unrolling_equals_stepping_by_hand(learner):
     batch = make_batch()
+    learner.policy.set_training_mode(False)
     values = unroll(learner.q_net, batch)
     for row in range(5):
         state = None
@@ -100,6 +101,34 @@ def test_optimising_the_loss_brings_the_values_to_the_targets(learner, full_back
     found = values[..., :-1] if full_backup else values.gather(2, batch.actions[..., None])[..., 0]
     errors = (found - known)[batch.mask].abs()
     assert float(errors.mean().detach()) < 0.3
+
+
+def test_it_learns_to_brighten_what_is_too_dark(shifts, dark_pairs):
+    """Half of the images lack 0.2 or more, and looking at the brightness tells which."""
+    env = RestorationVecEnv(shifts, dark_pairs, 16, seed=0)
+    model = RecurrentDqn(
+        env,
+        full_backup=True,
+        learning_rate=1e-3,
+        buffer_size=500,
+        batch_size=12,
+        learning_starts=64,
+        train_freq=1,
+        gradient_steps=4,
+        target_update_interval=64,
+        exploration_fraction=0.8,
+        exploration_final_eps=0.1,
+        gamma=0.5,
+        seed=0,
+    )
+    model.learn(1200)
+    obs = {
+        "image": dark_pairs.lq.transpose(0, 3, 1, 2).astype(np.float32) / 255,
+        "last_action": np.full(16, 3),
+    }
+    actions, _ = model.lstm_policy().predict(obs)
+    much_too_dark = np.tile([False, True, True, False], 4)
+    assert (actions[much_too_dark] == 2).mean() >= 0.75
 
 
 def test_exploration_differs_between_environments(learner):

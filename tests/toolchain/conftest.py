@@ -46,7 +46,7 @@ def scripted_policy(*tools: str, margin: float = 1.0) -> LstmPolicy:
     The LSTM remembers nothing but the last action: hidden unit ``k`` is on when it was tool ``k``.
     """
     actions = [NAMES.index(tool) for tool in tools] + [len(NAMES)]
-    q_net = RecurrentQNet(len(NAMES))
+    q_net = RecurrentQNet(len(NAMES), "rl_restore")
     input_gate, forget_gate, cell_gate, output_gate = range(0, 4 * HIDDEN_SIZE, HIDDEN_SIZE)
     with torch.no_grad():
         for parameter in (*q_net.lstm.parameters(), *q_net.head.parameters()):

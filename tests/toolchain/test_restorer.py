@@ -175,7 +175,7 @@ def test_a_photo_of_one_view_is_played_as_the_agent_would_play_it(
     toolbox_folder: Path,
 ) -> None:
     torch.manual_seed(3)
-    q_net = RecurrentQNet(len(NAMES))
+    q_net = RecurrentQNet(len(NAMES), "rl_restore")
     torch.nn.init.normal_(q_net.head.weight)
     policy, toolbox = LstmPolicy(q_net, NAMES), load_toolbox(toolbox_folder)
     lq = photo(63, 63)

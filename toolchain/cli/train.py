@@ -1,4 +1,4 @@
-"""The commands of ``toolchain train``: restoration tools, and the agent that chooses them."""
+"""The commands of ``toolchain train``: tools, the agent that chooses them, and both together."""
 
 import tomllib
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tools_zoo.train_toolbox import TrainedTool
 
-app = typer.Typer(no_args_is_help=True, help="Train tools, or the agent that chooses them.")
+app = typer.Typer(no_args_is_help=True, help="Train tools, the agent that chooses them, or both together.")
 
 StoreOption = Annotated[
     str | None, typer.Option(help="Patch store to train on (see: toolchain data prepare).")
@@ -156,6 +156,47 @@ def train_agent_command(
         ),
     )
     typer.echo(f"agent of the best validation: {folder / 'best'}")
+
+
+@app.command("joint")
+def train_joint_command(
+    store: StoreOption = None,
+    toolbox: Annotated[
+        str | None,
+        typer.Option(help="Where to start: a shipped toolbox, or a folder with its agent in it."),
+    ] = None,
+    run: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/joint"),
+    config: ConfigOption = None,
+    settings: SetOption = None,
+    rounds: Annotated[int | None, typer.Option(help="Tool phase and agent phase, at most.")] = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Fine-tune tools and agent together, in turns, while validation gets better."""
+    from tools_zoo.run_folder import config_from_dict, load_toml
+    from toolchain.joint import JointConfig, train_joint
+
+    flags = {
+        "store": store,
+        "toolbox": toolbox,
+        "rounds": rounds,
+        "seed": seed,
+        "device": device,
+    }
+    values = {} if config is None else load_toml(Path(config))
+    values = {**values, **_parse_settings(settings or []), **_given(flags)}
+    if "store" not in values:
+        fail("no patch store given; add --store FILE (toolchain data prepare makes one)")
+    chosen = config_from_dict(JointConfig, values)
+    _check_device(chosen.device)
+    best = _with_progress(
+        "gain",
+        "dB gained",
+        run,
+        lambda on_step: train_joint(chosen, run, resume=resume, on_step=on_step),
+    )
+    typer.echo(f"toolbox with its agent: {best}")
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""The tool phase: what gradients reach, and what they leave alone."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from agents.policy import LstmPolicy
+from agents.q_net import RecurrentQNet
+from data.images import to_tensor
+from data.sources import open_source
+from data.store import PatchStore, StoreConfig, prepare_store
+from toolchain.chain_tuning import ChainBatch, ChainBatches, ChainTuner, ChainTuningConfig, walk
+from tools_zoo.catalog import CLASSIC
+from tools_zoo.tool import Tool
+from tools_zoo.tool_data import ToolDegrader
+from tools_zoo.toolbox import Toolbox
+
+from .conftest import NAMES, scripted_policy
+
+SPECS = {spec.name: spec for spec in CLASSIC}
+
+
+@pytest.fixture
+def toolbox() -> Toolbox:
+    torch.manual_seed(0)
+    return Toolbox("classic", [Tool(spec) for spec in CLASSIC])
+
+
+@pytest.fixture(scope="module")
+def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "patches.h5"
+    prepare_store(path, open_source("embedded"), StoreConfig(stride=120, max_patches=40))
+    return path
+
+
+def batch(count: int = 2, own: int = 0, tool: int = 0) -> ChainBatch:
+    rng = np.random.default_rng(0)
+
+    def images(n: int) -> Tensor:
+        return to_tensor(rng.integers(0, 256, (n, 63, 63, 3), dtype=np.uint8))
+
+    return ChainBatch(images(count), images(count), tool, images(own), images(own))
+
+
+def config(**changes: object) -> ChainTuningConfig:
+    values = {"store": "unused", "total_patches": 64, "epsilon": 0.0, "num_workers": 0}
+    return ChainTuningConfig(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def tools_changed(before: Toolbox, after: Toolbox) -> set[str]:
+    return {
+        name
+        for name in before.names
+        for a, b in zip(before[name].parameters(), after[name].parameters(), strict=True)
+        if not torch.equal(a, b)
+    }
+
+
+def test_gradient_reaches_the_first_tool_through_the_later_one(toolbox: Toolbox) -> None:
+    policy = scripted_policy("denoise_3", "deblur_1")
+    lq, gt = batch()[:2]
+    toolbox.requires_grad_(True)
+    restored, actions = walk(toolbox, policy, lq, max_steps=3)
+    assert [NAMES.index(n) for n in ("denoise_3", "deblur_1")] == actions[0, :2].tolist()
+    assert (actions[:, 2] == toolbox.stop).all()
+    (restored - gt).square().mean().backward()  # type: ignore[no-untyped-call]
+    through = [p.grad for p in toolbox["denoise_3"].parameters()]
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in through)
+    # Alone it would get another gradient: this one came through the deblurring.
+    alone = copy.deepcopy(toolbox)
+    alone.zero_grad()
+    (alone["denoise_3"](lq).clamp(0, 1) - gt).square().mean().backward()
+    first = next(alone["denoise_3"].parameters()).grad
+    assert first is not None
+    assert through[0] is not None
+    assert not torch.allclose(first, through[0])
+
+
+def test_a_step_changes_the_tools_that_ran_and_nothing_else(toolbox: Toolbox) -> None:
+    policy = scripted_policy("denoise_3", "deblur_1")
+    weights = copy.deepcopy(policy.q_net.state_dict())
+    tuner = ChainTuner(toolbox, policy, config())
+    tuner.update(batch(own=2, tool=NAMES.index("deblock_2")))
+    assert tools_changed(toolbox, tuner.averaged) == {"denoise_3", "deblur_1", "deblock_2"}
+    assert all(torch.equal(v, weights[k]) for k, v in policy.q_net.state_dict().items())
+
+
+def test_an_agent_that_stops_at_once_teaches_nothing(toolbox: Toolbox) -> None:
+    policy = LstmPolicy(RecurrentQNet(len(NAMES)), NAMES, stop_margin=1e6)
+    tuner = ChainTuner(toolbox, policy, config())
+    tuner.update(batch())
+    assert tools_changed(toolbox, tuner.averaged) == set()
+
+
+def test_a_tools_gradient_is_the_mean_over_its_own_images(toolbox: Toolbox) -> None:
+    """Otherwise the tool that is chosen often would take longer steps (algorithm 1: G_k / c_k)."""
+    policy = scripted_policy("deblur_1")
+    once, many = batch(1), batch(1)
+    many = many._replace(lq=many.lq.repeat(8, 1, 1, 1), gt=many.gt.repeat(8, 1, 1, 1))
+    grads = []
+    for images in (once, many):
+        tuner = ChainTuner(toolbox, policy, config(max_grad_norm=1e9))
+        tuner.update(images)
+        trained = tuner._toolbox["deblur_1"]
+        grads.append(next(trained.parameters()).grad)
+    torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-6)
+
+
+def test_exploration_gives_every_tool_practice(toolbox: Toolbox) -> None:
+    policy = scripted_policy("deblur_1")
+    lq = torch.rand(64, 3, 63, 63)
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        _, actions = walk(toolbox, policy, lq, max_steps=3, epsilon=1.0, rng=rng)
+    assert set(actions.flatten().tolist()) == set(range(len(toolbox)))
+
+
+def test_training_lowers_the_loss_and_a_resumed_run_equals_an_uninterrupted_one(
+    toolbox: Toolbox, store_path: Path
+) -> None:
+    settings = config(
+        store=str(store_path), total_patches=96, batch_size=8, own_patches=2, learning_rate=1e-3
+    )
+    policy = scripted_policy("denoise_3", "deblur_1")
+    losses: list[float] = []
+    whole = ChainTuner(toolbox, policy, settings)
+    whole.run(lambda step, total, metrics: losses.append(metrics["loss"]))
+    assert len(losses) == settings.num_batches
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+    class Stop(Exception):
+        pass
+
+    def stop(step: int, total: int, metrics: dict[str, float]) -> None:
+        if step == 5:
+            raise Stop
+
+    first, second = (ChainTuner(toolbox, policy, settings) for _ in range(2))
+    with pytest.raises(Stop):
+        first.run(stop)
+    second.load_state(first.state())
+    second.run(lambda step, total, metrics: None)
+    assert tools_changed(whole.averaged, second.averaged) == set()
+
+
+def test_batches_depend_on_seed_and_number_alone(store_path: Path) -> None:
+    settings = config(store=str(store_path), batch_size=4, own_patches=2)
+    degraders = [ToolDegrader(spec) for spec in CLASSIC]
+    first, second = (ChainBatches(settings, degraders)[3] for _ in range(2))
+    assert first.tool == second.tool
+    assert torch.equal(first.lq, second.lq)
+    assert torch.equal(first.own_gt, second.own_gt)
+    with PatchStore(store_path) as store:
+        assert first.lq.shape == (4, 3, store.patch_size, store.patch_size)
+
+
+@pytest.mark.parametrize("wrong", [{"epsilon": 1.5}, {"own_patches": -1}, {"total_patches": 1}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        config(**wrong)

@@ -1,0 +1,137 @@
+"""Joint fine-tuning: bundles, acceptance of phases, interruption."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agents.storage import AGENT_FOLDER, PolicyError, load_bundle, load_policy, save_policy
+from data.sources import open_source
+from data.store import StoreConfig, prepare_store
+from toolchain import joint
+from toolchain.joint import JointConfig, held_out_pairs, save_bundle, train_joint
+from tools_zoo.storage import load_toolbox
+
+from .conftest import scripted_policy
+
+
+@pytest.fixture(scope="module")
+def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "patches.h5"
+    prepare_store(path, open_source("embedded"), StoreConfig(stride=120, max_patches=40))
+    return path
+
+
+@pytest.fixture
+def bundle(toolbox_folder: Path, tmp_path: Path) -> Path:
+    save_bundle(load_toolbox(toolbox_folder), scripted_policy("denoise_3"), tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def config(store: Path, bundle: Path, **changes: Any) -> JointConfig:
+    values: dict[str, Any] = {
+        "store": str(store), "toolbox": str(bundle), "rounds": 1, "tool_patches": 16,
+        "batch_size": 4, "own_patches": 1, "agent_timesteps": 0, "eval_pairs": 4,
+        "tolerance": 1e9, "device": "cpu",
+    }  # fmt: skip
+    return JointConfig(**{**values, **changes})
+
+
+def test_a_bundle_is_loaded_by_the_name_of_its_toolbox_alone(bundle: Path) -> None:
+    toolbox, policy = load_bundle(bundle)
+    assert policy.tool_checksums == toolbox.checksums
+
+
+def test_an_agent_of_other_weights_is_refused(bundle: Path, tmp_path: Path) -> None:
+    toolbox = load_toolbox(bundle)
+    with torch.no_grad():
+        next(toolbox["deblur_1"].parameters()).add_(1e-3)
+    save_bundle(toolbox, scripted_policy("denoise_3"), tmp_path / "other")
+    with pytest.raises(PolicyError, match="other weights of deblur_1"):
+        load_bundle(bundle, tmp_path / "other" / AGENT_FOLDER)
+
+
+def test_a_toolbox_without_an_agent_says_so(toolbox_folder: Path) -> None:
+    with pytest.raises(PolicyError, match="no agent in it"):
+        load_bundle(toolbox_folder)
+
+
+def test_an_agent_that_knows_no_checksums_plays_with_any_weights(
+    bundle: Path, tmp_path: Path
+) -> None:
+    save_policy(scripted_policy("denoise_3"), tmp_path / "agent")
+    load_bundle(bundle, tmp_path / "agent")
+
+
+def test_a_phase_that_helps_becomes_the_best_bundle(
+    store_path: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gains = iter([0.0, 1.0, 1.0])  # the start, the tool phase, the agent phase
+    monkeypatch.setattr(
+        joint._Alternation, "_validate", lambda *_: dict.fromkeys(("mild", "severe"), next(gains))
+    )
+    best = train_joint(config(store_path, bundle), tmp_path / "run")
+    assert load_toolbox(best).checksums != load_toolbox(bundle).checksums
+    toolbox, policy = load_bundle(best)
+    assert policy.tool_checksums == toolbox.checksums
+
+
+@pytest.mark.parametrize(
+    "after", [{"mild": -0.1, "severe": -0.1}, {"mild": 1.0, "severe": -0.1}], ids=["all", "one"]
+)
+def test_a_phase_that_harms_a_level_is_undone(
+    store_path: Path,
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: dict[str, float],
+) -> None:
+    gains = iter([{"mild": 0.0, "severe": 0.0}, after, after])
+    monkeypatch.setattr(joint._Alternation, "_validate", lambda *_: next(gains))
+    best = train_joint(config(store_path, bundle, tolerance=0.02), tmp_path / "run")
+    assert load_toolbox(best).checksums == load_toolbox(bundle).checksums
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["accepted"] for line in lines] == [0.0, 0.0]
+
+
+def test_a_round_without_success_is_the_last(
+    store_path: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint._Alternation, "_validate", lambda *_: {"mild": 0.0})
+    train_joint(config(store_path, bundle, rounds=5), tmp_path / "run")
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_an_interrupted_run_goes_on_to_the_same_end(
+    store_path: Path, bundle: Path, tmp_path: Path
+) -> None:
+    settings = config(store_path, bundle)
+    whole = train_joint(settings, tmp_path / "whole")
+
+    def interrupt(phase: str, step: int, total: int, metrics: dict[str, float]) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_joint(settings, tmp_path / "parts", on_step=interrupt)
+    resumed = train_joint(settings, tmp_path / "parts", resume=True)
+    assert load_toolbox(resumed).checksums == load_toolbox(whole).checksums
+
+
+def test_the_agent_phase_starts_from_the_agent_and_learns_the_new_tools(
+    store_path: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(store_path, bundle, agent_timesteps=256, encoder="rl_restore", epsilon=0.0)
+    best = train_joint(settings, tmp_path / "run")
+    toolbox, policy = load_bundle(best)
+    trained = load_policy(tmp_path / "run" / "round-1-agent" / "best")
+    assert trained.tool_checksums == toolbox.checksums
+    assert policy.tool_names == toolbox.names
+
+
+def test_held_out_pairs_are_fixed_and_degraded(store_path: Path) -> None:
+    first, second = (held_out_pairs(str(store_path), "mild", 3, 0) for _ in range(2))
+    assert (first.lq == second.lq).all()
+    assert (first.lq != first.gt).any()

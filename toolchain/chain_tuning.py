@@ -1,0 +1,276 @@
+"""The tool phase of joint training: tools learn through the chains that a frozen agent plays."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from agents.policy import LstmPolicy
+from data.degradations import sampler
+from data.errors import ToolchainError
+from data.images import FloatImage
+from data.store import PatchStore
+from envs.chain import Chain
+from tools_zoo.losses import pixel_loss
+from tools_zoo.tool_data import ToolDegrader, degrade_batch, flip
+from tools_zoo.toolbox import Toolbox
+from tools_zoo.training import average_into
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainTuningConfig:
+    """How a tool phase is run."""
+
+    store: str
+    """Path of the patch store."""
+    total_patches: int = 40_000
+    """Chains played in all; the schedule spans them."""
+    batch_size: int = 32
+    """Chains per optimiser step."""
+    own_patches: int = 16
+    """Patches with a single distortion per step, all for one tool: so that none forgets its own."""
+    level: str = "all"
+    """Mixtures that chains start from."""
+    epsilon: float = 0.05
+    """Share of actions drawn at random, so that no tool stays without practice."""
+    learning_rate: float = 5e-4
+    """At the start; falls along a cosine."""
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.99
+    loss: str = "psnr"
+    max_steps: int = 3
+    num_workers: int = 1
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.total_patches < self.batch_size or self.batch_size < 1:
+            raise ValueError("total_patches must hold at least one batch of positive size")
+        if self.own_patches < 0:
+            raise ValueError(f"own_patches must not be negative, got {self.own_patches}")
+        if not 0.0 <= self.epsilon <= 1.0:
+            raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
+
+    @property
+    def num_batches(self) -> int:
+        """Optimiser steps of the phase."""
+        return self.total_patches // self.batch_size
+
+
+class ChainBatch(NamedTuple):
+    """What one optimiser step sees; images are float32 (N, 3, P, P) in [0, 1].
+
+    Attributes:
+        lq: Mixed damage, where chains start.
+        gt: Clean partners.
+        tool: Index of the tool whose own damage the rest carries.
+        own_lq: Damage of that tool's own kind.
+        own_gt: Clean partners.
+    """
+
+    lq: Tensor
+    gt: Tensor
+    tool: int
+    own_lq: Tensor
+    own_gt: Tensor
+
+
+class ChainBatches(Dataset[ChainBatch]):
+    """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``."""
+
+    def __init__(self, config: ChainTuningConfig, degraders: Sequence[ToolDegrader]) -> None:
+        self._store = PatchStore(Path(config.store))
+        self._config = config
+        self._draw = sampler(config.level)
+        self._degraders = degraders
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return self._config.num_batches
+
+    def __getitem__(self, index: int) -> ChainBatch:
+        """Draw clean patches and degrade them."""
+        cv2.setNumThreads(1)  # the cores belong to the training step
+        config = self._config
+        rng = np.random.default_rng((config.seed, index))
+        tool = int(rng.integers(len(self._degraders)))
+        mixed = self._pairs(config.batch_size, self._degrade, rng)
+        own = self._pairs(config.own_patches, self._degraders[tool], rng)
+        return ChainBatch(*mixed, tool, *own)
+
+    def _degrade(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        return self._draw(rng).apply(image, rng)
+
+    def _pairs(
+        self, count: int, degrade: Callable[..., FloatImage], rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        side = self._store.patch_size
+        if count == 0:
+            return torch.empty(0, 3, side, side), torch.empty(0, 3, side, side)
+        chosen = rng.choice(self._store.train_indices, count)
+        gt = np.stack([flip(patch, rng) for patch in self._store.read_gt(chosen)])
+        return degrade_batch(gt, degrade, rng)
+
+
+def walk(
+    toolbox: Toolbox,
+    policy: LstmPolicy,
+    lq: Tensor,
+    *,
+    max_steps: int,
+    epsilon: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Let the agent play chains through which gradients flow back to the tools.
+
+    The choices are the agent's on the images as they are; no gradient passes through them
+    (Yu et al., CVPR 2018, algorithm 1).
+
+    Args:
+        toolbox: The tools.
+        policy: Who chooses.
+        lq: Degraded images (N, 3, 63, 63) in [0, 1].
+        max_steps: Tools per chain.
+        epsilon: Probability of a random tool in place of a chosen one; needs ``rng``.
+        rng: Of that.
+
+    Returns:
+        Restored images, (N, 3, 63, 63) in [0, 1], and the actions taken, (N, max_steps), *stop*
+        from where a chain ended.
+    """
+    chain = Chain(
+        lq, stop=toolbox.stop, max_steps=max_steps, apply=toolbox.restore, differentiable=True
+    )
+    state = policy.initial_state(len(lq))
+    done = torch.zeros(len(lq), dtype=torch.bool)
+    taken = torch.full((len(lq), max_steps), toolbox.stop)
+    for step in range(max_steps):
+        values, state = policy.action_values(chain.images.detach(), chain.last_action, state)
+        actions = values.argmax(dim=1).cpu().clone()  # out of the policy's inference mode
+        if epsilon:
+            assert rng is not None
+            explore = torch.from_numpy(rng.random(len(lq)) < epsilon)
+            drawn = torch.from_numpy(rng.integers(toolbox.stop, size=len(lq)))
+            actions = torch.where(explore, drawn, actions)
+        actions[done] = toolbox.stop
+        done |= chain.advance(actions).done
+        taken[:, step] = actions
+        if done.all():
+            break
+    return chain.images, taken
+
+
+class ChainTuner:
+    """Fine-tunes a toolbox to a frozen agent.
+
+    Args:
+        toolbox: The tools; a copy is trained.
+        policy: The agent; not changed.
+        config: How to train.
+
+    Attributes:
+        averaged: The toolbox with averaged weights: what is validated and kept.
+    """
+
+    def __init__(self, toolbox: Toolbox, policy: LstmPolicy, config: ChainTuningConfig) -> None:
+        self._config = config
+        self._policy = policy
+        self.averaged = copy.deepcopy(toolbox).requires_grad_(False).eval()
+        self._toolbox = copy.deepcopy(toolbox).requires_grad_(True).to(config.device)
+        self._loss = pixel_loss(config.loss)
+        self._optimizer = torch.optim.Adam(self._toolbox.parameters(), lr=config.learning_rate)
+        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self._optimizer, config.num_batches, eta_min=0.01 * config.learning_rate
+        )
+        self.step = 0
+
+    def run(self, on_step: Callable[[int, int, dict[str, float]], None]) -> None:
+        """Train to the end of the schedule, from wherever it stands.
+
+        Raises:
+            ToolchainError: The store is unusable, or the loss stops being a number.
+        """
+        config = self._config
+        degraders = [ToolDegrader(tool.spec) for tool in self._toolbox]
+        batches = ChainBatches(config, degraders)
+        rest = Subset(batches, range(self.step, config.num_batches))
+        for batch in DataLoader(rest, batch_size=None, num_workers=config.num_workers):
+            loss = self.update(batch)
+            on_step(self.step, config.num_batches, {"loss": loss})
+
+    def update(self, batch: ChainBatch) -> float:
+        """Take one optimiser step; tools that nothing ran are not touched.
+
+        Returns:
+            Loss per image.
+        """
+        config, device = self._config, self._config.device
+        rng = np.random.default_rng((config.seed, 1, self.step))
+        restored, actions = walk(
+            self._toolbox,
+            self._policy,
+            batch.lq.to(device),
+            max_steps=config.max_steps,
+            epsilon=config.epsilon,
+            rng=rng,
+        )
+        counts = torch.bincount(actions.flatten(), minlength=len(self._toolbox) + 1)
+        touched = (actions != self._toolbox.stop).any(dim=1)
+        losses = [self._total(restored[touched], batch.gt.to(device)[touched])]
+        if len(batch.own_lq):
+            counts[batch.tool] += len(batch.own_lq)
+            own = self._toolbox[batch.tool](batch.own_lq.to(device))
+            losses.append(self._total(own, batch.own_gt.to(device)))
+        loss = torch.stack(losses).sum()
+        value = float(loss.detach())
+        if value != value:
+            raise ToolchainError(
+                "the loss is not a number any more; start again with a lower learning_rate"
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        for index, tool in enumerate(self._toolbox):
+            parameters = [p for p in tool.parameters() if p.grad is not None]
+            for parameter in parameters:
+                assert parameter.grad is not None
+                parameter.grad /= max(int(counts[index]), 1)
+            if parameters:
+                nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
+        self._optimizer.step()
+        self._schedule.step()
+        self.step += 1
+        average_into(self.averaged, self._toolbox, config.ema_decay, self.step)
+        return value / max(int(touched.sum()) + len(batch.own_lq), 1)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that `load_state` goes on from."""
+        return {
+            "toolbox": self._toolbox.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "step": self.step,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put back what `state` returned."""
+        self._toolbox.load_state_dict(state["toolbox"])
+        self.averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self.step = state["step"]
+
+    def _total(self, restored: Tensor, gt: Tensor) -> Tensor:
+        """Sum of the losses of all images: each tool divides its gradient by its own count."""
+        if len(restored) == 0:
+            return torch.zeros((), device=restored.device)
+        return self._loss(restored, gt) * len(restored)

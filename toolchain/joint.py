@@ -1,0 +1,270 @@
+"""Joint fine-tuning: tools learn through the agent's chains, then the agent learns the new tools."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from agents.drqn import DrqnConfig, train_drqn
+from agents.evaluation import play
+from agents.policy import LstmPolicy
+from agents.q_net import EncoderName
+from agents.storage import AGENT_FOLDER, load_bundle, load_policy, save_policy
+from data.degradations import SEVERITY, sampler
+from data.images import to_float, to_uint8
+from data.pairs import ArrayPairs
+from data.store import PatchStore
+from envs.restoration_vec_env import MAX_STEPS
+from toolchain.chain_tuning import ChainTuner, ChainTuningConfig
+from tools_zoo.run_folder import RunFolder
+from tools_zoo.storage import load_toolbox, save_toolbox
+from tools_zoo.toolbox import Toolbox
+
+Gains = dict[str, float]
+"""Mean PSNR gain in dB by level."""
+
+OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
+"""Called with (phase, step, total, newest metrics)."""
+
+SAVE_EVERY: Final = 200
+"""Optimiser steps between checkpoints of a tool phase."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointConfig:
+    """How agent and tools are improved together."""
+
+    store: str
+    """Path of the patch store."""
+    toolbox: str = "classic"
+    """Bundle to start from: one that ships, or a toolbox folder with its agent in it."""
+    rounds: int = 3
+    """Tool phase and agent phase, at most this many times."""
+    tool_patches: int = 40_000
+    """Chains per tool phase."""
+    tool_learning_rate: float = 5e-4
+    batch_size: int = 32
+    own_patches: int = 16
+    """Single-distortion patches per optimiser step of a tool phase."""
+    epsilon: float = 0.05
+    """Share of random tools in a tool phase."""
+    level: str = "all"
+    """Mixtures that the chains of a tool phase start from."""
+    loss: str = "psnr"
+    agent_timesteps: int = 12_000
+    """Environment steps per agent phase; 0 leaves the agent as it is."""
+    agent_learning_rate: float = 1e-3
+    encoder: EncoderName = "statistics"
+    eval_pairs: int = 192
+    """Validation pairs of each level."""
+    tolerance: float = 0.02
+    """dB that one level may fall in a phase that is accepted for the mean of all."""
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if min(self.rounds, self.tool_patches, self.batch_size, self.eval_pairs) < 1:
+            raise ValueError("rounds, tool_patches, batch_size and eval_pairs must be positive")
+
+    def tool_phase(self, number: int) -> ChainTuningConfig:
+        """Settings of the tool phase of a round; every round draws other batches."""
+        return ChainTuningConfig(
+            store=self.store,
+            total_patches=self.tool_patches,
+            batch_size=self.batch_size,
+            own_patches=self.own_patches,
+            level=self.level,
+            epsilon=self.epsilon,
+            learning_rate=self.tool_learning_rate,
+            loss=self.loss,
+            seed=self.seed + number,
+            device="cuda" if self.device == "auto" and torch.cuda.is_available() else "cpu",
+        )
+
+    def agent_phase(self, number: int, bundle: Path) -> DrqnConfig:
+        """Settings of the agent phase of a round."""
+        return DrqnConfig(
+            store=self.store,
+            toolbox=str(bundle),
+            init=str(bundle / AGENT_FOLDER),
+            encoder=self.encoder,
+            total_timesteps=self.agent_timesteps,
+            learning_rate=self.agent_learning_rate,
+            eval_every=max(self.agent_timesteps // 4, 1),
+            seed=self.seed + number,
+            device=self.device,
+        )
+
+
+def train_joint(
+    config: JointConfig,
+    run_path: Path,
+    *,
+    resume: bool = False,
+    on_step: OnPhaseStep = lambda phase, step, total, metrics: None,
+) -> Path:
+    """Alternate tool and agent phases while validation on all levels gets better.
+
+    Each phase leaves a bundle in a folder of its own; it becomes the start of the next one only
+    if the mean gain over the levels rises and none falls by more than ``config.tolerance``. The
+    run ends after ``config.rounds``, or with the first round in which nothing was accepted.
+
+    Args:
+        config: How to train.
+        run_path: Run folder.
+        resume: Go on: finished phases are kept, the interrupted one continues.
+        on_step: Progress.
+
+    Returns:
+        The best bundle: a toolbox folder with its agent in it.
+
+    Raises:
+        ToolchainError: The bundle, the store or the run folder is unusable, or a loss stops being
+            a number.
+    """
+    run = RunFolder(run_path, config, resume=resume)
+    try:
+        return _Alternation(config, run, resume=resume).run(on_step)
+    finally:
+        run.close()
+
+
+class _Alternation:
+    """State of a joint run: the best bundle so far and the number of finished phases."""
+
+    def __init__(self, config: JointConfig, run: RunFolder, *, resume: bool) -> None:
+        self._config, self._run = config, run
+        self._eval_sets = {
+            level: held_out_pairs(config.store, level, config.eval_pairs, config.seed)
+            for level in SEVERITY
+        }
+        self.best = run.path / "best"
+        if resume:
+            state = run.load()
+            self._finished, self._accepted = state["finished"], state["accepted"]
+            self._gains: Gains = state["gains"]
+            return
+        toolbox, policy = load_bundle(config.toolbox)
+        self._finished, self._accepted = 0, []
+        self._gains = self._validate(toolbox, policy)
+        save_bundle(toolbox, policy, self.best)
+        self._save()
+
+    def run(self, on_step: OnPhaseStep) -> Path:
+        phases = (self._tool_phase, self._agent_phase)
+        while self._finished < 2 * self._config.rounds:
+            if self._finished % 2 == 0 and self._finished and not any(self._accepted[-2:]):
+                break
+            number = self._finished // 2 + 1
+            phase = phases[self._finished % 2]
+            toolbox, policy = phase(number, on_step)
+            gains = self._validate(toolbox, policy)
+            accepted = self._is_better(gains)
+            metrics = {f"gain_{level}": gain for level, gain in gains.items()}
+            self._run.log(self._finished + 1, accepted=float(accepted), **metrics)
+            if accepted:
+                self._gains = gains
+                save_bundle(toolbox, policy, self.best)
+            self._accepted.append(accepted)
+            self._finished += 1
+            self._save()
+        return self.best
+
+    def _tool_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
+        toolbox, policy = load_bundle(self.best)
+        settings = self._config.tool_phase(number)
+        path = self._run.path / f"round-{number}-tools"
+        resume = (path / "checkpoint.pt").is_file()
+        run = RunFolder(path, settings, resume=resume)
+        tuner = ChainTuner(toolbox, policy, settings)
+        if resume:
+            tuner.load_state(run.load())
+
+        def progress(step: int, total: int, metrics: dict[str, float]) -> None:
+            if step % SAVE_EVERY == 0:
+                run.log(step, **metrics)
+                run.save(tuner.state())
+            on_step(f"tools, round {number}", step, total, metrics | self._mean_gain())
+
+        try:
+            tuner.run(progress)
+        except KeyboardInterrupt:
+            run.save(tuner.state())
+            raise
+        finally:
+            run.close()
+        save_bundle(tuner.averaged, policy, path / "bundle")
+        return load_bundle(path / "bundle")
+
+    def _agent_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
+        path = self._run.path / f"round-{number}-agent"
+        if self._config.agent_timesteps:
+            train_drqn(
+                self._config.agent_phase(number, self.best),
+                path,
+                resume=(path / "checkpoint.pt").is_file(),
+                on_step=lambda step, total, metrics: on_step(
+                    f"agent, round {number}", step, total, metrics | self._mean_gain()
+                ),
+            )
+            return load_toolbox(self.best), load_policy(path / "best")
+        return load_bundle(self.best)
+
+    def _validate(self, toolbox: Toolbox, policy: LstmPolicy) -> Gains:
+        return {
+            level: play(policy, toolbox, pairs, max_steps=MAX_STEPS).gain
+            for level, pairs in self._eval_sets.items()
+        }
+
+    def _is_better(self, gains: Gains) -> bool:
+        changes = np.array([gains[level] - self._gains[level] for level in gains])
+        return bool(changes.mean() > 0.0 and changes.min() >= -self._config.tolerance)
+
+    def _mean_gain(self) -> dict[str, float]:
+        return {"gain": float(np.mean(list(self._gains.values())))}
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "finished": self._finished,
+            "accepted": self._accepted,
+            "gains": self._gains,
+        }
+        self._run.save(state)
+
+
+def save_bundle(toolbox: Toolbox, policy: LstmPolicy, folder: Path) -> None:
+    """Save a toolbox with the agent that goes with it: the agent then vouches for these weights.
+
+    Args:
+        toolbox: The tools.
+        policy: Agent with the same actions.
+        folder: Toolbox folder; the agent goes into ``agent`` below it.
+    """
+    save_toolbox(toolbox, folder)
+    bound = LstmPolicy(
+        policy.q_net,
+        policy.tool_names,
+        stop_margin=policy.stop_margin,
+        tool_checksums=load_toolbox(folder).checksums,
+    )
+    save_policy(bound, folder / AGENT_FOLDER)
+
+
+def held_out_pairs(store: str, level: str, count: int, seed: int) -> ArrayPairs:
+    """Fixed pairs of one level from the photos that are not trained on.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    rng = np.random.default_rng((seed, 2))
+    draw = sampler(level)
+    with PatchStore(Path(store)) as patches:
+        indices = patches.val_indices if len(patches.val_indices) else patches.train_indices
+        chosen = np.sort(rng.choice(indices, min(count, len(indices)), replace=False))
+        gt = patches.read_gt(chosen)
+    lq = np.stack([to_uint8(draw(rng).apply(to_float(patch), rng)) for patch in gt])
+    return ArrayPairs(lq, gt)
