@@ -15,6 +15,8 @@ from data.errors import ToolchainError
 class DrqnConfig(AgentTrainConfig):
     """How recurrent Q-learning is run."""
 
+    gamma: float = 0.0
+    """0 values the next step alone, which is nearly as good as a plan; 0.99 in the paper."""
     full_backup: bool = True
     """Learn from what every tool would have done; off: from the tool taken, as in the paper."""
     double_q: bool = True

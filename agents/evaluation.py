@@ -1,5 +1,6 @@
 """The one evaluation loop: any player, any pairs."""
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +21,27 @@ class EpisodeResults:
     """What a player reached on N pairs.
 
     Attributes:
-        psnr_before: (N,) dB of the inputs.
-        psnr_after: (N,) dB where the episodes ended.
+        psnr: (N, max_steps + 1) dB of the inputs and after each step; the last value stays from
+            where an episode ended.
         actions: (N, max_steps) int64; *stop* from where an episode ended.
         restored: (N, 3, P, P) float32 in [0, 1].
+        seconds: Time spent on choosing and running tools.
     """
 
-    psnr_before: npt.NDArray[np.float64]
-    psnr_after: npt.NDArray[np.float64]
+    psnr: npt.NDArray[np.float64]
     actions: npt.NDArray[np.int64]
     restored: npt.NDArray[np.float32]
+    seconds: float
+
+    @property
+    def psnr_before(self) -> npt.NDArray[np.float64]:
+        """(N,) dB of the inputs."""
+        return self.psnr[:, 0]
+
+    @property
+    def psnr_after(self) -> npt.NDArray[np.float64]:
+        """(N,) dB where the episodes ended."""
+        return self.psnr[:, -1]
 
     @property
     def gain(self) -> float:
@@ -73,9 +85,11 @@ def play(
         )
         for start in range(0, len(pairs), CHUNK)
     ]
-    fields = ("psnr_before", "psnr_after", "actions", "restored")
     return EpisodeResults(
-        *(np.concatenate([getattr(chunk, field) for chunk in chunks]) for field in fields)
+        psnr=np.concatenate([chunk.psnr for chunk in chunks]),
+        actions=np.concatenate([chunk.actions for chunk in chunks]),
+        restored=np.concatenate([chunk.restored for chunk in chunks]),
+        seconds=sum(chunk.seconds for chunk in chunks),
     )
 
 
@@ -83,19 +97,22 @@ def _play_chunk(player: Player, env: RestorationVecEnv) -> EpisodeResults:
     count, stop = env.num_envs, env.toolbox.stop
     env.set_options([{"index": index} for index in range(count)])
     obs = env.reset()
-    before = env.psnr.double().numpy()
+    psnr = np.repeat(env.psnr.double().numpy()[:, None], env.max_steps + 1, axis=1)
     if hasattr(player, "watch"):
         player.watch(env)
     state = None
     done = np.zeros(count, np.bool_)
     start = np.ones(count, np.bool_)
     actions = np.full((count, env.max_steps), stop)
+    began = time.perf_counter()
     for step in range(env.max_steps):
         chosen, state = player.predict(obs, state, start, deterministic=True)
         actions[:, step] = np.where(done, stop, chosen)
         obs, _, ended, _ = env.step(actions[:, step])  # type: ignore[assignment]
+        psnr[:, step + 1 :] = env.psnr.double().numpy()[:, None]
         done |= ended
         start = np.zeros(count, np.bool_)
         if done.all():
             break
-    return EpisodeResults(before, env.psnr.double().numpy(), actions, env.images.cpu().numpy())
+    seconds = time.perf_counter() - began
+    return EpisodeResults(psnr, actions, env.images.cpu().numpy(), seconds)

@@ -62,6 +62,15 @@ class LstmPolicy:
         self.stop_margin = stop_margin
         self.tool_checksums = dict(tool_checksums or {})
 
+    def with_stop_margin(self, stop_margin: float) -> "LstmPolicy":
+        """The same network with another margin; minus infinity never stops."""
+        return LstmPolicy(
+            self.q_net,
+            self.tool_names,
+            stop_margin=stop_margin,
+            tool_checksums=self.tool_checksums,
+        )
+
     def initial_state(self, n_envs: int) -> LstmState:
         """The memory at the start of episodes."""
         return LstmState.zeros(n_envs, next(self.q_net.parameters()).device)
@@ -94,10 +103,28 @@ class LstmPolicy:
         deterministic: bool = True,
     ) -> tuple[Actions, LstmState]:
         """Choose the action of the highest value; see `Player.predict`."""
+        values, state = self.evaluate(obs, state, episode_start)
+        return values.argmax(dim=1).cpu().numpy(), state
+
+    def evaluate(
+        self,
+        obs: Mapping[str, npt.NDArray[Any]],
+        state: LstmState | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[Tensor, LstmState]:
+        """`action_values` of observations: what `predict` chooses by.
+
+        Args:
+            obs: As `Player.predict` takes it.
+            state: What the previous call returned; None at the start.
+            episode_start: (N,) bool; where True, the memory is cleared first.
+
+        Returns:
+            Values (N, n_tools + 1) and the state for the next call.
+        """
         images = torch.as_tensor(obs["image"])
         if state is None:
             state = self.initial_state(len(images))
         if episode_start is not None:
             state = state.masked(torch.as_tensor(~episode_start))
-        values, state = self.action_values(images, torch.as_tensor(obs["last_action"]), state)
-        return values.argmax(dim=1).cpu().numpy(), state
+        return self.action_values(images, torch.as_tensor(obs["last_action"]), state)

@@ -1,5 +1,6 @@
 """Recurrent action-value networks: RL-Restore's, and one that reads image statistics."""
 
+from itertools import pairwise
 from typing import Final, Literal, NamedTuple, get_args
 
 import torch
@@ -81,7 +82,7 @@ class StatisticsEncoder(nn.Module):
         channels = (24, 32, 48, 64)
         self.conv1 = nn.Conv2d(3, channels[0], 7, stride=2, padding=3)
         self.convs = nn.ModuleList(
-            nn.Conv2d(*pair, 3, stride=2) for pair in zip(channels, channels[1:], strict=False)
+            nn.Conv2d(*pair, 3, stride=2) for pair in pairwise(channels)
         )
         num_statistics = sum(channels) + channels[-1]
         self.norm = nn.BatchNorm1d(num_statistics)

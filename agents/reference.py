@@ -1,8 +1,8 @@
 """Reference players: the ladder that a trained agent is measured on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from data.metrics import batch_psnr
 from data.pairs import ArrayPairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from tools_zoo.toolbox import Toolbox
+
+SEARCH_CHUNK: Final = 16
+"""Images that a search takes along together; bounds the memory."""
 
 Obs = Mapping[str, npt.NDArray[Any]]
 Starts = npt.NDArray[np.bool_] | None
@@ -46,6 +49,35 @@ class StopPlayer(FixedPlayer):
 
     def __init__(self, *, stop: int) -> None:
         super().__init__((), stop=stop)
+
+
+class ScriptPlayer:
+    """Plays a sequence of its own on each image: the exhaustive oracle, once it has searched.
+
+    Images are told apart by their place; episodes are played in the order of the pairs.
+
+    Args:
+        sequences: Tool indices for each image, in order.
+        stop: Index of the stop action.
+    """
+
+    def __init__(self, sequences: Sequence[Sequence[int]], *, stop: int) -> None:
+        length = max(map(len, sequences), default=0)
+        self._actions = np.full((len(sequences), length + 1), stop)
+        for row, sequence in zip(self._actions, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        self._next = 0
+
+    def predict(
+        self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
+    ) -> tuple[Actions, Any]:
+        """Choose the next action of each image's sequence; see `agents.policy.Player`."""
+        count = len(obs["image"])
+        if state is None:
+            state = (np.arange(self._next, self._next + count), 0)
+            self._next += count
+        rows, step = state
+        return self._actions[rows, min(step, self._actions.shape[1] - 1)], (rows, step + 1)
 
 
 class RandomPlayer:
@@ -109,6 +141,11 @@ class SequenceTable:
         best: npt.NDArray[np.float64] = self.psnr.max(axis=0)
         return best
 
+    @property
+    def best_sequences(self) -> list[tuple[int, ...]]:
+        """The best sequence of each image."""
+        return [self.sequences[row] for row in self.psnr.argmax(axis=0)]
+
     def best_fixed(self, *, max_length: int) -> tuple[int, ...]:
         """The one sequence of at most this length with the highest mean PSNR."""
         rows = [i for i, sequence in enumerate(self.sequences) if len(sequence) <= max_length]
@@ -116,23 +153,48 @@ class SequenceTable:
 
 
 def search_sequences(
-    toolbox: Toolbox, pairs: ArrayPairs, *, max_steps: int = MAX_STEPS
+    toolbox: Toolbox,
+    pairs: ArrayPairs,
+    *,
+    max_steps: int = MAX_STEPS,
+    device: torch.device | str = "cpu",
+    on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> SequenceTable:
     """Run every sequence of up to ``max_steps`` tools on every image.
 
     Twelve tools and three steps make 1,885 sequences and 1,884 tool runs an image, since
     sequences share their beginnings.
+
+    Args:
+        toolbox: The tools.
+        pairs: The images.
+        max_steps: Tools in the longest sequence.
+        device: Where the tools run.
+        on_images: Called with (images done, images in all).
     """
-    gt = to_tensor(pairs.gt)
+    toolbox.to(device)
+    tables = []
+    for start in range(0, len(pairs), SEARCH_CHUNK):
+        chunk = slice(start, start + SEARCH_CHUNK)
+        lq, gt = (to_tensor(images[chunk]).to(device) for images in (pairs.lq, pairs.gt))
+        tables.append(_search(toolbox, lq, gt, max_steps))
+        on_images(min(start + SEARCH_CHUNK, len(pairs)), len(pairs))
+    psnr = np.concatenate([np.stack(list(table.values())) for table in tables], axis=1)
+    return SequenceTable(tuple(tables[0]), psnr)
+
+
+def _search(
+    toolbox: Toolbox, lq: torch.Tensor, gt: torch.Tensor, max_steps: int
+) -> dict[tuple[int, ...], npt.NDArray[np.float64]]:
     table: dict[tuple[int, ...], npt.NDArray[np.float64]] = {}
 
     def visit(images: torch.Tensor, sequence: tuple[int, ...]) -> None:
-        table[sequence] = batch_psnr(images, gt).double().numpy()
+        table[sequence] = batch_psnr(images, gt).double().cpu().numpy()
         if len(sequence) == max_steps:
             return
         for action, tool in enumerate(toolbox):
             visit(tool(images).clamp(0.0, 1.0), (*sequence, action))
 
     with torch.inference_mode():
-        visit(to_tensor(pairs.lq), ())
-    return SequenceTable(tuple(table), np.stack(list(table.values())))
+        visit(lq, ())
+    return table

@@ -38,12 +38,7 @@ def tune_stop_margin(
     """
     best: tuple[tuple[bool, float], LstmPolicy] | None = None
     for margin in margins:
-        candidate = LstmPolicy(
-            policy.q_net,
-            policy.tool_names,
-            stop_margin=margin,
-            tool_checksums=policy.tool_checksums,
-        )
+        candidate = policy.with_stop_margin(margin)
         results = play(candidate, toolbox, pairs)
         keeps = results.share_worse <= max_worse
         rank = (keeps, results.gain if keeps else -results.share_worse)

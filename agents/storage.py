@@ -11,8 +11,8 @@ from agents.policy import LstmPolicy
 from agents.q_net import RecurrentQNet
 from data.atomic import write_atomically
 from data.errors import ToolchainError, UnknownNameError
-from tools_zoo.catalog import BUILTIN_TOOLBOXES
-from tools_zoo.storage import load_toolbox, load_weights, read_checked
+from tools_zoo.catalog import DEFAULT_TOOLBOX
+from tools_zoo.storage import load_toolbox, load_weights, read_checked, shipped_toolboxes
 from tools_zoo.toolbox import Toolbox
 
 FORMAT_VERSION: Final = 1
@@ -43,7 +43,7 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
     write_atomically(folder / "config.json", json.dumps(config, indent=2).encode())
 
 
-def load_policy(name_or_path: str | Path = "classic") -> LstmPolicy:
+def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
     """Load a policy that ships, by name, or one on disk, by its folder; on the CPU, frozen.
 
     Raises:
@@ -75,7 +75,7 @@ def load_policy(name_or_path: str | Path = "classic") -> LstmPolicy:
 
 
 def load_bundle(
-    toolbox: str | Path = "classic", agent: str | Path | None = None
+    toolbox: str | Path = DEFAULT_TOOLBOX, agent: str | Path | None = None
 ) -> tuple[Toolbox, LstmPolicy]:
     """Load a toolbox and the agent that goes with it.
 
@@ -91,7 +91,7 @@ def load_bundle(
     """
     tools = load_toolbox(toolbox)
     if agent is None:
-        shipped = str(toolbox) in BUILTIN_TOOLBOXES
+        shipped = str(toolbox) in shipped_toolboxes()
         agent = str(toolbox) if shipped else Path(toolbox) / AGENT_FOLDER
         if not shipped and not Path(agent).is_dir():
             raise PolicyError(f"the toolbox {toolbox} has no agent in it; name one with --agent")

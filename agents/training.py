@@ -18,6 +18,7 @@ from agents.stop_margin import tune_stop_margin
 from agents.storage import load_policy, save_policy
 from data.pairs import ArrayPairs, open_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.run_folder import RunFolder
 from tools_zoo.storage import load_toolbox
 
@@ -31,7 +32,7 @@ class AgentTrainConfig:
 
     store: str
     """Path of the patch store, or ``embedded``."""
-    toolbox: str = "classic"
+    toolbox: str = DEFAULT_TOOLBOX
     total_timesteps: int = 100_000
     """Environment steps, summed over all environments."""
     n_envs: int = 64

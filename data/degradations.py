@@ -7,9 +7,10 @@ Source:
     CVPR 2018.
 """
 
+import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -155,12 +156,19 @@ def level_triples(level: str) -> tuple[tuple[int, int, int], ...]:
         return tuple(triple for name in SEVERITY for triple in level_triples(name))
     if level not in SEVERITY:
         raise UnknownNameError("level", level, (*SEVERITY, "all"))
-    low, high = SEVERITY[level]
-    strengths = range(1, NUM_LEVELS + 1)
-    return tuple(
-        triple
-        for triple in itertools.product(strengths, strengths, strengths)
-        if low <= sum(triple) - 2 <= high
+    return _triples_between(*SEVERITY[level])
+
+
+def strength_levels(degradation: Degradation) -> tuple[int, int, int]:
+    """The (blur, noise, JPEG) levels, 1 to 10, that a degradation's strengths lie in; 0 is none.
+
+    A strength on the edge of two levels counts as the weaker one.
+    """
+    quality = degradation.jpeg_quality
+    return (
+        _level_of(degradation.blur_sigma, BLUR_SIGMA_EDGES),
+        _level_of(degradation.noise_sigma, NOISE_SIGMA_EDGES),
+        0 if quality is None else max(_level_of(-quality, [-q for q in JPEG_QUALITY_EDGES]), 1),
     )
 
 
@@ -168,6 +176,7 @@ Sampler = Callable[[np.random.Generator], Degradation]
 """A distribution over degradations: draws one with the generator it is given."""
 
 
+@functools.cache
 def mixed_sampler(level: str) -> Sampler:
     """Draw a level triple uniformly from a class, then each strength uniformly within its level.
 
@@ -177,10 +186,31 @@ def mixed_sampler(level: str) -> Sampler:
     Raises:
         UnknownNameError: There is no such class.
     """
-    triples = np.array(level_triples(level))
+    return _triple_sampler(level_triples(level))
+
+
+@functools.cache
+def severity_sampler(low: float, high: float) -> Sampler:
+    """Draw a level triple uniformly from those of a range of severities, then each strength.
+
+    Args:
+        low: Smallest severity; 9 to 20 is the level ``all``.
+        high: Largest severity.
+
+    Raises:
+        ValueError: No triple has such a severity.
+    """
+    triples = _triples_between(low, high)
+    if not triples:
+        raise ValueError(f"no mixture has a severity of {low:g} to {high:g}")
+    return _triple_sampler(triples)
+
+
+def _triple_sampler(triples: Sequence[tuple[int, int, int]]) -> Sampler:
+    rows = np.array(triples)
 
     def draw(rng: np.random.Generator) -> Degradation:
-        blur, noise, jpeg = triples[rng.integers(len(triples))]
+        blur, noise, jpeg = rows[rng.integers(len(rows))]
         return Degradation(
             blur_sigma=_draw_within(BLUR_SIGMA_EDGES, blur, rng),
             noise_sigma=_draw_within(NOISE_SIGMA_EDGES, noise, rng),
@@ -218,6 +248,19 @@ def sampler(level: str) -> Sampler:
     if level not in LEVELS:
         raise UnknownNameError("level", level, LEVELS)
     return single_sampler() if level == "single" else mixed_sampler(level)
+
+
+def _triples_between(low: float, high: float) -> tuple[tuple[int, int, int], ...]:
+    strengths = range(1, NUM_LEVELS + 1)
+    return tuple(
+        triple
+        for triple in itertools.product(strengths, strengths, strengths)
+        if low <= sum(triple) - 2 <= high
+    )
+
+
+def _level_of(strength: float, edges: Sequence[float]) -> int:
+    return min(int(np.searchsorted(edges, strength)), NUM_LEVELS)
 
 
 def _draw_within(edges: tuple[float, ...], level: int, rng: np.random.Generator) -> float:

@@ -9,6 +9,7 @@ from gymnasium import spaces
 
 from data.pairs import PairSource, embedded_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.storage import load_toolbox
 from tools_zoo.toolbox import Toolbox
 
@@ -48,7 +49,7 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
     ## Arguments
     | Name              | Type              | Default    | Meaning                            |
     |-------------------|-------------------|------------|------------------------------------|
-    | `toolbox`         | Toolbox or str    | "classic"  | the action space, its name or path |
+    | `toolbox`         | Toolbox or str    | shipped    | the action space, its name or path |
     | `pairs`           | PairSource or str | "moderate" | where episodes start; a level name |
     |                   |                   |            | stands for embedded photos,        |
     |                   |                   |            | freshly degraded                   |
@@ -65,7 +66,7 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
 
     def __init__(
         self,
-        toolbox: Toolbox | str = "classic",
+        toolbox: Toolbox | str = DEFAULT_TOOLBOX,
         pairs: PairSource | str = "moderate",
         *,
         max_steps: int = MAX_STEPS,

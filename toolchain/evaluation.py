@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from agents.evaluation import play
+from agents.evaluation import EpisodeResults, play
 from agents.policy import LstmPolicy, Player
 from agents.reference import (
     FixedPlayer,
     GreedyOracle,
     RandomPlayer,
+    ScriptPlayer,
     SequenceTable,
     StopPlayer,
     search_sequences,
@@ -108,15 +109,10 @@ def compare_folders(
         PhotoError: A folder has no photos, a photo cannot be read, has no clean partner, or the
             partner has another size.
     """
-    pairs = _pair_files(lq_folder, gt_folder)
+    pairs = pair_files(lq_folder, gt_folder)
     scored = []
-    for done, (lq_path, gt_path) in enumerate(pairs, start=1):
-        lq, gt = read_photo(lq_path).rgb, read_photo(gt_path).rgb
-        if lq.shape != gt.shape:
-            raise PhotoError(
-                f"{lq_path} is {lq.shape[1]}x{lq.shape[0]} pixels and {gt_path} is "
-                f"{gt.shape[1]}x{gt.shape[0]}; partners have one size"
-            )
+    for done, paths in enumerate(pairs, start=1):
+        lq, gt = read_partners(*paths)
         scored.append(_score(lq, lq if restore is None else restore(lq), gt))
         on_image(done, len(pairs))
     return _summarise("lq" if restore is None else "restored", scored)
@@ -204,34 +200,6 @@ class _Table:
             self._searched[length] = search_sequences(self.toolbox, self.pairs, max_steps=length)
         return self._searched[length]
 
-    def best_sequences(self) -> list[tuple[int, ...]]:
-        table = self.search(self.max_steps)
-        return [table.sequences[row] for row in table.psnr.argmax(axis=0)]
-
-
-class _ScriptPlayer:
-    """Plays a sequence of its own on each image: the exhaustive oracle, once it has searched.
-
-    Images are told apart by their place; episodes are played in the order of the pairs.
-    """
-
-    def __init__(self, sequences: Sequence[Sequence[int]], *, stop: int, length: int) -> None:
-        self._actions = np.full((len(sequences), length + 1), stop)
-        for row, sequence in zip(self._actions, sequences, strict=True):
-            row[: len(sequence)] = sequence
-        self._next = 0
-
-    def predict(
-        self, obs: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
-    ) -> tuple[Any, Any]:
-        """Choose the next action of each image's sequence; see `agents.policy.Player`."""
-        count = len(obs["image"])
-        if state is None:
-            state = (np.arange(self._next, self._next + count), 0)
-            self._next += count
-        rows, step = state
-        return self._actions[rows, min(step, self._actions.shape[1] - 1)], (rows, step + 1)
-
 
 def _make_player(
     name: str, table: _Table, policy: LstmPolicy | None, seed: int
@@ -249,8 +217,7 @@ def _make_player(
         case "greedy-oracle":
             return GreedyOracle(), "best next tool, clean image known"
         case "oracle":
-            sequences = table.best_sequences()
-            player = _ScriptPlayer(sequences, stop=stop, length=table.max_steps)
+            player = ScriptPlayer(table.search(table.max_steps).best_sequences, stop=stop)
             return player, "best sequence, clean image known"
     assert policy is not None
     return policy, ""
@@ -263,10 +230,27 @@ def _evaluate_player(
     results = play(player, table.toolbox, table.pairs, max_steps=table.max_steps)
     lengths = (results.actions != table.toolbox.stop).sum(axis=1)
     tools = f"{lengths.mean():.1f} tools"
+    return score_results(
+        name, results, table.pairs, level=level, note=f"{tools}; {note}" if note else tools
+    )
+
+
+def score_results(
+    name: str, results: EpisodeResults, pairs: ArrayPairs, *, level: str = "", note: str = ""
+) -> Evaluation:
+    """Summarise what a player reached.
+
+    Args:
+        name: Of the player.
+        results: Of `agents.evaluation.play`.
+        pairs: What was played.
+        level: Of the degradation.
+        note: What else is worth knowing.
+    """
     restored = results.restored.transpose(0, 2, 3, 1)
-    triples = zip(table.pairs.lq, restored, table.pairs.gt, strict=True)
+    triples = zip(pairs.lq, restored, pairs.gt, strict=True)
     scored = [_score(to_float(lq), image, to_float(gt)) for lq, image, gt in triples]
-    return _summarise(name, scored, level=level, note=f"{tools}; {note}" if note else tools)
+    return _summarise(name, scored, level=level, note=note)
 
 
 def _score(lq: FloatImage, restored: FloatImage, gt: FloatImage) -> _Scored:
@@ -301,7 +285,31 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _pair_files(lq_folder: Path, gt_folder: Path) -> list[tuple[Path, Path]]:
+def read_partners(lq_path: Path, gt_path: Path) -> tuple[FloatImage, FloatImage]:
+    """Read a degraded photo and its clean partner: RGB (H, W, 3) float32 in [0, 1] each.
+
+    Raises:
+        PhotoError: One cannot be read, or their sizes differ.
+    """
+    lq, gt = read_photo(lq_path).rgb, read_photo(gt_path).rgb
+    if lq.shape != gt.shape:
+        raise PhotoError(
+            f"{lq_path} is {lq.shape[1]}x{lq.shape[0]} pixels and {gt_path} is "
+            f"{gt.shape[1]}x{gt.shape[0]}; partners have one size"
+        )
+    return lq, gt
+
+
+def pair_files(lq_folder: Path, gt_folder: Path) -> list[tuple[Path, Path]]:
+    """List degraded photos with the clean ones of the same relative path, whatever their suffix.
+
+    Args:
+        lq_folder: Degraded photos, or a single file.
+        gt_folder: Clean photos, or a single file; ones without a partner are ignored.
+
+    Raises:
+        PhotoError: A folder has no photos, or a degraded photo has no clean partner.
+    """
     lq, gt = ([*find_photos([folder])] for folder in (lq_folder, gt_folder))
     if lq_folder.is_file() and gt_folder.is_file():
         return [(lq_folder, gt_folder)]

@@ -1,6 +1,7 @@
-"""Joint fine-tuning: tools learn through the agent's chains, then the agent learns the new tools."""
+"""Joint fine-tuning: tools learn in the agent's chains, then the agent learns the new tools."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +20,9 @@ from data.pairs import ArrayPairs
 from data.store import PatchStore
 from envs.restoration_vec_env import MAX_STEPS
 from toolchain.chain_tuning import ChainTuner, ChainTuningConfig
+from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.run_folder import RunFolder
-from tools_zoo.storage import load_toolbox, save_toolbox
+from tools_zoo.storage import load_toolbox, read_notes, save_toolbox, toolbox_folder
 from tools_zoo.toolbox import Toolbox
 
 Gains = dict[str, float]
@@ -28,6 +30,8 @@ Gains = dict[str, float]
 
 OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (phase, step, total, newest metrics)."""
+
+_NOTED: Final = ("total_patches", "batch_size", "learning_rate", "loss", "level", "seed")
 
 SAVE_EVERY: Final = 200
 """Optimiser steps between checkpoints of a tool phase."""
@@ -39,7 +43,7 @@ class JointConfig:
 
     store: str
     """Path of the patch store."""
-    toolbox: str = "classic"
+    toolbox: str = DEFAULT_TOOLBOX
     """Bundle to start from: one that ships, or a toolbox folder with its agent in it."""
     rounds: int = 3
     """Tool phase and agent phase, at most this many times."""
@@ -151,7 +155,7 @@ class _Alternation:
         toolbox, policy = load_bundle(config.toolbox)
         self._finished, self._accepted = 0, []
         self._gains = self._validate(toolbox, policy)
-        save_bundle(toolbox, policy, self.best)
+        save_bundle(toolbox, policy, self.best, read_notes(toolbox_folder(config.toolbox)))
         self._save()
 
     def run(self, on_step: OnPhaseStep) -> Path:
@@ -168,7 +172,10 @@ class _Alternation:
             self._run.log(self._finished + 1, accepted=float(accepted), **metrics)
             if accepted:
                 self._gains = gains
-                save_bundle(toolbox, policy, self.best)
+                notes = read_notes(self.best)
+                if phase == self._tool_phase:
+                    notes = {name: self._noted(number, notes[name]) for name in toolbox.names}
+                save_bundle(toolbox, policy, self.best, notes)
             self._accepted.append(accepted)
             self._finished += 1
             self._save()
@@ -214,6 +221,11 @@ class _Alternation:
             return load_toolbox(self.best), load_policy(path / "best")
         return load_bundle(self.best)
 
+    def _noted(self, number: int, notes: dict[str, Any]) -> dict[str, Any]:
+        settings = dataclasses.asdict(self._config.tool_phase(number))
+        facts = {key: settings[key] for key in _NOTED}
+        return {**notes, "joint": [*notes.get("joint", []), facts]}
+
     def _validate(self, toolbox: Toolbox, policy: LstmPolicy) -> Gains:
         return {
             level: play(policy, toolbox, pairs, max_steps=MAX_STEPS).gain
@@ -236,15 +248,21 @@ class _Alternation:
         self._run.save(state)
 
 
-def save_bundle(toolbox: Toolbox, policy: LstmPolicy, folder: Path) -> None:
+def save_bundle(
+    toolbox: Toolbox,
+    policy: LstmPolicy,
+    folder: Path,
+    notes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
     """Save a toolbox with the agent that goes with it: the agent then vouches for these weights.
 
     Args:
         toolbox: The tools.
         policy: Agent with the same actions.
         folder: Toolbox folder; the agent goes into ``agent`` below it.
+        notes: Per tool, facts to record with it, such as how it was trained.
     """
-    save_toolbox(toolbox, folder)
+    save_toolbox(toolbox, folder, notes)
     bound = LstmPolicy(
         policy.q_net,
         policy.tool_names,

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from agents.policy import LstmPolicy
-from agents.storage import check_fits, load_policy
+from agents.storage import check_fits, load_bundle
 from data.errors import ImageFormatError, ToolchainError
 from data.images import ByteImage, FloatImage, check_float_image, to_float, to_numpy, to_tensor
 from data.metrics import psnr, ssim
@@ -21,8 +21,8 @@ from envs.chain import Chain
 from toolchain.device import AUTO, choose_device, choose_precision
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
 from toolchain.tiling import apply_tiled, extract_views, views
+from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.precision import Precision
-from tools_zoo.storage import load_toolbox
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
 
@@ -70,7 +70,9 @@ class Restorer:
         check_fits(policy, toolbox)
         if max_steps < 1:
             raise SettingError(f"max_steps must be at least 1, got {max_steps}")
-        smallest = max((2 * tool.spec.halo + 1) ** 2 for tool in toolbox)
+        smallest = max(
+            (2 * (tool.spec.halo + tool.spec.grid - 1) + 1) ** 2 for tool in toolbox
+        )
         if max_tile_pixels < smallest:
             raise SettingError(
                 f"max_tile_pixels must be at least {smallest}, got {max_tile_pixels}"
@@ -155,6 +157,7 @@ class Restorer:
                 lambda tile: self._run(tool, tile, is_gray=is_gray),
                 images,
                 halo=tool.spec.halo,
+                grid=tool.spec.grid,
                 max_tile_pixels=self._max_tile_pixels,
             )
 
@@ -184,8 +187,8 @@ class Restorer:
 
 
 def load(
-    agent: str | Path = "classic",
-    toolbox: str | Path = "classic",
+    agent: str | Path | None = None,
+    toolbox: str | Path = DEFAULT_TOOLBOX,
     *,
     device: str = AUTO,
     precision: str = AUTO,
@@ -195,7 +198,7 @@ def load(
     """Load an agent and a toolbox, ready to restore.
 
     Args:
-        agent: A shipped agent's name, or the folder of one.
+        agent: A shipped agent's name, or the folder of one; None is the toolbox's own.
         toolbox: A shipped toolbox's name, or the folder of one.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``; ``auto`` times both for a moment.
@@ -207,14 +210,15 @@ def load(
             with other tools, the machine lacks the device, or a number is too small.
     """
     place = choose_device(device)
+    tools, policy = load_bundle(toolbox, agent)
     return Restorer(
-        load_toolbox(toolbox),
-        load_policy(agent),
+        tools,
+        policy,
         max_steps=max_steps,
         max_tile_pixels=max_tile_pixels,
         device=place,
         precision=choose_precision(precision, place),
-        agent_name=str(agent),
+        agent_name=str(agent if agent is not None else toolbox),
     )
 
 

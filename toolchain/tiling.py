@@ -29,13 +29,18 @@ class _Span:
 
 
 def apply_tiled(
-    tool: Callable[[Tensor], Tensor], image: Tensor, *, halo: int, max_tile_pixels: int
+    tool: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    halo: int,
+    max_tile_pixels: int,
+    grid: int = 1,
 ) -> Tensor:
     """Apply ``tool`` tile by tile; the result equals ``tool(image)`` but for float rounding.
 
     Every tile sees at least ``halo`` pixels of its surroundings and is cropped where the photo
     ends, so that padding inside the tool happens at the true border only. All tiles look at windows
-    of the same size. No gradients are recorded.
+    of the same size, but for less than ``grid`` pixels. No gradients are recorded.
 
     Args:
         tool: Maps (1, 3, H, W) in [0, 1] to the same shape; an output pixel depends on no input
@@ -43,6 +48,8 @@ def apply_tiled(
         image: Shape (1, 3, H, W), float, range [0, 1].
         halo: Radius of the tool's receptive field, in pixels.
         max_tile_pixels: Most pixels in one call of the tool; a smaller image goes in whole.
+        grid: Windows start at multiples of this many pixels: the side of the blocks that the tool
+            divides its input into.
 
     Returns:
         Same shape, dtype and device as ``image``.
@@ -52,10 +59,11 @@ def apply_tiled(
     """
     height, width = image.shape[-2:]
     output = torch.empty_like(image)
+    halo += grid - 1  # room to move a window to the grid
     n_rows, n_columns = _tile_grid(height, width, halo, max_tile_pixels)
     with torch.no_grad():
-        for row in _spans(height, n_rows, halo):
-            for column in _spans(width, n_columns, halo):
+        for row in _spans(height, n_rows, halo, grid):
+            for column in _spans(width, n_columns, halo, grid):
                 rows = slice(row.context_start, row.context_stop)
                 columns = slice(column.context_start, column.context_stop)
                 tile = image[..., rows, columns]
@@ -156,13 +164,15 @@ def _tile_grid(height: int, width: int, halo: int, max_tile_pixels: int) -> tupl
     return (n_shorter, n_longer) if height <= width else (n_longer, n_shorter)
 
 
-def _spans(length: int, n_tiles: int, halo: int) -> Iterator[_Span]:
+def _spans(length: int, n_tiles: int, halo: int, grid: int) -> Iterator[_Span]:
     """Divide ``length`` evenly; near the border the window moves inwards to keep its size."""
     window = min(length, math.ceil(length / n_tiles) + 2 * halo)
     for index in range(n_tiles):
         start, stop = length * index // n_tiles, length * (index + 1) // n_tiles
-        context_start = min(max(start - halo, 0), length - window)
-        yield _Span(start, stop, context_start, context_start + window)
+        at_end = start - halo >= length - window
+        context_start = min(max(start - halo, 0), length - window) // grid * grid
+        context_stop = length if at_end else context_start + window
+        yield _Span(start, stop, context_start, context_stop)
 
 
 def _views_to_cover(length: int, size: int, grid: int) -> int:

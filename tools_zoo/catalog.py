@@ -1,4 +1,4 @@
-"""What ships: the toolboxes and their tools, in action order."""
+"""The toolboxes that the project knows, and their tools in action order."""
 
 from typing import Final
 
@@ -22,5 +22,44 @@ CLASSIC: Final = (
 )
 """The twelve tools of the paper: per distortion four strengths, weak to strong."""
 
-BUILTIN_TOOLBOXES: Final[dict[str, tuple[ToolSpec, ...]]] = {"classic": CLASSIC}
-"""Every toolbox that ships; its weights lie in ``tools_zoo/weights/<name>/``."""
+_UNSHUFFLED: Final = "this project"
+
+EFFICIENT: Final = (
+    ToolSpec("deblur_e1", "blur", (0.0, 1.25), "unshuffled_small", source=_UNSHUFFLED),
+    ToolSpec("deblur_e2", "blur", (1.25, 2.5), "unshuffled_small", source=_UNSHUFFLED),
+    ToolSpec("deblur_e3", "blur", (2.5, 3.75), "unshuffled_large", source=_UNSHUFFLED),
+    ToolSpec("deblur_e4", "blur", (3.75, 5.0), "unshuffled_large", source=_UNSHUFFLED),
+    ToolSpec("denoise_e1", "noise", (0.0, 12.5), "unshuffled_small", source=_UNSHUFFLED),
+    ToolSpec("denoise_e2", "noise", (12.5, 25.0), "unshuffled_small", source=_UNSHUFFLED),
+    ToolSpec("denoise_e3", "noise", (25.0, 37.5), "unshuffled_large", source=_UNSHUFFLED),
+    ToolSpec("denoise_e4", "noise", (37.5, 50.0), "unshuffled_large", source=_UNSHUFFLED),
+    ToolSpec("deblock_e1", "jpeg", (60.0, 100.0), "unshuffled_small", source=_UNSHUFFLED),
+    ToolSpec("deblock_e2", "jpeg", (35.0, 60.0), "unshuffled_small", source=_UNSHUFFLED),
+    ToolSpec("deblock_e3", "jpeg", (20.0, 35.0), "unshuffled_large", source=_UNSHUFFLED),
+    ToolSpec("deblock_e4", "jpeg", (10.0, 20.0), "unshuffled_large", source=_UNSHUFFLED),
+)
+"""The same twelve tasks at no more arithmetic, on pixel-unshuffled images with a wider view."""
+
+GENERALISTS: Final = (
+    ToolSpec("generalist_s", "mixed", (9.0, 20.0), "unshuffled_small", source=_UNSHUFFLED),
+    ToolSpec("generalist_l", "mixed", (9.0, 20.0), "unshuffled_large", source=_UNSHUFFLED),
+)
+"""The networks of `EFFICIENT` trained on everything: where its tools start from."""
+
+BASELINES: Final = (
+    ToolSpec("vdsr_s", "mixed", (9.0, 20.0), "vdsr_s", source="after VDSR, CVPR 2016"),
+    ToolSpec("vdsr", "mixed", (9.0, 20.0), "vdsr", source="VDSR, CVPR 2016"),
+    ToolSpec("dncnn", "mixed", (9.0, 20.0), "dncnn", source="DnCNN, TIP 2017"),
+)
+"""Single networks for the whole mixture, mild to severe: no actions, but what agents must beat."""
+
+DEFAULT_TOOLBOX: Final = "classic"
+"""What is used where no toolbox is named."""
+
+TOOLBOXES: Final[dict[str, tuple[ToolSpec, ...]]] = {
+    "classic": CLASSIC,
+    "efficient": EFFICIENT,
+    "generalists": GENERALISTS,
+    "baselines": BASELINES,
+}
+"""Every toolbox that can be trained by name; `storage.shipped_toolboxes` says which ship."""

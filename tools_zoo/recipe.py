@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from data.errors import ToolchainError, UnknownNameError
-from tools_zoo.catalog import CLASSIC
+from tools_zoo.catalog import CLASSIC, TOOLBOXES
 from tools_zoo.run_folder import config_from_dict, load_toml
 from tools_zoo.tool import ToolSpec
 from tools_zoo.training import ToolTrainConfig
 
 RECIPES_FOLDER: Final = Path(__file__).parent / "recipes"
 
-SPECS: Final[dict[str, ToolSpec]] = {spec.name: spec for spec in CLASSIC}
+SPECS: Final[dict[str, ToolSpec]] = {
+    spec.name: spec for specs in TOOLBOXES.values() for spec in specs
+}
 """Every tool that can be trained, by name."""
 
-_PLAN_KEYS: Final = ("init",)
+_PLAN_KEYS: Final = ("init", "keep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +30,21 @@ class TrainingJob:
         config: How to train it.
         init: Where its starting weights come from: the name of a tool (one trained before it in
             the plan, or a shipped one), or a path; None starts from random weights.
+        keep: Put the tool into the toolbox; off for one that others only start from.
     """
 
     spec: ToolSpec
     config: ToolTrainConfig
     init: str | None = None
+    keep: bool = True
 
 
 def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
-    """Read a recipe: a shipped one by name (``classic``), or a TOML file.
+    """Read a recipe: a shipped one by name (``classic``, ``baselines``), or a TOML file.
 
     At its top stand options of `ToolTrainConfig` for every tool; a table ``[tools.NAME]`` has
-    options for one tool and, as ``init``, where its starting weights come from. The order of the
-    tables is the order of training.
+    options for one tool and, as ``init``, where its starting weights come from; ``keep = false``
+    leaves the tool out of the toolbox. The order of the tables is the order of training.
 
     Raises:
         ToolchainError: The file is missing or is not TOML.
@@ -60,7 +64,7 @@ def plan_training(
     """Decide what to train, and how.
 
     Args:
-        names: Tools to train; none means all of the recipe, or all there are.
+        names: Tools to train; none means all of the recipe, or all of the toolbox ``classic``.
         recipe: What `read_recipe` gave, or nothing.
         overrides: Options that win over the recipe, for every tool.
         init: Where the starting weights of every tool come from, whatever the recipe says.
@@ -87,12 +91,12 @@ def plan_training(
         if start is None and warm_start:
             start = table.get("init") if name in tables else _weaker(spec, jobs)
         config = config_from_dict(ToolTrainConfig, {**shared, **own, **overrides})
-        jobs.append(TrainingJob(spec, config, start))
+        jobs.append(TrainingJob(spec, config, start, bool(table.get("keep", True))))
     return jobs
 
 
 def _in_order(names: Sequence[str], tables: Iterable[str]) -> list[str]:
-    planned = list(tables) or list(SPECS)
+    planned = list(tables) or [spec.name for spec in CLASSIC]
     if not names:
         return planned
     wanted = list(dict.fromkeys(names))

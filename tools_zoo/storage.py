@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from data.atomic import write_atomically
 from data.errors import ChecksumError, ToolchainError, UnknownNameError
-from tools_zoo.catalog import BUILTIN_TOOLBOXES
+from tools_zoo.catalog import DEFAULT_TOOLBOX, TOOLBOXES
 from tools_zoo.tool import Tool, ToolSpec
 from tools_zoo.toolbox import Toolbox
 
@@ -54,7 +54,7 @@ def save_toolbox(
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
 
 
-def load_toolbox(name_or_path: str | Path = "classic") -> Toolbox:
+def load_toolbox(name_or_path: str | Path = DEFAULT_TOOLBOX) -> Toolbox:
     """Load a toolbox that ships, by name, or one on disk, by its folder; on the CPU, frozen.
 
     Every file is compared with its checksum in the manifest before it is used.
@@ -79,14 +79,30 @@ def load_toolbox(name_or_path: str | Path = "classic") -> Toolbox:
     return toolbox.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
+def shipped_toolboxes() -> tuple[str, ...]:
+    """Names of the toolboxes of the catalogue whose weights are here: not all of them ship."""
+    return tuple(name for name in TOOLBOXES if (WEIGHTS_FOLDER / name / MANIFEST).is_file())
+
+
 def toolbox_folder(name_or_path: str | Path) -> Path:
-    """Where a toolbox lies: a shipped one by name, any other by its folder."""
-    if str(name_or_path) in BUILTIN_TOOLBOXES:
-        return WEIGHTS_FOLDER / str(name_or_path)
+    """Where a toolbox lies: a shipped one by name, any other by its folder.
+
+    Raises:
+        ToolboxError: The catalogue has a toolbox of that name, but its weights do not ship.
+        UnknownNameError: There is neither such a toolbox nor such a folder.
+    """
+    name = str(name_or_path)
+    if name in shipped_toolboxes():
+        return WEIGHTS_FOLDER / name
     folder = Path(name_or_path)
-    if not folder.is_dir():
-        raise UnknownNameError("toolbox", str(name_or_path), BUILTIN_TOOLBOXES)
-    return folder
+    if folder.is_dir():
+        return folder
+    if name in TOOLBOXES:
+        raise ToolboxError(
+            f"the weights of the toolbox {name!r} do not ship; train it (toolchain train tools "
+            f"--config {name}) and name the folder that it is in"
+        )
+    raise UnknownNameError("toolbox", name, shipped_toolboxes())
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -108,6 +124,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise ToolboxError(f"{path} has format version {version}, this program reads 1")
     return manifest
+
+
+def read_notes(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the manifest of a toolbox folder notes of each tool, such as how it was trained.
+
+    Raises:
+        ToolboxError: It is missing, is not JSON, or has another format version.
+    """
+    return {entry["name"]: entry.get("notes", {}) for entry in read_manifest(folder)["tools"]}
 
 
 def read_checked(path: Path, sha256: str) -> bytes:

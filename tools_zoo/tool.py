@@ -8,12 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import ToolchainError
+from tools_zoo.macs import count_macs
 from tools_zoo.networks import build_network
 
-Task = Literal["blur", "noise", "jpeg"]
+Task = Literal["blur", "noise", "jpeg", "mixed"]
+"""One distortion, or all three at once."""
 
-UNITS: dict[str, str] = {"blur": "sigma px", "noise": "sigma /255", "jpeg": "quality"}
+UNITS: dict[str, str] = {
+    "blur": "sigma px",
+    "noise": "sigma /255",
+    "jpeg": "quality",
+    "mixed": "severity",
+}
 """What a tool's strength range is measured in, by task."""
+
+
+_SIDE = 8  # pixels; multiply-accumulates per pixel do not depend on it
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,7 @@ class ToolSpec:
 
     Attributes:
         name: Stable id, and stem of the weight file.
-        task: The distortion it removes.
+        task: The distortion it removes; ``mixed`` is all three at once.
         strength: Range it is trained on, in the unit of its task (`UNITS`), smaller number first.
         network: Name of its shape in `tools_zoo.networks.NETWORKS`.
         scale: Output size over input size.
@@ -44,10 +54,12 @@ class ToolSpec:
             raise ToolchainError(f"tool {self.name!r}: strength {self.strength} is not ascending")
 
     @cached_property
-    def _shape(self) -> tuple[int, int, int]:
+    def _shape(self) -> tuple[int, int, int, int]:
         network = build_network(self.network)
         params = sum(parameter.numel() for parameter in network.parameters())
-        return params, _count_macs_per_pixel(network), cast(int, network.halo)
+        macs = count_macs(network, torch.zeros(1, 3, _SIDE, _SIDE))
+        grid = cast(int, getattr(network, "grid", 1))
+        return params, round(macs / _SIDE**2), cast(int, network.halo), grid
 
     @property
     def num_params(self) -> int:
@@ -63,6 +75,11 @@ class ToolSpec:
     def halo(self) -> int:
         """Receptive-field radius in pixels: how far an output pixel looks to each side."""
         return self._shape[2]
+
+    @property
+    def grid(self) -> int:
+        """Side in pixels of the blocks that it divides images into; 1 if it does not."""
+        return self._shape[3]
 
     @property
     def label(self) -> str:
@@ -105,21 +122,3 @@ class Tool(nn.Module):
         """Map (N, 3, H, W) in [0, 1] to (N, 3, H * scale, W * scale), same dtype, not clipped."""
         restored: Tensor = self.network(lq)
         return restored
-
-
-def _count_macs_per_pixel(network: nn.Module) -> int:
-    total = 0
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        conv = cast(nn.Conv2d, module)
-        total += conv.weight.numel() * output.shape[-2] * output.shape[-1]
-
-    convs = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    handles = [conv.register_forward_hook(count) for conv in convs]
-    side = 8
-    with torch.no_grad():
-        network(torch.zeros(1, 3, side, side))
-    for handle in handles:
-        handle.remove()
-    return round(total / side**2)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.degradations import Degradation, sampler
+from data.degradations import Degradation, sampler, severity_sampler
 from data.images import FloatImage, to_float, to_tensor, to_uint8
 from data.metrics import psnr
 from data.store import MAX_INPUT_PSNR, Patches, PatchStore
@@ -32,6 +32,9 @@ class ToolDegrader:
     A tool meets three kinds of input in a chain, so it is trained on three: images with its own
     distortion and a slight jitter of noise and JPEG (the paper's middle states), and, with
     probability ``mixed``, images on which the other two distortions lie as well at any strength.
+
+    The own distortion of a tool for mixtures is a mixture. The rest of its images, 1 - ``mixed``,
+    carry a single distortion, which is what agents are trained on too; there is no jitter.
 
     Attributes:
         spec: The tool.
@@ -54,6 +57,8 @@ class ToolDegrader:
     def _draw(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         if rng.random() < self.mixed:
             return self._own(rng, sampler("all")(rng)).apply(image, rng)
+        if self.spec.task == "mixed":
+            return sampler("single")(rng).apply(image, rng)
         lq = self._draw_own(image, rng)
         if rng.random() < self.jitter:
             slight = Degradation(
@@ -67,6 +72,8 @@ class ToolDegrader:
         return self._own(rng, Degradation()).apply(image, rng)
 
     def _own(self, rng: np.random.Generator, others: Degradation) -> Degradation:
+        if self.spec.task == "mixed":
+            return severity_sampler(*self.spec.strength)(rng)
         strength = rng.uniform(*self.spec.strength)
         match self.spec.task:
             case "blur":

@@ -10,8 +10,9 @@ from typing import Any
 from torch import nn
 
 from data.errors import ToolchainError
+from tools_zoo.catalog import TOOLBOXES
 from tools_zoo.recipe import SPECS, TrainingJob
-from tools_zoo.storage import MANIFEST, load_toolbox, load_weights, read_manifest, save_toolbox
+from tools_zoo.storage import MANIFEST, load_toolbox, load_weights, read_notes, save_toolbox
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
 from tools_zoo.training import train_tool
@@ -80,7 +81,8 @@ def train_tools(
             on_step=lambda step, total, metrics, name=name: on_step(name, step, total, metrics),  # type: ignore[misc]
         )
         trained[name] = TrainedTool(tool, _last_metrics(run_path / name))
-        _update_toolbox(toolbox_path, tool, _notes(job, trained[name].metrics))
+        if job.keep:
+            _update_toolbox(toolbox_path, tool, _notes(job, trained[name].metrics))
     return list(trained.values())
 
 
@@ -96,7 +98,7 @@ def _starting_network(
     if job.init in trained:
         return trained[job.init].tool.network
     if job.init in SPECS:
-        return load_toolbox("classic")[job.init].network
+        return load_toolbox(_home_of(job.init))[job.init].network
     path = Path(job.init)
     if path.is_dir():
         return load_toolbox(path)[job.spec.name].network
@@ -110,6 +112,10 @@ def _starting_network(
     network = Tool(job.spec).network
     load_weights(network, content, path)
     return network
+
+
+def _home_of(tool: str) -> str:
+    return next(name for name, specs in TOOLBOXES.items() if SPECS[tool] in specs)
 
 
 def _last_metrics(run_path: Path) -> dict[str, float]:
@@ -131,10 +137,9 @@ def _notes(job: TrainingJob, metrics: Mapping[str, float]) -> dict[str, Any]:
 def _update_toolbox(folder: Path, tool: Tool, notes: Mapping[str, Any]) -> None:
     tools, all_notes, name = {}, {}, folder.resolve().name
     if (folder / MANIFEST).exists():
-        manifest = read_manifest(folder)
         toolbox = load_toolbox(folder)
         tools = {other.spec.name: other for other in toolbox}
-        all_notes = {entry["name"]: entry.get("notes", {}) for entry in manifest["tools"]}
+        all_notes = read_notes(folder)
         name = toolbox.name
     tools[tool.spec.name] = tool
     all_notes[tool.spec.name] = dict(notes)

@@ -40,7 +40,8 @@ class ToolTrainConfig:
     """Of the averaged weights that are validated and shipped."""
     loss: str = "psnr"
     mixed: float = 0.5
-    """Share of training images on which the other distortions lie as well."""
+    """Share of training images on which the other distortions lie as well; of a tool for mixtures,
+    the share that carries a mixture, the rest being single distortions."""
     jitter: float = 0.5
     """Share of the rest that gets slight noise and JPEG: the paper's middle states."""
     eval_every: int = 200
@@ -243,7 +244,10 @@ def average_into(averaged: nn.Module, module: nn.Module, decay: float, step: int
     decay = min(decay, (1 + step) / (10 + step))
     own = module.state_dict()
     for name, average in averaged.state_dict().items():
-        average.lerp_(own[name].to(average), 1.0 - decay)
+        if average.is_floating_point():
+            average.lerp_(own[name].to(average), 1.0 - decay)
+        else:  # a counter, such as the batches that a normalisation has seen
+            average.copy_(own[name])
 
 
 def _fabric(config: ToolTrainConfig) -> Fabric:

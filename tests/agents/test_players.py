@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from agents import reference
 from agents.evaluation import play
 from agents.reference import (
     FixedPlayer,
     GreedyOracle,
     RandomPlayer,
+    ScriptPlayer,
     StopPlayer,
     search_sequences,
 )
@@ -86,3 +88,31 @@ def test_results_report_the_share_made_worse(shifts, dark_pairs):
     assert results.gain < 0
     final = batch_psnr(torch.from_numpy(results.restored), to_tensor(dark_pairs.gt))
     np.testing.assert_allclose(results.psnr_after, final, atol=1e-4)
+
+
+def test_psnr_is_kept_after_every_step(shifts, dark_pairs):
+    results = play(FixedPlayer((0, 2), stop=3), shifts, dark_pairs)
+    assert results.psnr.shape == (16, 4)
+    once = play(FixedPlayer((0,), stop=3), shifts, dark_pairs)
+    np.testing.assert_allclose(results.psnr[:, 1], once.psnr_after)
+    assert (results.psnr[:, 2] == results.psnr[:, 3]).all()
+    assert (results.psnr_after == results.psnr[:, 3]).all()
+    assert results.seconds > 0.0
+
+
+def test_the_exhaustive_oracle_can_be_played(shifts, dark_pairs):
+    table = search_sequences(shifts, dark_pairs)
+    played = play(ScriptPlayer(table.best_sequences, stop=3), shifts, dark_pairs)
+    np.testing.assert_allclose(played.psnr_after, table.oracle, atol=1e-3)
+
+
+def test_a_search_in_chunks_equals_a_search_at_once(shifts, dark_pairs, monkeypatch):
+    whole = search_sequences(shifts, dark_pairs, max_steps=2)
+    monkeypatch.setattr(reference, "SEARCH_CHUNK", 5)
+    seen = []
+    chunked = search_sequences(
+        shifts, dark_pairs, max_steps=2, on_images=lambda *done: seen.append(done)
+    )
+    assert chunked.sequences == whole.sequences
+    np.testing.assert_allclose(chunked.psnr, whole.psnr, atol=1e-4)
+    assert seen == [(5, 16), (10, 16), (15, 16), (16, 16)]

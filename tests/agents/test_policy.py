@@ -7,6 +7,8 @@ from agents.q_net import RecurrentQNet
 from agents.storage import PolicyError, check_fits, load_policy, save_policy
 from data.errors import ChecksumError, UnknownNameError
 from tools_zoo.storage import ToolboxError
+from tools_zoo.tool import Tool, ToolSpec
+from tools_zoo.toolbox import Toolbox
 
 NAMES = ("a", "b", "c")
 
@@ -109,7 +111,23 @@ def test_an_unknown_agent_is_answered_with_the_nearest():
         load_policy("clasic")
 
 
+def toolbox(*names, **checksums):
+    tools = [Tool(ToolSpec(name, "noise", (0, 1), "small")) for name in names]
+    return Toolbox("toolbox", tools, checksums)
+
+
 def test_another_toolbox_is_refused(policy):
-    check_fits(policy, NAMES)
-    with pytest.raises(PolicyError):
-        check_fits(policy, ("b", "a", "c"))
+    check_fits(policy, toolbox(*NAMES))
+    with pytest.raises(PolicyError, match="b, a, c"):
+        check_fits(policy, toolbox("b", "a", "c"))
+
+
+def test_other_weights_of_the_same_tools_are_refused(policy, tmp_path):
+    policy.tool_checksums = {"a": "1" * 64, "b": "2" * 64}
+    save_policy(policy, tmp_path)
+    loaded = load_policy(tmp_path)
+    assert loaded.tool_checksums == policy.tool_checksums
+    check_fits(loaded, toolbox(*NAMES, a="1" * 64, b="2" * 64, c="3" * 64))
+    check_fits(loaded, toolbox(*NAMES))  # nothing is known of weights in memory
+    with pytest.raises(PolicyError, match="other weights of b"):
+        check_fits(loaded, toolbox(*NAMES, a="1" * 64, b="9" * 64))

@@ -19,6 +19,8 @@ from data.degradations import (
     compress_jpeg,
     level_triples,
     sampler,
+    severity_sampler,
+    strength_levels,
 )
 from data.errors import ImageFormatError, UnknownNameError
 from data.images import FloatImage, to_float, to_uint8
@@ -306,3 +308,39 @@ def test_what_is_not_float32_rgb_is_refused(image):
     ):
         with pytest.raises(ImageFormatError, match="float32 RGB"):
             change()
+
+
+@pytest.mark.parametrize("level", ["mild", "moderate", "severe"])
+def test_the_levels_of_a_mixture_are_found_again(level: str) -> None:
+    draw, generator = sampler(level), rng(3)
+    triples = set(level_triples(level))
+    found = [strength_levels(draw(generator)) for _ in range(300)]
+    # A quality is rounded, which may move it across an edge, by one level.
+    assert np.mean([triple in triples for triple in found]) > 0.9
+    assert all(1 <= strength <= 10 for triple in found for strength in triple)
+
+
+@pytest.mark.parametrize(
+    ("degradation", "levels"),
+    [
+        (Degradation(), (0, 0, 0)),
+        (Degradation(0.2, 0.0, 100), (1, 0, 1)),
+        (Degradation(5.0, 50.0, 10), (10, 10, 10)),
+        (Degradation(0.6, 12.0, 27), (2, 3, 7)),
+        (Degradation(9.0, 90.0, 2), (10, 10, 10)),
+    ],
+)
+def test_strengths_lie_in_their_levels(
+    degradation: Degradation, levels: tuple[int, int, int]
+) -> None:
+    assert strength_levels(degradation) == levels
+
+
+def test_a_range_of_severities_is_drawn_from_as_a_whole() -> None:
+    draw, generator = severity_sampler(9, 20), rng()
+    severities = {sum(strength_levels(draw(generator))) - 2 for _ in range(2000)}
+    assert {9, 10, 12, 15, 18, 20} <= severities
+    # Rounded qualities, by one level each way.
+    assert severities <= set(range(8, 22))
+    with pytest.raises(ValueError, match="no mixture has a severity of 40 to 50"):
+        severity_sampler(40, 50)

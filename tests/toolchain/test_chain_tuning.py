@@ -11,8 +11,7 @@ from torch import Tensor
 from agents.policy import LstmPolicy
 from agents.q_net import RecurrentQNet
 from data.images import to_tensor
-from data.sources import open_source
-from data.store import PatchStore, StoreConfig, prepare_store
+from data.store import PatchStore
 from toolchain.chain_tuning import ChainBatch, ChainBatches, ChainTuner, ChainTuningConfig, walk
 from tools_zoo.catalog import CLASSIC
 from tools_zoo.tool import Tool
@@ -28,13 +27,6 @@ SPECS = {spec.name: spec for spec in CLASSIC}
 def toolbox() -> Toolbox:
     torch.manual_seed(0)
     return Toolbox("classic", [Tool(spec) for spec in CLASSIC])
-
-
-@pytest.fixture(scope="module")
-def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "patches.h5"
-    prepare_store(path, open_source("embedded"), StoreConfig(stride=120, max_patches=40))
-    return path
 
 
 def batch(count: int = 2, own: int = 0, tool: int = 0) -> ChainBatch:
@@ -132,15 +124,15 @@ def test_training_lowers_the_loss_and_a_resumed_run_equals_an_uninterrupted_one(
     assert len(losses) == settings.num_batches
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(step: int, total: int, metrics: dict[str, float]) -> None:
         if step == 5:
-            raise Stop
+            raise StopError
 
     first, second = (ChainTuner(toolbox, policy, settings) for _ in range(2))
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         first.run(stop)
     second.load_state(first.state())
     second.run(lambda step, total, metrics: None)

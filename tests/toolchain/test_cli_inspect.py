@@ -151,6 +151,16 @@ def test_all_tools_are_listed_with_the_state_of_their_weights(
     assert states == expected
 
 
+def test_tools_are_measured_on_the_held_out_photos_of_a_store(
+    run_cli: RunCli, toolbox_folder: Path, store_path: Path
+) -> None:
+    measured = run_cli("tools", "--toolbox", toolbox_folder, "--store", store_path)
+    assert measured.exit_code == 0, measured.output
+    lines = measured.stdout.splitlines()
+    assert "gain" in lines[0]
+    assert all(line.endswith(" dB") for line in lines[1:])
+
+
 def test_an_unknown_toolbox_is_one_line(run_cli: RunCli, tmp_path: Path) -> None:
     assert_one_line(run_cli("tools", "--toolbox", "clasic"), 2, "did you mean 'classic'?")
     assert_one_line(run_cli("tools", "--toolbox", tmp_path), 2, "no readable manifest.json")

@@ -23,8 +23,9 @@ from tests.toolchain.conftest import (
     snapshot,
     write_bad_photo,
 )
-from toolchain.cli.options import DEFAULT_TILE_PIXELS
+from toolchain.cli.options import DEFAULT_TILE_PIXELS, DEFAULT_TOOLBOX
 from toolchain.restorer import DEFAULT_MAX_TILE_PIXELS, Restorer
+from tools_zoo.catalog import DEFAULT_TOOLBOX as CATALOGUED_DEFAULT
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -358,3 +359,7 @@ def test_help_does_not_wait_for_pytorch() -> None:
 
 def test_the_tile_size_that_the_help_names_is_the_restorers_own() -> None:
     assert DEFAULT_TILE_PIXELS == DEFAULT_MAX_TILE_PIXELS
+
+
+def test_the_toolbox_that_the_help_names_is_the_default_one() -> None:
+    assert DEFAULT_TOOLBOX == CATALOGUED_DEFAULT

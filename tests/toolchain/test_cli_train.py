@@ -12,7 +12,7 @@ from agents import drqn
 from agents.storage import load_policy
 from toolchain.cli import app
 from tools_zoo import train_toolbox, training
-from tools_zoo.catalog import CLASSIC
+from tools_zoo.catalog import TOOLBOXES
 from tools_zoo.recipe import plan_training, read_recipe
 from tools_zoo.storage import load_toolbox, read_manifest
 
@@ -92,6 +92,21 @@ def test_a_recipe_sets_order_starting_weights_and_budgets(store_path: Path, tmp_
     assert (second["total_patches"], second["learning_rate"], second["seed"]) == (6, 1e-3, 3)
     assert recorded(tmp_path / "run" / "deblur_1")["total_patches"] == 4
     assert notes_of(tmp_path / "run" / "toolbox")["deblock_1"]["init"] == "deblur_1"
+
+
+def test_a_recipe_can_leave_a_tool_out_that_others_only_start_from(
+    store_path: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        "total_patches = 2\n[tools.generalist_s]\nkeep = false\n"
+        '[tools.deblock_e1]\ninit = "generalist_s"\n'
+    )
+    flags = ("--store", store_path, "--run", tmp_path / "run", "--config", recipe)
+    result = run("tools", *flags, *TINY)
+    assert result.exit_code == 0, result.output
+    assert load_toolbox(tmp_path / "run" / "toolbox").names == ("deblock_e1",)
+    assert notes_of(tmp_path / "run" / "toolbox")["deblock_e1"]["init"] == "generalist_s"
 
 
 def test_flags_win_over_settings_and_settings_over_the_file(
@@ -239,10 +254,12 @@ def test_a_mistyped_algorithm_gets_a_suggestion(store_path: Path, tmp_path: Path
     assert "did you mean 'drqn'" in result.output
 
 
-def test_the_shipped_recipe_plans_every_shipped_tool_after_the_one_it_starts_from() -> None:
-    jobs = plan_training([], read_recipe("classic"), {"store": "store.h5"})
+@pytest.mark.parametrize("name", ["classic", "efficient", "baselines"])
+def test_a_shipped_recipe_plans_every_tool_after_the_one_it_starts_from(name: str) -> None:
+    jobs = plan_training([], read_recipe(name), {"store": "store.h5"})
     names = [job.spec.name for job in jobs]
-    assert sorted(names) == sorted(spec.name for spec in CLASSIC)
+    kept = [job.spec.name for job in jobs if job.keep]
+    assert sorted(kept) == sorted(spec.name for spec in TOOLBOXES[name])
     networks = {job.spec.name: job.spec.network for job in jobs}
     for place, job in enumerate(jobs):
         if job.init is not None:

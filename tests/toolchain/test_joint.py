@@ -8,20 +8,11 @@ import pytest
 import torch
 
 from agents.storage import AGENT_FOLDER, PolicyError, load_bundle, load_policy, save_policy
-from data.sources import open_source
-from data.store import StoreConfig, prepare_store
 from toolchain import joint
 from toolchain.joint import JointConfig, held_out_pairs, save_bundle, train_joint
 from tools_zoo.storage import load_toolbox
 
 from .conftest import scripted_policy
-
-
-@pytest.fixture(scope="module")
-def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "patches.h5"
-    prepare_store(path, open_source("embedded"), StoreConfig(stride=120, max_patches=40))
-    return path
 
 
 @pytest.fixture

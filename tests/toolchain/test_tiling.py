@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.tiling import apply_tiled, extract_views, views
+from tools_zoo.networks.unshuffled import UnshuffledCnn
 
 HALO = 5  # of the stack below: radii 2 + 1 + 2
 
@@ -50,6 +51,21 @@ def test_a_tiled_result_equals_the_whole_one(
     tiled = apply_tiled(stack, image, halo=HALO, max_tile_pixels=budget)
     with torch.no_grad():
         torch.testing.assert_close(tiled, stack(image), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("budget", [50 * 50, 5000])
+@pytest.mark.parametrize(("height", "width"), [(61, 183), (183, 61), (120, 121), (7, 700)])
+def test_a_tool_that_divides_the_image_into_blocks_is_tiled_on_their_grid(
+    height: int, width: int, budget: int
+) -> None:
+    torch.manual_seed(0)
+    net = UnshuffledCnn(8, 1).double()
+    for parameter in net.parameters():
+        parameter.data = torch.randn_like(parameter) * 0.2
+    image = random_image(height, width)
+    tiled = apply_tiled(net, image, halo=net.halo, max_tile_pixels=budget, grid=net.grid)
+    with torch.no_grad():
+        torch.testing.assert_close(tiled, net(image), rtol=1e-12, atol=1e-12)
 
 
 def test_a_halo_too_small_for_the_tool_shows() -> None:

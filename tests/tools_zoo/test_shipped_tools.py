@@ -10,7 +10,7 @@ import torch
 from data.metrics import batch_psnr
 from data.sources import open_source
 from data.store import StoreConfig, cut_patches
-from tools_zoo.catalog import CLASSIC
+from tools_zoo.catalog import CLASSIC, EFFICIENT, TOOLBOXES
 from tools_zoo.storage import WEIGHTS_FOLDER, load_toolbox, read_manifest
 from tools_zoo.tool import ToolSpec
 from tools_zoo.tool_data import ToolDegrader, degrade_batch
@@ -20,8 +20,8 @@ COUNT = 48
 
 
 @functools.cache
-def shipped() -> Toolbox:
-    return load_toolbox("classic")
+def shipped(name: str) -> Toolbox:
+    return load_toolbox(name)
 
 
 @functools.cache
@@ -35,43 +35,42 @@ def photo_patches() -> npt.NDArray[np.uint8]:
     return np.stack([patches[i] for i in chosen])
 
 
-# Strict, so that a better deblur_1 is noticed here: the shipped one is near the identity, at
-# -0.03 dB on its own range (docs/results.md).
-SPECS_BUT_THE_WEAK = pytest.mark.parametrize(
-    "spec",
-    [
-        pytest.param(
-            spec,
-            marks=[pytest.mark.xfail(strict=True)] if spec.name == "deblur_1" else [],
-            id=spec.name,
-        )
-        for spec in CLASSIC
-    ],
+EVERY_TOOL = pytest.mark.parametrize(
+    ("toolbox", "spec"),
+    [(name, spec) for name in ("classic", "efficient") for spec in TOOLBOXES[name]],
+    ids=lambda value: value if isinstance(value, str) else value.name,
 )
 
 
-@SPECS_BUT_THE_WEAK
-def test_a_shipped_tool_raises_psnr_on_its_own_range(spec: ToolSpec) -> None:
+@EVERY_TOOL
+def test_a_shipped_tool_raises_psnr_on_its_own_range(toolbox: str, spec: ToolSpec) -> None:
     degrade = ToolDegrader(spec).own_only
     lq, gt = degrade_batch(photo_patches(), degrade, np.random.default_rng(0))
     with torch.inference_mode():
-        restored = shipped()[spec.name](lq).clamp(0.0, 1.0)
+        restored = shipped(toolbox)[spec.name](lq).clamp(0.0, 1.0)
     assert float((batch_psnr(restored, gt) - batch_psnr(lq, gt)).mean()) > 0.0
 
 
-@SPECS_BUT_THE_WEAK
-def test_a_shipped_tool_raises_psnr_within_mixtures(spec: ToolSpec) -> None:
+@EVERY_TOOL
+def test_a_shipped_tool_raises_psnr_within_mixtures(toolbox: str, spec: ToolSpec) -> None:
     degrade = ToolDegrader(spec, mixed=1.0)
     lq, gt = degrade_batch(photo_patches(), degrade, np.random.default_rng(0))
     with torch.inference_mode():
-        restored = shipped()[spec.name](lq).clamp(0.0, 1.0)
+        restored = shipped(toolbox)[spec.name](lq).clamp(0.0, 1.0)
     assert float((batch_psnr(restored, gt) - batch_psnr(lq, gt)).mean()) > 0.0
 
 
-def test_the_shipped_toolbox_is_the_one_of_the_catalogue() -> None:
-    assert [tool.spec for tool in shipped()] == list(CLASSIC)
+@pytest.mark.parametrize("name", ["classic", "efficient"])
+def test_a_shipped_toolbox_is_the_one_of_the_catalogue(name: str) -> None:
+    assert [tool.spec for tool in shipped(name)] == list(TOOLBOXES[name])
 
 
-def test_every_shipped_tool_says_how_it_was_trained() -> None:
-    for entry in read_manifest(WEIGHTS_FOLDER / "classic")["tools"]:
+@pytest.mark.parametrize("place", range(12))
+def test_an_efficient_tool_costs_no_more_than_the_classic_one(place: int) -> None:
+    assert EFFICIENT[place].macs_per_pixel <= CLASSIC[place].macs_per_pixel
+
+
+@pytest.mark.parametrize("name", ["classic", "efficient"])
+def test_every_shipped_tool_says_how_it_was_trained(name: str) -> None:
+    for entry in read_manifest(WEIGHTS_FOLDER / name)["tools"]:
         assert entry["notes"], entry["name"]

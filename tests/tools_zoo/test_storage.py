@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from data.errors import ChecksumError, ToolchainError, UnknownNameError
-from tools_zoo.storage import MANIFEST, ToolboxError, load_toolbox, read_manifest, save_toolbox
+from tools_zoo import storage
+from tools_zoo.storage import (
+    MANIFEST,
+    ToolboxError,
+    load_toolbox,
+    read_manifest,
+    save_toolbox,
+    shipped_toolboxes,
+)
 from tools_zoo.toolbox import Toolbox
 
 WEIGHTS = "denoise_1.safetensors"
@@ -159,3 +167,22 @@ def test_a_damaged_folder_is_refused_in_one_line(
 def test_a_mistyped_toolbox_gets_a_suggestion() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'classic'"):
         load_toolbox("clasic")
+
+
+def test_a_catalogued_toolbox_without_weights_says_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert shipped_toolboxes() == ()
+    with pytest.raises(ToolboxError, match="do not ship; train it .*--config baselines"):
+        load_toolbox("baselines")
+
+
+def test_a_toolbox_ships_when_its_weights_are_there(
+    tiny_toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "WEIGHTS_FOLDER", tmp_path)
+    save_toolbox(tiny_toolbox, tmp_path / "baselines")
+    assert shipped_toolboxes() == ("baselines",)
+    assert load_toolbox("baselines").names == tiny_toolbox.names

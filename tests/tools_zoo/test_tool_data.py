@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from data.degradations import Degradation
+from data.degradations import Degradation, strength_levels
 from data.images import FloatImage
 from data.metrics import psnr
 from data.store import PatchStore
 from tools_zoo import tool_data
-from tools_zoo.catalog import CLASSIC
+from tools_zoo.catalog import BASELINES, CLASSIC
 from tools_zoo.tool import ToolSpec
 from tools_zoo.tool_data import ToolBatches, ToolDegrader, validation_pairs
 
@@ -87,6 +87,30 @@ def test_the_table_of_gains_is_made_on_the_own_distortion_only(applied: list[Deg
     degrader.own_only(np.zeros((8, 8, 3), np.float32), np.random.default_rng(0))
     assert applied
     assert all(d.blur_sigma == d.noise_sigma == 0.0 for d in applied)
+
+
+def test_a_tool_for_mixtures_sees_mixtures_and_single_distortions(
+    applied: list[Degradation],
+) -> None:
+    degrader = ToolDegrader(BASELINES[0], mixed=0.5, jitter=1.0)
+    draw_many(degrader, 200)
+    kinds = [
+        (d.blur_sigma > 0) + (d.noise_sigma > 0) + (d.jpeg_quality is not None) for d in applied
+    ]
+    assert set(kinds) == {1, 3}
+    assert 0.3 < np.mean([kind == 3 for kind in kinds]) < 0.7
+
+
+def test_the_own_distortion_of_a_tool_for_mixtures_is_a_mixture(
+    applied: list[Degradation],
+) -> None:
+    degrader, rng = ToolDegrader(BASELINES[1], mixed=0.0), np.random.default_rng(0)
+    for _ in range(50):
+        degrader.own_only(np.zeros((8, 8, 3), np.float32), rng)
+    severities = [sum(strength_levels(d)) - 2 for d in applied]
+    # A quality is rounded, which may move it by one level.
+    assert 8 <= min(severities) < 12
+    assert 18 <= max(severities) <= 21
 
 
 def test_damage_that_nobody_can_see_is_drawn_again() -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 from data.errors import StoreError, ToolchainError
 from tools_zoo import training
 from tools_zoo.catalog import CLASSIC
+from tools_zoo.networks import NETWORKS
+from tools_zoo.networks.single import PlainStack
 from tools_zoo.tool import Tool, ToolSpec
 from tools_zoo.training import ToolTrainConfig, train_tool
 
@@ -75,6 +77,20 @@ def test_the_small_network_does_not_die_of_a_high_learning_rate(
     feat = torch.relu(network.conv1(lq))  # type: ignore[operator]
     feat = torch.relu(network.conv2(feat))  # type: ignore[operator]
     assert (feat.amax(dim=(0, 2, 3)) > 0.0).sum() >= 8  # of 16 channels
+
+
+def test_a_network_with_batch_normalisation_learns_and_averages_its_statistics(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        NETWORKS, "tiny_norm", lambda: PlainStack(depth=3, num_feat=4, use_norm=True)
+    )
+    spec = ToolSpec("normed", "mixed", (9.0, 20.0), "tiny_norm")
+    tool = train_tool(spec, tiny_config(store_path, mixed=1.0), tmp_path / "run")
+    state = tool.network.state_dict()
+    assert int(state["body.3.num_batches_tracked"]) == 10
+    assert not torch.equal(state["body.3.running_mean"], torch.zeros(4))
+    assert not tool.training
 
 
 def test_progress_is_reported_after_every_step(store_path: Path, tmp_path: Path) -> None:

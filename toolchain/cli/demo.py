@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from toolchain.cli.options import AgentOption, DeviceOption, ToolboxOption
+from toolchain.cli.options import DEFAULT_TOOLBOX, AgentOption, DeviceOption, ToolboxOption
 from toolchain.cli.report import print_inspection
 
 
@@ -14,8 +14,8 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")] = Path(
         "demo"
     ),
-    agent: AgentOption = "classic",
-    toolbox: ToolboxOption = "classic",
+    agent: AgentOption = None,
+    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
     device: DeviceOption = "auto",
 ) -> None:
     """Damage a photo that is at hand, restore it with what ships, and show every step.

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from toolchain.cli import suite as suites
 from toolchain.cli.errors import fail
+from toolchain.cli.options import DEFAULT_TOOLBOX, AgentOption, OverwriteOption, ToolboxOption
 
 if TYPE_CHECKING:
     from data.images import FloatImage
@@ -19,6 +21,7 @@ DEFAULT_PLAYERS = "stop,random,fixed,greedy-oracle,agent"
 
 
 def evaluate(
+    ctx: typer.Context,
     source: Annotated[
         str | None,
         typer.Argument(help="Clean photos: a folder, 'embedded', a public set, or a store (.h5)."),
@@ -39,16 +42,47 @@ def evaluate(
             " every sequence, which takes a second or more per patch), agent."
         ),
     ] = DEFAULT_PLAYERS,
-    agent: Annotated[str, typer.Option(help="A shipped agent's name, or a folder.")] = "classic",
-    toolbox: Annotated[str, typer.Option(help="A shipped toolbox, or a folder.")] = "classic",
+    agent: AgentOption = None,
+    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
     max_steps: Annotated[int, typer.Option(help="Most tools on one image.", min=1)] = 3,
-    device: Annotated[str, typer.Option(help="For --restore: auto, cpu, cuda, mps.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="For --restore and --suite: auto, cpu, cuda, mps.")
+    ] = "auto",
     precision: Annotated[str, typer.Option(help="For --restore: auto, fp32, bf16.")] = "auto",
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="'paper': every comparison in one run, with costs, tables and plots."),
+    ] = None,
+    output_folder: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results of --suite.")
+    ] = Path("results"),
+    drqn: Annotated[
+        Path | None, typer.Option(help="Agent trained the paper's way, to compare with.")
+    ] = None,
+    ppo: Annotated[
+        Path | None, typer.Option(help="Agent trained by recurrent PPO, to compare with.")
+    ] = None,
+    before: Annotated[
+        Path | None,
+        typer.Option(help="Toolbox folder with its agent in it, from before joint training."),
+    ] = None,
+    baselines: Annotated[
+        str | None,
+        typer.Option(
+            help="Toolbox of single networks to compare with.  [default: the shipped one, if any]"
+        ),
+    ] = None,
+    oracle_count: Annotated[
+        int, typer.Option(help="Most patches per level for the exhaustive oracle.", min=1)
+    ] = 64,
+    plots: Annotated[bool, typer.Option(help="Draw plots; needs matplotlib.")] = True,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Measure PSNR and SSIM: of two folders, or of players that restore degraded clean photos."""
+    suites.refuse_stray_options(ctx, suite)
     if (lq is None) != (gt is None):
         fail("give both --lq and --gt, or neither")
     if (lq is None) == (source is None):
@@ -57,13 +91,35 @@ def evaluate(
         fail("--restore goes with --lq and --gt; photos to degrade are always restored")
     if output is not None and not output.absolute().parent.is_dir():
         fail(f"{output}: there is no such folder to write to")
+    levels = level or list(ALL_LEVELS)
+    if suite is not None:
+        request = suites.SuiteRequest(
+            lq=lq,
+            gt=gt,
+            levels=levels,
+            clean_patches=lambda: _clean_patches(source or "", count, seed),
+            seed=seed,
+            agent=agent,
+            toolbox=toolbox,
+            drqn=drqn,
+            ppo=ppo,
+            before=before,
+            baselines=baselines,
+            oracle_count=oracle_count,
+            max_steps=max_steps,
+            device=device,
+            output=output_folder,
+            plots=plots,
+            overwrite=overwrite,
+        )
+        suites.run(ctx, suite, request)
+        return
     if lq is not None and gt is not None:
         options = {"device": device, "precision": precision, "max_steps": max_steps}
         results = [_compare(lq, gt, (agent, toolbox, options) if restore else None)]
     else:
         assert source is not None
         names = [name.strip() for name in players.split(",") if name.strip()]
-        levels = level or list(ALL_LEVELS)
         results = _play(source, names, levels, count, seed, agent, toolbox, max_steps)
     _print_table(results, restored=restore or lq is None)
     if output is not None:
@@ -73,7 +129,9 @@ def evaluate(
         write_atomically(output, content.encode() + b"\n")
 
 
-def _compare(lq: Path, gt: Path, restorer: tuple[str, str, dict[str, Any]] | None) -> "Evaluation":
+def _compare(
+    lq: Path, gt: Path, restorer: tuple[str | None, str, dict[str, Any]] | None
+) -> "Evaluation":
     from toolchain.cli.progress import Steps
     from toolchain.evaluation import compare_folders
 
@@ -99,17 +157,19 @@ def _play(
     levels: Sequence[str],
     count: int,
     seed: int,
-    agent: str,
+    agent: str | None,
     toolbox: str,
     max_steps: int,
 ) -> "list[Evaluation]":
-    from agents.storage import load_policy
+    from agents.storage import load_bundle
     from toolchain.cli.progress import Steps
     from toolchain.evaluation import evaluate_players
     from tools_zoo.storage import load_toolbox
 
-    policy = load_policy(agent) if "agent" in names else None
-    tools = load_toolbox(toolbox)
+    if "agent" in names:
+        tools, policy = load_bundle(toolbox, agent)
+    else:
+        tools, policy = load_toolbox(toolbox), None
     results = []
     evaluations = evaluate_players(
         names,

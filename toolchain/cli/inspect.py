@@ -9,6 +9,7 @@ from rich.console import Console
 from toolchain.cli.errors import STATUS_FAILED, fail
 from toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
+    DEFAULT_TOOLBOX,
     AgentOption,
     DeviceOption,
     InputArgument,
@@ -42,8 +43,8 @@ def inspect(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the damage.", min=0)] = 0,
     max_steps: MaxStepsOption = 3,
-    agent: AgentOption = "classic",
-    toolbox: ToolboxOption = "classic",
+    agent: AgentOption = None,
+    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     overwrite: OverwriteOption = False,

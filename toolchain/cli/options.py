@@ -6,7 +6,11 @@ from typing import Annotated, TypeAlias
 import typer
 
 AgentOption: TypeAlias = Annotated[
-    str, typer.Option(help="Agent that chooses the tools: a shipped one's name, or a folder.")
+    str | None,
+    typer.Option(
+        help="Agent that chooses the tools: a shipped one's name, or a folder.  "
+        "[default: the toolbox's own]"
+    ),
 ]
 ToolboxOption: TypeAlias = Annotated[
     str, typer.Option(help="Tools to choose from: a shipped toolbox's name, or a folder.")
@@ -32,3 +36,6 @@ InputArgument: TypeAlias = Annotated[
 
 DEFAULT_TILE_PIXELS = 512 * 512
 """`toolchain.restorer.DEFAULT_MAX_TILE_PIXELS`, repeated because that module imports PyTorch."""
+
+DEFAULT_TOOLBOX = "classic"
+"""`tools_zoo.catalog.DEFAULT_TOOLBOX`, repeated for the same reason."""

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from toolchain.cli.errors import STATUS_FAILED, fail
 from toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
+    DEFAULT_TOOLBOX,
     AgentOption,
     DeviceOption,
     MaxStepsOption,
@@ -35,8 +36,8 @@ def restore(
         typer.Option("-o", "--output", help="Folder of the results; for one photo, also a file."),
     ],
     max_steps: MaxStepsOption = 3,
-    agent: AgentOption = "classic",
-    toolbox: ToolboxOption = "classic",
+    agent: AgentOption = None,
+    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[

@@ -1,18 +1,28 @@
 """``toolchain tools``: what is in a toolbox."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from toolchain.cli.errors import STATUS_FAILED
-from toolchain.cli.options import ToolboxOption
+from toolchain.cli.options import DEFAULT_TOOLBOX, ToolboxOption
 
 _STATE_STYLES = {"ok": "green", "damaged": "bold red", "missing": "bold yellow"}
 
 
-def tools(toolbox: ToolboxOption = "classic") -> None:
+def tools(
+    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Patch store: measure each tool on its own range, on held-out photos."),
+    ] = None,
+) -> None:
     """List the tools of a toolbox, and whether their weights are sound."""
-    from toolchain.tool_list import list_tools
+    from toolchain.tool_list import list_tools, measure_tools
+    from tools_zoo.storage import load_toolbox
     from tools_zoo.tool import UNITS
 
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -24,6 +34,9 @@ def tools(toolbox: ToolboxOption = "classic") -> None:
         table.add_column(heading, justify="right")
     table.add_column("weights")
     listed = list_tools(toolbox)
+    gains = {} if store is None else measure_tools(load_toolbox(toolbox), store)
+    if gains:
+        table.add_column("gain", justify="right")
     for tool in listed:
         spec, (low, high) = tool.spec, tool.spec.strength
         table.add_row(
@@ -35,6 +48,7 @@ def tools(toolbox: ToolboxOption = "classic") -> None:
             f"{spec.macs_per_pixel:,}",
             str(spec.halo),
             f"[{_STATE_STYLES[tool.state]}]{tool.state}[/]",
+            *([f"{gains[spec.name]:+.2f} dB"] if gains else []),
         )
     Console().print(table)
     if any(tool.state != "ok" for tool in listed):

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from tools_zoo.train_toolbox import TrainedTool
 
-app = typer.Typer(no_args_is_help=True, help="Train tools, the agent that chooses them, or both together.")
+app = typer.Typer(
+    no_args_is_help=True, help="Train tools, the agent that chooses them, or both together."
+)
 
 StoreOption = Annotated[
     str | None, typer.Option(help="Patch store to train on (see: toolchain data prepare).")
@@ -35,7 +37,9 @@ DeviceOption = Annotated[str | None, typer.Option(help="Where to compute: auto, 
 def train_tools_command(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Tools to train; none means all of the recipe, or all there are."),
+        typer.Argument(
+            help="Tools to train; none means all of the recipe, or all of the toolbox 'classic'."
+        ),
     ] = None,
     store: StoreOption = None,
     run: Annotated[Path, typer.Option(help="Folder of the runs, one below it per tool.")] = Path(
@@ -58,8 +62,8 @@ def train_tools_command(
     config: Annotated[
         str | None,
         typer.Option(
-            help="Recipe: 'classic', which made the shipped tools, or a TOML file; --set and the "
-            "flags win over it."
+            help="Recipe: 'classic', which made the shipped tools, 'baselines' (single networks to "
+            "compare with), or a TOML file; --set and the flags win over it."
         ),
     ] = None,
     settings: SetOption = None,
@@ -174,8 +178,8 @@ def train_joint_command(
     resume: ResumeOption = False,
 ) -> None:
     """Fine-tune tools and agent together, in turns, while validation gets better."""
-    from tools_zoo.run_folder import config_from_dict, load_toml
     from toolchain.joint import JointConfig, train_joint
+    from tools_zoo.run_folder import config_from_dict, load_toml
 
     flags = {
         "store": store,

@@ -7,10 +7,17 @@ from torch import nn
 
 from data.errors import UnknownNameError
 from tools_zoo.networks.rl_restore import LargeCnn, SmallCnn
+from tools_zoo.networks.single import DnCnn, Vdsr, VdsrSmall
+from tools_zoo.networks.unshuffled import UnshuffledLarge, UnshuffledSmall
 
 NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
     "small": SmallCnn,
     "large": LargeCnn,
+    "unshuffled_small": UnshuffledSmall,
+    "unshuffled_large": UnshuffledLarge,
+    "vdsr_s": VdsrSmall,
+    "vdsr": Vdsr,
+    "dncnn": DnCnn,
 }
 """Every network a manifest can name; each has a ``halo`` in pixels and needs no arguments."""
 

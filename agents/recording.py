@@ -1,0 +1,67 @@
+"""Listening to an agent while it plays: the values it gave to its actions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.policy import Actions, LstmPolicy
+from agents.q_net import LstmState
+from envs.restoration_vec_env import RestorationVecEnv
+
+
+class ValueRecorder:
+    """Plays as a policy does, and keeps the values that it chose by.
+
+    Args:
+        policy: Who plays.
+    """
+
+    def __init__(self, policy: LstmPolicy) -> None:
+        self._policy = policy
+        self._chunks: list[list[npt.NDArray[np.float64]]] = []
+
+    def watch(self, env: RestorationVecEnv) -> None:
+        """Begin another batch of episodes."""
+        self._chunks.append([])
+
+    def predict(
+        self,
+        obs: Mapping[str, npt.NDArray[Any]],
+        state: LstmState | None = None,
+        episode_start: npt.NDArray[np.bool_] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[Actions, LstmState]:
+        """Choose as the policy does; see `agents.policy.Player`.
+
+        Raises:
+            RuntimeError: `watch` was not called before.
+        """
+        if not self._chunks:
+            raise RuntimeError("a recorder must watch an environment before it plays")
+        values, state = self._policy.evaluate(obs, state, episode_start)
+        self._chunks[-1].append(values.double().cpu().numpy())
+        return values.argmax(dim=1).cpu().numpy(), state
+
+    def values_of(self, actions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Values of actions taken, such as `agents.evaluation.EpisodeResults.actions`.
+
+        Args:
+            actions: (N, max_steps) int64, of all episodes played, in their order.
+
+        Returns:
+            (N, max_steps); NaN from where an episode ended.
+        """
+        values = np.full(actions.shape, np.nan)
+        first = 0
+        for steps in self._chunks:
+            rows = np.arange(first, first + len(steps[0]))
+            playing = np.ones(len(rows), np.bool_)
+            for step, of_all in enumerate(steps):
+                taken = actions[rows, step]
+                chosen = of_all[np.arange(len(rows)), taken]
+                values[rows, step] = np.where(playing, chosen, np.nan)
+                playing &= taken != of_all.shape[1] - 1
+            first += len(rows)
+        return values

@@ -1,0 +1,98 @@
+"""What a suite is measured on: sets of pairs, one for each level of degradation."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from agents.q_net import VIEW_SIZE
+from data.degradations import Degradation, sampler, strength_levels
+from data.images import ByteImage, to_uint8
+from data.pairs import ArrayPairs, FreshPairs
+from data.store import Patches
+from toolchain.errors import PhotoError
+from toolchain.evaluation import pair_files, read_partners
+
+GIVEN: Final = "given"
+"""Name of the level of photos that were degraded by somebody else."""
+
+_STRIDE: Final = 64  # pixels; blocks of a JPEG start at multiples of 8
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSet:
+    """Pairs of one level.
+
+    Attributes:
+        name: Of the level, or `GIVEN`.
+        pairs: Patches of 63x63 pixels.
+        strengths: Per pair its (blur, noise, JPEG) levels, 0 to 10; None if nobody knows.
+    """
+
+    name: str
+    pairs: ArrayPairs
+    strengths: tuple[tuple[int, int, int], ...] | None = None
+
+
+def degraded_levels(gt: Patches, levels: Sequence[str], seed: int) -> list[LevelSet]:
+    """Degrade clean patches at each level, as `toolchain.evaluation.evaluate_players` does.
+
+    Args:
+        gt: Clean patches, uint8 (N, 63, 63, 3).
+        levels: Some of `data.degradations.LEVELS`.
+        seed: Of the degradations.
+
+    Raises:
+        UnknownNameError: There is no such level.
+        PhotoError: The patches have another size.
+    """
+    if gt.shape[1:3] != (VIEW_SIZE, VIEW_SIZE):
+        raise PhotoError(
+            f"the patches are {gt.shape[2]}x{gt.shape[1]} pixels; "
+            f"agents look at {VIEW_SIZE}x{VIEW_SIZE}"
+        )
+    return [_degrade(gt, level, seed) for level in levels]
+
+
+def folder_level(lq_folder: Path, gt_folder: Path) -> LevelSet:
+    """Read a pair of folders, or of files; larger photos become patches side by side.
+
+    Patches start at multiples of 64 pixels, where blocks of a JPEG begin; what is left at the
+    right and lower border is not measured.
+
+    Raises:
+        PhotoError: As `toolchain.evaluation.compare_folders`, or a photo is smaller than a patch.
+    """
+    lq_patches: list[ByteImage] = []
+    gt_patches: list[ByteImage] = []
+    for lq_path, gt_path in pair_files(lq_folder, gt_folder):
+        lq, gt = (to_uint8(image) for image in read_partners(lq_path, gt_path))
+        if min(lq.shape[:2]) < VIEW_SIZE:
+            raise PhotoError(
+                f"{lq_path} is {lq.shape[1]}x{lq.shape[0]} pixels; a suite needs at least "
+                f"{VIEW_SIZE}x{VIEW_SIZE}"
+            )
+        lq_patches += _cut(lq)
+        gt_patches += _cut(gt)
+    return LevelSet(GIVEN, ArrayPairs(np.stack(lq_patches), np.stack(gt_patches)))
+
+
+def _degrade(gt: Patches, level: str, seed: int) -> LevelSet:
+    draw, drawn = sampler(level), list[Degradation]()
+
+    def draw_and_keep(rng: np.random.Generator) -> Degradation:
+        drawn.append(draw(rng))
+        return drawn[-1]
+
+    rng = np.random.default_rng(seed)
+    lq, _ = FreshPairs(gt, draw_and_keep).pairs(np.arange(len(gt)), rng)
+    return LevelSet(level, ArrayPairs(lq, gt), tuple(map(strength_levels, drawn)))
+
+
+def _cut(photo: ByteImage) -> Iterator[ByteImage]:
+    height, width = photo.shape[:2]
+    for top in range(0, height - VIEW_SIZE + 1, _STRIDE):
+        for left in range(0, width - VIEW_SIZE + 1, _STRIDE):
+            yield photo[top : top + VIEW_SIZE, left : left + VIEW_SIZE]
