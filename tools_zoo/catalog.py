@@ -53,7 +53,7 @@ BASELINES: Final = (
 )
 """Single networks for the whole mixture, mild to severe: no actions, but what agents must beat."""
 
-DEFAULT_TOOLBOX: Final = "classic"
+DEFAULT_TOOLBOX: Final = "efficient"
 """What is used where no toolbox is named."""
 
 TOOLBOXES: Final[dict[str, tuple[ToolSpec, ...]]] = {

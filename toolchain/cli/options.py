@@ -37,5 +37,5 @@ InputArgument: TypeAlias = Annotated[
 DEFAULT_TILE_PIXELS = 512 * 512
 """`toolchain.restorer.DEFAULT_MAX_TILE_PIXELS`, repeated because that module imports PyTorch."""
 
-DEFAULT_TOOLBOX = "classic"
+DEFAULT_TOOLBOX = "efficient"
 """`tools_zoo.catalog.DEFAULT_TOOLBOX`, repeated for the same reason."""
