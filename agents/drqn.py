@@ -39,7 +39,6 @@ class DrqnConfig(AgentTrainConfig):
     exploration_initial_eps: float = 0.5
     exploration_final_eps: float = 0.1
 
-
     def __post_init__(self) -> None:
         """Check the ranges."""
         AgentTrainConfig.__post_init__(self)

@@ -88,9 +88,7 @@ class PpoLearner(Learner):
         for name, value in policy.action_net.state_dict().items():
             state[f"head.{name}"] = value
         net.load_state_dict({name: value.cpu().clone() for name, value in state.items()})
-        return LstmPolicy(
-            net, self._toolbox.names, tool_checksums=self._toolbox.checksums
-        )
+        return LstmPolicy(net, self._toolbox.names, tool_checksums=self._toolbox.checksums)
 
 
 def train_ppo(

@@ -81,9 +81,7 @@ class StatisticsEncoder(nn.Module):
         super().__init__()
         channels = (24, 32, 48, 64)
         self.conv1 = nn.Conv2d(3, channels[0], 7, stride=2, padding=3)
-        self.convs = nn.ModuleList(
-            nn.Conv2d(*pair, 3, stride=2) for pair in pairwise(channels)
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(*pair, 3, stride=2) for pair in pairwise(channels))
         num_statistics = sum(channels) + channels[-1]
         self.norm = nn.BatchNorm1d(num_statistics)
         self.fc1 = nn.Linear(num_statistics, self.out_features)

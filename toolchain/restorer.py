@@ -70,9 +70,7 @@ class Restorer:
         check_fits(policy, toolbox)
         if max_steps < 1:
             raise SettingError(f"max_steps must be at least 1, got {max_steps}")
-        smallest = max(
-            (2 * (tool.spec.halo + tool.spec.grid - 1) + 1) ** 2 for tool in toolbox
-        )
+        smallest = max((2 * (tool.spec.halo + tool.spec.grid - 1) + 1) ** 2 for tool in toolbox)
         if max_tile_pixels < smallest:
             raise SettingError(
                 f"max_tile_pixels must be at least {smallest}, got {max_tile_pixels}"
