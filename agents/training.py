@@ -33,6 +33,9 @@ class AgentTrainConfig:
     store: str
     """Path of the patch store, or ``embedded``."""
     toolbox: str = DEFAULT_TOOLBOX
+    levels: tuple[str, ...] = ("mild", "moderate", "severe", "single")
+    """Where episodes start: clean patches are degraded anew at one of these levels; none takes the
+    pairs of the store as they were prepared."""
     total_timesteps: int = 100_000
     """Environment steps, summed over all environments."""
     n_envs: int = 64
@@ -69,7 +72,7 @@ class AgentTrainConfig:
         """
         return RestorationVecEnv(
             load_toolbox(self.toolbox),
-            open_pairs(self.store),
+            open_pairs(self.store, levels=self.levels),
             self.n_envs,
             max_steps=MAX_STEPS,
             stop_when_worse=self.stop_when_worse,
@@ -79,10 +82,10 @@ class AgentTrainConfig:
 
     def make_eval_pairs(self) -> ArrayPairs:
         """Fixed pairs from photos that are not trained on."""
-        pairs = open_pairs(self.store, held_out=True)
+        pairs = open_pairs(self.store, held_out=True, levels=self.levels)
         rng = np.random.default_rng(self.seed)
         if len(pairs) == 0:
-            pairs = open_pairs(self.store)
+            pairs = open_pairs(self.store, levels=self.levels)
         chosen = rng.choice(len(pairs), min(self.eval_pairs, len(pairs)), replace=False)
         return ArrayPairs(*pairs.pairs(chosen, rng))
 

@@ -73,6 +73,40 @@ class StorePairs:
         return self._store.read_lq(rows), self._store.read_gt(rows)
 
 
+class LevelPairs:
+    """The clean patches of a store, degraded anew each time they are asked for.
+
+    Args:
+        store: An open store.
+        levels: Names of `data.degradations.LEVELS`; each patch draws one of them, all alike likely.
+        held_out: Use the photos kept for validation instead of the others.
+
+    Raises:
+        UnknownNameError: There is no such level.
+    """
+
+    def __init__(
+        self, store: PatchStore, levels: Sequence[str], *, held_out: bool = False
+    ) -> None:
+        self._store = store
+        self._indices = store.val_indices if held_out else store.train_indices
+        self._draws = [sampler(level) for level in levels]
+
+    def __len__(self) -> int:
+        """Number of clean patches."""
+        return len(self._indices)
+
+    def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
+        """Return freshly degraded patches and their clean partners."""
+        gt = self._store.read_gt(self._indices[indices])
+        lq = [self._degrade(patch, rng) for patch in gt]
+        return np.stack(lq), gt
+
+    def _degrade(self, patch: ByteImage, rng: np.random.Generator) -> ByteImage:
+        draw = self._draws[rng.integers(len(self._draws))]
+        return to_uint8(draw(rng).apply(to_float(patch), rng))
+
+
 class FreshPairs:
     """Clean patches that are degraded anew each time they are asked for.
 
@@ -110,12 +144,24 @@ def _cut_all(photos: Sequence[ByteImage]) -> Patches:
     return np.stack([patch for photo in photos for patch in cut_patches(photo, config)])
 
 
-def open_pairs(source: str | Path, *, held_out: bool = False) -> PairSource:
+def open_pairs(
+    source: str | Path, *, held_out: bool = False, levels: Sequence[str] = ()
+) -> PairSource:
     """Pairs by name: ``embedded``, or the path of a patch store.
+
+    Args:
+        source: The name.
+        held_out: Of a store, use the photos kept for validation.
+        levels: Of a store, degrade the clean patches anew at these levels; none takes the pairs
+            as they were prepared.
 
     Raises:
         StoreError: The store cannot be read.
+        UnknownNameError: There is no such level.
     """
     if str(source) == "embedded":
         return embedded_pairs("all")
-    return StorePairs(PatchStore(Path(source)), held_out=held_out)
+    store = PatchStore(Path(source))
+    if levels:
+        return LevelPairs(store, levels, held_out=held_out)
+    return StorePairs(store, held_out=held_out)

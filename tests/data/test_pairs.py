@@ -77,8 +77,24 @@ def test_a_mistyped_level_gets_a_suggestion() -> None:
         embedded_pairs("sever")
 
 
+def test_a_store_is_degraded_anew_at_the_levels_named(store_path: Path) -> None:
+    pairs = open_pairs(store_path, levels=("mild", "severe"))
+    indices = np.zeros(200, np.int64)
+    lq, gt = pairs.pairs(indices, np.random.default_rng(0))
+    with PatchStore(store_path) as store:
+        assert (gt == store.read_gt(store.train_indices[indices])).all()
+    assert len(np.unique(lq.reshape(200, -1), axis=0)) == 200
+    again, _ = pairs.pairs(indices, np.random.default_rng(0))
+    assert (lq == again).all()
+    error = np.square(lq.astype(float) - gt).mean(axis=(1, 2, 3))
+    mild = open_pairs(store_path, levels=("mild",)).pairs(indices, np.random.default_rng(0))[0]
+    assert np.square(mild.astype(float) - gt).mean() < error.mean()
+
+
 def test_pairs_open_by_name_or_path(store_path: Path, tmp_path: Path) -> None:
     assert len(open_pairs("embedded")) > 100
     assert len(open_pairs(store_path, held_out=True)) < len(open_pairs(store_path))
     with pytest.raises(StoreError, match="no patch store"):
         open_pairs(tmp_path / "absent.h5")
+    with pytest.raises(UnknownNameError, match="did you mean 'mild'"):
+        open_pairs(store_path, levels=("milt",))

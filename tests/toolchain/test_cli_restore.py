@@ -274,7 +274,7 @@ def test_an_agent_of_another_shape_is_one_line(
     copy = tmp_path / "agent"
     copy.mkdir()
     config = json.loads((agent_folder / "config.json").read_text())
-    config["tools"] = config["tools"][:5]
+    config["tools"] = dict(list(config["tools"].items())[:5])
     (copy / "config.json").write_text(json.dumps(config))
     (copy / "model.safetensors").write_bytes((agent_folder / "model.safetensors").read_bytes())
     result = run_cli("restore", make_photo("photo.png"), "-o", tmp_path / "out", "--agent", copy)

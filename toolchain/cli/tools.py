@@ -36,7 +36,7 @@ def tools(
     listed = list_tools(toolbox)
     gains = {} if store is None else measure_tools(load_toolbox(toolbox), store)
     if gains:
-        table.add_column("gain", justify="right")
+        table.add_column("gain dB", justify="right", no_wrap=True)
     for tool in listed:
         spec, (low, high) = tool.spec, tool.spec.strength
         table.add_row(
@@ -48,7 +48,7 @@ def tools(
             f"{spec.macs_per_pixel:,}",
             str(spec.halo),
             f"[{_STATE_STYLES[tool.state]}]{tool.state}[/]",
-            *([f"{gains[spec.name]:+.2f} dB"] if gains else []),
+            *([f"{gains[spec.name]:+.2f}"] if gains else []),
         )
     Console().print(table)
     if any(tool.state != "ok" for tool in listed):
