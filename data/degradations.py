@@ -172,6 +172,27 @@ def strength_levels(degradation: Degradation) -> tuple[int, int, int]:
     )
 
 
+def degrade_crop(
+    degradation: "Degradation", image: FloatImage, rng: np.random.Generator
+) -> FloatImage:
+    """Degrade a patch as if it had been cut from a degraded photo: anywhere in the grid of JPEG.
+
+    A patch that is degraded on its own has its 8x8 blocks begin at its corner. A network that only
+    met such patches relies on it, and is worse where blocks begin elsewhere.
+
+    Args:
+        degradation: What happens to the photo.
+        image: RGB (H, W, 3) float32 in [0, 1].
+        rng: Of the place in the grid, and of the noise.
+
+    Returns:
+        Same shape and range.
+    """
+    top, left = (int(offset) for offset in rng.integers(8, size=2))
+    photo = np.pad(image, ((top, 0), (left, 0), (0, 0)), mode="symmetric")
+    return np.ascontiguousarray(degradation.apply(photo, rng)[top:, left:])
+
+
 Sampler = Callable[[np.random.Generator], Degradation]
 """A distribution over degradations: draws one with the generator it is given."""
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from data.degradations import Sampler, sampler
+from data.degradations import Sampler, degrade_crop, sampler
 from data.errors import ImageFormatError
 from data.images import ByteImage, to_float, to_uint8
 from data.sources import open_source
@@ -85,9 +85,7 @@ class LevelPairs:
         UnknownNameError: There is no such level.
     """
 
-    def __init__(
-        self, store: PatchStore, levels: Sequence[str], *, held_out: bool = False
-    ) -> None:
+    def __init__(self, store: PatchStore, levels: Sequence[str], *, held_out: bool = False) -> None:
         self._store = store
         self._indices = store.val_indices if held_out else store.train_indices
         self._draws = [sampler(level) for level in levels]
@@ -104,7 +102,7 @@ class LevelPairs:
 
     def _degrade(self, patch: ByteImage, rng: np.random.Generator) -> ByteImage:
         draw = self._draws[rng.integers(len(self._draws))]
-        return to_uint8(draw(rng).apply(to_float(patch), rng))
+        return to_uint8(degrade_crop(draw(rng), to_float(patch), rng))
 
 
 class FreshPairs:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from agents.policy import LstmPolicy
-from data.degradations import sampler
+from data.degradations import degrade_crop, sampler
 from data.errors import ToolchainError
 from data.images import FloatImage
 from data.store import PatchStore
@@ -107,7 +107,7 @@ class ChainBatches(Dataset[ChainBatch]):
         return ChainBatch(*mixed, tool, *own)
 
     def _degrade(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
-        return self._draw(rng).apply(image, rng)
+        return degrade_crop(self._draw(rng), image, rng)
 
     def _pairs(
         self, count: int, degrade: Callable[..., FloatImage], rng: np.random.Generator

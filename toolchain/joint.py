@@ -14,7 +14,7 @@ from agents.evaluation import play
 from agents.policy import LstmPolicy
 from agents.q_net import EncoderName
 from agents.storage import AGENT_FOLDER, load_bundle, load_policy, save_policy
-from data.degradations import SEVERITY, sampler
+from data.degradations import SEVERITY, degrade_crop, sampler
 from data.images import to_float, to_uint8
 from data.pairs import ArrayPairs
 from data.store import PatchStore
@@ -284,5 +284,5 @@ def held_out_pairs(store: str, level: str, count: int, seed: int) -> ArrayPairs:
         indices = patches.val_indices if len(patches.val_indices) else patches.train_indices
         chosen = np.sort(rng.choice(indices, min(count, len(indices)), replace=False))
         gt = patches.read_gt(chosen)
-    lq = np.stack([to_uint8(draw(rng).apply(to_float(patch), rng)) for patch in gt])
+    lq = np.stack([to_uint8(degrade_crop(draw(rng), to_float(patch), rng)) for patch in gt])
     return ArrayPairs(lq, gt)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.degradations import Degradation, sampler, severity_sampler
+from data.degradations import Degradation, degrade_crop, sampler, severity_sampler
 from data.images import FloatImage, to_float, to_tensor, to_uint8
 from data.metrics import psnr
 from data.store import MAX_INPUT_PSNR, Patches, PatchStore
@@ -56,20 +56,20 @@ class ToolDegrader:
 
     def _draw(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         if rng.random() < self.mixed:
-            return self._own(rng, sampler("all")(rng)).apply(image, rng)
+            return degrade_crop(self._own(rng, sampler("all")(rng)), image, rng)
         if self.spec.task == "mixed":
-            return sampler("single")(rng).apply(image, rng)
+            return degrade_crop(sampler("single")(rng), image, rng)
         lq = self._draw_own(image, rng)
         if rng.random() < self.jitter:
             slight = Degradation(
                 noise_sigma=rng.uniform(0.0, JITTER_NOISE_SIGMA),
                 jpeg_quality=int(rng.integers(JITTER_JPEG_QUALITY, 101)),
             )
-            lq = slight.apply(lq, rng)
+            lq = degrade_crop(slight, lq, rng)
         return lq
 
     def _draw_own(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
-        return self._own(rng, Degradation()).apply(image, rng)
+        return degrade_crop(self._own(rng, Degradation()), image, rng)
 
     def _own(self, rng: np.random.Generator, others: Degradation) -> Degradation:
         if self.spec.task == "mixed":

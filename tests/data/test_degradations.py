@@ -17,6 +17,7 @@ from data.degradations import (
     add_gaussian_noise,
     blur_gaussian,
     compress_jpeg,
+    degrade_crop,
     level_triples,
     sampler,
     severity_sampler,
@@ -344,3 +345,24 @@ def test_a_range_of_severities_is_drawn_from_as_a_whole() -> None:
     assert severities <= set(range(8, 22))
     with pytest.raises(ValueError, match="no mixture has a severity of 40 to 50"):
         severity_sampler(40, 50)
+
+
+def test_a_patch_cut_from_a_degraded_photo_has_its_jpeg_blocks_anywhere() -> None:
+    image = np.full((64, 64, 3), 0.5, np.float32)
+    image += np.random.default_rng(1).normal(0, 0.1, image.shape).astype(np.float32)
+    image = image.clip(0, 1)
+    strong = Degradation(jpeg_quality=5)
+
+    def phase(seed: int) -> int:
+        lq = degrade_crop(strong, image, np.random.default_rng(seed))
+        assert lq.shape == image.shape
+        edges = np.abs(np.diff(lq.mean(axis=2), axis=1)).mean(axis=0)
+        return int(np.argmax([edges[offset::8].mean() for offset in range(8)]))
+
+    assert len({phase(seed) for seed in range(40)}) == 8
+    assert phase(3) == phase(3)
+
+
+def test_a_patch_without_damage_is_cut_out_unchanged() -> None:
+    image = np.random.default_rng(0).random((9, 12, 3), np.float32)
+    assert (degrade_crop(Degradation(), image, np.random.default_rng(0)) == image).all()
