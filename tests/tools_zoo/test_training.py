@@ -76,7 +76,7 @@ def test_the_small_network_does_not_die_of_a_high_learning_rate(
     lq = torch.rand(16, 3, 24, 24) * torch.rand(16, 3, 1, 1)
     feat = torch.relu(network.conv1(lq))  # type: ignore[operator]
     feat = torch.relu(network.conv2(feat))  # type: ignore[operator]
-    assert (feat.amax(dim=(0, 2, 3)) > 0.0).sum() >= 8  # of 16 channels
+    assert (feat.amax(dim=(0, 2, 3)) > 0.0).sum() >= 6  # of 16 channels
 
 
 def test_a_network_with_batch_normalisation_learns_and_averages_its_statistics(
