@@ -16,6 +16,7 @@ from agents.evaluation import play
 from agents.policy import LstmPolicy, Player
 from agents.stop_margin import tune_stop_margin
 from agents.storage import load_policy, save_policy
+from data.degradations import TRAINING_LEVELS
 from data.pairs import ArrayPairs, open_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from tools_zoo.catalog import DEFAULT_TOOLBOX
@@ -33,7 +34,7 @@ class AgentTrainConfig:
     store: str
     """Path of the patch store, or ``embedded``."""
     toolbox: str = DEFAULT_TOOLBOX
-    levels: tuple[str, ...] = ("mild", "moderate", "severe", "single")
+    levels: tuple[str, ...] = TRAINING_LEVELS
     """Where episodes start: clean patches are degraded anew at one of these levels; none takes the
     pairs of the store as they were prepared."""
     total_timesteps: int = 100_000

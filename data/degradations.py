@@ -11,16 +11,22 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from data.errors import UnknownNameError
+from data.errors import ImageFormatError, UnknownNameError
 from data.images import FloatImage, check_float_image, to_float, to_uint8
 
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
+
 BLUR_KERNEL_SIZE: Final = 21  # pixels, odd
+JPEG_GRID: Final = 16  # pixels; blocks of chroma at half size
+CONTEXT: Final = 16
+"""Pixels around a patch for `degrade_crop`: half the kernel of blur, or a cell of the grid."""
 BLUR_SIGMA_EDGES: Final = tuple(0.5 * i for i in range(11))  # pixels
 NOISE_SIGMA_EDGES: Final = tuple(5.0 * i for i in range(11))  # 8-bit grey levels
 JPEG_QUALITY_EDGES: Final = (100.0, 80.0, 60.0, 50.0, 40.0, 35.0, 30.0, 25.0, 20.0, 15.0, 10.0)
@@ -173,24 +179,46 @@ def strength_levels(degradation: Degradation) -> tuple[int, int, int]:
 
 
 def degrade_crop(
-    degradation: "Degradation", image: FloatImage, rng: np.random.Generator
+    degradation: "Degradation", window: FloatImage, rng: np.random.Generator
 ) -> FloatImage:
-    """Degrade a patch as if it had been cut from a degraded photo: anywhere in the grid of JPEG.
+    """Degrade a patch as if it had been cut from a degraded photo.
 
-    A patch that is degraded on its own has its 8x8 blocks begin at its corner. A network that only
-    met such patches relies on it, and is worse where blocks begin elsewhere.
+    A patch that is degraded on its own differs from that in two ways which networks learn to rely
+    on: blur finds replicated pixels beyond its border, and the 8x8 blocks of JPEG begin at its
+    corner. So blur is given the patch's surroundings, and the grid of JPEG begins anywhere.
 
     Args:
         degradation: What happens to the photo.
-        image: RGB (H, W, 3) float32 in [0, 1].
+        window: RGB (H + 2 * CONTEXT, W + 2 * CONTEXT, 3) float32 in [0, 1]: a patch and its
+            surroundings in the photo.
         rng: Of the place in the grid, and of the noise.
 
     Returns:
-        Same shape and range.
+        The degraded patch: (H, W, 3), float32 in [0, 1].
+
+    Raises:
+        ImageFormatError: ``window`` is not float32 RGB, or has no patch within its surroundings.
     """
-    top, left = (int(offset) for offset in rng.integers(8, size=2))
-    photo = np.pad(image, ((top, 0), (left, 0), (0, 0)), mode="symmetric")
-    return np.ascontiguousarray(degradation.apply(photo, rng)[top:, left:])
+    check_float_image(window)
+    if min(window.shape[:2]) <= 2 * CONTEXT:
+        raise ImageFormatError(f"a window of {window.shape[:2]} pixels has no patch in it")
+    top, left = (int(offset) for offset in rng.integers(JPEG_GRID, size=2))
+    photo = blur_gaussian(window, degradation.blur_sigma)[top:, left:]
+    photo = replace(degradation, blur_sigma=0.0).apply(photo, rng)
+    return central_patch(photo, CONTEXT - top, CONTEXT - left)
+
+
+def central_patch(
+    window: npt.NDArray[Pixel], top: int = CONTEXT, left: int = CONTEXT
+) -> npt.NDArray[Pixel]:
+    """The patch within its surroundings: a contiguous copy of what lies CONTEXT from the far sides.
+
+    Args:
+        window: (..., H, W, 3).
+        top: Rows above the patch.
+        left: Columns left of it.
+    """
+    return np.ascontiguousarray(window[..., top:-CONTEXT, left:-CONTEXT, :])
 
 
 Sampler = Callable[[np.random.Generator], Degradation]
@@ -259,16 +287,23 @@ def single_sampler() -> Sampler:
 LEVELS: Final = (*SEVERITY, "all", "single")
 """Every named distribution that `sampler` knows."""
 
+TRAINING_LEVELS: Final = (*SEVERITY, "single")
+"""What agents, and tools in their chains, are trained on."""
 
-def sampler(level: str) -> Sampler:
-    """Look up a distribution by its name in `LEVELS`.
+
+def sampler(*levels: str) -> Sampler:
+    """Look up a distribution by its name in `LEVELS`; of several, each is drawn alike often.
 
     Raises:
-        UnknownNameError: The name is not in `LEVELS`.
+        UnknownNameError: A name is not in `LEVELS`.
     """
-    if level not in LEVELS:
-        raise UnknownNameError("level", level, LEVELS)
-    return single_sampler() if level == "single" else mixed_sampler(level)
+    for level in levels:
+        if level not in LEVELS:
+            raise UnknownNameError("level", level, LEVELS)
+    draws = [single_sampler() if level == "single" else mixed_sampler(level) for level in levels]
+    if len(draws) == 1:
+        return draws[0]
+    return lambda rng: draws[rng.integers(len(draws))](rng)
 
 
 def _triples_between(low: float, high: float) -> tuple[tuple[int, int, int], ...]:

@@ -7,11 +7,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from data.degradations import Sampler, degrade_crop, sampler
+from data.degradations import Sampler, central_patch, degrade_crop, sampler
 from data.errors import ImageFormatError
 from data.images import ByteImage, to_float, to_uint8
 from data.sources import open_source
-from data.store import Patches, PatchStore, StoreConfig, cut_patches
+from data.store import Patches, PatchStore, StoreConfig, cut_windows
 
 Indices = npt.NDArray[np.int64]
 
@@ -88,7 +88,7 @@ class LevelPairs:
     def __init__(self, store: PatchStore, levels: Sequence[str], *, held_out: bool = False) -> None:
         self._store = store
         self._indices = store.val_indices if held_out else store.train_indices
-        self._draws = [sampler(level) for level in levels]
+        self._draw = sampler(*levels)
 
     def __len__(self) -> int:
         """Number of clean patches."""
@@ -96,35 +96,45 @@ class LevelPairs:
 
     def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
         """Return freshly degraded patches and their clean partners."""
-        gt = self._store.read_gt(self._indices[indices])
-        lq = [self._degrade(patch, rng) for patch in gt]
-        return np.stack(lq), gt
-
-    def _degrade(self, patch: ByteImage, rng: np.random.Generator) -> ByteImage:
-        draw = self._draws[rng.integers(len(self._draws))]
-        return to_uint8(degrade_crop(draw(rng), to_float(patch), rng))
+        windows = self._store.read_windows(self._indices[indices])
+        return degrade_windows(windows, self._draw, rng)
 
 
 class FreshPairs:
     """Clean patches that are degraded anew each time they are asked for.
 
     Args:
-        gt: Clean patches, uint8 (N, P, P, 3).
+        windows: Clean patches with their surroundings, as `data.store.cut_windows` yields them.
         draw: Distribution of the degradations.
     """
 
-    def __init__(self, gt: Patches, draw: Sampler) -> None:
-        self._gt, self._draw = gt, draw
+    def __init__(self, windows: Patches, draw: Sampler) -> None:
+        self._windows, self._draw = windows, draw
 
     def __len__(self) -> int:
         """Number of clean patches."""
-        return len(self._gt)
+        return len(self._windows)
 
     def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
         """Return freshly degraded patches and their clean partners."""
-        gt = self._gt[indices]
-        lq = [to_uint8(self._draw(rng).apply(to_float(patch), rng)) for patch in gt]
-        return np.stack(lq), gt
+        return degrade_windows(self._windows[indices], self._draw, rng)
+
+
+def degrade_windows(
+    windows: Patches, draw: Sampler, rng: np.random.Generator
+) -> tuple[Patches, Patches]:
+    """Degrade clean patches within their surroundings.
+
+    Args:
+        windows: As `data.store.cut_windows` yields them, uint8 (N, P + 2C, P + 2C, 3).
+        draw: Distribution of the degradations.
+        rng: Of everything random.
+
+    Returns:
+        (lq, gt), each uint8 (N, P, P, 3).
+    """
+    lq = [to_uint8(degrade_crop(draw(rng), to_float(window), rng)) for window in windows]
+    return np.stack(lq), central_patch(windows)
 
 
 def embedded_pairs(level: str = "moderate") -> FreshPairs:
@@ -139,7 +149,7 @@ def embedded_pairs(level: str = "moderate") -> FreshPairs:
 
 def _cut_all(photos: Sequence[ByteImage]) -> Patches:
     config = StoreConfig(stride=63)
-    return np.stack([patch for photo in photos for patch in cut_patches(photo, config)])
+    return np.stack([window for photo in photos for window in cut_windows(photo, config)])
 
 
 def open_pairs(

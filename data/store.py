@@ -13,12 +13,21 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from data.degradations import LEVELS, Degradation, Sampler, sampler, single_sampler
+from data.degradations import (
+    CONTEXT,
+    LEVELS,
+    Degradation,
+    Sampler,
+    central_patch,
+    degrade_crop,
+    sampler,
+    single_sampler,
+)
 from data.errors import SourceError, StoreError, UnknownNameError
 from data.images import ByteImage, to_float, to_uint8
 from data.metrics import psnr
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 PATCHES_PER_CHUNK: Final = 4
 """Patches per HDF5 chunk: random batches stay fast, and the chunk index stays small."""
 
@@ -104,7 +113,7 @@ def prepare_store(
             writer = _Writer(file, config.patch_size)
             for name, photo in photos:
                 held_out = rng.random() < config.holdout
-                clean = list(cut_patches(photo, config))
+                clean = list(cut_windows(photo, config))
                 if config.max_patches and len(clean) > config.max_patches:
                     keep = rng.choice(len(clean), config.max_patches, replace=False)
                     clean = [clean[i] for i in np.sort(keep)]
@@ -118,8 +127,10 @@ def prepare_store(
             file.attrs["format_version"] = FORMAT_VERSION
             file.attrs["config"] = json.dumps(asdict(config))
             file.attrs["photos"] = json.dumps(names)
-            file.attrs["layout"] = "RGB uint8 (N, H, W, 3); degradation: blur_sigma, noise_sigma, "
-            file.attrs["layout"] += "jpeg_quality (0: none)"
+            file.attrs["layout"] = (
+                f"RGB uint8 (N, H, W, 3); window: clean, with {CONTEXT} pixels more on each side; "
+                "degradation: blur_sigma, noise_sigma, jpeg_quality (0: none)"
+            )
             size = writer.size
         os.replace(part, path)
     finally:
@@ -127,8 +138,16 @@ def prepare_store(
     return size
 
 
-def cut_patches(photo: ByteImage, config: StoreConfig) -> Iterator[ByteImage]:
-    """Yield the patches of a photo at every scale, row by row; RGB uint8 (P, P, 3)."""
+def cut_windows(photo: ByteImage, config: StoreConfig) -> Iterator[ByteImage]:
+    """Yield the patches of a photo at every scale, row by row, each with its surroundings.
+
+    The patches lie within the photo; where their surroundings do not, its border is replicated,
+    as blur does.
+
+    Yields:
+        RGB uint8 (P + 2 * CONTEXT, P + 2 * CONTEXT, 3); `data.degradations.central_patch` is the
+        patch.
+    """
     size = config.patch_size
     for scale in config.scales:
         height, width = (round(side * scale) for side in photo.shape[:2])
@@ -138,9 +157,11 @@ def cut_patches(photo: ByteImage, config: StoreConfig) -> Iterator[ByteImage]:
         if scale != 1.0:
             resized = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
             scaled = np.asarray(resized, dtype=np.uint8)
+        padded = np.pad(scaled, ((CONTEXT, CONTEXT), (CONTEXT, CONTEXT), (0, 0)), mode="edge")
+        side = size + 2 * CONTEXT
         for top in range(0, height - size + 1, config.stride):
             for left in range(0, width - size + 1, config.stride):
-                yield scaled[top : top + size, left : left + size]
+                yield padded[top : top + side, left : left + side]
 
 
 class PatchStore:
@@ -173,7 +194,7 @@ class PatchStore:
 
     def __len__(self) -> int:
         """Number of patches, held-out ones included."""
-        return int(self._file["gt"].shape[0])
+        return int(self._file["lq"].shape[0])
 
     def __enter__(self) -> Self:
         """Return the store itself."""
@@ -199,7 +220,7 @@ class PatchStore:
     @property
     def patch_size(self) -> int:
         """Side of a patch in pixels."""
-        return int(self._file["gt"].shape[1])
+        return int(self._file["lq"].shape[1])
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -212,8 +233,12 @@ class PatchStore:
 
     def read_gt(self, indices: npt.NDArray[np.int64]) -> Patches:
         """Clean patches: (len(indices), P, P, 3) uint8, in the order asked for."""
-        patches: Patches = self._read("gt", indices)
-        return patches
+        return central_patch(self.read_windows(indices))
+
+    def read_windows(self, indices: npt.NDArray[np.int64]) -> Patches:
+        """Clean patches with their surroundings, as `cut_windows` yields them."""
+        windows: Patches = self._read("window", indices)
+        return windows
 
     def read_lq(self, indices: npt.NDArray[np.int64]) -> Patches:
         """Degraded partners of `read_gt`."""
@@ -235,14 +260,14 @@ class PatchStore:
 
 
 def _degrade_all(
-    clean: list[ByteImage], draw: Sampler, rng: np.random.Generator
+    windows: list[ByteImage], draw: Sampler, rng: np.random.Generator
 ) -> list[tuple[ByteImage, ByteImage, Degradation]]:
     pairs = []
-    for gt in clean:
+    for window in windows:
         degradation = draw(rng)
-        lq = to_uint8(degradation.apply(to_float(gt), rng))
-        if psnr(lq, gt, data_range=255) <= MAX_INPUT_PSNR:
-            pairs.append((lq, gt, degradation))
+        lq = to_uint8(degrade_crop(degradation, to_float(window), rng))
+        if psnr(lq, central_patch(window), data_range=255) <= MAX_INPUT_PSNR:
+            pairs.append((lq, window, degradation))
     return pairs
 
 
@@ -250,10 +275,11 @@ class _Writer:
     """Appends to the growing datasets of a store."""
 
     def __init__(self, file: h5py.File, patch_size: int) -> None:
-        shape = (patch_size, patch_size, 3)
+        sides = {"window": patch_size + 2 * CONTEXT, "lq": patch_size}
         # Not compressed: photos' patches shrink by a third at best, and reading becomes several
         # times slower (docs/benchmarks.md).
-        for name in ("gt", "lq"):
+        for name, side in sides.items():
+            shape = (side, side, 3)
             file.create_dataset(
                 name,
                 shape=(0, *shape),
@@ -274,7 +300,7 @@ class _Writer:
         start, self.size = self.size, self.size + len(pairs)
         columns: dict[str, Any] = {
             "lq": np.stack([lq for lq, _, _ in pairs]),
-            "gt": np.stack([gt for _, gt, _ in pairs]),
+            "window": np.stack([window for _, window, _ in pairs]),
             "degradation": [
                 (d.blur_sigma, d.noise_sigma, d.jpeg_quality or 0) for _, _, d in pairs
             ],

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from agents.policy import LstmPolicy
-from data.degradations import degrade_crop, sampler
+from data.degradations import TRAINING_LEVELS, degrade_crop, sampler
 from data.errors import ToolchainError
 from data.images import FloatImage
 from data.store import PatchStore
@@ -36,8 +36,8 @@ class ChainTuningConfig:
     """Chains per optimiser step."""
     own_patches: int = 16
     """Patches with a single distortion per step, all for one tool: so that none forgets its own."""
-    level: str = "all"
-    """Mixtures that chains start from."""
+    levels: tuple[str, ...] = TRAINING_LEVELS
+    """Where chains start: clean patches are degraded anew at one of these levels."""
     epsilon: float = 0.05
     """Share of actions drawn at random, so that no tool stays without practice."""
     learning_rate: float = 5e-4
@@ -89,7 +89,7 @@ class ChainBatches(Dataset[ChainBatch]):
     def __init__(self, config: ChainTuningConfig, degraders: Sequence[ToolDegrader]) -> None:
         self._store = PatchStore(Path(config.store))
         self._config = config
-        self._draw = sampler(config.level)
+        self._draw = sampler(*config.levels)
         self._degraders = degraders
 
     def __len__(self) -> int:
@@ -106,8 +106,8 @@ class ChainBatches(Dataset[ChainBatch]):
         own = self._pairs(config.own_patches, self._degraders[tool], rng)
         return ChainBatch(*mixed, tool, *own)
 
-    def _degrade(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
-        return degrade_crop(self._draw(rng), image, rng)
+    def _degrade(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
+        return degrade_crop(self._draw(rng), window, rng)
 
     def _pairs(
         self, count: int, degrade: Callable[..., FloatImage], rng: np.random.Generator
@@ -116,8 +116,8 @@ class ChainBatches(Dataset[ChainBatch]):
         if count == 0:
             return torch.empty(0, 3, side, side), torch.empty(0, 3, side, side)
         chosen = rng.choice(self._store.train_indices, count)
-        gt = np.stack([flip(patch, rng) for patch in self._store.read_gt(chosen)])
-        return degrade_batch(gt, degrade, rng)
+        windows = np.stack([flip(window, rng) for window in self._store.read_windows(chosen)])
+        return degrade_batch(windows, degrade, rng)
 
 
 def walk(

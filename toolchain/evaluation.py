@@ -23,8 +23,8 @@ from data.degradations import sampler
 from data.errors import SourceError, ToolchainError, UnknownNameError
 from data.images import ByteImage, FloatImage, to_float
 from data.metrics import psnr, ssim
-from data.pairs import ArrayPairs, FreshPairs
-from data.store import Patches, PatchStore, StoreConfig, cut_patches
+from data.pairs import ArrayPairs, degrade_windows
+from data.store import Patches, PatchStore, StoreConfig, cut_windows
 from envs.restoration_vec_env import MAX_STEPS
 from toolchain.errors import PhotoError
 from toolchain.photo import find_photos, read_photo
@@ -119,13 +119,13 @@ def compare_folders(
 
 
 def evaluation_patches(photos: Iterable[tuple[str, ByteImage]], count: int, seed: int) -> Patches:
-    """Draw clean patches from photos: uint8 (count, 63, 63, 3), or all there are if fewer.
+    """Draw clean patches from photos, or all there are if fewer, as `data.store.cut_windows` does.
 
     Raises:
         SourceError: No photo is as large as a patch.
     """
     config = StoreConfig(stride=63, scales=(1.0, 0.5))
-    patches = [patch.copy() for _, photo in photos for patch in cut_patches(photo, config)]
+    patches = [window.copy() for _, photo in photos for window in cut_windows(photo, config)]
     if not patches:
         raise SourceError(f"no photo is as large as a patch of {config.patch_size} pixels a side")
     rng = np.random.default_rng(seed)
@@ -134,7 +134,7 @@ def evaluation_patches(photos: Iterable[tuple[str, ByteImage]], count: int, seed
 
 
 def store_patches(path: Path, count: int, seed: int) -> Patches:
-    """Draw clean patches from the held-out photos of a store: uint8 (count, P, P, 3).
+    """Draw clean patches from the held-out photos of a store, with their surroundings.
 
     Raises:
         StoreError: The store cannot be read.
@@ -142,13 +142,13 @@ def store_patches(path: Path, count: int, seed: int) -> Patches:
     with PatchStore(path) as store:
         indices = store.val_indices if len(store.val_indices) else store.train_indices
         rng = np.random.default_rng(seed)
-        return store.read_gt(rng.choice(indices, min(count, len(indices)), replace=False))
+        return store.read_windows(rng.choice(indices, min(count, len(indices)), replace=False))
 
 
 def evaluate_players(
     names: Sequence[str],
     levels: Sequence[str],
-    gt: Patches,
+    windows: Patches,
     toolbox: Toolbox,
     policy: LstmPolicy | None,
     *,
@@ -160,7 +160,7 @@ def evaluate_players(
     Args:
         names: Some of `PLAYERS`.
         levels: Some of `data.degradations.LEVELS`.
-        gt: Clean patches, uint8 (N, P, P, 3).
+        windows: Clean patches with their surroundings, as `data.store.cut_windows` yields them.
         toolbox: The action space.
         policy: Who plays as ``agent``; needed only if named.
         seed: Of the degradations and the random player.
@@ -182,7 +182,7 @@ def evaluate_players(
             raise ToolchainError("to evaluate the player 'agent', give an agent")
         check_fits(policy, toolbox)
     for level, draw in samplers.items():
-        lq, _ = FreshPairs(gt, draw).pairs(np.arange(len(gt)), np.random.default_rng(seed))
+        lq, gt = degrade_windows(windows, draw, np.random.default_rng(seed))
         table = _Table(toolbox, ArrayPairs(lq, gt), max_steps)
         for name in names:
             yield _evaluate_player(name, level, table, policy, seed)

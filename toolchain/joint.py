@@ -14,9 +14,8 @@ from agents.evaluation import play
 from agents.policy import LstmPolicy
 from agents.q_net import EncoderName
 from agents.storage import AGENT_FOLDER, load_bundle, load_policy, save_policy
-from data.degradations import SEVERITY, degrade_crop, sampler
-from data.images import to_float, to_uint8
-from data.pairs import ArrayPairs
+from data.degradations import SEVERITY, TRAINING_LEVELS, sampler
+from data.pairs import ArrayPairs, degrade_windows
 from data.store import PatchStore
 from envs.restoration_vec_env import MAX_STEPS
 from toolchain.chain_tuning import ChainTuner, ChainTuningConfig
@@ -31,7 +30,7 @@ Gains = dict[str, float]
 OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (phase, step, total, newest metrics)."""
 
-_NOTED: Final = ("total_patches", "batch_size", "learning_rate", "loss", "level", "seed")
+_NOTED: Final = ("total_patches", "batch_size", "learning_rate", "loss", "levels", "seed")
 
 SAVE_EVERY: Final = 200
 """Optimiser steps between checkpoints of a tool phase."""
@@ -55,8 +54,8 @@ class JointConfig:
     """Single-distortion patches per optimiser step of a tool phase."""
     epsilon: float = 0.05
     """Share of random tools in a tool phase."""
-    level: str = "all"
-    """Mixtures that the chains of a tool phase start from."""
+    levels: tuple[str, ...] = TRAINING_LEVELS
+    """Where chains start, in both kinds of phase."""
     loss: str = "psnr"
     agent_timesteps: int = 12_000
     """Environment steps per agent phase; 0 leaves the agent as it is."""
@@ -81,7 +80,7 @@ class JointConfig:
             total_patches=self.tool_patches,
             batch_size=self.batch_size,
             own_patches=self.own_patches,
-            level=self.level,
+            levels=self.levels,
             epsilon=self.epsilon,
             learning_rate=self.tool_learning_rate,
             loss=self.loss,
@@ -95,6 +94,7 @@ class JointConfig:
             store=self.store,
             toolbox=str(bundle),
             init=str(bundle / AGENT_FOLDER),
+            levels=self.levels,
             encoder=self.encoder,
             total_timesteps=self.agent_timesteps,
             learning_rate=self.agent_learning_rate,
@@ -279,10 +279,8 @@ def held_out_pairs(store: str, level: str, count: int, seed: int) -> ArrayPairs:
         StoreError: The store cannot be read.
     """
     rng = np.random.default_rng((seed, 2))
-    draw = sampler(level)
     with PatchStore(Path(store)) as patches:
         indices = patches.val_indices if len(patches.val_indices) else patches.train_indices
         chosen = np.sort(rng.choice(indices, min(count, len(indices)), replace=False))
-        gt = patches.read_gt(chosen)
-    lq = np.stack([to_uint8(degrade_crop(draw(rng), to_float(patch), rng)) for patch in gt])
-    return ArrayPairs(lq, gt)
+        windows = patches.read_windows(chosen)
+    return ArrayPairs(*degrade_windows(windows, sampler(level), rng))

@@ -11,7 +11,14 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.degradations import Degradation, degrade_crop, sampler, severity_sampler
+from data.degradations import (
+    CONTEXT,
+    Degradation,
+    central_patch,
+    degrade_crop,
+    sampler,
+    severity_sampler,
+)
 from data.images import FloatImage, to_float, to_tensor, to_uint8
 from data.metrics import psnr
 from data.store import MAX_INPUT_PSNR, Patches, PatchStore
@@ -23,6 +30,7 @@ MAX_DRAWS: Final = 8
 """Draws of a strength before a flat patch, on which no blur shows, is taken as it comes."""
 
 Degrade = Callable[[FloatImage, np.random.Generator], FloatImage]
+"""Turns a clean window into a degraded patch, as `data.degradations.degrade_crop` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +54,40 @@ class ToolDegrader:
     mixed: float = 0.5
     jitter: float = 0.5
 
-    def __call__(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
-        """Degrade a clean image: RGB (H, W, 3) float32 in [0, 1], to the same on the 8-bit grid."""
-        return _with_visible_damage(self._draw, image, rng)
+    def __call__(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
+        """Degrade a clean patch within its surroundings.
 
-    def own_only(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        Args:
+            window: As for `data.degradations.degrade_crop`.
+            rng: Of everything drawn.
+
+        Returns:
+            The degraded patch, float32 on the 8-bit grid of [0, 1].
+        """
+        return _with_visible_damage(self._draw, window, rng)
+
+    def own_only(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Apply the tool's own distortion and nothing else: what its table of gains is made on."""
-        return _with_visible_damage(self._draw_own, image, rng)
+        return _with_visible_damage(self._draw_own, window, rng)
 
-    def _draw(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+    def _draw(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
         if rng.random() < self.mixed:
-            return degrade_crop(self._own(rng, sampler("all")(rng)), image, rng)
+            return degrade_crop(self._own(rng, sampler("all")(rng)), window, rng)
         if self.spec.task == "mixed":
-            return degrade_crop(sampler("single")(rng), image, rng)
-        lq = self._draw_own(image, rng)
+            return degrade_crop(sampler("single")(rng), window, rng)
+        lq = self._draw_own(window, rng)
         if rng.random() < self.jitter:
             slight = Degradation(
                 noise_sigma=rng.uniform(0.0, JITTER_NOISE_SIGMA),
                 jpeg_quality=int(rng.integers(JITTER_JPEG_QUALITY, 101)),
             )
+            # The surroundings are gone, but there is no blur that would look at them.
+            lq = np.pad(lq, ((CONTEXT, CONTEXT), (CONTEXT, CONTEXT), (0, 0)), mode="edge")
             lq = degrade_crop(slight, lq, rng)
         return lq
 
-    def _draw_own(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
-        return degrade_crop(self._own(rng, Degradation()), image, rng)
+    def _draw_own(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
+        return degrade_crop(self._own(rng, Degradation()), window, rng)
 
     def _own(self, rng: np.random.Generator, others: Degradation) -> Degradation:
         if self.spec.task == "mixed":
@@ -85,15 +103,15 @@ class ToolDegrader:
 
 
 def _with_visible_damage(
-    degrade: Degrade, image: FloatImage, rng: np.random.Generator
+    degrade: Degrade, window: FloatImage, rng: np.random.Generator
 ) -> FloatImage:
     """Degrade, again if nothing can be seen of it, as RL-Restore's protocol leaves such pairs out.
 
     A weak blur does nothing to most patches, and a mean PSNR would be ruled by those.
     """
     for _ in range(MAX_DRAWS):
-        lq = to_float(to_uint8(degrade(image, rng)))
-        if psnr(lq, image) <= MAX_INPUT_PSNR:
+        lq = to_float(to_uint8(degrade(window, rng)))
+        if psnr(lq, central_patch(window)) <= MAX_INPUT_PSNR:
             break
     return lq
 
@@ -130,8 +148,8 @@ class ToolBatches(Dataset[tuple[Tensor, Tensor]]):
         cv2.setNumThreads(1)  # the cores belong to the training step
         rng = np.random.default_rng((self._seed, index))
         chosen = rng.choice(self._store.train_indices, self._batch_size)
-        gt = np.stack([flip(patch, rng) for patch in self._store.read_gt(chosen)])
-        return degrade_batch(gt, self._degrader, rng)
+        windows = np.stack([flip(window, rng) for window in self._store.read_windows(chosen)])
+        return degrade_batch(windows, self._degrader, rng)
 
 
 def validation_pairs(
@@ -141,17 +159,28 @@ def validation_pairs(
     rng = np.random.default_rng((seed, 1))
     indices = store.val_indices if len(store.val_indices) else store.train_indices
     chosen = rng.choice(indices, min(count, len(indices)), replace=False)
-    return degrade_batch(store.read_gt(np.sort(chosen)), degrade, rng)
+    return degrade_batch(store.read_windows(np.sort(chosen)), degrade, rng)
 
 
-def degrade_batch(gt: Patches, degrade: Degrade, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Degrade (N, P, P, 3) uint8 patches to (lq, gt), each float32 (N, 3, P, P) in [0, 1]."""
-    lq = np.stack([degrade(to_float(patch), rng) for patch in gt])
-    return to_tensor(lq), to_tensor(gt)
+def degrade_batch(
+    windows: Patches, degrade: Degrade, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Degrade clean patches within their surroundings, as `data.store.cut_windows` yields them.
+
+    Args:
+        windows: uint8 (N, P + 2C, P + 2C, 3).
+        degrade: Turns a window into a degraded patch.
+        rng: Of everything random.
+
+    Returns:
+        (lq, gt), each float32 (N, 3, P, P) in [0, 1].
+    """
+    lq = np.stack([degrade(to_float(window), rng) for window in windows])
+    return to_tensor(lq), to_tensor(central_patch(windows))
 
 
 def flip(patch: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """One of the eight flips and transposes; before JPEG, whose grid starts at the corner."""
+    """One of the eight flips and transposes."""
     flips = rng.integers(2, size=3)
     if flips[0]:
         patch = patch[::-1]

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from data.degradations import (
     BLUR_SIGMA_EDGES,
+    CONTEXT,
     JPEG_QUALITY_EDGES,
     LEVELS,
     NOISE_SIGMA_EDGES,
     Degradation,
     add_gaussian_noise,
     blur_gaussian,
+    central_patch,
     compress_jpeg,
     degrade_crop,
     level_triples,
@@ -348,14 +350,12 @@ def test_a_range_of_severities_is_drawn_from_as_a_whole() -> None:
 
 
 def test_a_patch_cut_from_a_degraded_photo_has_its_jpeg_blocks_anywhere() -> None:
-    image = np.full((64, 64, 3), 0.5, np.float32)
-    image += np.random.default_rng(1).normal(0, 0.1, image.shape).astype(np.float32)
-    image = image.clip(0, 1)
-    strong = Degradation(jpeg_quality=5)
+    window = window_of_noise(96)
+    strong = Degradation(jpeg_quality=20)
 
     def phase(seed: int) -> int:
-        lq = degrade_crop(strong, image, np.random.default_rng(seed))
-        assert lq.shape == image.shape
+        lq = degrade_crop(strong, window, np.random.default_rng(seed))
+        assert lq.shape == (64, 64, 3)
         edges = np.abs(np.diff(lq.mean(axis=2), axis=1)).mean(axis=0)
         return int(np.argmax([edges[offset::8].mean() for offset in range(8)]))
 
@@ -363,6 +363,35 @@ def test_a_patch_cut_from_a_degraded_photo_has_its_jpeg_blocks_anywhere() -> Non
     assert phase(3) == phase(3)
 
 
+def test_blur_sees_what_surrounds_the_patch() -> None:
+    window = window_of_noise(63 + 2 * CONTEXT)
+    blur = Degradation(blur_sigma=4.0)
+    for seed in range(5):
+        patch = degrade_crop(blur, window, np.random.default_rng(seed))
+        np.testing.assert_array_equal(patch, central_patch(blur.apply(window, rng())))
+    on_its_own = blur.apply(central_patch(window), rng())
+    assert np.abs(patch - on_its_own)[0].max() > 0.01  # at its border
+    np.testing.assert_allclose(patch[10:-10, 10:-10], on_its_own[10:-10, 10:-10], atol=1e-6)
+
+
 def test_a_patch_without_damage_is_cut_out_unchanged() -> None:
-    image = np.random.default_rng(0).random((9, 12, 3), np.float32)
-    assert (degrade_crop(Degradation(), image, np.random.default_rng(0)) == image).all()
+    window = np.random.default_rng(0).random((9 + 2 * CONTEXT, 12 + 2 * CONTEXT, 3), np.float32)
+    patch = degrade_crop(Degradation(), window, np.random.default_rng(0))
+    np.testing.assert_array_equal(patch, window[CONTEXT:-CONTEXT, CONTEXT:-CONTEXT])
+
+
+def test_a_window_without_a_patch_in_it_is_refused() -> None:
+    with pytest.raises(ImageFormatError, match="has no patch in it"):
+        degrade_crop(Degradation(), np.zeros((2 * CONTEXT, 50, 3), np.float32), rng())
+
+
+def test_several_levels_are_drawn_alike_often() -> None:
+    draw, generator = sampler("mild", "single"), rng()
+    mixtures = [all(strength_levels(draw(generator))) for _ in range(400)]
+    assert 0.4 < np.mean(mixtures) < 0.6
+
+
+def window_of_noise(side: int) -> FloatImage:
+    window = np.full((side, side, 3), 0.5, np.float32)
+    window += np.random.default_rng(1).normal(0, 0.1, window.shape).astype(np.float32)
+    return window.clip(0, 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.degradations import Degradation, sampler
+from data.degradations import CONTEXT, Degradation, central_patch, sampler
 from data.errors import ImageFormatError, StoreError, UnknownNameError
 from data.pairs import ArrayPairs, FreshPairs, StorePairs, embedded_pairs, open_pairs
 from data.store import PatchStore
@@ -13,8 +13,12 @@ from data.store import PatchStore
 RNG_SEED = 5
 
 
-def patches(count: int = 4) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (count, 63, 63, 3), dtype=np.uint8)
+def patches(count: int = 4, side: int = 63) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def windows() -> np.ndarray:
+    return patches(side=63 + 2 * CONTEXT)
 
 
 def test_arrays_are_handed_out_by_index() -> None:
@@ -49,18 +53,18 @@ def test_a_store_hands_out_one_side_of_the_split(store_path: Path, held_out: boo
 
 
 def test_fresh_pairs_follow_from_the_generator_alone() -> None:
-    pairs = FreshPairs(patches(), sampler("moderate"))
+    pairs = FreshPairs(windows(), sampler("moderate"))
     indices = np.array([0, 1])
     lq, gt = pairs.pairs(indices, np.random.default_rng(RNG_SEED))
     again, _ = pairs.pairs(indices, np.random.default_rng(RNG_SEED))
     other, _ = pairs.pairs(indices, np.random.default_rng(RNG_SEED + 1))
-    np.testing.assert_array_equal(gt, patches()[:2])
+    np.testing.assert_array_equal(gt, central_patch(windows()[:2]))
     np.testing.assert_array_equal(lq, again)
     assert (lq != other).any()
 
 
 def test_fresh_pairs_degrade_with_the_distribution_given() -> None:
-    pairs = FreshPairs(patches(), lambda rng: Degradation())
+    pairs = FreshPairs(windows(), lambda rng: Degradation())
     lq, gt = pairs.pairs(np.arange(4), np.random.default_rng(0))
     np.testing.assert_array_equal(lq, gt)
 

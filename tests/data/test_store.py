@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 import pytest
 
-from data.degradations import Degradation
+from data.degradations import CONTEXT, Degradation, central_patch, degrade_crop
 from data.errors import SourceError, StoreError, ToolchainError
 from data.images import ByteImage, to_float, to_uint8
 from data.metrics import psnr
-from data.store import MAX_INPUT_PSNR, PatchStore, StoreConfig, cut_patches, prepare_store
+from data.store import MAX_INPUT_PSNR, PatchStore, StoreConfig, cut_windows, prepare_store
 
 NamedPhotos = list[tuple[str, ByteImage]]
 
@@ -51,19 +51,29 @@ def test_attributes_record_how_the_store_was_made(store_path: Path, photos: Name
 def test_the_recorded_degradation_is_the_one_that_was_applied(store_path: Path) -> None:
     with PatchStore(store_path) as store:
         indices = np.arange(len(store))
-        lq, gt, done = (
+        lq, windows, done = (
             store.read_lq(indices),
-            store.read_gt(indices),
+            store.read_windows(indices),
             store.read_degradation(indices),
         )
-    noiseless = [i for i, degradation in enumerate(done) if degradation.noise_sigma == 0.0]
-    assert noiseless
-    for i in noiseless:
-        again = to_uint8(done[i].apply(to_float(gt[i]), np.random.default_rng(0)))
+    gt = central_patch(windows)
+    blurred = [i for i, d in enumerate(done) if d == Degradation(blur_sigma=d.blur_sigma)]
+    assert blurred
+    for i in blurred:
+        again = to_uint8(degrade_crop(done[i], to_float(windows[i]), np.random.default_rng(0)))
         # Strengths are kept in single precision, which can move a pixel by one grey level.
         assert np.abs(again.astype(int) - lq[i]).max() <= 1
-    noisy = [i for i, degradation in enumerate(done) if degradation.noise_sigma > 20.0]
-    assert all(psnr(lq[i], gt[i], data_range=255) < 25.0 for i in noisy)
+    compressed = [i for i, d in enumerate(done) if d == Degradation(jpeg_quality=d.jpeg_quality)]
+    assert compressed
+    for i in compressed:  # the place in the grid is not recorded
+        again = to_uint8(done[i].apply(to_float(gt[i]), np.random.default_rng(0)))
+        expected = psnr(again, gt[i], data_range=255)
+        assert psnr(lq[i], gt[i], data_range=255) == pytest.approx(expected, abs=1.5)
+    noisy = [i for i, d in enumerate(done) if d == Degradation(noise_sigma=d.noise_sigma)]
+    assert noisy
+    for i in noisy:
+        expected = 20 * np.log10(255 / done[i].noise_sigma)
+        assert expected - 0.5 < psnr(lq[i], gt[i], data_range=255) < expected + 3  # clipped
 
 
 def test_held_out_photos_do_not_leak_into_training(tmp_path: Path) -> None:
@@ -142,9 +152,20 @@ def test_no_photo_gives_more_patches_than_the_bound(tmp_path: Path) -> None:
 
 def test_smaller_scales_give_patches_of_the_same_size() -> None:
     photo = marked_photos(1)[0][1].repeat(2, axis=0)
-    patches = list(cut_patches(photo, StoreConfig(stride=63, scales=(1.0, 0.5))))
-    assert len(patches) == 4 + 1
-    assert {patch.shape for patch in patches} == {(63, 63, 3)}
+    windows = list(cut_windows(photo, StoreConfig(stride=63, scales=(1.0, 0.5))))
+    assert len(windows) == 4 + 1
+    assert {central_patch(window).shape for window in windows} == {(63, 63, 3)}
+
+
+def test_a_window_is_a_patch_with_its_surroundings_and_a_replicated_border() -> None:
+    photo = marked_photos(1)[0][1]
+    first, second = cut_windows(photo, StoreConfig(stride=40, scales=(1.0,)))
+    np.testing.assert_array_equal(central_patch(second), photo[:63, 40:103])
+    np.testing.assert_array_equal(
+        second[CONTEXT : CONTEXT + 70], photo[:, 40 - CONTEXT : 103 + CONTEXT]
+    )
+    np.testing.assert_array_equal(second[0], second[CONTEXT])
+    np.testing.assert_array_equal(first[:, 0], first[:, CONTEXT])
 
 
 def test_photos_smaller_than_a_patch_are_refused_and_leave_no_file(tmp_path: Path) -> None:

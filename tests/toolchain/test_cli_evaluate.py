@@ -15,7 +15,7 @@ from agents.storage import save_policy
 from data.degradations import sampler
 from data.images import ByteImage, to_float
 from data.metrics import psnr, ssim
-from data.pairs import ArrayPairs, FreshPairs
+from data.pairs import ArrayPairs, degrade_windows
 from toolchain.cli import app
 from toolchain.evaluation import PLAYERS, evaluate_players, evaluation_patches
 from tools_zoo.storage import save_toolbox
@@ -176,8 +176,8 @@ def test_a_folder_of_clean_photos_is_degraded(
 def test_the_ladder_is_in_order(
     photos: NamedPhotos, tiny_toolbox: Toolbox, tiny_agent: LstmPolicy
 ) -> None:
-    gt = evaluation_patches(photos, COUNT, seed=0)
-    results = evaluate_players(PLAYERS, ["moderate"], gt, tiny_toolbox, tiny_agent)
+    windows = evaluation_patches(photos, COUNT, seed=0)
+    results = evaluate_players(PLAYERS, ["moderate"], windows, tiny_toolbox, tiny_agent)
     after = {result.name: result.psnr_after for result in results}
     assert after["oracle"] >= after["greedy-oracle"] - 1e-6
     assert after["greedy-oracle"] >= after["stop"] - 1e-6
@@ -186,11 +186,10 @@ def test_the_ladder_is_in_order(
 
 
 def test_every_player_meets_the_same_patches(photos: NamedPhotos, tiny_toolbox: Toolbox) -> None:
-    gt = evaluation_patches(photos, COUNT, seed=0)
+    windows = evaluation_patches(photos, COUNT, seed=0)
     names = ("stop", "random")
-    results = list(evaluate_players(names, ["mild"], gt, tiny_toolbox, None, seed=4))
-    lq, _ = FreshPairs(gt, sampler("mild")).pairs(np.arange(COUNT), np.random.default_rng(4))
-    pairs = ArrayPairs(lq, gt)
+    results = list(evaluate_players(names, ["mild"], windows, tiny_toolbox, None, seed=4))
+    pairs = ArrayPairs(*degrade_windows(windows, sampler("mild"), np.random.default_rng(4)))
     expected = np.mean(
         [psnr(to_float(a), to_float(b)) for a, b in zip(pairs.lq, pairs.gt, strict=True)]
     )
@@ -205,10 +204,10 @@ def test_the_exhaustive_oracle_reaches_the_best_sequence_of_each_patch(
     from agents.reference import search_sequences
 
     tiny_toolbox[1].network.conv3.weight.data.mul_(-0.1)  # type: ignore[union-attr,operator]
-    gt = evaluation_patches(photos, COUNT, seed=0)
-    (oracle,) = evaluate_players(["oracle"], ["severe"], gt, tiny_toolbox, None, seed=1)
-    lq, _ = FreshPairs(gt, sampler("severe")).pairs(np.arange(COUNT), np.random.default_rng(1))
-    best = search_sequences(tiny_toolbox, ArrayPairs(lq, gt)).oracle.mean()
+    windows = evaluation_patches(photos, COUNT, seed=0)
+    (oracle,) = evaluate_players(["oracle"], ["severe"], windows, tiny_toolbox, None, seed=1)
+    pairs = ArrayPairs(*degrade_windows(windows, sampler("severe"), np.random.default_rng(1)))
+    best = search_sequences(tiny_toolbox, pairs).oracle.mean()
     assert oracle.psnr_after == pytest.approx(best, abs=1e-3)
 
 

@@ -119,8 +119,8 @@ def test_rows_of_the_same_player_agree(results: SuiteResults) -> None:
 def test_a_suite_meets_the_patches_that_players_meet(
     results: SuiteResults, photos: NamedPhotos, tiny_toolbox: Toolbox
 ) -> None:
-    gt = evaluation_patches(photos, COUNT, seed=0)
-    (stop,) = evaluate_players(["stop"], ["severe"], gt, tiny_toolbox, None, seed=0)
+    windows = evaluation_patches(photos, COUNT, seed=0)
+    (stop,) = evaluate_players(["stop"], ["severe"], windows, tiny_toolbox, None, seed=0)
     (row, *_) = results.of_level("severe")
     assert row.psnr == pytest.approx(stop.psnr_after)
     assert row.ssim == pytest.approx(stop.ssim_after)

@@ -10,7 +10,7 @@ import torch
 
 from data.metrics import batch_psnr
 from data.sources import open_source
-from data.store import StoreConfig, cut_patches
+from data.store import StoreConfig, cut_windows
 from tools_zoo.catalog import CLASSIC, EFFICIENT, TOOLBOXES
 from tools_zoo.storage import WEIGHTS_FOLDER, load_toolbox, read_manifest
 from tools_zoo.tool import ToolSpec
@@ -26,14 +26,14 @@ def shipped(name: str) -> Toolbox:
 
 
 @functools.cache
-def photo_patches() -> npt.NDArray[np.uint8]:
+def photo_windows() -> npt.NDArray[np.uint8]:
     """Patches of the photos in scikit-image, none of which any tool was trained on."""
     config = StoreConfig(stride=63)
-    patches = [
-        patch for _, photo in open_source("embedded") for patch in cut_patches(photo, config)
+    windows = [
+        window for _, photo in open_source("embedded") for window in cut_windows(photo, config)
     ]
-    chosen = np.random.default_rng(0).choice(len(patches), COUNT, replace=False)
-    return np.stack([patches[i] for i in chosen])
+    chosen = np.random.default_rng(0).choice(len(windows), COUNT, replace=False)
+    return np.stack([windows[i] for i in chosen])
 
 
 # Strict, so that a better one is noticed here: docs/results.md says what they gain.
@@ -59,7 +59,7 @@ def every_tool(*, weakest: bool, known_to_fail: Collection[str] = ()) -> pytest.
 @every_tool(weakest=True, known_to_fail=WEAK)
 def test_a_shipped_tool_raises_psnr_on_its_own_range(toolbox: str, spec: ToolSpec) -> None:
     degrade = ToolDegrader(spec).own_only
-    lq, gt = degrade_batch(photo_patches(), degrade, np.random.default_rng(0))
+    lq, gt = degrade_batch(photo_windows(), degrade, np.random.default_rng(0))
     with torch.inference_mode():
         restored = shipped(toolbox)[spec.name](lq).clamp(0.0, 1.0)
     assert float((batch_psnr(restored, gt) - batch_psnr(lq, gt)).mean()) > 0.0
@@ -68,7 +68,7 @@ def test_a_shipped_tool_raises_psnr_on_its_own_range(toolbox: str, spec: ToolSpe
 @every_tool(weakest=False)
 def test_a_shipped_tool_raises_psnr_within_mixtures(toolbox: str, spec: ToolSpec) -> None:
     degrade = ToolDegrader(spec, mixed=1.0)
-    lq, gt = degrade_batch(photo_patches(), degrade, np.random.default_rng(0))
+    lq, gt = degrade_batch(photo_windows(), degrade, np.random.default_rng(0))
     with torch.inference_mode():
         restored = shipped(toolbox)[spec.name](lq).clamp(0.0, 1.0)
     assert float((batch_psnr(restored, gt) - batch_psnr(lq, gt)).mean()) > 0.0

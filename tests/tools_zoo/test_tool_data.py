@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from data.degradations import Degradation, strength_levels
+from data.degradations import CONTEXT, Degradation, central_patch, strength_levels
 from data.images import FloatImage
 from data.metrics import psnr
 from data.store import PatchStore
@@ -16,6 +16,7 @@ from tools_zoo.catalog import BASELINES, CLASSIC
 from tools_zoo.tool import ToolSpec
 from tools_zoo.tool_data import ToolBatches, ToolDegrader, validation_pairs
 
+WINDOW = np.zeros((8 + 2 * CONTEXT, 8 + 2 * CONTEXT, 3), np.float32)
 SPECS = pytest.mark.parametrize("spec", CLASSIC, ids=lambda spec: spec.name)
 
 
@@ -37,18 +38,18 @@ def applied(monkeypatch: pytest.MonkeyPatch) -> list[Degradation]:
     """Every degradation applied, in order; the images stay as they are."""
     seen: list[Degradation] = []
 
-    def record(self: Degradation, image: FloatImage, rng: np.random.Generator) -> FloatImage:
-        seen.append(self)
-        return image
+    def record(d: Degradation, window: FloatImage, rng: np.random.Generator) -> FloatImage:
+        seen.append(d)
+        return central_patch(window)
 
-    monkeypatch.setattr(tool_data.Degradation, "apply", record)
+    monkeypatch.setattr(tool_data, "degrade_crop", record)
     return seen
 
 
 def draw_many(degrader: ToolDegrader, count: int = 60) -> None:
     rng = np.random.default_rng(0)
     for _ in range(count):
-        degrader(np.zeros((8, 8, 3), np.float32), rng)
+        degrader(WINDOW, rng)
 
 
 @SPECS
@@ -84,7 +85,7 @@ def test_jitter_is_a_slight_noise_and_jpeg_after_the_own_distortion(
 
 def test_the_table_of_gains_is_made_on_the_own_distortion_only(applied: list[Degradation]) -> None:
     degrader = ToolDegrader(CLASSIC[9])
-    degrader.own_only(np.zeros((8, 8, 3), np.float32), np.random.default_rng(0))
+    degrader.own_only(WINDOW, np.random.default_rng(0))
     assert applied
     assert all(d.blur_sigma == d.noise_sigma == 0.0 for d in applied)
 
@@ -106,7 +107,7 @@ def test_the_own_distortion_of_a_tool_for_mixtures_is_a_mixture(
 ) -> None:
     degrader, rng = ToolDegrader(BASELINES[1], mixed=0.0), np.random.default_rng(0)
     for _ in range(50):
-        degrader.own_only(np.zeros((8, 8, 3), np.float32), rng)
+        degrader.own_only(WINDOW, rng)
     severities = [sum(strength_levels(d)) - 2 for d in applied]
     # A quality is rounded, which may move it by one level.
     assert 8 <= min(severities) < 12
@@ -114,14 +115,14 @@ def test_the_own_distortion_of_a_tool_for_mixtures_is_a_mixture(
 
 
 def test_damage_that_nobody_can_see_is_drawn_again() -> None:
-    edge = np.zeros((16, 16, 3), np.float32)
-    edge[:, 8:] = 1.0
+    edge = np.zeros((48, 48, 3), np.float32)
+    edge[:, 24:] = 1.0
     degrader, rng = ToolDegrader(CLASSIC[0], mixed=0.0, jitter=0.0), np.random.default_rng(0)
-    scores = [psnr(degrader(edge, rng), edge) for _ in range(50)]
+    scores = [psnr(degrader(edge, rng), central_patch(edge)) for _ in range(50)]
     assert max(scores) <= 50.0
     # A flat patch shows no blur at all, and is taken as it comes.
-    flat = np.full((16, 16, 3), 0.5, np.float32)
-    assert psnr(degrader.own_only(flat, rng), flat) > 50.0
+    flat = np.full((48, 48, 3), 0.5, np.float32)
+    assert psnr(degrader.own_only(flat, rng), central_patch(flat)) > 50.0
 
 
 def test_a_batch_follows_from_the_seed_and_its_index_alone(store_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_workers_make_the_same_batches(store_path: Path, num_workers: int) -> No
 
 def test_training_never_meets_a_held_out_patch(store_path: Path) -> None:
     with PatchStore(store_path) as store:
-        _, held_out = validation_pairs(store, Degradation().apply, count=1000, seed=0)
+        _, held_out = validation_pairs(store, lambda w, rng: central_patch(w), count=1000, seed=0)
         train = store.read_gt(store.train_indices)
         assert len(held_out) == len(store.val_indices)
     keys = {patch.tobytes() for patch in train}

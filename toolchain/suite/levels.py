@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 
 from agents.q_net import VIEW_SIZE
-from data.degradations import Degradation, sampler, strength_levels
+from data.degradations import CONTEXT, Degradation, sampler, strength_levels
 from data.images import ByteImage, to_uint8
-from data.pairs import ArrayPairs, FreshPairs
+from data.pairs import ArrayPairs, degrade_windows
 from data.store import Patches
 from toolchain.errors import PhotoError
 from toolchain.evaluation import pair_files, read_partners
@@ -36,11 +36,11 @@ class LevelSet:
     strengths: tuple[tuple[int, int, int], ...] | None = None
 
 
-def degraded_levels(gt: Patches, levels: Sequence[str], seed: int) -> list[LevelSet]:
+def degraded_levels(windows: Patches, levels: Sequence[str], seed: int) -> list[LevelSet]:
     """Degrade clean patches at each level, as `toolchain.evaluation.evaluate_players` does.
 
     Args:
-        gt: Clean patches, uint8 (N, 63, 63, 3).
+        windows: Clean patches with their surroundings, as `data.store.cut_windows` yields them.
         levels: Some of `data.degradations.LEVELS`.
         seed: Of the degradations.
 
@@ -48,12 +48,12 @@ def degraded_levels(gt: Patches, levels: Sequence[str], seed: int) -> list[Level
         UnknownNameError: There is no such level.
         PhotoError: The patches have another size.
     """
-    if gt.shape[1:3] != (VIEW_SIZE, VIEW_SIZE):
+    size = windows.shape[1] - 2 * CONTEXT
+    if size != VIEW_SIZE:
         raise PhotoError(
-            f"the patches are {gt.shape[2]}x{gt.shape[1]} pixels; "
-            f"agents look at {VIEW_SIZE}x{VIEW_SIZE}"
+            f"the patches are {size}x{size} pixels; agents look at {VIEW_SIZE}x{VIEW_SIZE}"
         )
-    return [_degrade(gt, level, seed) for level in levels]
+    return [_degrade(windows, level, seed) for level in levels]
 
 
 def folder_level(lq_folder: Path, gt_folder: Path) -> LevelSet:
@@ -79,15 +79,14 @@ def folder_level(lq_folder: Path, gt_folder: Path) -> LevelSet:
     return LevelSet(GIVEN, ArrayPairs(np.stack(lq_patches), np.stack(gt_patches)))
 
 
-def _degrade(gt: Patches, level: str, seed: int) -> LevelSet:
+def _degrade(windows: Patches, level: str, seed: int) -> LevelSet:
     draw, drawn = sampler(level), list[Degradation]()
 
     def draw_and_keep(rng: np.random.Generator) -> Degradation:
         drawn.append(draw(rng))
         return drawn[-1]
 
-    rng = np.random.default_rng(seed)
-    lq, _ = FreshPairs(gt, draw_and_keep).pairs(np.arange(len(gt)), rng)
+    lq, gt = degrade_windows(windows, draw_and_keep, np.random.default_rng(seed))
     return LevelSet(level, ArrayPairs(lq, gt), tuple(map(strength_levels, drawn)))
 
 
