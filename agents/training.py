@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
@@ -20,6 +19,7 @@ from data.degradations import TRAINING_LEVELS
 from data.pairs import ArrayPairs, open_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from tools_zoo.catalog import DEFAULT_TOOLBOX
+from tools_zoo.device import choose_device
 from tools_zoo.run_folder import RunFolder
 from tools_zoo.storage import load_toolbox
 
@@ -78,7 +78,7 @@ class AgentTrainConfig:
             max_steps=MAX_STEPS,
             stop_when_worse=self.stop_when_worse,
             seed=self.seed,
-            device="cuda" if self.device == "auto" and torch.cuda.is_available() else "cpu",
+            device=choose_device(self.device),
         )
 
     def make_eval_pairs(self) -> ArrayPairs:

@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.material import MIXED_CHAIN, ScriptedPolicy, make_toolbox, synthetic_photo
 from benchmarks.report import Report, Row
-from toolchain.device import choose_precision
 from toolchain.restorer import Restorer
+from tools_zoo.device import choose_precision
 
 _MEGAPIXELS = (1.0, 4.0, 16.0, 50.0)
 _QUICK_MEGAPIXELS = (0.05, 0.1)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from agents.drqn import DrqnConfig, train_drqn
 from agents.evaluation import play
@@ -20,6 +19,7 @@ from data.store import PatchStore
 from envs.restoration_vec_env import MAX_STEPS
 from toolchain.chain_tuning import ChainTuner, ChainTuningConfig
 from tools_zoo.catalog import DEFAULT_TOOLBOX
+from tools_zoo.device import choose_device
 from tools_zoo.run_folder import RunFolder
 from tools_zoo.storage import load_toolbox, read_notes, save_toolbox, toolbox_folder
 from tools_zoo.toolbox import Toolbox
@@ -85,7 +85,7 @@ class JointConfig:
             learning_rate=self.tool_learning_rate,
             loss=self.loss,
             seed=self.seed + number,
-            device="cuda" if self.device == "auto" and torch.cuda.is_available() else "cpu",
+            device=str(choose_device(self.device)),
         )
 
     def agent_phase(self, number: int, bundle: Path) -> DrqnConfig:

@@ -18,10 +18,10 @@ from data.errors import ImageFormatError, ToolchainError
 from data.images import ByteImage, FloatImage, check_float_image, to_float, to_numpy, to_tensor
 from data.metrics import psnr, ssim
 from envs.chain import Chain
-from toolchain.device import AUTO, choose_device, choose_precision
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
 from toolchain.tiling import apply_tiled, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
+from tools_zoo.device import AUTO, choose_device, choose_precision
 from tools_zoo.precision import Precision
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox

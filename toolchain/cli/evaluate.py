@@ -97,7 +97,7 @@ def evaluate(
             lq=lq,
             gt=gt,
             levels=levels,
-            clean_patches=lambda: _clean_patches(source or "", count, seed),
+            clean_windows=lambda: _clean_windows(source or "", count, seed),
             seed=seed,
             agent=agent,
             toolbox=toolbox,
@@ -174,7 +174,7 @@ def _play(
     evaluations = evaluate_players(
         names,
         levels,
-        _clean_patches(source, count, seed),
+        _clean_windows(source, count, seed),
         tools,
         policy,
         seed=seed,
@@ -188,7 +188,7 @@ def _play(
     return results
 
 
-def _clean_patches(source: str, count: int, seed: int) -> "Patches":
+def _clean_windows(source: str, count: int, seed: int) -> "Patches":
     from data.sources import open_source
     from toolchain.cli.progress import Download
     from toolchain.evaluation import evaluation_patches, store_patches

@@ -38,7 +38,7 @@ class SuiteRequest:
     lq: Path | None
     gt: Path | None
     levels: Sequence[str]
-    clean_patches: "Callable[[], Patches]"
+    clean_windows: "Callable[[], Patches]"
     seed: int
     agent: str | None
     toolbox: str
@@ -67,10 +67,10 @@ def run(ctx: typer.Context, suite: str, request: SuiteRequest) -> None:
     """Measure everything, write the folder and print the tables."""
     from data.errors import UnknownNameError
     from toolchain.cli.progress import Steps
-    from toolchain.device import choose_device
     from toolchain.suite import SuiteConfig, load_cast, run_suite
     from toolchain.suite.plots import check_plotting
     from toolchain.suite.report import check_folder, write_report
+    from tools_zoo.device import choose_device
 
     if suite not in SUITES:
         raise UnknownNameError("suite", suite, SUITES)
@@ -111,7 +111,7 @@ def _level_sets(request: SuiteRequest) -> "list[LevelSet]":
 
     if request.lq is not None and request.gt is not None:
         return [folder_level(request.lq, request.gt)]
-    return degraded_levels(request.clean_patches(), request.levels, request.seed)
+    return degraded_levels(request.clean_windows(), request.levels, request.seed)
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:

@@ -32,6 +32,8 @@ ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run
 SeedOption = Annotated[int | None, typer.Option(help="Of everything drawn.")]
 DeviceOption = Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda.")]
 
+_STORE_HINT = "--store FILE (toolchain data prepare makes one)"
+
 
 @app.command("tools")
 def train_tools_command(
@@ -89,7 +91,7 @@ def train_tools_command(
     recipe = {} if config is None else read_recipe(config)
     overrides = {**_parse_settings(settings or []), **_given(flags)}
     if "store" not in {**recipe, **overrides}:
-        fail("no patch store given; add --store FILE (toolchain data prepare makes one)")
+        fail(f"no patch store given; add {_STORE_HINT}")
     jobs = plan_training(names or [], recipe, overrides, init=init, warm_start=warm_start)
     for job in jobs:
         _check_device(job.config.device)
@@ -125,7 +127,6 @@ def train_agent_command(
     from agents.drqn import DrqnConfig, train_drqn
     from agents.ppo import PpoConfig, train_ppo
     from data.errors import UnknownNameError
-    from tools_zoo.run_folder import config_from_dict, load_toml
 
     trainers: dict[str, tuple[Any, Callable[..., Any]]] = {
         "drqn": (DrqnConfig, train_drqn),
@@ -141,12 +142,8 @@ def train_agent_command(
         "seed": seed,
         "device": device,
     }
-    values = {} if config is None else load_toml(Path(config))
-    values = {**values, **_parse_settings(settings or []), **_given(flags)}
-    if "store" not in values:
-        fail("no patch store given; add --store FILE, or --store embedded to try it out")
-    chosen = config_from_dict(kind, values)
-    _check_device(chosen.device)
+    hint = "--store FILE, or --store embedded to try it out"
+    chosen = _read_config(kind, config, settings, flags, hint)
     folder = run or Path(f"runs/agent-{algo}")
     _with_progress(
         "gain",
@@ -179,7 +176,6 @@ def train_joint_command(
 ) -> None:
     """Fine-tune tools and agent together, in turns, while validation gets better."""
     from toolchain.joint import JointConfig, train_joint
-    from tools_zoo.run_folder import config_from_dict, load_toml
 
     flags = {
         "store": store,
@@ -188,12 +184,7 @@ def train_joint_command(
         "seed": seed,
         "device": device,
     }
-    values = {} if config is None else load_toml(Path(config))
-    values = {**values, **_parse_settings(settings or []), **_given(flags)}
-    if "store" not in values:
-        fail("no patch store given; add --store FILE (toolchain data prepare makes one)")
-    chosen = config_from_dict(JointConfig, values)
-    _check_device(chosen.device)
+    chosen = _read_config(JointConfig, config, settings, flags, _STORE_HINT)
     best = _with_progress(
         "gain",
         "dB gained",
@@ -201,6 +192,25 @@ def train_joint_command(
         lambda on_step: train_joint(chosen, run, resume=resume, on_step=on_step),
     )
     typer.echo(f"toolbox with its agent: {best}")
+
+
+def _read_config(
+    kind: type[Any],
+    path: str | None,
+    settings: "Sequence[str] | None",
+    flags: Mapping[str, Any],
+    hint: str,
+) -> Any:
+    """Settings of a run: a TOML file, then --set, then the other flags; the last one wins."""
+    from tools_zoo.run_folder import config_from_dict, load_toml
+
+    values = {} if path is None else load_toml(Path(path))
+    values = {**values, **_parse_settings(settings or []), **_given(flags)}
+    if "store" not in values:
+        fail(f"no patch store given; add {hint}")
+    chosen = config_from_dict(kind, values)
+    _check_device(chosen.device)
+    return chosen
 
 
 def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,7 +232,7 @@ def _parse_settings(settings: "Sequence[str]") -> dict[str, Any]:
 
 
 def _check_device(name: str) -> None:
-    from toolchain.device import choose_device
+    from tools_zoo.device import choose_device
 
     choose_device(name)
 
