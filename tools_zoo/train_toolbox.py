@@ -20,7 +20,16 @@ from tools_zoo.training import train_tool
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (tool, step, total, newest metrics)."""
 
-_NOTED = ("total_patches", "batch_size", "learning_rate", "loss", "mixed", "jitter", "seed")
+_NOTED = (
+    "total_patches",
+    "batch_size",
+    "learning_rate",
+    "loss",
+    "mixed",
+    "jitter",
+    "residual_scale",
+    "seed",
+)
 
 
 @dataclass(frozen=True, slots=True)

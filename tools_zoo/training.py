@@ -44,6 +44,10 @@ class ToolTrainConfig:
     the share that carries a mixture, the rest being single distortions."""
     jitter: float = 0.5
     """Share of the rest that gets slight noise and JPEG: the paper's middle states."""
+    residual_scale: float = 1.0
+    """Factor on the last convolution of the starting weights. A tool for slight damage that starts
+    from one for heavy damage begins near the identity with 0.1; otherwise the quickest way to do
+    less is that its channels die."""
     eval_every: int = 200
     """Iterations between validations and checkpoints."""
     eval_patches: int = 128
@@ -61,6 +65,8 @@ class ToolTrainConfig:
             raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
         if not 0.0 < self.warmup < 1.0:
             raise ValueError(f"warmup must lie in (0, 1), got {self.warmup}")
+        if self.residual_scale <= 0.0:
+            raise ValueError(f"residual_scale must be positive, got {self.residual_scale}")
 
     @property
     def num_batches(self) -> int:
@@ -106,6 +112,7 @@ def train_tool(
             tool.network.load_state_dict(init.state_dict())
         except RuntimeError as error:
             raise ToolchainError(f"the starting weights do not fit {spec.name!r}") from error
+        _scale_residual(tool.network, config.residual_scale)
     session = _Session(tool, config, run_path, fabric, resume=resume)
     try:
         session.run(on_step)
@@ -248,6 +255,13 @@ def average_into(averaged: nn.Module, module: nn.Module, decay: float, step: int
             average.lerp_(own[name].to(average), 1.0 - decay)
         else:  # a counter, such as the batches that a normalisation has seen
             average.copy_(own[name])
+
+
+def _scale_residual(network: nn.Module, factor: float) -> None:
+    *_, last = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.mul_(factor)
 
 
 def _fabric(config: ToolTrainConfig) -> Fabric:

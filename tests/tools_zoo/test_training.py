@@ -79,6 +79,19 @@ def test_the_small_network_does_not_die_of_a_high_learning_rate(
     assert (feat.amax(dim=(0, 2, 3)) > 0.0).sum() >= 6  # of 16 channels
 
 
+def test_a_small_residual_scale_starts_near_the_identity(store_path: Path, tmp_path: Path) -> None:
+    start = Tool(STRONG_NOISE).network
+    lq = torch.rand(2, 3, 24, 24)
+
+    def change(factor: float) -> float:
+        config = tiny_config(store_path, learning_rate=1e-9, residual_scale=factor)
+        tool = train_tool(STRONG_NOISE, config, tmp_path / str(factor), init=start)
+        with torch.no_grad():
+            return float((tool(lq) - lq).abs().mean())
+
+    assert change(0.1) == pytest.approx(0.1 * change(1.0), rel=1e-2)
+
+
 def test_a_network_with_batch_normalisation_learns_and_averages_its_statistics(
     store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +200,7 @@ def test_a_missing_store_is_reported_before_a_run_folder_is_made(tmp_path: Path)
         ({"batch_size": 0}, "of positive size"),
         ({"ema_decay": 1.0}, "ema_decay must lie in"),
         ({"warmup": 0.0}, "warmup must lie in"),
+        ({"residual_scale": 0.0}, "residual_scale must be positive"),
     ],
 )
 def test_values_out_of_range_are_refused(values: dict[str, Any], message: str) -> None:
