@@ -40,8 +40,10 @@ class ChainTuningConfig:
     """Where chains start: clean patches are degraded anew at one of these levels."""
     epsilon: float = 0.05
     """Share of actions drawn at random, so that no tool stays without practice."""
-    learning_rate: float = 5e-4
-    """At the start; falls along a cosine."""
+    learning_rate: float = 3e-4
+    """Peak of the one-cycle schedule."""
+    warmup: float = 0.1
+    """Share of the phase in which the learning rate rises."""
     max_grad_norm: float = 1.0
     ema_decay: float = 0.99
     loss: str = "psnr"
@@ -56,6 +58,8 @@ class ChainTuningConfig:
             raise ValueError("total_patches must hold at least one batch of positive size")
         if self.own_patches < 0:
             raise ValueError(f"own_patches must not be negative, got {self.own_patches}")
+        if not 0.0 < self.warmup < 1.0:
+            raise ValueError(f"warmup must lie in (0, 1), got {self.warmup}")
         if not 0.0 <= self.epsilon <= 1.0:
             raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
 
@@ -187,8 +191,13 @@ class ChainTuner:
         self._toolbox = copy.deepcopy(toolbox).requires_grad_(True).to(config.device)
         self._loss = pixel_loss(config.loss)
         self._optimizer = torch.optim.Adam(self._toolbox.parameters(), lr=config.learning_rate)
-        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-            self._optimizer, config.num_batches, eta_min=0.01 * config.learning_rate
+        # From nothing: full steps before Adam knows its gradients can kill all channels of a tool.
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer,
+            config.learning_rate,
+            total_steps=config.num_batches + 1,
+            pct_start=config.warmup,
+            cycle_momentum=False,
         )
         self.step = 0
 

@@ -48,7 +48,7 @@ class JointConfig:
     """Tool phase and agent phase, at most this many times."""
     tool_patches: int = 40_000
     """Chains per tool phase."""
-    tool_learning_rate: float = 5e-4
+    tool_learning_rate: float = 3e-4
     batch_size: int = 32
     own_patches: int = 16
     """Single-distortion patches per optimiser step of a tool phase."""

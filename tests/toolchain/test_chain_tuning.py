@@ -102,6 +102,21 @@ def test_a_tools_gradient_is_the_mean_over_its_own_images(toolbox: Toolbox) -> N
     torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-6)
 
 
+def test_a_phase_begins_with_small_steps(toolbox: Toolbox) -> None:
+    """Full steps at the start killed all channels of four tools."""
+    policy = scripted_policy("deblur_1")
+    settings = config(total_patches=32 * 100, learning_rate=1e-3)
+    tuner = ChainTuner(toolbox, policy, settings)
+    tuner.update(batch())
+    changes = [
+        (new - old).abs().max()
+        for new, old in zip(
+            tuner._toolbox["deblur_1"].parameters(), toolbox["deblur_1"].parameters(), strict=True
+        )
+    ]
+    assert 0.0 < max(changes) < 0.1 * settings.learning_rate
+
+
 def test_exploration_gives_every_tool_practice(toolbox: Toolbox) -> None:
     policy = scripted_policy("deblur_1")
     lq = torch.rand(64, 3, 63, 63)
@@ -150,7 +165,9 @@ def test_batches_depend_on_seed_and_number_alone(store_path: Path) -> None:
         assert first.lq.shape == (4, 3, store.patch_size, store.patch_size)
 
 
-@pytest.mark.parametrize("wrong", [{"epsilon": 1.5}, {"own_patches": -1}, {"total_patches": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"epsilon": 1.5}, {"own_patches": -1}, {"total_patches": 1}, {"warmup": 0.0}]
+)
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         config(**wrong)
