@@ -25,12 +25,13 @@ def tools(
     from tools_zoo.storage import load_toolbox
     from tools_zoo.tool import UNITS
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("tool", style="cyan", no_wrap=True)
     table.add_column("task")
     table.add_column("range", justify="right")
     table.add_column("unit")
-    for heading in ("parameters", "MACs/pixel", "halo px"):
+    # Short enough for terminals of 80 columns, gains included.
+    for heading in ("params", "MACs/px", "halo"):
         table.add_column(heading, justify="right")
     table.add_column("weights")
     listed = list_tools(toolbox)
