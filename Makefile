@@ -19,6 +19,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks.run
 
 # torch goes first and alone, so that the constraint decides which build every other package gets.

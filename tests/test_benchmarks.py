@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.run import DOCS, main
+from data.errors import ToolchainError
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +61,9 @@ def test_an_unknown_benchmark_is_a_usage_error(capsys: pytest.CaptureFixture[str
         main(["speed"])
     assert error.value.code == 2
     assert "no benchmark 'speed'; there are environment, restore" in capsys.readouterr().err
+
+
+def test_bm3d_is_asked_for_when_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bm3d", None)
+    with pytest.raises(ToolchainError, match=r"\[bench\]"):
+        main(["bm3d", "--quick"])

@@ -1,7 +1,6 @@
 """Properties of the tools that ship: each does what it was trained for."""
 
 import functools
-from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -36,19 +35,10 @@ def photo_windows() -> npt.NDArray[np.uint8]:
     return np.stack([windows[i] for i in chosen])
 
 
-# Strict, so that a better one is noticed here: docs/results.md says what they gain.
-WEAK = {"deblur_e1", "deblock_e1", "deblock_e2"}
-
-
-def every_tool(*, weakest: bool, known_to_fail: Collection[str] = ()) -> pytest.MarkDecorator:
+def every_tool(*, weakest: bool) -> pytest.MarkDecorator:
     """Every shipped tool, or all but the weakest of each task, which no mixture was shown to."""
     params = [
-        pytest.param(
-            name,
-            spec,
-            marks=[pytest.mark.xfail(strict=True)] if spec.name in known_to_fail else [],
-            id=spec.name,
-        )
+        pytest.param(name, spec, id=spec.name)
         for name in ("classic", "efficient")
         for spec in TOOLBOXES[name]
         if weakest or not spec.name.endswith("1")
@@ -56,7 +46,7 @@ def every_tool(*, weakest: bool, known_to_fail: Collection[str] = ()) -> pytest.
     return pytest.mark.parametrize(("toolbox", "spec"), params)
 
 
-@every_tool(weakest=True, known_to_fail=WEAK)
+@every_tool(weakest=True)
 def test_a_shipped_tool_raises_psnr_on_its_own_range(toolbox: str, spec: ToolSpec) -> None:
     degrade = ToolDegrader(spec).own_only
     lq, gt = degrade_batch(photo_windows(), degrade, np.random.default_rng(0))
