@@ -20,7 +20,7 @@ from tools_zoo.toolbox import Toolbox
 def run(*, quick: bool) -> Report:
     """Play random actions on a store of the embedded photos."""
     n_envs, repeats = (16, 2) if quick else (256, 9)
-    toolbox = make_toolbox()
+    toolbox = make_toolbox("classic")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.h5"
         make_store(path, quick=quick)

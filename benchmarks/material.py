@@ -14,21 +14,25 @@ from agents.q_net import LstmState, RecurrentQNet
 from data.images import ByteImage
 from data.sources import open_source
 from data.store import StoreConfig, prepare_store
-from tools_zoo.catalog import CLASSIC
+from tools_zoo.catalog import TOOLBOXES
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
 
-SMALL_CHAIN: Final = ("denoise_2", "deblock_2", "deblur_2")
-LARGE_CHAIN: Final = ("denoise_3", "deblock_3", "deblur_3")
-MIXED_CHAIN: Final = ("denoise_3", "deblock_2", "deblur_2")
+CHAINS: Final = {
+    ("classic", "small"): ("denoise_2", "deblock_2", "deblur_2"),
+    ("classic", "large"): ("denoise_3", "deblock_3", "deblur_3"),
+    ("efficient", "small"): ("denoise_e2", "deblock_e2", "deblur_e2"),
+    ("efficient", "large"): ("denoise_e3", "deblock_e3", "deblur_e3"),
+}
+"""Three tools each, by toolbox and by the size of the tools."""
 
 _BLOCK: Final = 256  # pixels
 
 
-def make_toolbox() -> Toolbox:
-    """The classic tools with reproducible random weights: speed does not depend on training."""
+def make_toolbox(name: str) -> Toolbox:
+    """The tools of a catalogue with reproducible random weights: training changes no speed."""
     torch.manual_seed(0)
-    toolbox = Toolbox("classic", [Tool(spec) for spec in CLASSIC])
+    toolbox = Toolbox(name, [Tool(spec) for spec in TOOLBOXES[name]])
     with torch.no_grad():
         for tool in toolbox:  # near the identity, so that photos stay photos along a chain
             *_, last = (m for m in tool.network.modules() if isinstance(m, nn.Conv2d))

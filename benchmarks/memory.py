@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.material import MIXED_CHAIN, ScriptedPolicy, make_toolbox, synthetic_photo
+from benchmarks.material import CHAINS, ScriptedPolicy, make_toolbox, synthetic_photo
 from benchmarks.report import Report, Row
 from toolchain.restorer import Restorer
 from tools_zoo.device import choose_precision
 
-_MEGAPIXELS = (1.0, 4.0, 16.0, 50.0)
+_CHAIN = CHAINS["efficient", "large"]
+_MEGAPIXELS = (1.0, 4.0, 16.0, 64.0)
 _QUICK_MEGAPIXELS = (0.05, 0.1)
 
 
@@ -25,7 +26,7 @@ def run(*, quick: bool) -> Report:
     return Report(
         title="Memory of large photos",
         method=(
-            f"Peak resident memory and time of restoring with {', '.join(MIXED_CHAIN)}, each size "
+            f"Peak resident memory and time of restoring with {', '.join(_CHAIN)}, each size "
             "once and in a process of its own; the start is the peak when photo, tools and agent "
             "are loaded and nothing has been restored."
         ),
@@ -39,9 +40,9 @@ def restore_once(megapixels: float) -> dict[str, Any]:
     """Restore one photo in this process: size, seconds, and peak memory in MiB."""
     width = round(math.sqrt(megapixels * 1e6 * 4 / 3))
     height = round(megapixels * 1e6 / width)
-    toolbox = make_toolbox()
+    toolbox = make_toolbox("efficient")
     precision = choose_precision("auto", torch.device("cpu"))
-    restorer = Restorer(toolbox, ScriptedPolicy(toolbox, MIXED_CHAIN), precision=precision)
+    restorer = Restorer(toolbox, ScriptedPolicy(toolbox, _CHAIN), precision=precision)
     photo = synthetic_photo(height, width)
     before = _peak_mib()
     start = time.perf_counter()
