@@ -38,12 +38,16 @@ class DrqnConfig(AgentTrainConfig):
     """Share of the run in which epsilon falls."""
     exploration_initial_eps: float = 0.5
     exploration_final_eps: float = 0.1
+    ema_decay: float = 0.998
+    """Of the averaged weights that are validated and kept."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         AgentTrainConfig.__post_init__(self)
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 episodes, got {self.batch_size}")
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
 
 
 class DrqnLearner(Learner):
@@ -71,6 +75,7 @@ class DrqnLearner(Learner):
             exploration_initial_eps=config.exploration_initial_eps,
             exploration_final_eps=config.exploration_final_eps,
             max_grad_norm=config.max_grad_norm,
+            ema_decay=config.ema_decay,
             seed=config.seed,
             device=config.device,
         )
@@ -84,6 +89,7 @@ class DrqnLearner(Learner):
         except RuntimeError as error:
             raise ToolchainError("the agent to start from has another encoder") from error
         self.algorithm.q_net_target.load_state_dict(policy.q_net.state_dict())
+        self.algorithm.policy.q_net_averaged.load_state_dict(policy.q_net.state_dict())
 
     def player(self) -> Player:
         """The greedy policy as it stands."""

@@ -22,6 +22,7 @@ from agents.policy import LstmPolicy
 from agents.q_net import EncoderName, LstmState, RecurrentQNet
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from envs.restoration_vec_env import RestorationVecEnv
+from tools_zoo.training import average_into
 
 
 class RecurrentQPolicy(BasePolicy):
@@ -38,6 +39,7 @@ class RecurrentQPolicy(BasePolicy):
         self.q_net = RecurrentQNet(int(action_space.n) - 1, encoder)
         self.q_net_target = copy.deepcopy(self.q_net).eval()
         self.q_net_target.requires_grad_(False)
+        self.q_net_averaged = copy.deepcopy(self.q_net_target)
         self.optimizer = torch.optim.Adam(self.q_net.parameters(), lr=lr_schedule(1.0))
 
     def set_training_mode(self, mode: bool) -> None:
@@ -66,6 +68,7 @@ class RecurrentDqn(DQN):
             rather than from the tool taken alone.
         double_q: Let the online network choose the action that the target network values.
         encoder: How the value network looks at images.
+        ema_decay: Of the averaged weights that `lstm_policy` plays with.
         **kwargs: As for `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count episodes.
     """
 
@@ -81,9 +84,11 @@ class RecurrentDqn(DQN):
         full_backup: bool = False,
         double_q: bool = True,
         encoder: EncoderName = "statistics",
+        ema_decay: float = 0.998,
         **kwargs: Any,
     ) -> None:
         self.full_backup = full_backup
+        self.ema_decay = ema_decay
         self.double_q = double_q
         self._simulator = env
         self._lstm_state = LstmState.zeros(env.num_envs)
@@ -164,7 +169,8 @@ class RecurrentDqn(DQN):
             nn.utils.clip_grad_norm_(self.q_net.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
             losses.append(float(loss.detach()))
-        self._n_updates += gradient_steps
+            average_into(self.policy.q_net_averaged, self.q_net, self.ema_decay, self._n_updates)
+            self._n_updates += 1
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", float(np.mean(losses)))
 
@@ -199,9 +205,9 @@ class RecurrentDqn(DQN):
     # What comes of it --------------------------------------------------------------------------
 
     def lstm_policy(self) -> LstmPolicy:
-        """A frozen copy of the greedy policy."""
+        """A frozen copy of the greedy policy, with averaged weights."""
         toolbox = self._simulator.toolbox
-        q_net = copy.deepcopy(self.q_net).cpu()
+        q_net = copy.deepcopy(self.policy.q_net_averaged).cpu()
         return LstmPolicy(q_net, toolbox.names, tool_checksums=toolbox.checksums)
 
 

@@ -97,7 +97,8 @@ class EpisodeReplayBuffer(BaseBuffer):
         """
         slots = self._waiting
         rows = np.arange(self.n_envs)
-        step = slots.lengths
+        # A reset may have cut an episode short: the one that begins takes its place.
+        step = np.where(obs["last_action"] == self._stop, 0, slots.lengths)
         slots.images[rows, step] = np.rint(obs["image"] * 255.0)
         slots.last_action[rows, step] = obs["last_action"]
         slots.actions[rows, step] = actions

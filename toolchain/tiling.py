@@ -86,8 +86,8 @@ def views(
     lower and right border); otherwise the gaps between them, and to the border, are equal.
 
     Offsets are multiples of 8. JPEG works in blocks of 8x8 pixels counted from the top-left corner,
-    and the patches that the agent learnt from were compressed on their own, so their blocks start
-    at their corner. A view anywhere else would show the block edges at places new to the agent.
+    and the agent of `classic` learnt from patches that were compressed on their own, so their
+    blocks start at their corner. Other agents have seen blocks begin anywhere.
 
     Args:
         height: Of the photo, in pixels.

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -137,3 +139,22 @@ def test_exploration_differs_between_environments(learner):
     learner.num_timesteps = 1000
     actions, _ = learner._sample_action(0, None, 16)
     assert len(set(actions.tolist())) > 1
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.999])
+def test_the_policy_plays_with_averaged_weights(learner, decay):
+    learner.ema_decay = decay
+    learner.learn(256)
+    online, played = learner.q_net.state_dict(), learner.lstm_policy().q_net.state_dict()
+    same = [torch.allclose(online[name], played[name]) for name in online]
+    assert all(same) == (decay == 0.0)
+
+
+def test_averaged_weights_survive_a_checkpoint(learner):
+    learner.learn(128)
+    before = learner.lstm_policy().q_net.state_dict()
+    state = copy.deepcopy(learner.policy.state_dict())
+    learner.learn(128)
+    learner.policy.load_state_dict(state)
+    after = learner.lstm_policy().q_net.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)

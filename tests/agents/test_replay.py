@@ -44,12 +44,21 @@ def test_an_episode_keeps_its_steps_in_order():
     assert batch.mask.all()
 
 
+def test_an_episode_that_a_reset_cut_short_is_dropped():
+    buffer = make_buffer(n_envs=1)
+    add(buffer, 1, [False])
+    add(buffer, 2, [False])
+    add(buffer, 3, [True], last=2)
+    assert buffer.sample(1).rewards[0, :2].tolist() == [2, 3]
+
+
 def test_no_drawn_episode_mixes_old_and_new_steps():
     buffer = make_buffer(size=3, n_envs=1)
     for episode in range(20):
         length = 1 + episode % 3
         for step in range(length):
-            add(buffer, 10 * episode % 250 + length, [step == length - 1])
+            last = STOP if step == 0 else 0
+            add(buffer, 10 * episode % 250 + length, [step == length - 1], last=last)
         batch = buffer.sample(16)
         for row in range(16):
             steps = int(batch.lengths[row])
