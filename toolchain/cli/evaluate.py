@@ -205,10 +205,11 @@ def _print_table(results: "Sequence[Evaluation]", *, restored: bool) -> None:
     from rich.table import Table
 
     has_levels = any(result.level for result in results)
-    table = Table(*(["level"] if has_levels else []), "player" if has_levels else "photos")
-    for column in ("images", "PSNR", "SSIM", *(("gain", "made worse") if restored else ())):
+    names = [*(["level"] if has_levels else []), "player" if has_levels else "photos"]
+    table = Table(*names, box=None, header_style="bold", pad_edge=False)
+    gains = ("gain dB", "made worse") if restored else ()
+    for column in ("images", "PSNR dB", "SSIM", *gains):
         table.add_column(column, justify="right")
-    table.add_column("remarks")
     before = ""
     for result in results:
         if before and result.level != before:
@@ -219,9 +220,13 @@ def _print_table(results: "Sequence[Evaluation]", *, restored: bool) -> None:
             *([result.level] if has_levels else []),
             result.name,
             f"{result.count}",
-            f"{result.psnr_after:.3f} dB",
+            f"{result.psnr_after:.3f}",
             ssim,
-            *((f"{result.gain:+.3f} dB", f"{result.share_worse:.1%}") if restored else ()),
-            result.note,
+            *((f"{result.gain:+.3f}", f"{result.share_worse:.1%}") if restored else ()),
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for result in results:  # below, where there is room for them
+        if result.note:
+            name = " ".join(filter(None, (result.level, result.name)))
+            console.print(f"{name}: {result.note}", style="dim", highlight=False, markup=False)
