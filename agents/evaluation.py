@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,10 @@ from tools_zoo.toolbox import Toolbox
 
 CHUNK = 128
 """Episodes played side by side; bounds the memory."""
+
+MAX_LOSS: Final = 4.0
+"""dB. A clean photo can lose 60 dB to a tool that nobody sees the work of, and a mean would be
+ruled by that. A larger loss counts as this one wherever agents learn or are chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,11 @@ class EpisodeResults:
     def gain(self) -> float:
         """Mean PSNR gain in dB."""
         return float(np.mean(self.psnr_after - self.psnr_before))
+
+    @property
+    def bounded_gain(self) -> float:
+        """Mean PSNR gain in dB, where no image loses more than `MAX_LOSS`."""
+        return float(np.mean(np.maximum(self.psnr_after - self.psnr_before, -MAX_LOSS)))
 
     @property
     def share_worse(self) -> float:

@@ -18,6 +18,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agents.evaluation import MAX_LOSS
 from agents.policy import LstmPolicy
 from agents.q_net import EncoderName, LstmState, RecurrentQNet
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
@@ -179,7 +180,8 @@ class RecurrentDqn(DQN):
         values = unroll(self.q_net, batch)
         if self.full_backup:
             stop = torch.zeros_like(batch.gains[..., :1])
-            targets = torch.cat([batch.gains + self.gamma * batch.next_values, stop], dim=2)
+            gains = batch.gains.clamp(min=-MAX_LOSS)
+            targets = torch.cat([gains + self.gamma * batch.next_values, stop], dim=2)
             errors = functional.huber_loss(values, targets, reduction="none").mean(dim=2)
         else:
             targets = self.targets(batch, values.detach())

@@ -48,7 +48,7 @@ def tune_stop_margin(
         tried.append((candidate, play(candidate, toolbox, pairs)))
     keeping = [pair for pair in tried if pair[1].share_worse <= max_worse]
     if keeping:
-        return max(keeping, key=lambda pair: pair[1].gain)[0]
-    most = max(results.gain for _, results in tried)
-    cheap = [pair for pair in tried if pair[1].gain >= most - MAX_COST]
+        return max(keeping, key=lambda pair: pair[1].bounded_gain)[0]
+    most = max(results.bounded_gain for _, results in tried)
+    cheap = [pair for pair in tried if pair[1].bounded_gain >= most - MAX_COST]
     return min(cheap, key=lambda pair: pair[1].share_worse)[0]

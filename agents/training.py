@@ -34,9 +34,10 @@ class AgentTrainConfig:
     store: str
     """Path of the patch store, or ``embedded``."""
     toolbox: str = DEFAULT_TOOLBOX
-    levels: tuple[str, ...] = TRAINING_LEVELS
+    levels: tuple[str, ...] = (*TRAINING_LEVELS, "clean")
     """Where episodes start: clean patches are degraded anew at one of these levels; none takes the
-    pairs of the store as they were prepared."""
+    pairs of the store as they were prepared. Without *clean*, an agent never learns to leave a
+    photo alone."""
     total_timesteps: int = 100_000
     """Environment steps, summed over all environments."""
     n_envs: int = 64
@@ -163,10 +164,10 @@ class TrainingRun(BaseCallback):
         self._validated_at = self._learner.algorithm.num_timesteps
         player = self._learner.player()
         results = play(player, self._toolbox, self._pairs)
-        self._metrics = {"gain": results.gain, "share_worse": results.share_worse}
+        self._metrics = {"gain": results.bounded_gain, "share_worse": results.share_worse}
         self._run.log(self._validated_at, **self._metrics)
-        if results.gain > self.best_gain:
-            self.best_gain = results.gain
+        if results.bounded_gain > self.best_gain:
+            self.best_gain = results.bounded_gain
             if isinstance(player, LstmPolicy):
                 save_policy(player, self._run.path / "best", {"validation": self._metrics})
         self._save()
@@ -179,7 +180,7 @@ class TrainingRun(BaseCallback):
             load_policy(best), self._toolbox, self._pairs, max_worse=self._config.max_worse
         )
         results = play(policy, self._toolbox, self._pairs)
-        reached = {"gain": results.gain, "share_worse": results.share_worse}
+        reached = {"gain": results.bounded_gain, "share_worse": results.share_worse}
         save_policy(policy, best, {"validation": reached})
 
     def _on_step(self) -> bool:

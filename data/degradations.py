@@ -284,11 +284,11 @@ def single_sampler() -> Sampler:
     return draw
 
 
-LEVELS: Final = (*SEVERITY, "all", "single")
-"""Every named distribution that `sampler` knows."""
+LEVELS: Final = (*SEVERITY, "all", "single", "clean")
+"""Every named distribution that `sampler` knows; *clean* is no damage at all."""
 
 TRAINING_LEVELS: Final = (*SEVERITY, "single")
-"""What agents, and tools in their chains, are trained on."""
+"""What tools are trained on in their chains; agents also meet clean patches."""
 
 
 def sampler(*levels: str) -> Sampler:
@@ -300,10 +300,20 @@ def sampler(*levels: str) -> Sampler:
     for level in levels:
         if level not in LEVELS:
             raise UnknownNameError("level", level, LEVELS)
-    draws = [single_sampler() if level == "single" else mixed_sampler(level) for level in levels]
+    draws = [_sampler(level) for level in levels]
     if len(draws) == 1:
         return draws[0]
     return lambda rng: draws[rng.integers(len(draws))](rng)
+
+
+def _sampler(level: str) -> Sampler:
+    match level:
+        case "single":
+            return single_sampler()
+        case "clean":
+            return lambda rng: Degradation()
+        case _:
+            return mixed_sampler(level)
 
 
 def _triples_between(low: float, high: float) -> tuple[tuple[int, int, int], ...]:

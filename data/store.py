@@ -61,6 +61,8 @@ class StoreConfig:
         """Check the ranges."""
         if self.level not in LEVELS:
             raise UnknownNameError("level", self.level, LEVELS)
+        if self.level == "clean":
+            raise ValueError("a store keeps damaged patches; level 'clean' would leave it empty")
         if not 0.0 <= self.single_fraction <= 1.0:
             raise ValueError(f"single_fraction must lie in [0, 1], got {self.single_fraction}")
         if not 0.0 <= self.holdout < 1.0:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from agents import reference
-from agents.evaluation import play
+from agents.evaluation import MAX_LOSS, play
 from agents.reference import (
     FixedPlayer,
     GreedyOracle,
@@ -16,6 +16,7 @@ from agents.reference import (
 )
 from data.images import to_tensor
 from data.metrics import batch_psnr
+from data.pairs import ArrayPairs
 
 
 def test_stopping_at_once_changes_nothing(shifts, dark_pairs):
@@ -116,3 +117,12 @@ def test_a_search_in_chunks_equals_a_search_at_once(shifts, dark_pairs, monkeypa
     assert chunked.sequences == whole.sequences
     np.testing.assert_allclose(chunked.psnr, whole.psnr, atol=1e-4)
     assert seen == [(5, 16), (10, 16), (15, 16), (16, 16)]
+
+
+def test_a_bounded_gain_counts_no_loss_beyond_the_bound(shifts, dark_pairs):
+    harmless = ArrayPairs(dark_pairs.gt, dark_pairs.gt)
+    results = play(FixedPlayer((1,), stop=3), shifts, harmless)
+    assert results.gain < -10.0
+    assert results.bounded_gain == -MAX_LOSS
+    kept = play(StopPlayer(stop=3), shifts, harmless)
+    assert kept.bounded_gain == kept.gain == 0.0

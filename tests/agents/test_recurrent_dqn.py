@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from agents.evaluation import MAX_LOSS
 from agents.recurrent_dqn import RecurrentDqn, unroll
 from agents.replay import EpisodeBatch
 from envs import RestorationVecEnv
@@ -84,6 +85,15 @@ def test_steps_beyond_an_episode_do_not_count(learner):
     batch = make_batch()
     other = batch._replace(rewards=batch.rewards.masked_fill(~batch.mask, 1e6))
     torch.testing.assert_close(learner.loss(batch), learner.loss(other))
+
+
+def test_a_ruined_image_counts_no_more_than_a_bad_one(learner):
+    learner.full_backup, learner.gamma = True, 0.0
+    batch = make_batch()
+    bad, ruined = (
+        batch._replace(gains=torch.full_like(batch.gains, g)) for g in (-MAX_LOSS, -60.0)
+    )
+    torch.testing.assert_close(learner.loss(bad), learner.loss(ruined))
 
 
 @pytest.mark.parametrize("full_backup", [False, True])

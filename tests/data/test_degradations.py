@@ -108,7 +108,14 @@ def test_single_draws_have_exactly_one_distortion_and_each_comes_as_often():
     assert counts / n == pytest.approx(np.full(3, 1 / 3), abs=0.05)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+def test_clean_does_nothing():
+    damage = sampler("clean")(rng())
+    image = noise_image()
+    np.testing.assert_array_equal(damage.apply(image, rng()), image)
+    assert strength_levels(damage) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("level", sorted(set(LEVELS) - {"clean"}))
 def test_one_seed_gives_one_degradation_and_one_image(level):
     runs = []
     for seed in (3, 3, 4):

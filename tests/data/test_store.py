@@ -246,3 +246,8 @@ def test_values_out_of_range_are_refused(values: dict[str, object]) -> None:
 def test_a_mistyped_level_gets_a_suggestion() -> None:
     with pytest.raises(ToolchainError, match="did you mean 'moderate'"):
         StoreConfig(level="moderat")
+
+
+def test_a_store_of_clean_pairs_is_refused() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        StoreConfig(level="clean")
