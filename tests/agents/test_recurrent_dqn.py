@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from agents.evaluation import MAX_LOSS
-from agents.recurrent_dqn import RecurrentDqn, unroll
+from agents.recurrent_dqn import RecurrentDqn, unroll, value_errors
 from agents.replay import EpisodeBatch
 from envs import RestorationVecEnv
 
@@ -168,3 +168,10 @@ def test_averaged_weights_survive_a_checkpoint(learner):
     learner.policy.load_state_dict(state)
     after = learner.lstm_policy().q_net.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_rare_harm_weighs_as_much_as_it_takes_away():
+    gains = torch.tensor([1.0, 1.0, -4.0])
+    value = torch.tensor(float(gains.mean()), requires_grad=True)
+    value_errors(value.expand(3), gains).mean().backward()
+    assert abs(float(value.grad)) < 1e-6
