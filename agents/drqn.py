@@ -20,7 +20,7 @@ class DrqnConfig(AgentTrainConfig):
     full_backup: bool = True
     """Learn from what every tool would have done; off: from the tool taken, as in the paper."""
     double_q: bool = True
-    encoder: EncoderName = "statistics"
+    encoder: EncoderName = "local_statistics"
     """How the agent looks at images; ``rl_restore`` is the paper's."""
     init: str | None = None
     """Agent to start from: one that ships, or a folder."""

@@ -84,7 +84,7 @@ class RecurrentDqn(DQN):
         *,
         full_backup: bool = False,
         double_q: bool = True,
-        encoder: EncoderName = "statistics",
+        encoder: EncoderName = "local_statistics",
         ema_decay: float = 0.998,
         **kwargs: Any,
     ) -> None:

@@ -60,7 +60,7 @@ class JointConfig:
     agent_timesteps: int = 12_000
     """Environment steps per agent phase; 0 leaves the agent as it is."""
     agent_learning_rate: float = 5e-4
-    encoder: EncoderName = "statistics"
+    encoder: EncoderName = "local_statistics"
     eval_pairs: int = 192
     """Validation pairs of each level."""
     tolerance: float = 0.02

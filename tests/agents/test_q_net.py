@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 
@@ -11,12 +13,14 @@ def test_the_network_has_the_published_number_of_parameters():
     assert count == 87_863 + 200
 
 
-@pytest.mark.parametrize("encoder", [RlRestoreEncoder, StatisticsEncoder])
+@pytest.mark.parametrize(
+    "encoder", [RlRestoreEncoder, StatisticsEncoder, partial(StatisticsEncoder, local=True)]
+)
 def test_an_encoder_describes_each_view_by_its_own(encoder):
     look = encoder().eval()
     views = torch.rand(3, 3, 63, 63)
     described = look(views)
-    assert described.shape == (3, encoder.out_features)
+    assert described.shape == (3, look.out_features)
     torch.testing.assert_close(look(views[1:2]), described[1:2])
 
 
@@ -29,7 +33,17 @@ def test_statistics_see_noise_and_not_where_things_are():
     assert (here - there).norm() < 0.5 * (here - clean).norm()
 
 
-@pytest.mark.parametrize("encoder", ["rl_restore", "statistics"])
+def test_statistics_of_areas_tell_noise_from_texture_of_the_same_energy():
+    look = StatisticsEncoder(local=True).eval()
+    grain = torch.randn(1, 3, 63, 63, generator=torch.Generator().manual_seed(0))
+    noise = 0.5 + 0.05 * grain  # everywhere
+    texture = 0.5 + 0.05 * 2**0.5 * grain * (torch.arange(63) < 32)  # on one half
+    difference = (look.measure(noise) - look.measure(texture)).abs()[0]
+    of_all, of_areas = difference[:232], difference[232:]
+    assert of_areas.mean() > 4 * of_all.mean()
+
+
+@pytest.mark.parametrize("encoder", ["rl_restore", "statistics", "local_statistics"])
 def test_different_images_get_different_values_after_training_steps(encoder):
     """Large activations used to saturate the LSTM: then every image gets the same values."""
     torch.manual_seed(0)
