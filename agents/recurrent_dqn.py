@@ -23,7 +23,7 @@ from agents.policy import LstmPolicy
 from agents.q_net import EncoderName, LstmState, RecurrentQNet
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from envs.restoration_vec_env import RestorationVecEnv
-from tools_zoo.training import average_into
+from tools_zoo.training_loop import average_into
 
 
 class RecurrentQPolicy(BasePolicy):

@@ -14,7 +14,6 @@ from tools_zoo.losses import pixel_loss
 from tools_zoo.tool import Tool, ToolSpec
 from tools_zoo.tool_data import ToolBatches, ToolDegrader, validation_pairs
 from tools_zoo.training_loop import LoopConfig, OnStep, make_fabric, train_module
-from tools_zoo.training_loop import average_into as average_into  # used elsewhere by this name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

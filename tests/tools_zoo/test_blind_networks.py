@@ -121,7 +121,7 @@ def test_a_denoiser_keeps_any_size(network: nn.Module, height: int, width: int) 
 
 
 @pytest.mark.parametrize(("height", "width"), [(181, 230), (127, 400), (200, 136)])
-@pytest.mark.parametrize("network", [MaskedUnet(num_feat=2), BlindSpot(num_feat=6, num_module=1)])
+@pytest.mark.parametrize("network", [MaskedUnet(num_feat=3), BlindSpot(num_feat=6, num_module=1)])
 def test_a_tiled_result_equals_the_whole_one(
     network: MaskedUnet | BlindSpot, height: int, width: int
 ) -> None:

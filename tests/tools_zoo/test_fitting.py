@@ -138,7 +138,7 @@ def test_a_fit_by_time_is_resumed_with_the_number_of_steps_it_began_with(
 
 def test_a_fit_is_not_resumed_on_other_photos(noisy: FloatImage, tmp_path: Path) -> None:
     fit(noisy, tiny_config(), tmp_path)
-    with pytest.raises(ToolchainError, match=r"started with other settings (photos)"):
+    with pytest.raises(ToolchainError, match=r"started with other settings \(photos\)"):
         fit(noisy[::-1], tiny_config(), tmp_path, resume=True)
 
 

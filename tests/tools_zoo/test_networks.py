@@ -78,8 +78,8 @@ def test_a_network_whose_last_convolution_is_zero_is_the_identity(name: str) -> 
 def test_the_halo_is_how_far_an_output_pixel_really_looks(name: str) -> None:
     torch.manual_seed(0)
     network = build_network(name).eval()  # in training, normalisation looks at everything
-    for parameter in network.parameters():  # positive everywhere: no ReLU cuts a path off
-        parameter.data.abs_()
+    for parameter in network.parameters():  # positive everywhere: nothing cuts a path off
+        parameter.data.abs_().add_(1e-3)
     halo, grid = int(network.halo), int(getattr(network, "grid", 1))  # type: ignore[arg-type]
     middle = halo + 4
     side = 2 * middle + grid

@@ -36,7 +36,7 @@ class Unet(nn.Module):
     """Two 3x3 convolutions per level on the way down and up; no skip from input to output.
 
     Args:
-        num_feat: Channels at full resolution; twice as many one level deeper.
+        num_feat: Channels at full resolution, at least 3; twice as many one level deeper.
     """
 
     cell = 2 ** (NUM_LEVEL - 1)
