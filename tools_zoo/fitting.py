@@ -1,5 +1,6 @@
 """Fit a denoising tool to noisy photos of which no clean version exists."""
 
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from data.images import FloatImage
+from data.images import FloatImage, to_numpy
+from data.noise_model import NoiseModel
 from tools_zoo.networks import build_network
 from tools_zoo.photo_crops import MIN_SUB_SIDE, PhotoCrops, split_photos
+from tools_zoo.risk import estimate_risk
 from tools_zoo.run_folder import recorded_config
 from tools_zoo.self_supervised.ams import ams_blind_error, ams_loss
 from tools_zoo.self_supervised.masks import MaskKind
@@ -32,6 +35,12 @@ from tools_zoo.training_loop import (
 BLIND_ERROR: Final = "blind_error"
 """Name of the validation metric: how far held-out noisy pixels are from what is predicted of them
 without seeing them; mean absolute error in 8-bit grey levels."""
+
+GAIN: Final = "gain"
+"""Name of the metric that progress is told by: PSNR gain in dB, see `tools_zoo.risk`."""
+
+GAIN_CROPS: Final = 3
+"""Crops that it is estimated on: enough to watch, not to judge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +92,7 @@ def fit_tool(
     run_path: Path,
     *,
     name: str,
-    strength: tuple[float, float],
+    noise: NoiseModel,
     resume: bool = False,
     on_step: OnStep = lambda step, total, metrics: None,
 ) -> Tool:
@@ -98,8 +107,7 @@ def fit_tool(
         config: How to fit.
         run_path: Run folder.
         name: Of the tool.
-        strength: Smallest and largest standard deviation of the noise that the photos show, in
-            8-bit grey levels.
+        noise: Of the photos; the tool's strength is its range, and progress is told with it.
         resume: Go on from the checkpoint in ``run_path``.
         on_step: Called with (step, total, newest metrics) after every optimiser step.
 
@@ -111,13 +119,15 @@ def fit_tool(
             loss stops being a number.
     """
     method = _METHODS[config.method]
-    spec = ToolSpec(name, "noise", strength, method.network, source=method.source)
+    low, high = (round(sigma, 1) for sigma in noise.sigma_range())
+    spec = ToolSpec(name, "noise", (low, high), method.network, source=method.source)
     split = split_photos(photos, patch_size=config.patch_size, stride=config.train_stride)
     fabric = make_fabric(config)
     network = build_network(spec.network)
     denoiser = cast(nn.Module, network.denoiser)
     crops = PhotoCrops(split.train, split.side, batch_size=config.batch_size, seed=config.seed)
-    objective = _BlindPrediction(method, config, crops, split.held_out)
+    monitor = Tool(spec, copy.deepcopy(network))
+    objective = _BlindPrediction(method, config, crops, split.held_out, _Gain(monitor, noise))
     if config.total_steps:
         num_steps = config.total_steps
     elif resume:
@@ -173,12 +183,18 @@ class _BlindPrediction:
     """Training objective: noisy pixels, from others."""
 
     def __init__(
-        self, method: _Method, config: FitConfig, crops: PhotoCrops, held_out: Tensor
+        self,
+        method: _Method,
+        config: FitConfig,
+        crops: PhotoCrops,
+        held_out: Tensor,
+        gain: "_Gain",
     ) -> None:
         self.batches: Dataset[Any] = crops
         self._method = method
         self._config = config
         self._held_out = held_out
+        self._gain = gain
 
     def loss(self, module: nn.Module, batch: tuple[Tensor, int]) -> Tensor:
         crops, seed = batch
@@ -186,7 +202,26 @@ class _BlindPrediction:
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         error = self._method.blind_error(module, self._held_out.to(device), self._config)
-        return {BLIND_ERROR: 255.0 * float(error)}
+        return {BLIND_ERROR: 255.0 * float(error), GAIN: self._gain(module, self._held_out)}
+
+
+class _Gain:
+    """What a denoiser would gain as a tool, estimated on a few held-out crops.
+
+    Args:
+        tool: Of the same shape; its denoiser is overwritten.
+        noise: Of the photos.
+    """
+
+    def __init__(self, tool: Tool, noise: NoiseModel) -> None:
+        self._tool = tool.requires_grad_(False).eval()
+        self._noise = noise
+
+    def __call__(self, denoiser: nn.Module, held_out: Tensor) -> float:
+        """PSNR gain in dB, on the CPU."""
+        cast(nn.Module, self._tool.network.denoiser).load_state_dict(denoiser.state_dict())
+        chosen = np.unique(np.linspace(0, len(held_out) - 1, GAIN_CROPS).round().astype(int))
+        return estimate_risk(self._tool, list(to_numpy(held_out[chosen])), self._noise).gain
 
 
 def _ams_loss(

@@ -12,6 +12,7 @@ import torch
 from data.errors import ToolchainError
 from data.images import FloatImage, to_numpy, to_tensor
 from data.metrics import psnr
+from data.noise_model import KNOTS, RADIUS, NoiseModel
 from tools_zoo.fitting import BLIND_ERROR, FitConfig, fit_tool
 from tools_zoo.networks import NETWORKS
 from tools_zoo.networks.blind_spot import BlindSpot
@@ -44,6 +45,14 @@ def noisy(clean: FloatImage) -> FloatImage:
     return (clean + noise).astype(np.float32)
 
 
+def white_noise(sigma: float) -> NoiseModel:
+    side = 2 * RADIUS + 1
+    kernel = np.zeros((3, 3, side, side), np.float32)
+    kernel[range(3), range(3), RADIUS, RADIUS] = 1.0
+    levels = np.ones((3, KNOTS), np.float32)
+    return NoiseModel(sigma / 255.0 * levels, levels / levels.sum(), kernel)
+
+
 def tiny_config(method: str = "ams", **values: Any) -> FitConfig:
     defaults: dict[str, Any] = {
         "method": method,
@@ -59,8 +68,11 @@ def tiny_config(method: str = "ams", **values: Any) -> FitConfig:
     return FitConfig(**(defaults | values))
 
 
+NOISE = white_noise(SIGMA)
+
+
 def fit(photo: FloatImage, config: FitConfig, path: Path, **options: Any) -> Tool:
-    return fit_tool([photo], config, path, name="fitted", strength=(SIGMA, SIGMA), **options)
+    return fit_tool([photo], config, path, name="fitted", noise=NOISE, **options)
 
 
 def read_errors(path: Path) -> list[float]:
@@ -174,7 +186,7 @@ def test_a_fitted_tool_is_a_tool_like_any_other(
 
 def test_photos_of_all_sizes_are_learnt_from_together(noisy: FloatImage, tmp_path: Path) -> None:
     photos = [noisy, noisy[:40, :33], np.ascontiguousarray(noisy[10:, 30:])]
-    fit_tool(photos, tiny_config(), tmp_path, name="fitted", strength=(10.0, 40.0))
+    fit_tool(photos, tiny_config(), tmp_path, name="fitted", noise=NOISE)
     assert len(read_errors(tmp_path)) == 3
 
 

@@ -89,7 +89,7 @@ def train_tools_command(
         "precision": precision,
     }
     recipe = {} if config is None else read_recipe(config)
-    overrides = {**_parse_settings(settings or []), **_given(flags)}
+    overrides = {**parse_settings(settings or []), **_given(flags)}
     if "store" not in {**recipe, **overrides}:
         fail(f"no patch store given; add {_STORE_HINT}")
     jobs = plan_training(names or [], recipe, overrides, init=init, warm_start=warm_start)
@@ -205,7 +205,7 @@ def _read_config(
     from tools_zoo.run_folder import config_from_dict, load_toml
 
     values = {} if path is None else load_toml(Path(path))
-    values = {**values, **_parse_settings(settings or []), **_given(flags)}
+    values = {**values, **parse_settings(settings or []), **_given(flags)}
     if "store" not in values:
         fail(f"no patch store given; add {hint}")
     chosen = config_from_dict(kind, values)
@@ -217,7 +217,7 @@ def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def _parse_settings(settings: "Sequence[str]") -> dict[str, Any]:
+def parse_settings(settings: "Sequence[str]") -> dict[str, Any]:
     """Read KEY=VALUE words; values are TOML, and what is no TOML is a string."""
     values: dict[str, Any] = {}
     for word in settings:
