@@ -1,9 +1,12 @@
 """The one training loop of networks that restore images, whatever they are trained towards."""
 
+import contextlib
 import copy
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, cast
@@ -276,12 +279,13 @@ class _Session:
             for batch in self._batches():
                 if self._early_stopping is not None and self._early_stopping.should_stop:
                     break
-                loss = self._update(batch)
-                self._step += 1
-                if self._step % self._config.eval_every == 0 or self._step == self._num_steps:
-                    metrics = {"loss": loss, **self._evaluate()}
-                    self._run.log(self._step, **metrics)
-                    self._save()
+                with _held_back_interrupts():
+                    loss = self._update(batch)
+                    self._step += 1
+                    if self._step % self._config.eval_every == 0 or self._step == self._num_steps:
+                        metrics = {"loss": loss, **self._evaluate()}
+                        self._run.log(self._step, **metrics)
+                        self._save()
                 on_step(self._step, self._num_steps, metrics)
         except KeyboardInterrupt:
             self._save()
@@ -334,6 +338,22 @@ class _Session:
         if self._early_stopping is not None:
             state["early_stopping"] = self._early_stopping.state_dict()
         self._run.save(state)
+
+
+@contextlib.contextmanager
+def _held_back_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end: no checkpoint lies between the halves of a step."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C does not come here
+        yield
+        return
+    received: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if received:
+        raise KeyboardInterrupt
 
 
 def _quickest(action: Callable[[], None]) -> float:

@@ -96,7 +96,7 @@ def train_tools_command(
     for job in jobs:
         _check_device(job.config.device)
     folder = toolbox_out or run / "toolbox"
-    trained = _with_progress(
+    trained = with_progress(
         "psnr_own",
         "dB on its own range",
         run,
@@ -145,7 +145,7 @@ def train_agent_command(
     hint = "--store FILE, or --store embedded to try it out"
     chosen = _read_config(kind, config, settings, flags, hint)
     folder = run or Path(f"runs/agent-{algo}")
-    _with_progress(
+    with_progress(
         "gain",
         "dB gained",
         folder,
@@ -185,7 +185,7 @@ def train_joint_command(
         "device": device,
     }
     chosen = _read_config(JointConfig, config, settings, flags, _STORE_HINT)
-    best = _with_progress(
+    best = with_progress(
         "gain",
         "dB gained",
         run,
@@ -237,7 +237,7 @@ def _check_device(name: str) -> None:
     choose_device(name)
 
 
-def _with_progress(metric: str, unit: str, run: Path, train: Callable[..., Any]) -> Any:
+def with_progress(metric: str, unit: str, run: Path, train: Callable[..., Any]) -> Any:
     """Train under a progress bar; Ctrl-C ends with a line that says how to go on."""
     from toolchain.cli.progress import Steps
 
