@@ -76,7 +76,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("method", ["ams", "sdap"])
+@pytest.mark.parametrize("method", ["recorrupt", "ams", "sdap"])
 def test_a_fitted_tool_is_kept_with_its_noise_and_figures(
     method: str, fit: Fit, folder: Path, home: Path
 ) -> None:

@@ -21,7 +21,7 @@ from tools_zoo.storage import load_toolbox, save_toolbox
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
 
-METHODS = ["ams", "sdap"]
+METHODS = ["ams", "sdap", "recorrupt"]
 SIGMA = 30.0  # 8-bit grey levels
 
 
@@ -207,6 +207,8 @@ def test_a_photo_too_small_is_refused_before_a_run_folder_is_made(
         ({"patience": 0}, "at least 1"),
         ({"train_stride": 1}, "train_stride must be at least 2"),
         ({"patch_size": 15}, "patch_size must be at least 8 times"),
+        ({"patch_size": 513}, "patch_size must be at most 512"),
+        ({"added_noise": 0.0}, "added_noise must be positive"),
         ({"cycle": 1}, "cycle must lie in 2 to 4"),
         ({"cycle": 5}, "cycle must lie in 2 to 4"),
         ({"ema_decay": 1.0}, "ema_decay must lie in"),
