@@ -150,7 +150,9 @@ def _best(denoisers: Sequence[Denoise], pairs: Sequence[Pair]) -> Denoise:
     return max(denoisers, key=lambda d: np.mean([psnr(d(p.noisy), p.clean) for p in pairs]))
 
 
-def _as_denoise(tool: torch.nn.Module) -> Denoise:
+def as_denoise(tool: torch.nn.Module) -> Denoise:
+    """Run a tool on a whole photo, RGB (H, W, 3) float32, and clip what comes to [0, 1]."""
+
     def denoise(image: FloatImage) -> FloatImage:
         with torch.inference_mode():
             restored: FloatImage = to_numpy(tool(to_tensor(image[None])).clamp(0.0, 1.0))[0]
@@ -160,7 +162,7 @@ def _as_denoise(tool: torch.nn.Module) -> Denoise:
 
 
 def _shipped() -> list[Denoise]:
-    return [_as_denoise(tool) for tool in load_toolbox() if tool.spec.task == "noise"]
+    return [as_denoise(tool) for tool in load_toolbox() if tool.spec.task == "noise"]
 
 
 def _nlm() -> list[Denoise]:
@@ -203,7 +205,7 @@ def _fit(
         )
     verdict = fitted.verdict
     Console().print(changes, verdict.sentence(), highlight=False, soft_wrap=True)
-    return _as_denoise(fitted.tool), time.process_time() - start
+    return as_denoise(fitted.tool), time.process_time() - start
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

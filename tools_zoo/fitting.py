@@ -184,8 +184,7 @@ class _Method:
     """A way to learn from noisy images alone.
 
     Attributes:
-        network: Its name in `tools_zoo.networks.NETWORKS`; its ``denoiser`` is trained, or the
-            whole if it has none.
+        network: Its name in `tools_zoo.networks.NETWORKS`; its ``denoiser`` is trained.
         loss: (denoiser, noisy crops, config, generator, noise) to a scalar.
         blind_error: (denoiser, noisy crops, config, noise) to a scalar, in units of the crops.
         source: Paper.
@@ -288,12 +287,12 @@ def _recorruption_error(
 
 
 def _trained_part(network: nn.Module) -> nn.Module:
-    return cast(nn.Module, getattr(network, "denoiser", network))
+    return cast(nn.Module, network.denoiser)
 
 
 _METHODS: Final = {
     "recorrupt": _Method(
-        "unshuffled_small",
+        "flipped_small",
         _recorruption_loss,
         _recorruption_error,
         "Pang et al., Recorrupted-to-Recorrupted, CVPR 2021",

@@ -18,7 +18,9 @@ from data.images import ByteImage
 from toolchain.cli import app
 from tools_zoo.networks import NETWORKS
 from tools_zoo.networks.blind_spot import BlindSpot
+from tools_zoo.networks.flips import FlippedSmall
 from tools_zoo.networks.masked_unet import MaskedUnet
+from tools_zoo.networks.unshuffled import UnshuffledCnn
 from tools_zoo.own_tools import HOME_VARIABLE, load_own_tool
 from tools_zoo.risk import estimate_risk
 
@@ -35,6 +37,7 @@ Fit = Callable[..., Result]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, and networks that compute at once."""
+    monkeypatch.setitem(NETWORKS, "flipped_small", lambda: FlippedSmall(UnshuffledCnn(8, 1)))
     monkeypatch.setitem(NETWORKS, "masked_unet", lambda: MaskedUnet(num_feat=3))
     monkeypatch.setitem(NETWORKS, "blind_spot", lambda: BlindSpot(num_feat=6, num_module=1))
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
@@ -45,6 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_rivals(monkeypatch: pytest.MonkeyPatch, tiny_toolbox: Any) -> None:
     """Shipped denoisers that are quick; they change an image a little, at random."""
     monkeypatch.setattr(toolchain.fitting, "load_toolbox", lambda name: tiny_toolbox)
+    monkeypatch.setattr(toolchain.fitting, "MAX_CROPS", 3)
 
 
 @pytest.fixture
