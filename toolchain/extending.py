@@ -1,8 +1,6 @@
 """Extend a toolbox by a fitted tool, and teach its agent when to use it."""
 
 import dataclasses
-import secrets
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,12 @@ from agents.evaluation import EpisodeResults, play
 from agents.extension import extend_policy
 from agents.policy import LstmPolicy
 from agents.storage import AGENT_FOLDER, load_bundle, load_policy
+from data.atomic import folder_written_atomically
 from data.pairs import ArrayPairs
 from toolchain.joint import save_bundle
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.own_tools import OwnTool, save_own_tool
-from tools_zoo.storage import load_toolbox, read_notes, toolbox_folder
+from tools_zoo.storage import check_replaceable, load_toolbox, read_notes, toolbox_folder
 from tools_zoo.toolbox import DuplicateToolError, Toolbox
 
 STANDARD: Final = "standard damage"
@@ -108,11 +107,11 @@ def extend_toolbox(
         What it brings, on patches that were not trained on where the store holds some out.
 
     Raises:
-        DuplicateToolError: The toolbox has a tool of that name, or ``folder`` exists.
-        ToolchainError: The bundle, the store or the run folder is unusable.
+        DuplicateToolError: The toolbox has a tool of that name.
+        ToolchainError: ``folder`` exists or holds something else than a toolbox; the bundle, the
+            store or the run folder is unusable.
     """
-    if folder.exists() and not overwrite:
-        raise DuplicateToolError(f"{folder} exists already; choose another, or add --overwrite")
+    check_replaceable(folder, overwrite=overwrite)
     tools, policy = load_bundle(config.toolbox)
     if own.name in tools.names:
         raise DuplicateToolError(f"the toolbox {config.toolbox} has a tool {own.name!r} already")
@@ -130,7 +129,8 @@ def extend_toolbox(
         _usefulness(kind, pairs, (tools, policy), (load_toolbox(start), learnt))
         for kind, pairs in _eval_sets(agent).items()
     )
-    _write(bigger, learnt, folder, notes)
+    with folder_written_atomically(folder) as part:
+        save_bundle(bigger, learnt, part, notes)
     return brings
 
 
@@ -158,16 +158,3 @@ def _eval_sets(config: DrqnConfig) -> dict[str, ArrayPairs]:
         STANDARD: standard.make_eval_pairs(),
         OWN: dataclasses.replace(config, levels=()).make_eval_pairs(),
     }
-
-
-def _write(toolbox: Toolbox, policy: LstmPolicy, folder: Path, notes: dict[str, Any]) -> None:
-    """Put the bundle at its place in one step."""
-    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        save_bundle(toolbox, policy, part, notes)
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

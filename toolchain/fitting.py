@@ -122,7 +122,7 @@ class Fitted:
         """Write the tool with its noise model and the judge's figures.
 
         Raises:
-            DuplicateToolError: The folder exists already.
+            ToolboxError: The folder exists already, or holds something else than a tool.
             OSError: It cannot be written.
         """
         verdict = self.verdict

@@ -2,8 +2,6 @@
 
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +9,18 @@ from typing import Any, Final
 
 import platformdirs
 
+from data.atomic import folder_written_atomically
 from data.errors import ToolchainError, UnknownNameError
 from data.noise_model import NoiseModel
 from tools_zoo.catalog import TOOLBOXES
-from tools_zoo.storage import MANIFEST, ToolboxError, load_toolbox, read_notes, save_toolbox
+from tools_zoo.storage import (
+    MANIFEST,
+    ToolboxError,
+    check_replaceable,
+    load_toolbox,
+    read_notes,
+    save_toolbox,
+)
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import DuplicateToolError, Toolbox
 
@@ -126,27 +132,14 @@ def save_own_tool(
         overwrite: Replace a tool that is there.
 
     Raises:
-        DuplicateToolError: The folder exists already.
+        ToolboxError: The folder exists already, or holds something else than a tool.
         OSError: It cannot be written.
     """
-    if folder.exists() and not overwrite:
-        raise DuplicateToolError(f"{folder} exists already; choose another name or --overwrite")
+    check_replaceable(folder, overwrite=overwrite)
     name = tool.spec.name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part, old = (folder.with_name(f".{secrets.token_hex(8)}.{kind}") for kind in ("tmp", "old"))
     recorded = {**notes, "noise": noise.to_dict(), "gain": gain}
-    try:
+    with folder_written_atomically(folder) as part:
         save_toolbox(Toolbox(name, [tool]), part, {name: recorded})
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-    except BaseException:
-        if old.exists():
-            old.rename(folder)
-        raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
     return _load(folder)
 
 

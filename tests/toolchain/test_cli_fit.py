@@ -321,5 +321,7 @@ def test_what_cannot_be_extended_is_one_line_and_leaves_nothing(
     assert_one_line(
         extend(bundle, "--add-tool", own_tool, *out, "--resume"), 2, "nothing to resume"
     )
+    photos = ("-o", tmp_path / "photos", "--overwrite")
+    assert_one_line(extend(bundle, "--add-tool", own_tool, *photos), 2, "is not replaced")
     after = {path for path in snapshot(tmp_path) if not path.startswith("runs")}
     assert after == set(before)

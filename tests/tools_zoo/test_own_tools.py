@@ -76,11 +76,20 @@ def test_a_mistyped_name_gets_a_suggestion(tmp_path: Path) -> None:
 
 def test_a_taken_name_is_replaced_only_when_asked(tmp_path: Path) -> None:
     save(tmp_path)
-    with pytest.raises(DuplicateToolError, match="exists already"):
+    with pytest.raises(ToolboxError, match="exists already"):
         save(tmp_path)
     save(tmp_path, overwrite=True)
     assert own_tool_names(tmp_path) == ("mine",)
     assert [path.name for path in (tmp_path / "tools").iterdir()] == ["mine"]
+
+
+def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "dear.jpg").write_bytes(b"x")
+    for target in (tmp_path / "photos", tmp_path / "photos" / "dear.jpg"):
+        with pytest.raises(ToolboxError, match="is not replaced"):
+            save_own_tool(tool(), noise(), 1.0, target, notes={}, overwrite=True)
+    assert (tmp_path / "photos" / "dear.jpg").read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -73,6 +73,7 @@ def fit(
     from tools_zoo.fitting import FitConfig
     from tools_zoo.own_tools import check_new_name, default_home, own_tool_folder
     from tools_zoo.run_folder import CHECKPOINT, config_from_dict
+    from tools_zoo.storage import check_replaceable
 
     check_new_name(name)
     flags = {"method": method, "minutes": minutes, "seed": seed, "device": device}
@@ -81,8 +82,7 @@ def fit(
     home = default_home()
     folder = own_tool_folder(name, home) if output is None else output
     run_path = home / "fits" / name if run is None else run
-    if folder.exists() and not overwrite:
-        fail(f"{folder} exists already; choose another --name, or add --overwrite")
+    check_replaceable(folder, overwrite=overwrite)
     if resume != (run_path / CHECKPOINT).is_file():
         fail(
             f"nothing to resume in {run_path}; leave --resume out"
