@@ -53,6 +53,7 @@ class ExtendConfig:
             train_encoder=False,
             total_timesteps=self.total_timesteps,
             exploration_initial_eps=0.3,
+            learning_starts=min(512, self.total_timesteps // 8),
             learning_rate=self.learning_rate,
             eval_every=max(self.total_timesteps // 4, 1),
             eval_pairs=self.eval_pairs,
