@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real_photos")
     parser.add_argument("photos", type=Path, nargs="+", help="noisy photos")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a .jpg")
-    parser.add_argument("--method", default="recorrupt")
+    parser.add_argument("--method", default="ams")
     parser.add_argument("--steps", type=int, default=3000)
     parsed = parser.parse_args(arguments)
     rows = [_row(path, parsed.method, parsed.steps) for path in parsed.photos]

@@ -37,8 +37,6 @@ BM3D_SEARCHED: Final = 2
 """Photos on which BM3D's strength is searched: it is slow."""
 
 ABLATIONS: Final[dict[str, dict[str, Any]]] = {
-    "recorrupt": {"method": "recorrupt"},
-    "recorrupt, added_noise 1": {"method": "recorrupt", "added_noise": 1.0},
     "ams": {"method": "ams"},
     "ams, train_stride 2": {"method": "ams", "train_stride": 2, "cycle": 4},
     "ams, train_stride 3": {"method": "ams", "train_stride": 3},
@@ -213,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.self_supervised")
     parser.add_argument("photos", type=Path, help="folder of clean photos")
     parser.add_argument("--cameras", default="low,middle,high")
-    parser.add_argument("--methods", default="recorrupt,ams,sdap")
+    parser.add_argument("--methods", default="ams,sdap")
     parser.add_argument("--evaluated", type=int, default=10, help="photos to measure on")
     parser.add_argument("--steps", type=int, default=3000, help="optimiser steps of a fit")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of a fit")

@@ -139,25 +139,14 @@ class NoiseModel:
         """
         check_float_image(image)
         height, width = image.shape[:2]
-        noise = self.draw_unit(height, width, rng)
-        smooth = cv2.GaussianBlur(image, (0, 0), 2.0, borderType=cv2.BORDER_REPLICATE)
-        return noise * self.deviation_of(np.asarray(smooth))
-
-    def draw_unit(self, height: int, width: int, rng: np.random.Generator) -> FloatImage:
-        """Draw noise of variance 1 with the correlation of this one, (height, width, 3) float32.
-
-        Args:
-            height: In pixels.
-            width: In pixels.
-            rng: Where the noise comes from.
-        """
         shape = (3, height + 2 * RADIUS, width + 2 * RADIUS)
         white = rng.standard_normal(shape, dtype=np.float32)
         inside = (slice(RADIUS, -RADIUS), slice(RADIUS, -RADIUS))
-        noise = np.zeros((height, width, 3), np.float32)
+        noise = np.zeros_like(image)
         for i, j in np.ndindex(3, 3):
             noise[..., i] += cv2.filter2D(white[j], -1, self.kernel[i, j])[inside]
-        return noise
+        smooth = cv2.GaussianBlur(image, (0, 0), 2.0, borderType=cv2.BORDER_REPLICATE)
+        return noise * self.deviation_of(np.asarray(smooth))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, about 20 kB; `from_dict` reads it."""

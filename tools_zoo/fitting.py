@@ -16,14 +16,11 @@ from torch.utils.data import Dataset
 from data.images import FloatImage, to_numpy
 from data.noise_model import NoiseModel
 from tools_zoo.networks import build_network
-from tools_zoo.noise_pool import SIDE as POOL_SIDE
-from tools_zoo.noise_pool import NoisePool
 from tools_zoo.photo_crops import MIN_SUB_SIDE, PhotoCrops, split_photos
 from tools_zoo.risk import estimate_risk
 from tools_zoo.run_folder import recorded_config
 from tools_zoo.self_supervised.ams import ams_blind_error, ams_loss
 from tools_zoo.self_supervised.masks import MaskKind
-from tools_zoo.self_supervised.recorruption import recorruption_error, recorruption_loss
 from tools_zoo.self_supervised.sdap import sdap_blind_error, sdap_loss
 from tools_zoo.tool import Tool, ToolSpec
 from tools_zoo.training_loop import (
@@ -37,7 +34,7 @@ from tools_zoo.training_loop import (
 
 BLIND_ERROR: Final = "blind_error"
 """Name of the validation metric: how far held-out noisy pixels are from what is predicted of them
-without seeing them, or without seeing their noise; in 8-bit grey levels."""
+without seeing them; mean absolute error in 8-bit grey levels."""
 
 GAIN: Final = "gain"
 """Name of the metric that progress is told by: PSNR gain in dB, see `tools_zoo.risk`."""
@@ -50,24 +47,20 @@ GAIN_CROPS: Final = 3
 class FitConfig(LoopConfig):
     """How a tool is fitted to noisy photos."""
 
-    method: Literal["recorrupt", "ams", "sdap"] = "recorrupt"
-    """``ams`` hides pixels with masks, ``sdap`` with a blind-spot network; ``recorrupt`` adds noise
-    like that which was measured."""
+    method: Literal["ams", "sdap"] = "ams"
+    """``ams`` hides pixels with masks, ``sdap`` with a blind-spot network."""
     minutes: float = 10.0
     """Time to spend, by a few steps that are timed first."""
     total_steps: int = 0
     """Optimiser steps, whatever time they take; 0 takes what ``minutes`` allow."""
     batch_size: int = 4
-    patch_size: int = 0
-    """Largest side of a training crop, in pixels; smaller photos have smaller crops. 0 is 120, and
-    48 for ``recorrupt``, which needs no sub-images."""
+    patch_size: int = 120
+    """Largest side of a training crop, in pixels; smaller photos have smaller crops."""
     train_stride: int = 5
     """Of the sub-images in training, in pixels: beyond it, noise must be independent. 5 suits
     photos of cameras; 2 is enough for noise that is independent from pixel to pixel."""
     masks: MaskKind = "checkerboard"
     """``ams``: which half of the pixels is hidden in training."""
-    added_noise: float = 0.5
-    """``recorrupt``: strength of the noise that is added, as a multiple of the photos' own."""
     cycle: int = 8
     """``sdap``: sub-images per image that a step compares with one another, at most
     ``train_stride`` squared, which is the paper's choice."""
@@ -87,19 +80,10 @@ class FitConfig(LoopConfig):
             raise ValueError("batch_size and patience must be at least 1")
         if self.train_stride < 2:
             raise ValueError(f"train_stride must be at least 2, got {self.train_stride}")
-        if self.added_noise <= 0.0:
-            raise ValueError(f"added_noise must be positive, got {self.added_noise}")
-        if self.side < MIN_SUB_SIDE * self.train_stride:
+        if self.patch_size < MIN_SUB_SIDE * self.train_stride:
             raise ValueError(f"patch_size must be at least {MIN_SUB_SIDE} times train_stride")
-        if self.side > POOL_SIDE:
-            raise ValueError(f"patch_size must be at most {POOL_SIDE}, got {self.side}")
         if not 2 <= self.cycle <= self.train_stride**2:
             raise ValueError(f"cycle must lie in 2 to {self.train_stride**2}, got {self.cycle}")
-
-    @property
-    def side(self) -> int:
-        """Largest side of a training crop, in pixels."""
-        return self.patch_size or (48 if self.method == "recorrupt" else 120)
 
 
 def fit_tool(
@@ -137,14 +121,13 @@ def fit_tool(
     method = _METHODS[config.method]
     low, high = (round(sigma, 1) for sigma in noise.sigma_range())
     spec = ToolSpec(name, "noise", (low, high), method.network, source=method.source)
-    split = split_photos(photos, patch_size=config.side, stride=config.train_stride)
+    split = split_photos(photos, patch_size=config.patch_size, stride=config.train_stride)
     fabric = make_fabric(config)
     network = build_network(spec.network)
-    denoiser = _trained_part(network)
+    denoiser = cast(nn.Module, network.denoiser)
     crops = PhotoCrops(split.train, split.side, batch_size=config.batch_size, seed=config.seed)
     monitor = Tool(spec, copy.deepcopy(network))
-    pool = NoisePool(noise, config.seed)
-    objective = _BlindPrediction(method, config, crops, split.held_out, pool, _Gain(monitor, noise))
+    objective = _BlindPrediction(method, config, crops, split.held_out, _Gain(monitor, noise))
     if config.total_steps:
         num_steps = config.total_steps
     elif resume:
@@ -167,7 +150,7 @@ def fit_tool(
         on_step=on_step,
     )
     network = build_network(spec.network)
-    _trained_part(network).load_state_dict(best.state_dict())
+    cast(nn.Module, network.denoiser).load_state_dict(best.state_dict())
     return Tool(spec, network).requires_grad_(False).eval()
 
 
@@ -185,14 +168,14 @@ class _Method:
 
     Attributes:
         network: Its name in `tools_zoo.networks.NETWORKS`; its ``denoiser`` is trained.
-        loss: (denoiser, noisy crops, config, generator, noise) to a scalar.
-        blind_error: (denoiser, noisy crops, config, noise) to a scalar, in units of the crops.
+        loss: (denoiser, noisy crops, config, generator) to a scalar.
+        blind_error: (denoiser, noisy crops, config) to a scalar, in units of the crops.
         source: Paper.
     """
 
     network: str
-    loss: Callable[[nn.Module, Tensor, FitConfig, torch.Generator, NoisePool], Tensor]
-    blind_error: Callable[[nn.Module, Tensor, FitConfig, NoisePool], Tensor]
+    loss: Callable[[nn.Module, Tensor, FitConfig, torch.Generator], Tensor]
+    blind_error: Callable[[nn.Module, Tensor, FitConfig], Tensor]
     source: str
 
 
@@ -205,24 +188,20 @@ class _BlindPrediction:
         config: FitConfig,
         crops: PhotoCrops,
         held_out: Tensor,
-        pool: NoisePool,
         gain: "_Gain",
     ) -> None:
         self.batches: Dataset[Any] = crops
         self._method = method
         self._config = config
         self._held_out = held_out
-        self._pool = pool
         self._gain = gain
 
     def loss(self, module: nn.Module, batch: tuple[Tensor, int]) -> Tensor:
         crops, seed = batch
-        generator = torch.Generator().manual_seed(seed)
-        return self._method.loss(module, crops, self._config, generator, self._pool)
+        return self._method.loss(module, crops, self._config, torch.Generator().manual_seed(seed))
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        held_out = self._held_out.to(device)
-        error = self._method.blind_error(module, held_out, self._config, self._pool)
+        error = self._method.blind_error(module, self._held_out.to(device), self._config)
         return {BLIND_ERROR: 255.0 * float(error), GAIN: self._gain(module, self._held_out)}
 
 
@@ -240,67 +219,30 @@ class _Gain:
 
     def __call__(self, denoiser: nn.Module, held_out: Tensor) -> float:
         """PSNR gain in dB, on the CPU."""
-        _trained_part(self._tool.network).load_state_dict(denoiser.state_dict())
+        cast(nn.Module, self._tool.network.denoiser).load_state_dict(denoiser.state_dict())
         chosen = np.unique(np.linspace(0, len(held_out) - 1, GAIN_CROPS).round().astype(int))
         return estimate_risk(self._tool, list(to_numpy(held_out[chosen])), self._noise).gain
 
 
 def _ams_loss(
-    denoiser: nn.Module,
-    crops: Tensor,
-    config: FitConfig,
-    generator: torch.Generator,
-    pool: NoisePool,
+    denoiser: nn.Module, crops: Tensor, config: FitConfig, generator: torch.Generator
 ) -> Tensor:
     stride, masks = config.train_stride, config.masks
     return ams_loss(denoiser, crops, stride=stride, masks=masks, generator=generator)
 
 
 def _sdap_loss(
-    denoiser: nn.Module,
-    crops: Tensor,
-    config: FitConfig,
-    generator: torch.Generator,
-    pool: NoisePool,
+    denoiser: nn.Module, crops: Tensor, config: FitConfig, generator: torch.Generator
 ) -> Tensor:
     stride, cycle = config.train_stride, config.cycle
     return sdap_loss(denoiser, crops, stride=stride, cycle=cycle, generator=generator)
 
 
-def _recorruption_loss(
-    denoiser: nn.Module,
-    crops: Tensor,
-    config: FitConfig,
-    generator: torch.Generator,
-    pool: NoisePool,
-) -> Tensor:
-    noise = pool.draw(crops, generator)
-    return recorruption_loss(denoiser, crops, noise, strength=config.added_noise)
-
-
-def _recorruption_error(
-    denoiser: nn.Module, crops: Tensor, config: FitConfig, pool: NoisePool
-) -> Tensor:
-    noise = pool.draw(crops, torch.Generator().manual_seed(config.seed))
-    error = recorruption_error(denoiser, crops, noise, strength=config.added_noise)
-    return error.clamp_min(0.0).sqrt()
-
-
-def _trained_part(network: nn.Module) -> nn.Module:
-    return cast(nn.Module, network.denoiser)
-
-
 _METHODS: Final = {
-    "recorrupt": _Method(
-        "flipped_small",
-        _recorruption_loss,
-        _recorruption_error,
-        "Pang et al., Recorrupted-to-Recorrupted, CVPR 2021",
-    ),
     "ams": _Method(
         "masked_unet",
         _ams_loss,
-        lambda denoiser, crops, config, pool: ams_blind_error(
+        lambda denoiser, crops, config: ams_blind_error(
             denoiser, crops, stride=config.train_stride
         ),
         "Liao et al., Asymmetric Mask Scheme, ECCV 2024",
@@ -308,7 +250,7 @@ _METHODS: Final = {
     "sdap": _Method(
         "blind_spot",
         _sdap_loss,
-        lambda denoiser, crops, config, pool: sdap_blind_error(
+        lambda denoiser, crops, config: sdap_blind_error(
             denoiser, crops, stride=config.train_stride
         ),
         "Pan et al., Random Sub-Samples Generation (SDAP), ICCV 2023",

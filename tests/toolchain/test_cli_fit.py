@@ -18,9 +18,7 @@ from data.images import ByteImage
 from toolchain.cli import app
 from tools_zoo.networks import NETWORKS
 from tools_zoo.networks.blind_spot import BlindSpot
-from tools_zoo.networks.flips import FlippedSmall
 from tools_zoo.networks.masked_unet import MaskedUnet
-from tools_zoo.networks.unshuffled import UnshuffledCnn
 from tools_zoo.own_tools import HOME_VARIABLE, load_own_tool
 from tools_zoo.risk import estimate_risk
 
@@ -37,7 +35,6 @@ Fit = Callable[..., Result]
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, and networks that compute at once."""
-    monkeypatch.setitem(NETWORKS, "flipped_small", lambda: FlippedSmall(UnshuffledCnn(8, 1)))
     monkeypatch.setitem(NETWORKS, "masked_unet", lambda: MaskedUnet(num_feat=3))
     monkeypatch.setitem(NETWORKS, "blind_spot", lambda: BlindSpot(num_feat=6, num_module=1))
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
@@ -80,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("method", ["recorrupt", "ams", "sdap"])
+@pytest.mark.parametrize("method", ["ams", "sdap"])
 def test_a_fitted_tool_is_kept_with_its_noise_and_figures(
     method: str, fit: Fit, folder: Path, home: Path
 ) -> None:

@@ -7,9 +7,7 @@ from torch import Tensor, nn
 from toolchain.tiling import apply_tiled
 from tools_zoo.macs import count_macs
 from tools_zoo.networks.blind_spot import BlindSpot, DbsnLight
-from tools_zoo.networks.flips import FlippedSmall
 from tools_zoo.networks.masked_unet import MaskedUnet, Unet
-from tools_zoo.networks.unshuffled import UnshuffledCnn
 from tools_zoo.self_supervised.ams import denoise_hidden
 from tools_zoo.self_supervised.masks import checkerboard_masks
 from tools_zoo.tool import ToolSpec
@@ -122,15 +120,10 @@ def test_a_denoiser_keeps_any_size(network: nn.Module, height: int, width: int) 
     assert network(torch.rand(2, 3, height, width)).shape == (2, 3, height, width)
 
 
-SMALL = FlippedSmall(UnshuffledCnn(8, 2))
-
-
 @pytest.mark.parametrize(("height", "width"), [(181, 230), (127, 400), (200, 136)])
-@pytest.mark.parametrize(
-    "network", [MaskedUnet(num_feat=3), BlindSpot(num_feat=6, num_module=1), SMALL]
-)
+@pytest.mark.parametrize("network", [MaskedUnet(num_feat=3), BlindSpot(num_feat=6, num_module=1)])
 def test_a_tiled_result_equals_the_whole_one(
-    network: MaskedUnet | BlindSpot | FlippedSmall, height: int, width: int
+    network: MaskedUnet | BlindSpot, height: int, width: int
 ) -> None:
     scrambled(network)
     image = torch.rand(1, 3, height, width, dtype=torch.float64)
@@ -138,7 +131,7 @@ def test_a_tiled_result_equals_the_whole_one(
         network, image, halo=network.halo, grid=network.grid, max_tile_pixels=125 * 125
     )
     with torch.no_grad():
-        torch.testing.assert_close(tiled, network(image), rtol=1e-9, atol=1e-10)
+        torch.testing.assert_close(tiled, network(image), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["masked_unet", "blind_spot"])

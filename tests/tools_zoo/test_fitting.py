@@ -16,20 +16,17 @@ from data.noise_model import KNOTS, RADIUS, NoiseModel
 from tools_zoo.fitting import BLIND_ERROR, FitConfig, fit_tool
 from tools_zoo.networks import NETWORKS
 from tools_zoo.networks.blind_spot import BlindSpot
-from tools_zoo.networks.flips import FlippedSmall
 from tools_zoo.networks.masked_unet import MaskedUnet
-from tools_zoo.networks.unshuffled import UnshuffledCnn
 from tools_zoo.storage import load_toolbox, save_toolbox
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
 
-METHODS = ["ams", "sdap", "recorrupt"]
+METHODS = ["ams", "sdap"]
 SIGMA = 30.0  # 8-bit grey levels
 
 
 @pytest.fixture(autouse=True)
 def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(NETWORKS, "flipped_small", lambda: FlippedSmall(UnshuffledCnn(8, 1)))
     monkeypatch.setitem(NETWORKS, "masked_unet", lambda: MaskedUnet(num_feat=8))
     monkeypatch.setitem(NETWORKS, "blind_spot", lambda: BlindSpot(num_feat=8, num_module=1))
 
@@ -97,7 +94,7 @@ def test_a_single_noisy_photo_is_enough_to_denoise_it(
     assert min(errors) < errors[0]
     with torch.no_grad():
         restored = to_numpy(tool(to_tensor(noisy[None])))[0]
-    assert psnr(restored, clean) > psnr(noisy, clean) + 2.0
+    assert psnr(restored, clean) > psnr(noisy, clean) + 3.0
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -210,8 +207,6 @@ def test_a_photo_too_small_is_refused_before_a_run_folder_is_made(
         ({"patience": 0}, "at least 1"),
         ({"train_stride": 1}, "train_stride must be at least 2"),
         ({"patch_size": 15}, "patch_size must be at least 8 times"),
-        ({"patch_size": 513}, "patch_size must be at most 512"),
-        ({"added_noise": 0.0}, "added_noise must be positive"),
         ({"cycle": 1}, "cycle must lie in 2 to 4"),
         ({"cycle": 5}, "cycle must lie in 2 to 4"),
         ({"ema_decay": 1.0}, "ema_decay must lie in"),

@@ -16,11 +16,10 @@ PARAMS = {
     "vdsr_s": 210_483,
     "vdsr": 668_227,
     "dncnn": 669_379,
-    "flipped_small": 80_940,
     "masked_unet": 466_883,
     "blind_spot": 106_099,
 }
-LAST_CONV = {"small": "conv3", "flipped_small": "denoiser.conv_last"}
+LAST_CONV = {"small": "conv3"}
 BLIND = ("masked_unet", "blind_spot")  # a skip from input to output would show them everything
 
 
@@ -103,16 +102,3 @@ def _reach(seen: Tensor, middle: int) -> tuple[int, ...]:
 def test_a_mistyped_network_gets_a_suggestion() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'large'"):
         build_network("larg")
-
-
-@pytest.mark.parametrize(("height", "width"), [(12, 16), (13, 9)])
-def test_a_mirrored_image_is_restored_to_the_mirrored_result(height: int, width: int) -> None:
-    torch.manual_seed(0)
-    network = build_network("flipped_small").double()
-    image = torch.rand(1, 3, height, width, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            network(image.transpose(-1, -2)).transpose(-1, -2), network(image)
-        )
-        if height % 2 == 0:
-            torch.testing.assert_close(network(image.flip(-1, -2)).flip(-1, -2), network(image))

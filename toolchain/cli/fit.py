@@ -27,11 +27,8 @@ def fit(
     name: Annotated[str, typer.Option(help="What to call the tool.")],
     method: Annotated[
         str,
-        typer.Option(
-            help="recorrupt (adds measured noise), ams (hides pixels by masks) or sdap (by a "
-            "blind-spot network)."
-        ),
-    ] = "recorrupt",
+        typer.Option(help="ams (hides pixels by masks) or sdap (by a blind-spot network)."),
+    ] = "ams",
     minutes: Annotated[float, typer.Option(help="Time to learn.")] = 30.0,
     settings: Annotated[
         list[str] | None,

@@ -7,7 +7,6 @@ from torch import nn
 
 from data.errors import UnknownNameError
 from tools_zoo.networks.blind_spot import BlindSpot
-from tools_zoo.networks.flips import FlippedSmall
 from tools_zoo.networks.masked_unet import MaskedUnet
 from tools_zoo.networks.rl_restore import LargeCnn, SmallCnn
 from tools_zoo.networks.single import DnCnn, Vdsr, VdsrSmall
@@ -21,7 +20,6 @@ NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
     "vdsr_s": VdsrSmall,
     "vdsr": Vdsr,
     "dncnn": DnCnn,
-    "flipped_small": FlippedSmall,
     "masked_unet": MaskedUnet,
     "blind_spot": BlindSpot,
 }
