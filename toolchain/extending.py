@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import torch
+
 from agents.drqn import DrqnConfig, train_drqn
 from agents.evaluation import EpisodeResults, play
 from agents.extension import extend_policy
 from agents.policy import LstmPolicy
 from agents.storage import AGENT_FOLDER, load_bundle, load_policy
 from data.atomic import folder_written_atomically
+from data.images import to_tensor
+from data.metrics import batch_psnr
 from data.pairs import ArrayPairs
 from toolchain.joint import save_bundle
 from tools_zoo.catalog import DEFAULT_TOOLBOX
@@ -40,6 +45,16 @@ class ExtendConfig:
     eval_pairs: int = 192
     seed: int = 0
     device: str = "auto"
+
+    def own_noise(self, own_tool: Path) -> DrqnConfig:
+        """Where patches have the noise that the tool was fitted to, and nothing else."""
+        return DrqnConfig(
+            store=self.store,
+            levels=(),
+            own_tools=(str(own_tool),),
+            eval_pairs=self.eval_pairs,
+            seed=self.seed + 1,
+        )
 
     def agent(self, bundle: Path, own_tool: Path) -> DrqnConfig:
         """Settings of the agent's training."""
@@ -121,14 +136,18 @@ def extend_toolbox(
     notes: dict[str, Any] = dict(read_notes(toolbox_folder(config.toolbox)))
     notes[own.name] = {**own.notes, "noise": own.noise.to_dict(), "gain": own.gain}
     if not resume:
-        save_bundle(bigger, extend_policy(policy, own.name), start, notes)
         save_own_tool(own.tool, own.noise, own.gain, kept, notes=own.notes, overwrite=True)
+        like = _best_tool(tools, config.own_noise(kept).make_eval_pairs())
+        save_bundle(bigger, extend_policy(policy, own.name, like=like), start, notes)
     agent = config.agent(start, kept)
     train_drqn(agent, run_path / "agent", resume=resume, on_step=on_step)
     learnt = load_policy(run_path / "agent" / "best")
     brings = tuple(
         _usefulness(kind, pairs, (tools, policy), (load_toolbox(start), learnt))
-        for kind, pairs in _eval_sets(agent).items()
+        for kind, pairs in (
+            (STANDARD, dataclasses.replace(agent, own_tools=()).make_eval_pairs()),
+            (OWN, config.own_noise(kept).make_eval_pairs()),
+        )
     )
     with folder_written_atomically(folder) as part:
         save_bundle(bigger, learnt, part, notes)
@@ -151,11 +170,9 @@ def _play(bundle: tuple[Toolbox, LstmPolicy], pairs: ArrayPairs) -> EpisodeResul
     return play(policy, toolbox, pairs)
 
 
-def _eval_sets(config: DrqnConfig) -> dict[str, ArrayPairs]:
-    """Pairs of either kind, other ones than the best agent was chosen on."""
-    config = dataclasses.replace(config, seed=config.seed + 1)
-    standard = dataclasses.replace(config, own_tools=())
-    return {
-        STANDARD: standard.make_eval_pairs(),
-        OWN: dataclasses.replace(config, levels=()).make_eval_pairs(),
-    }
+def _best_tool(toolbox: Toolbox, pairs: ArrayPairs) -> str:
+    """The tool that alone raises the mean PSNR of the pairs most."""
+    lq, gt = to_tensor(pairs.lq), to_tensor(pairs.gt)
+    with torch.inference_mode():
+        reached = [float(batch_psnr(tool(lq).clamp(0.0, 1.0), gt).mean()) for tool in toolbox]
+    return toolbox.names[int(np.argmax(reached))]
