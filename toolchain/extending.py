@@ -56,6 +56,10 @@ class ExtendConfig:
             seed=self.seed + 1,
         )
 
+    def standard(self, agent: DrqnConfig) -> DrqnConfig:
+        """Where patches have the standard damages: other pairs than the agent was chosen on."""
+        return dataclasses.replace(agent, own_tools=(), seed=self.seed + 1)
+
     def agent(self, bundle: Path, own_tool: Path) -> DrqnConfig:
         """Settings of the agent's training."""
         policy = load_policy(bundle / AGENT_FOLDER)
@@ -145,7 +149,7 @@ def extend_toolbox(
     brings = tuple(
         _usefulness(kind, pairs, (tools, policy), (load_toolbox(start), learnt))
         for kind, pairs in (
-            (STANDARD, dataclasses.replace(agent, own_tools=()).make_eval_pairs()),
+            (STANDARD, config.standard(agent).make_eval_pairs()),
             (OWN, config.own_noise(kept).make_eval_pairs()),
         )
     )
