@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-fit clean
 
 demo: $(INSTALLED)
 	$(BIN)/toolchain demo
@@ -21,6 +21,14 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks.run
+
+# Hours, and a folder of clean photos: make bench-fit PHOTOS=bsds500/val
+bench-fit: $(INSTALLED)
+	@test -n "$(PHOTOS)" || { echo "name a folder of clean photos: make bench-fit PHOTOS=folder"; exit 1; }
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
+	$(BIN)/python -m benchmarks.self_supervised "$(PHOTOS)"
+	$(BIN)/python -m benchmarks.self_supervised "$(PHOTOS)" --single --no-bm3d
+	$(BIN)/python -m benchmarks.self_supervised "$(PHOTOS)" --cameras middle --ablate
 
 # torch goes first and alone, so that the constraint decides which build every other package gets.
 $(INSTALLED): pyproject.toml constraints.txt

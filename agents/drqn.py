@@ -24,6 +24,8 @@ class DrqnConfig(AgentTrainConfig):
     """How the agent looks at images; ``rl_restore`` is the paper's."""
     init: str | None = None
     """Agent to start from: one that ships, or a folder."""
+    train_encoder: bool = True
+    """Off: how images are looked at stays as in ``init``, and only what follows is trained."""
     buffer_size: int = 40_000
     """Episodes kept; each takes 36 kB."""
     batch_size: int = 32
@@ -63,6 +65,7 @@ class DrqnLearner(Learner):
             full_backup=config.full_backup,
             double_q=config.double_q,
             encoder=config.encoder,
+            train_encoder=config.train_encoder,
             learning_rate=config.learning_rate_at,
             buffer_size=config.buffer_size,
             learning_starts=config.learning_starts,

@@ -23,7 +23,7 @@ from agents.policy import LstmPolicy
 from agents.q_net import EncoderName, LstmState, RecurrentQNet
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from envs.restoration_vec_env import RestorationVecEnv
-from tools_zoo.training import average_into
+from tools_zoo.training_loop import average_into
 
 
 class RecurrentQPolicy(BasePolicy):
@@ -35,9 +35,12 @@ class RecurrentQPolicy(BasePolicy):
         action_space: Any,
         lr_schedule: Schedule,
         encoder: EncoderName,
+        train_encoder: bool = True,
     ) -> None:
         super().__init__(observation_space, action_space, normalize_images=False)
+        self._train_encoder = train_encoder
         self.q_net = RecurrentQNet(int(action_space.n) - 1, encoder)
+        self.q_net.encoder.requires_grad_(train_encoder)
         self.q_net_target = copy.deepcopy(self.q_net).eval()
         self.q_net_target.requires_grad_(False)
         self.q_net_averaged = copy.deepcopy(self.q_net_target)
@@ -47,6 +50,7 @@ class RecurrentQPolicy(BasePolicy):
         """Switch the online network only: the target's normalisation follows by copying."""
         self.training = mode
         self.q_net.train(mode)
+        self.q_net.encoder.train(mode and self._train_encoder)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
         """Play a first step: the base class's door, which knows no memory."""
@@ -69,6 +73,7 @@ class RecurrentDqn(DQN):
             rather than from the tool taken alone.
         double_q: Let the online network choose the action that the target network values.
         encoder: How the value network looks at images.
+        train_encoder: Whether that is learnt too, its normalisation included.
         ema_decay: Of the averaged weights that `lstm_policy` plays with.
         **kwargs: As for `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count episodes.
     """
@@ -85,6 +90,7 @@ class RecurrentDqn(DQN):
         full_backup: bool = False,
         double_q: bool = True,
         encoder: EncoderName = "local_statistics",
+        train_encoder: bool = True,
         ema_decay: float = 0.998,
         **kwargs: Any,
     ) -> None:
@@ -99,7 +105,7 @@ class RecurrentDqn(DQN):
             env,
             replay_buffer_class=EpisodeReplayBuffer,  # type: ignore[arg-type]
             # The stop action is a step of its own, but never follows the last permitted tool.
-            policy_kwargs={"encoder": encoder},
+            policy_kwargs={"encoder": encoder, "train_encoder": train_encoder},
             replay_buffer_kwargs={"max_steps": env.max_steps, "seed": kwargs.get("seed")},
             **kwargs,
         )

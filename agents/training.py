@@ -16,10 +16,11 @@ from agents.policy import LstmPolicy, Player
 from agents.stop_margin import tune_stop_margin
 from agents.storage import load_policy, save_policy
 from data.degradations import TRAINING_LEVELS
-from data.pairs import ArrayPairs, open_pairs
+from data.pairs import ArrayPairs, PairSource, open_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import choose_device
+from tools_zoo.own_tools import load_own_tool
 from tools_zoo.run_folder import RunFolder
 from tools_zoo.storage import load_toolbox
 
@@ -38,6 +39,8 @@ class AgentTrainConfig:
     """Where episodes start: clean patches are degraded anew at one of these levels; none takes the
     pairs of the store as they were prepared. Without *clean*, an agent never learns to leave a
     photo alone."""
+    own_tools: tuple[str, ...] = ()
+    """Folders of fitted tools: the noise that each was fitted to is drawn as often as a level."""
     total_timesteps: int = 100_000
     """Environment steps, summed over all environments."""
     n_envs: int = 64
@@ -66,6 +69,15 @@ class AgentTrainConfig:
         """Learning rate when this share of the run (1 at its start) is left."""
         return self.learning_rate * max(remaining, 0.05)
 
+    def open_pairs(self, *, held_out: bool = False) -> PairSource:
+        """Where episodes start.
+
+        Raises:
+            ToolchainError: The store or a fitted tool is unusable.
+        """
+        noises = [load_own_tool(folder).noise for folder in self.own_tools]
+        return open_pairs(self.store, held_out=held_out, levels=self.levels, noises=noises)
+
     def make_env(self) -> RestorationVecEnv:
         """The training environment.
 
@@ -74,7 +86,7 @@ class AgentTrainConfig:
         """
         return RestorationVecEnv(
             load_toolbox(self.toolbox),
-            open_pairs(self.store, levels=self.levels),
+            self.open_pairs(),
             self.n_envs,
             max_steps=MAX_STEPS,
             stop_when_worse=self.stop_when_worse,
@@ -84,10 +96,10 @@ class AgentTrainConfig:
 
     def make_eval_pairs(self) -> ArrayPairs:
         """Fixed pairs from photos that are not trained on."""
-        pairs = open_pairs(self.store, held_out=True, levels=self.levels)
+        pairs = self.open_pairs(held_out=True)
         rng = np.random.default_rng(self.seed)
         if len(pairs) == 0:
-            pairs = open_pairs(self.store, levels=self.levels)
+            pairs = self.open_pairs()
         chosen = rng.choice(len(pairs), min(self.eval_pairs, len(pairs)), replace=False)
         return ArrayPairs(*pairs.pairs(chosen, rng))
 

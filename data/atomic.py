@@ -1,7 +1,10 @@
-"""Write a file completely or not at all."""
+"""Write a file, or a folder, completely or not at all."""
 
+import contextlib
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -27,3 +30,34 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def folder_written_atomically(folder: Path) -> Iterator[Path]:
+    """Fill a folder that takes its name only when it is complete, in place of one that has it.
+
+    Args:
+        folder: Where; the folder that it lies in is made if missing.
+
+    Yields:
+        A hidden folder beside it to write into. If that fails, it is removed, and what was at
+        ``folder`` is still there.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(8)
+    part, old = (folder.with_name(f".{token}.{kind}") for kind in ("tmp", "old"))
+    try:
+        yield part
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

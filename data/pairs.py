@@ -1,19 +1,26 @@
 """Where degraded and clean patches come from: a store, arrays, or fresh degradation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from data.degradations import Sampler, central_patch, degrade_crop, sampler
+from data.degradations import Degradation, central_patch, degrade_crop, sampler
 from data.errors import ImageFormatError
-from data.images import ByteImage, to_float, to_uint8
+from data.images import ByteImage, FloatImage, to_float, to_uint8
+from data.noise_model import NoiseModel
 from data.sources import open_source
 from data.store import Patches, PatchStore, StoreConfig, cut_windows
 
 Indices = npt.NDArray[np.int64]
+
+Damage = Degradation | NoiseModel
+"""What is done to a clean patch: a synthetic degradation, or the noise of a camera alone."""
+
+DamageSampler = Callable[[np.random.Generator], Damage]
+"""A distribution over damages."""
 
 
 class PairSource(Protocol):
@@ -78,17 +85,14 @@ class LevelPairs:
 
     Args:
         store: An open store.
-        levels: Names of `data.degradations.LEVELS`; each patch draws one of them, all alike likely.
+        draw: Distribution of the damages.
         held_out: Use the photos kept for validation instead of the others.
-
-    Raises:
-        UnknownNameError: There is no such level.
     """
 
-    def __init__(self, store: PatchStore, levels: Sequence[str], *, held_out: bool = False) -> None:
+    def __init__(self, store: PatchStore, draw: DamageSampler, *, held_out: bool = False) -> None:
         self._store = store
         self._indices = store.val_indices if held_out else store.train_indices
-        self._draw = sampler(*levels)
+        self._draw = draw
 
     def __len__(self) -> int:
         """Number of clean patches."""
@@ -105,10 +109,10 @@ class FreshPairs:
 
     Args:
         windows: Clean patches with their surroundings, as `data.store.cut_windows` yields them.
-        draw: Distribution of the degradations.
+        draw: Distribution of the damages.
     """
 
-    def __init__(self, windows: Patches, draw: Sampler) -> None:
+    def __init__(self, windows: Patches, draw: DamageSampler) -> None:
         self._windows, self._draw = windows, draw
 
     def __len__(self) -> int:
@@ -121,20 +125,40 @@ class FreshPairs:
 
 
 def degrade_windows(
-    windows: Patches, draw: Sampler, rng: np.random.Generator
+    windows: Patches, draw: DamageSampler, rng: np.random.Generator
 ) -> tuple[Patches, Patches]:
     """Degrade clean patches within their surroundings.
 
     Args:
         windows: As `data.store.cut_windows` yields them, uint8 (N, P + 2C, P + 2C, 3).
-        draw: Distribution of the degradations.
+        draw: Distribution of the damages.
         rng: Of everything random.
 
     Returns:
         (lq, gt), each uint8 (N, P, P, 3).
     """
-    lq = [to_uint8(degrade_crop(draw(rng), to_float(window), rng)) for window in windows]
+    lq = [to_uint8(_damaged(to_float(window), draw(rng), rng)) for window in windows]
     return np.stack(lq), central_patch(windows)
+
+
+def damage_sampler(levels: Sequence[str], noises: Sequence[NoiseModel] = ()) -> DamageSampler:
+    """Draw from one of several levels or noises, all alike often; from one at least.
+
+    Raises:
+        UnknownNameError: There is no such level.
+    """
+    if not noises:
+        return sampler(*levels)
+    draws: list[DamageSampler] = [sampler(level) for level in levels]
+    draws += [lambda rng, noise=noise: noise for noise in noises]  # type: ignore[misc]
+    return lambda rng: draws[rng.integers(len(draws))](rng)
+
+
+def _damaged(window: FloatImage, damage: Damage, rng: np.random.Generator) -> FloatImage:
+    """The patch within a clean window, damaged."""
+    if isinstance(damage, Degradation):
+        return degrade_crop(damage, window, rng)
+    return central_patch((window + damage.draw(window, rng)).clip(0.0, 1.0))
 
 
 def embedded_pairs(level: str = "moderate") -> FreshPairs:
@@ -143,8 +167,11 @@ def embedded_pairs(level: str = "moderate") -> FreshPairs:
     Raises:
         UnknownNameError: There is no such level.
     """
-    photos = [photo for _, photo in open_source("embedded")]
-    return FreshPairs(_cut_all(photos), sampler(level))
+    return _embedded(sampler(level))
+
+
+def _embedded(draw: DamageSampler) -> FreshPairs:
+    return FreshPairs(_cut_all([photo for _, photo in open_source("embedded")]), draw)
 
 
 def _cut_all(photos: Sequence[ByteImage]) -> Patches:
@@ -153,23 +180,28 @@ def _cut_all(photos: Sequence[ByteImage]) -> Patches:
 
 
 def open_pairs(
-    source: str | Path, *, held_out: bool = False, levels: Sequence[str] = ()
+    source: str | Path,
+    *,
+    held_out: bool = False,
+    levels: Sequence[str] = (),
+    noises: Sequence[NoiseModel] = (),
 ) -> PairSource:
     """Pairs by name: ``embedded``, or the path of a patch store.
 
     Args:
         source: The name.
         held_out: Of a store, use the photos kept for validation.
-        levels: Of a store, degrade the clean patches anew at these levels; none takes the pairs
-            as they were prepared.
+        levels: Degrade the clean patches anew at these levels; none takes the pairs of a store as
+            they were prepared, and the level *all* for ``embedded``.
+        noises: Further ways in which clean patches are damaged.
 
     Raises:
         StoreError: The store cannot be read.
         UnknownNameError: There is no such level.
     """
     if str(source) == "embedded":
-        return embedded_pairs("all")
+        return _embedded(damage_sampler(levels if levels or noises else ("all",), noises))
     store = PatchStore(Path(source))
-    if levels:
-        return LevelPairs(store, levels, held_out=held_out)
+    if levels or noises:
+        return LevelPairs(store, damage_sampler(levels, noises), held_out=held_out)
     return StorePairs(store, held_out=held_out)

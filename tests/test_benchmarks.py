@@ -4,10 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
+from benchmarks import self_supervised
 from benchmarks.run import DOCS, main
 from data.errors import ToolchainError
+from tools_zoo.networks import NETWORKS
+from tools_zoo.networks.masked_unet import MaskedUnet
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +72,26 @@ def test_bm3d_is_asked_for_when_it_is_not_installed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "bm3d", None)
     with pytest.raises(ToolchainError, match=r"\[bench\]"):
         main(["bm3d", "--quick"])
+
+
+def test_fits_are_measured_beside_what_needs_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(NETWORKS, "masked_unet", lambda: MaskedUnet(num_feat=3))
+    for seed in range(2):
+        photo = cv2.resize(make_noise(seed), (120, 100), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(tmp_path / f"{seed}.png"), photo)
+    settings = ["eval_every=1", "batch_size=1", "patch_size=40"]
+    self_supervised.main(
+        [str(tmp_path), "--cameras", "high", "--methods", "ams", "--steps", "1", "--no-bm3d"]
+        + [f"--set={setting}" for setting in settings]
+        + ["--json", str(tmp_path / "figures.json")]
+    )
+    rows = json.loads((tmp_path / "figures.json").read_text())["rows"]
+    names = ["noisy", "best shipped denoiser", "non-local means", "ams"]
+    assert [row["method"] for row in rows] == names
+    assert all(10.0 < float(row["PSNR dB"]) < 60.0 for row in rows)
+
+
+def make_noise(seed: int) -> Any:
+    return np.random.default_rng(seed).integers(0, 256, (8, 10, 3)).astype(np.uint8)

@@ -143,7 +143,9 @@ def _restore_one(
         frames.begin(photo)
     restoration = restorer.restore(photo.rgb, on_step=frames)
     restored = photo.with_rgb(restoration.image)
-    notes = (*photo.notes, *write_photo(planned.target, restored, overwrite=overwrite))
+    about = (f"{planned.source}: {note}" for note in restoration.notes)
+    written = write_photo(planned.target, restored, overwrite=overwrite)
+    notes = (*photo.notes, *about, *written)
     return _success(planned, restoration, notes)
 
 

@@ -21,7 +21,7 @@ from envs.chain import Chain
 from tools_zoo.losses import pixel_loss
 from tools_zoo.tool_data import ToolDegrader, degrade_batch, flip
 from tools_zoo.toolbox import Toolbox
-from tools_zoo.training import average_into
+from tools_zoo.training_loop import average_into
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Photos in files: what one is, reading, writing, and finding them in folders."""
 
 from toolchain.errors import PhotoError
-from toolchain.photo_paths import PhotoJob, find_photos, output_path
+from toolchain.photo_paths import PhotoJob, find_photos, list_photos, output_path
 from toolchain.photo_read import DEFAULT_MAX_PIXELS, Photo, read_photo
 from toolchain.photo_write import check_target, write_photo
 
@@ -12,6 +12,7 @@ __all__ = [
     "PhotoJob",
     "check_target",
     "find_photos",
+    "list_photos",
     "output_path",
     "read_photo",
     "write_photo",

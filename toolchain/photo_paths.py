@@ -62,6 +62,17 @@ def find_photos(
     return list(jobs.values())
 
 
+def list_photos(inputs: Sequence[Path]) -> list[PhotoJob]:
+    """List the photos among ``inputs`` like `find_photos`, whatever their names: to be read only.
+
+    Raises:
+        PhotoError: An input is missing or cannot be listed, a folder has no photos, or a file has
+            another suffix.
+    """
+    jobs = (job for path in inputs for job in _jobs_of(Path(path), True, None))
+    return list({job.source.resolve(): job for job in jobs}.values())
+
+
 def output_path(job: PhotoJob, output: Path, *, n_inputs: int) -> Path:
     """Where the result of ``job`` goes.
 

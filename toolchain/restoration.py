@@ -31,9 +31,11 @@ class Step:
     Attributes:
         tool: Name of the chosen tool, or `STOP`.
         treats: What the tool treats, for people; empty for stop.
-        action: Index of the choice; the last one is stop.
+        action: Index of the choice; the agent's last one is stop, and tools that it does not know
+            count on from there.
         action_values: By name and in action order, the gain in dB that the agent expected of each
-            action, the best continuation included.
+            action, the best continuation included. Of a tool that it does not know, that tool's
+            alone: what it was estimated to gain on the photos that it was fitted to.
         seconds: Time taken by the decision and the tool.
         score: Of the image after the step; None where no clean image is known.
     """
@@ -91,6 +93,7 @@ class Restoration:
         provenance: What made it.
         score: Of the input; None where no clean image is known.
         frames: The input, then the image after each tool, if they were asked for; else empty.
+        notes: One sentence for each tool that was added and not used.
     """
 
     image: FloatImage
@@ -98,6 +101,7 @@ class Restoration:
     provenance: Provenance
     score: Score | None = None
     frames: tuple[FloatImage, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def sequence(self) -> tuple[str, ...]:

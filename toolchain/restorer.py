@@ -2,8 +2,9 @@
 
 import hashlib
 import importlib.metadata
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -17,19 +18,22 @@ from agents.storage import check_fits, load_bundle
 from data.errors import ImageFormatError, ToolchainError
 from data.images import ByteImage, FloatImage, check_float_image, to_float, to_numpy, to_tensor
 from data.metrics import psnr, ssim
+from data.noise_model import estimate_noise
 from envs.chain import Chain
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
 from toolchain.tiling import apply_tiled, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import AUTO, choose_device, choose_precision
+from tools_zoo.own_tools import OwnTool, load_own_tool
 from tools_zoo.precision import Precision
 from tools_zoo.tool import Tool
-from tools_zoo.toolbox import Toolbox
+from tools_zoo.toolbox import DuplicateToolError, Toolbox
 
 DEFAULT_MAX_TILE_PIXELS: Final = 512 * 512
 """Widest activations of a tile this size take 64 MiB, and its halo adds 7 % of work."""
 
 _SSIM_WINDOW: Final = 7  # pixels
+_MEASURED: Final = 2048  # pixels
 
 OnStep = Callable[[Step, FloatImage], None]
 """Told of every step, with the image after it; the image must not be changed."""
@@ -50,9 +54,12 @@ class Restorer:
         device: Where tools and agent run. The photo itself stays in main memory.
         precision: What the tools compute in; the agent always uses float32.
         agent_name: How the agent is called in traces.
+        own_tools: Fitted tools that the agent does not know. The one that a photo's noise suits
+            best, if there is one, runs first and counts as a step; then the agent looks.
 
     Raises:
         PolicyError: The policy was trained with other tools.
+        DuplicateToolError: The toolbox has a tool of the name of an own one, or two have one name.
         SettingError: A number is too small.
     """
 
@@ -66,17 +73,23 @@ class Restorer:
         device: torch.device | str = "cpu",
         precision: Precision = "fp32",
         agent_name: str = "unnamed",
+        own_tools: Sequence[OwnTool] = (),
     ) -> None:
         check_fits(policy, toolbox)
+        _check_names(toolbox, own_tools)
         if max_steps < 1:
             raise SettingError(f"max_steps must be at least 1, got {max_steps}")
-        smallest = max((2 * (tool.spec.halo + tool.spec.grid - 1) + 1) ** 2 for tool in toolbox)
+        self._own_tools = tuple(own_tools)
+        tools = (*toolbox, *(own.tool for own in own_tools))
+        smallest = max((2 * (tool.spec.halo + tool.spec.grid - 1) + 1) ** 2 for tool in tools)
         if max_tile_pixels < smallest:
             raise SettingError(
                 f"max_tile_pixels must be at least {smallest}, got {max_tile_pixels}"
             )
         self._device = torch.device(device)
-        self._toolbox = toolbox.to(self._device)
+        for tool in tools:
+            tool.to(self._device)
+        self._toolbox = toolbox
         self._policy = policy
         self._policy.q_net.to(self._device)
         self._max_steps, self._max_tile_pixels = max_steps, max_tile_pixels
@@ -84,7 +97,10 @@ class Restorer:
         self._provenance = Provenance(
             version=_package_version(),
             toolbox=toolbox.name,
-            tool_checksums=toolbox.checksums,
+            tool_checksums={
+                **toolbox.checksums,
+                **{own.name: own.sha256 for own in own_tools if own.sha256},
+            },
             agent=agent_name,
             agent_checksum=_checksum(policy),
             device=str(self._device),
@@ -120,11 +136,24 @@ class Restorer:
         """
         lq, scorer = _as_float(image), _Scorer(gt)
         score = scorer(lq)
-        chain = self._chain(lq)
-        votes = _Views(self._policy, *lq.shape[:2])
         steps: list[Step] = []
         frames = [lq] if keep_frames else []
-        done = False
+        own, notes = self._choose_own(lq)
+        restored = lq
+        if own is not None:
+            start = time.perf_counter()
+            tiles = self._apply(own.tool, to_tensor(lq[None]), is_gray=_is_gray(lq))
+            restored = to_numpy(tiles.clamp_(0.0, 1.0))[0]
+            step = self._own_step(own, time.perf_counter() - start, scorer(restored))
+            steps.append(step)
+            frames += [restored] if keep_frames else []
+            if on_step is not None:
+                on_step(step, restored)
+        max_steps = self._max_steps - len(steps)
+        done = max_steps == 0
+        if not done:
+            chain = self._chain(restored, max_steps)
+            votes = _Views(self._policy, *lq.shape[:2])
         while not done:
             start = time.perf_counter()
             values = votes.action_values(chain)
@@ -138,29 +167,52 @@ class Restorer:
                 frames.append(restored)
             if on_step is not None:
                 on_step(step, restored)
-        return Restoration(restored, tuple(steps), self._provenance, score, tuple(frames))
+        return Restoration(restored, tuple(steps), self._provenance, score, tuple(frames), notes)
 
-    def _chain(self, lq: FloatImage) -> Chain:
-        images = to_tensor(lq[None])
-        is_gray = torch.equal(images[:, 0], images[:, 1]) and torch.equal(
-            images[:, 0], images[:, 2]
+    def _choose_own(self, lq: FloatImage) -> tuple[OwnTool | None, tuple[str, ...]]:
+        """The own tool that the photo's noise suits best, and why each of the others does not."""
+        if not self._own_tools:
+            return None, ()
+        try:
+            noise = estimate_noise([_middle(lq)])
+        except ToolchainError as error:
+            return None, tuple(f"{own.name} was not used: {error}" for own in self._own_tools)
+        reasons = {own.name: own.unfitting(noise) for own in self._own_tools}
+        notes = tuple(f"{name} was not used: {why}" for name, why in reasons.items() if why)
+        fitting = [own for own in self._own_tools if not reasons[own.name]]
+        strengths = [abs(math.log(noise.strength_beside(own.noise))) for own in fitting]
+        return (fitting[int(np.argmin(strengths))] if fitting else None), notes
+
+    def _own_step(self, own: OwnTool, seconds: float, score: Score | None) -> Step:
+        return Step(
+            tool=own.name,
+            treats=treatment(own.tool.spec),
+            action=self._toolbox.stop + 1 + self._own_tools.index(own),
+            action_values={own.name: own.gain},
+            seconds=seconds,
+            score=score,
         )
+
+    def _chain(self, lq: FloatImage, max_steps: int) -> Chain:
+        is_gray = _is_gray(lq)
 
         def apply(images: Tensor, actions: Tensor) -> Tensor:
             action = int(actions[0])
             if action == self._toolbox.stop:
                 return images.clone()
-            tool = self._toolbox[action]
-            return apply_tiled(
-                lambda tile: self._run(tool, tile, is_gray=is_gray),
-                images,
-                halo=tool.spec.halo,
-                grid=tool.spec.grid,
-                max_tile_pixels=self._max_tile_pixels,
-            )
+            return self._apply(self._toolbox[action], images, is_gray=is_gray)
 
-        stop, max_steps = self._toolbox.stop, self._max_steps
-        return Chain(images, stop=stop, max_steps=max_steps, apply=apply)
+        stop = self._toolbox.stop
+        return Chain(to_tensor(lq[None]), stop=stop, max_steps=max_steps, apply=apply)
+
+    def _apply(self, tool: Tool, images: Tensor, *, is_gray: bool) -> Tensor:
+        return apply_tiled(
+            lambda tile: self._run(tool, tile, is_gray=is_gray),
+            images,
+            halo=tool.spec.halo,
+            grid=tool.spec.grid,
+            max_tile_pixels=self._max_tile_pixels,
+        )
 
     def _run(self, tool: Tool, tile: Tensor, *, is_gray: bool) -> Tensor:
         lq = tile.to(self._device).contiguous(memory_format=torch.channels_last)
@@ -192,6 +244,7 @@ def load(
     precision: str = AUTO,
     max_steps: int = 3,
     max_tile_pixels: int = DEFAULT_MAX_TILE_PIXELS,
+    add_tools: Sequence[str | Path] = (),
 ) -> Restorer:
     """Load an agent and a toolbox, ready to restore.
 
@@ -202,12 +255,15 @@ def load(
         precision: ``auto``, ``fp32`` or ``bf16``; ``auto`` times both for a moment.
         max_steps: Most tools on one photo.
         max_tile_pixels: Most pixels that a tool works on at once; fewer need less memory.
+        add_tools: Fitted tools (``toolchain fit``) by name or folder; see `Restorer` for when they
+            run.
 
     Raises:
         ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
             with other tools, the machine lacks the device, or a number is too small.
     """
     place = choose_device(device)
+    own_tools = [load_own_tool(name) for name in add_tools]
     tools, policy = load_bundle(toolbox, agent)
     return Restorer(
         tools,
@@ -217,6 +273,7 @@ def load(
         device=place,
         precision=choose_precision(precision, place),
         agent_name=str(agent if agent is not None else toolbox),
+        own_tools=own_tools,
     )
 
 
@@ -262,6 +319,28 @@ def _as_float(image: FloatImage | ByteImage) -> FloatImage:
     if not (lq.min() >= 0.0 and lq.max() <= 1.0):  # this way round it also catches NaN
         raise ImageFormatError(f"expected values in [0, 1], got {lq.min()} to {lq.max()}")
     return lq if lq.flags.writeable else lq.copy()  # PyTorch warns of arrays it may not write to
+
+
+def _is_gray(image: FloatImage) -> bool:
+    return np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(
+        image[..., 0], image[..., 2]
+    )
+
+
+def _middle(image: FloatImage) -> FloatImage:
+    """At most 2048 x 2048 pixels from the middle: enough to measure noise on."""
+    top, left = (max(0, (length - _MEASURED) // 2) for length in image.shape[:2])
+    return image[top : top + _MEASURED, left : left + _MEASURED]
+
+
+def _check_names(toolbox: Toolbox, own_tools: Sequence[OwnTool]) -> None:
+    names = list(toolbox.names)
+    for own in own_tools:
+        if own.name in names:
+            raise DuplicateToolError(
+                f"the toolbox {toolbox.name} has a tool {own.name!r} already; leave --add-tool out"
+            )
+        names.append(own.name)
 
 
 def _checksum(policy: LstmPolicy) -> str:

@@ -67,7 +67,7 @@ def draw_sheet(
     columns = _columns(restoration, gt)
     photos = [_fitted(column.image) for column in columns]
     photo_height = max(photo.height for photo in photos)
-    n_bars = len(restoration.steps[0].action_values)
+    n_bars = max(len(step.action_values) for step in restoration.steps)
 
     top = _MARGIN + _TITLE_SIZE + 12 + (_TEXT_SIZE + 10) * bool(caption) + 12
     n_lines = 2 if restoration.score is None else 3
@@ -171,10 +171,10 @@ class _BarScale:
 
 def _bar_scale(steps: Sequence[Step]) -> _BarScale:
     """Span all good values, and bad ones only as far: how bad a rejected tool is matters little."""
-    values = np.array([list(step.action_values.values()) for step in steps])
+    values = np.array([value for step in steps for value in step.action_values.values()])
     high = max(float(values.max()), 0.0)
     low = max(min(float(values.min()), 0.0), -max(high, float(np.median(np.abs(values)))))
-    names = max(_font(_SMALL_SIZE).getlength(name) for name in steps[0].action_values)
+    names = max(_font(_SMALL_SIZE).getlength(name) for step in steps for name in step.action_values)
     return _BarScale(low, high if high > low else low + 1.0, min(round(names) + 12, _PANEL // 2))
 
 

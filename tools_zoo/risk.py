@@ -6,6 +6,9 @@ noise the estimated gains are right within 0.2 dB. That of a camera is not quite
 is known of it was itself estimated from the photos (`data.noise_model`): there gains come out up to
 1 dB too high, in the right order.
 
+It must not judge a denoiser that learnt from noise drawn of the same model. Such a one can learn to
+tell that noise from the photo's own, takes away the one and leaves the other, and seems perfect.
+
 Source:
     Ramani, Blu and Unser, "Monte-Carlo SURE: A Black-Box Optimization of Regularization Parameters
     for General Denoising Algorithms", IEEE Trans. Image Processing 2008.

@@ -19,6 +19,9 @@ from data.errors import ToolchainError, UnknownNameError
 
 RECORDED_PACKAGES: Final = ("torch", "numpy", "gymnasium", "stable-baselines3", "h5py")
 
+CONFIG: Final = "config.json"
+CHECKPOINT: Final = "checkpoint.pt"
+
 Config = TypeVar("Config")
 
 
@@ -88,13 +91,10 @@ class RunFolder:
 
     def __init__(self, path: Path, config: Any, *, resume: bool = False) -> None:
         self.path = path
-        self._checkpoint = path / "checkpoint.pt"
+        self._checkpoint = path / CHECKPOINT
         values = json.loads(json.dumps(dataclasses.asdict(config)))
-        recorded = path / "config.json"
         if resume:
-            if not self._checkpoint.is_file():
-                raise ToolchainError(f"nothing to resume in {path}: it has no checkpoint.pt")
-            before = _read_config(recorded)
+            before = recorded_config(path)
             changed = sorted(key for key in values if values[key] != before.get(key))
             if changed:
                 raise ToolchainError(
@@ -107,7 +107,7 @@ class RunFolder:
             )
         path.mkdir(parents=True, exist_ok=True)
         record = {"config": values, "versions": _versions()}
-        write_atomically(recorded, json.dumps(record, indent=2).encode())
+        write_atomically(path / CONFIG, json.dumps(record, indent=2).encode())
         self._metrics = (path / "metrics.jsonl").open("a")
         self._board = SummaryWriter(str(path / "tensorboard"))
 
@@ -149,12 +149,20 @@ class RunFolder:
         self._board.close()
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def recorded_config(path: Path) -> dict[str, Any]:
+    """Read the configuration that the run in a folder was started with, as plain values.
+
+    Raises:
+        ToolchainError: There is nothing to resume in the folder, or the record is damaged.
+    """
+    if not (path / CHECKPOINT).is_file():
+        raise ToolchainError(f"nothing to resume in {path}: it has no {CHECKPOINT}")
+    recorded = path / CONFIG
     try:
-        config: dict[str, Any] = json.loads(path.read_text())["config"]
+        config: dict[str, Any] = json.loads(recorded.read_text())["config"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ToolchainError(
-            f"{path} cannot be read, so the run cannot be resumed; choose another --run"
+            f"{recorded} cannot be read, so the run cannot be resumed; choose another --run"
         ) from error
     return config
 

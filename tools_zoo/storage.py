@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -103,6 +104,30 @@ def toolbox_folder(name_or_path: str | Path) -> Path:
             f"--config {name}) and name the folder that it is in"
         )
     raise UnknownNameError("toolbox", name, shipped_toolboxes())
+
+
+def check_replaceable(folder: Path, *, overwrite: bool) -> None:
+    """Make sure that a toolbox may be written to a folder, before any work is done for it.
+
+    Args:
+        folder: Where; it need not exist.
+        overwrite: Whether a toolbox that is there may be replaced; anything else never.
+
+    Raises:
+        ToolboxError: It may not.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not overwrite:
+        raise ToolboxError(f"{folder} exists already; choose another, or add --overwrite")
+    entries = list(folder.iterdir()) if folder.is_dir() else [folder]
+    others = [
+        entry.name
+        for entry in entries
+        if entry.name not in {MANIFEST, "agent"} and entry.suffix != ".safetensors"
+    ]
+    if others or folder.is_symlink():
+        raise ToolboxError(f"{folder} is not replaced: it holds other things than a toolbox")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

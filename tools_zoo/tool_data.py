@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from data.degradations import (
     CONTEXT,
     Degradation,
+    Pixel,
     central_patch,
     degrade_crop,
     sampler,
@@ -179,7 +180,7 @@ def degrade_batch(
     return to_tensor(lq), to_tensor(central_patch(windows))
 
 
-def flip(patch: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def flip(patch: npt.NDArray[Pixel], rng: np.random.Generator) -> npt.NDArray[Pixel]:
     """One of the eight flips and transposes."""
     flips = rng.integers(2, size=3)
     if flips[0]:

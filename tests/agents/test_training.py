@@ -79,3 +79,15 @@ def test_the_exported_ppo_policy_plays_like_ppo_itself(toolbox_folder):
         same, exported = player.predict(obs, exported, start)
         assert (actions == same).all()
         obs, _, start, _ = env.step(actions)
+
+
+def test_an_encoder_that_is_not_trained_stays_bit_for_bit(toolbox_folder, tmp_path):
+    train_drqn(drqn_config(toolbox_folder), tmp_path / "first")
+    init = tmp_path / "first" / "best"
+    again = drqn_config(toolbox_folder, init=str(init), train_encoder=False, gradient_steps=4)
+    policy = train_drqn(again, tmp_path / "second")
+    before, after = load_policy(init).q_net.state_dict(), policy.q_net.state_dict()
+    for name, value in before.items():
+        if name.startswith("encoder."):
+            assert torch.equal(after[name], value), name
+    assert not torch.equal(after["head.weight"], before["head.weight"])

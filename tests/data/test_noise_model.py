@@ -217,3 +217,14 @@ def test_what_is_not_float32_rgb_is_refused():
         estimate_noise([image])
     with pytest.raises(ImageFormatError, match="float32 RGB"):
         white_model(0.1).draw(image, rng())
+
+
+def test_white_noise_shares_nothing_with_its_neighbours_and_camera_noise_much(camera_model):
+    assert white_model(0.1).neighbour_correlation == 0.0
+    drawn = neighbours(camera_model.draw(grey(0.5, 400), rng())).mean()
+    assert camera_model.neighbour_correlation == pytest.approx(drawn, abs=0.05)
+    assert camera_model.neighbour_correlation > 0.4
+
+
+def test_strength_beside_another_noise_is_a_ratio():
+    assert white_model(0.06).strength_beside(white_model(0.02)) == pytest.approx(3.0)

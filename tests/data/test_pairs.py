@@ -7,7 +7,15 @@ import pytest
 
 from data.degradations import CONTEXT, Degradation, central_patch, sampler
 from data.errors import ImageFormatError, StoreError, UnknownNameError
-from data.pairs import ArrayPairs, FreshPairs, StorePairs, embedded_pairs, open_pairs
+from data.noise_model import KNOTS, RADIUS, NoiseModel
+from data.pairs import (
+    ArrayPairs,
+    FreshPairs,
+    StorePairs,
+    damage_sampler,
+    embedded_pairs,
+    open_pairs,
+)
 from data.store import PatchStore
 
 RNG_SEED = 5
@@ -102,3 +110,26 @@ def test_pairs_open_by_name_or_path(store_path: Path, tmp_path: Path) -> None:
         open_pairs(tmp_path / "absent.h5")
     with pytest.raises(UnknownNameError, match="did you mean 'mild'"):
         open_pairs(store_path, levels=("milt",))
+
+
+def white_noise(deviation: float) -> NoiseModel:
+    side = 2 * RADIUS + 1
+    kernel = np.zeros((3, 3, side, side), np.float32)
+    kernel[range(3), range(3), RADIUS, RADIUS] = 1.0
+    levels = np.full((3, KNOTS), deviation, np.float32)
+    return NoiseModel(levels, np.full_like(levels, 1.0 / levels.size), kernel)
+
+
+def test_a_measured_noise_is_drawn_as_often_as_a_level() -> None:
+    grey = np.full((400, 95, 95, 3), 128, np.uint8)
+    draw = damage_sampler(("clean",), [white_noise(0.1)])
+    lq, gt = FreshPairs(grey, draw).pairs(np.arange(400), np.random.default_rng(0))
+    deviation = (lq.astype(float) - gt).std(axis=(1, 2, 3))
+    assert 0.4 < (deviation > 0.0).mean() < 0.6
+    assert deviation[deviation > 0.0] == pytest.approx(25.5, rel=0.1)
+
+
+def test_a_store_is_damaged_by_a_measured_noise_alone(store_path: Path) -> None:
+    pairs = open_pairs(store_path, noises=[white_noise(0.05)])
+    lq, gt = pairs.pairs(np.zeros(50, np.int64), np.random.default_rng(0))
+    assert (lq.astype(float) - gt).std() == pytest.approx(12.75, rel=0.15)

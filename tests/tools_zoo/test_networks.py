@@ -16,8 +16,11 @@ PARAMS = {
     "vdsr_s": 210_483,
     "vdsr": 668_227,
     "dncnn": 669_379,
+    "masked_unet": 466_883,
+    "blind_spot": 106_099,
 }
 LAST_CONV = {"small": "conv3"}
+BLIND = ("masked_unet", "blind_spot")  # a skip from input to output would show them everything
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -62,7 +65,7 @@ def test_the_output_has_the_size_of_the_input(name: str, height: int, width: int
     assert build_network(name)(torch.rand(2, 3, height, width)).shape == (2, 3, height, width)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in BLIND])
 def test_a_network_whose_last_convolution_is_zero_is_the_identity(name: str) -> None:
     network = build_network(name)
     for parameter in network.get_submodule(LAST_CONV.get(name, "conv_last")).parameters():
@@ -75,17 +78,20 @@ def test_a_network_whose_last_convolution_is_zero_is_the_identity(name: str) -> 
 def test_the_halo_is_how_far_an_output_pixel_really_looks(name: str) -> None:
     torch.manual_seed(0)
     network = build_network(name).eval()  # in training, normalisation looks at everything
-    for parameter in network.parameters():  # positive everywhere: no ReLU cuts a path off
-        parameter.data.abs_()
+    for parameter in network.parameters():  # positive everywhere: nothing cuts a path off
+        parameter.data.abs_().add_(1e-3)
     halo, grid = int(network.halo), int(getattr(network, "grid", 1))  # type: ignore[arg-type]
     middle = halo + 4
-    lq = torch.rand(1, 3, 2 * middle + 1, 2 * middle + 1, requires_grad=True)
-    network(lq)[0, :, middle, middle].sum().backward()
-    assert lq.grad is not None
-    seen = torch.nonzero(lq.grad.abs().sum(dim=(0, 1)))
-    reach = _reach(seen, middle)
-    assert max(reach) == halo
-    assert min(reach) > halo - grid  # where a pixel lies in its block decides about the rest
+    side = 2 * middle + grid
+    lq = torch.rand(1, 3, side, side, requires_grad=True)
+    restored = network(lq)
+    reaches = []
+    # Where a pixel lies in its block decides how far it looks; four places are enough.
+    for place in range(middle, middle + grid, max(1, grid // 4)):
+        (grad,) = torch.autograd.grad(restored[0, :, place, place].sum(), lq, retain_graph=True)
+        reaches.append(_reach(torch.nonzero(grad.abs().sum(dim=(0, 1))), place))
+    assert max(map(max, reaches)) == halo
+    assert min(map(min, reaches)) > halo - grid
 
 
 def _reach(seen: Tensor, middle: int) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from toolchain.cli.errors import STATUS_FAILED, fail
 from toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
     DEFAULT_TOOLBOX,
+    AddToolOption,
     AgentOption,
     DeviceOption,
     InputArgument,
@@ -45,6 +46,7 @@ def inspect(
     max_steps: MaxStepsOption = 3,
     agent: AgentOption = None,
     toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    add_tool: AddToolOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     overwrite: OverwriteOption = False,
@@ -74,6 +76,7 @@ def inspect(
         precision=precision,
         max_steps=max_steps,
         max_tile_pixels=max_tile_pixels,
+        add_tools=add_tool or (),
     )
     if degrade is None:
         inspection = inspect_photo(restorer, lq, gt=reference)

@@ -27,6 +27,15 @@ MaxStepsOption: TypeAlias = Annotated[
 MaxTilePixelsOption: TypeAlias = Annotated[
     int, typer.Option(help="Pixels a tool works on at once; fewer need less memory.", min=1)
 ]
+AddToolOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--add-tool",
+        help="Fitted tool (see: toolchain fit) by name or folder, run first on photos whose noise "
+        "it suits; may be given repeatedly.",
+        metavar="NAME",
+    ),
+]
 OverwriteOption: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never an input.")
 ]

@@ -18,6 +18,8 @@ def print_inspection(console: Console, inspection: "Inspection") -> None:
     if inspection.caption:
         console.print(f"The photo was {inspection.caption}.", highlight=False)
     console.print(sequence_table(inspection))
+    for note in restoration.notes:
+        console.print(note, style="yellow", highlight=False, markup=False)
     console.print(explain_end(restoration), highlight=False)
     before, after = restoration.score, restoration.final_score
     if before is not None and after is not None:

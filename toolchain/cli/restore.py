@@ -13,6 +13,7 @@ from toolchain.cli.errors import STATUS_FAILED, fail
 from toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
     DEFAULT_TOOLBOX,
+    AddToolOption,
     AgentOption,
     DeviceOption,
     MaxStepsOption,
@@ -38,6 +39,7 @@ def restore(
     max_steps: MaxStepsOption = 3,
     agent: AgentOption = None,
     toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    add_tool: AddToolOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -68,6 +70,7 @@ def restore(
         precision=precision,
         max_steps=max_steps,
         max_tile_pixels=max_tile_pixels,
+        add_tools=add_tool or (),
     )
     outcomes = restore_batch(restorer, plan, overwrite=overwrite, steps_folder=save_steps)
     finished = list(_shown(outcomes, len(plan), quiet=quiet))

@@ -89,14 +89,14 @@ def train_tools_command(
         "precision": precision,
     }
     recipe = {} if config is None else read_recipe(config)
-    overrides = {**_parse_settings(settings or []), **_given(flags)}
+    overrides = {**parse_settings(settings or []), **_given(flags)}
     if "store" not in {**recipe, **overrides}:
         fail(f"no patch store given; add {_STORE_HINT}")
     jobs = plan_training(names or [], recipe, overrides, init=init, warm_start=warm_start)
     for job in jobs:
         _check_device(job.config.device)
     folder = toolbox_out or run / "toolbox"
-    trained = _with_progress(
+    trained = with_progress(
         "psnr_own",
         "dB on its own range",
         run,
@@ -145,7 +145,7 @@ def train_agent_command(
     hint = "--store FILE, or --store embedded to try it out"
     chosen = _read_config(kind, config, settings, flags, hint)
     folder = run or Path(f"runs/agent-{algo}")
-    _with_progress(
+    with_progress(
         "gain",
         "dB gained",
         folder,
@@ -185,7 +185,7 @@ def train_joint_command(
         "device": device,
     }
     chosen = _read_config(JointConfig, config, settings, flags, _STORE_HINT)
-    best = _with_progress(
+    best = with_progress(
         "gain",
         "dB gained",
         run,
@@ -205,7 +205,7 @@ def _read_config(
     from tools_zoo.run_folder import config_from_dict, load_toml
 
     values = {} if path is None else load_toml(Path(path))
-    values = {**values, **_parse_settings(settings or []), **_given(flags)}
+    values = {**values, **parse_settings(settings or []), **_given(flags)}
     if "store" not in values:
         fail(f"no patch store given; add {hint}")
     chosen = config_from_dict(kind, values)
@@ -217,7 +217,7 @@ def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def _parse_settings(settings: "Sequence[str]") -> dict[str, Any]:
+def parse_settings(settings: "Sequence[str]") -> dict[str, Any]:
     """Read KEY=VALUE words; values are TOML, and what is no TOML is a string."""
     values: dict[str, Any] = {}
     for word in settings:
@@ -237,7 +237,7 @@ def _check_device(name: str) -> None:
     choose_device(name)
 
 
-def _with_progress(metric: str, unit: str, run: Path, train: Callable[..., Any]) -> Any:
+def with_progress(metric: str, unit: str, run: Path, train: Callable[..., Any]) -> Any:
     """Train under a progress bar; Ctrl-C ends with a line that says how to go on."""
     from toolchain.cli.progress import Steps
 

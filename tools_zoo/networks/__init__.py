@@ -6,6 +6,8 @@ from typing import Final
 from torch import nn
 
 from data.errors import UnknownNameError
+from tools_zoo.networks.blind_spot import BlindSpot
+from tools_zoo.networks.masked_unet import MaskedUnet
 from tools_zoo.networks.rl_restore import LargeCnn, SmallCnn
 from tools_zoo.networks.single import DnCnn, Vdsr, VdsrSmall
 from tools_zoo.networks.unshuffled import UnshuffledLarge, UnshuffledSmall
@@ -18,6 +20,8 @@ NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
     "vdsr_s": VdsrSmall,
     "vdsr": Vdsr,
     "dncnn": DnCnn,
+    "masked_unet": MaskedUnet,
+    "blind_spot": BlindSpot,
 }
 """Every network a manifest can name; each has a ``halo`` in pixels and needs no arguments."""
 

@@ -1,0 +1,80 @@
+"""``python -m benchmarks.real_photos PHOTOS``: real noisy photos, each fitted alone, side by side.
+
+No clean version of these exists: the sheet is to be looked at, and the gains are estimates.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageDraw
+from rich.console import Console
+
+from benchmarks.self_supervised import as_denoise
+from data.images import FloatImage, to_uint8
+from toolchain.fitting import Fitted, NoisyPhotos, fit_to_photos, measure_noise
+from toolchain.photo import read_photo
+from toolchain.restorer import load
+from tools_zoo.fitting import FitConfig
+from tools_zoo.run_folder import config_from_dict
+from tools_zoo.storage import load_toolbox
+
+SIDE: Final = 192  # pixels of a crop, shown twice as large
+HEADING: Final = 40  # pixels
+COLUMNS: Final = ("noisy", "restored as shipped", "best shipped denoiser", "fitted to this photo")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit to each photo by itself, and draw a row for each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.real_photos")
+    parser.add_argument("photos", type=Path, nargs="+", help="noisy photos")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a .jpg")
+    parser.add_argument("--method", default="ams")
+    parser.add_argument("--steps", type=int, default=3000)
+    parsed = parser.parse_args(arguments)
+    rows = [_row(path, parsed.method, parsed.steps) for path in parsed.photos]
+    width, height = 2 * SIDE * len(COLUMNS), HEADING + 2 * SIDE * len(rows)
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, title in enumerate(COLUMNS):
+        draw.text((2 * SIDE * index + 8, 8), title, "black", font_size=20)
+    for top, row in enumerate(rows):
+        for left, crop in enumerate(row):
+            big = Image.fromarray(to_uint8(crop)).resize(
+                (2 * SIDE, 2 * SIDE), Image.Resampling.NEAREST
+            )
+            sheet.paste(big, (2 * SIDE * left, HEADING + 2 * SIDE * top))
+    sheet.save(parsed.output, quality=80)
+
+
+def _row(path: Path, method: str, steps: int) -> list[FloatImage]:
+    image = read_photo(path).rgb
+    fitted = _fit(image, path, method, steps)
+    verdict = fitted.verdict
+    gains = ", ".join(f"{name} {gain:+.1f}" for name, gain in verdict.gains.items())
+    Console().print(f"{path.name}: sigma {fitted.noise.sigma:.1f}; {gains}", soft_wrap=True)
+    shipped = next(name for name in verdict.gains if name in load_toolbox().names)
+    images = (
+        image,
+        load().restore(image).image,
+        as_denoise(load_toolbox()[shipped])(image),
+        as_denoise(fitted.tool)(image),
+    )
+    top, left = ((length - SIDE) // 2 for length in image.shape[:2])
+    return [np.asarray(i[top : top + SIDE, left : left + SIDE]) for i in images]
+
+
+def _fit(image: FloatImage, path: Path, method: str, steps: int) -> Fitted:
+    photos = NoisyPhotos((image,), (str(path),))
+    config = config_from_dict(FitConfig, {"method": method, "total_steps": steps})
+    with tempfile.TemporaryDirectory() as folder:
+        return fit_to_photos(
+            photos, measure_noise(photos), config, Path(folder) / "run", name="fitted"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""``python -m benchmarks.self_supervised PHOTOS``: fitting to noisy photos, beside what needs none.
+
+Clean photos go through the camera simulator. Denoisers are fitted to the noisy ones alone; the
+clean ones only measure. All figures are PSNR in dB against the photo without noise.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+
+from benchmarks.machine import machine_facts
+from benchmarks.report import Report, Row
+from data.camera import CAMERAS, photograph
+from data.images import FloatImage, to_float, to_numpy, to_tensor, to_uint8
+from data.metrics import psnr
+from data.noise_model import estimate_noise
+from data.sources import open_source
+from toolchain.fitting import NoisyPhotos, fit_to_photos
+from tools_zoo.fitting import FitConfig
+from tools_zoo.run_folder import config_from_dict
+from tools_zoo.storage import load_toolbox
+
+NLM_STRENGTHS: Final = (3, 5, 7, 10, 14, 20)
+BM3D_FACTORS: Final = (1.0, 1.5, 2.0)
+"""Strengths of BM3D, as multiples of the measured noise."""
+BM3D_SEARCHED: Final = 2
+"""Photos on which BM3D's strength is searched: it is slow."""
+
+ABLATIONS: Final[dict[str, dict[str, Any]]] = {
+    "ams": {"method": "ams"},
+    "ams, train_stride 2": {"method": "ams", "train_stride": 2, "cycle": 4},
+    "ams, train_stride 3": {"method": "ams", "train_stride": 3},
+    "ams, random masks": {"method": "ams", "masks": "random"},
+    "sdap": {"method": "sdap"},
+    "sdap, one pair in place of a cycle": {"method": "sdap", "cycle": 2},
+}
+"""Changes to the default settings."""
+
+Denoise = Callable[[FloatImage], FloatImage]
+
+
+class Pair(NamedTuple):
+    """A photo of the simulated camera, and the same without noise."""
+
+    noisy: FloatImage
+    clean: FloatImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is measured.
+
+    Attributes:
+        photos: Folder of clean photos.
+        cameras: Of `data.camera.CAMERAS`.
+        methods: Of fitting.
+        evaluated: Photos that are measured on, spread evenly; all are fitted to.
+        steps: Optimiser steps of a fit: unlike a time, they give the same result on any machine.
+        bm3d: Whether to run BM3D (extra ``bench``).
+        changes: Settings of the fits.
+        single: Fit to the first of the evaluated photos alone, and measure on it.
+    """
+
+    photos: Path
+    cameras: tuple[str, ...]
+    methods: tuple[str, ...]
+    evaluated: int
+    steps: int
+    bm3d: bool
+    changes: Mapping[str, Any]
+    single: bool = False
+
+
+def run(options: Options) -> Report:
+    """Measure every method on the photos of every camera."""
+    clean = [to_float(photo) for _, photo in open_source(str(options.photos))]
+    rows = [row for camera in options.cameras for row in _rows(camera, clean, options)]
+    count = "one" if options.single else str(len(clean))
+    return Report(
+        title="Fitted to one noisy photo" if options.single else "Fitted to noisy photos",
+        method=(
+            f"{count} of {len(clean)} photos fitted to, {options.steps} optimiser steps; measured "
+            f"on {1 if options.single else options.evaluated}. The shipped denoiser, and the "
+            "strength of NLM and BM3D, are those that the clean photos pick."
+        ),
+        rows=tuple(rows),
+    )
+
+
+def ablate(options: Options) -> Report:
+    """Measure what each ingredient is worth."""
+    clean = [to_float(photo) for _, photo in open_source(str(options.photos))]
+    camera = options.cameras[0]
+    pairs = _photograph(clean, camera)
+    rows = []
+    for name, changes in ABLATIONS.items():
+        denoise, seconds = _fit(pairs, options, {**options.changes, **changes})
+        rows.append(_row(camera, name, denoise, _evaluated(pairs, options), seconds))
+    return Report(
+        title="Ablations", method=f"{options.steps} optimiser steps each.", rows=tuple(rows)
+    )
+
+
+def _rows(camera: str, clean: Sequence[FloatImage], options: Options) -> list[Row]:
+    pairs = _photograph(clean, camera)
+    measured = _evaluated(pairs, options)
+    shown: dict[str, tuple[Denoise, float]] = {"noisy": (lambda image: image, 0.0)}
+    shown["best shipped denoiser"] = (_best(_shipped(), measured), 0.0)
+    shown["non-local means"] = (_best(_nlm(), measured), 0.0)
+    if options.bm3d:
+        noise = estimate_noise([pair.noisy for pair in measured])
+        shown["BM3D"] = (_best(_bm3d(noise.sigma), measured[:BM3D_SEARCHED]), 0.0)
+    learnt = measured if options.single else pairs
+    for method in options.methods:
+        shown[method] = _fit(learnt, options, {**options.changes, "method": method})
+    return [
+        _row(camera, name, denoise, measured, seconds) for name, (denoise, seconds) in shown.items()
+    ]
+
+
+def _row(camera: str, name: str, denoise: Denoise, pairs: Sequence[Pair], seconds: float) -> Row:
+    reached = float(np.mean([psnr(denoise(pair.noisy), pair.clean) for pair in pairs]))
+    return {"camera": camera, "method": name, "PSNR dB": f"{reached:.2f}", "fit s": seconds}
+
+
+def _photograph(clean: Sequence[FloatImage], camera: str) -> list[Pair]:
+    rngs = (np.random.default_rng((0, index)) for index in range(len(clean)))
+    return [Pair(*photograph(c, CAMERAS[camera], rng)) for c, rng in zip(clean, rngs, strict=True)]
+
+
+def _evaluated(pairs: Sequence[Pair], options: Options) -> list[Pair]:
+    count = 1 if options.single else min(options.evaluated, len(pairs))
+    return [pairs[index * len(pairs) // count] for index in range(count)]
+
+
+def _best(denoisers: Sequence[Denoise], pairs: Sequence[Pair]) -> Denoise:
+    """The one that the clean photos pick."""
+    return max(denoisers, key=lambda d: np.mean([psnr(d(p.noisy), p.clean) for p in pairs]))
+
+
+def as_denoise(tool: torch.nn.Module) -> Denoise:
+    """Run a tool on a whole photo, RGB (H, W, 3) float32, and clip what comes to [0, 1]."""
+
+    def denoise(image: FloatImage) -> FloatImage:
+        with torch.inference_mode():
+            restored: FloatImage = to_numpy(tool(to_tensor(image[None])).clamp(0.0, 1.0))[0]
+        return restored
+
+    return denoise
+
+
+def _shipped() -> list[Denoise]:
+    return [as_denoise(tool) for tool in load_toolbox() if tool.spec.task == "noise"]
+
+
+def _nlm() -> list[Denoise]:
+    def with_strength(strength: int) -> Denoise:
+        def denoise(image: FloatImage) -> FloatImage:
+            bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+            smooth = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 7, 21)
+            return to_float(np.asarray(cv2.cvtColor(smooth, cv2.COLOR_BGR2RGB), np.uint8))
+
+        return denoise
+
+    return [with_strength(strength) for strength in NLM_STRENGTHS]
+
+
+def _bm3d(sigma: float) -> list[Denoise]:
+    from bm3d import bm3d_rgb
+
+    def with_factor(factor: float) -> Denoise:
+        return lambda image: np.asarray(bm3d_rgb(image, factor * sigma / 255.0), np.float32).clip(
+            0.0, 1.0
+        )
+
+    return [with_factor(factor) for factor in BM3D_FACTORS]
+
+
+def _fit(
+    pairs: Sequence[Pair], options: Options, changes: Mapping[str, Any]
+) -> tuple[Denoise, float]:
+    values = {"total_steps": options.steps, "device": "cpu", **changes}
+    noisy = tuple(pair.noisy for pair in pairs)
+    photos = NoisyPhotos(noisy, tuple(map(str, range(len(noisy)))))
+    start = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        fitted = fit_to_photos(
+            photos,
+            estimate_noise(noisy),
+            config_from_dict(FitConfig, values),
+            Path(folder) / "run",
+            name="fitted",
+        )
+    verdict = fitted.verdict
+    Console().print(changes, verdict.sentence(), highlight=False, soft_wrap=True)
+    return as_denoise(fitted.tool), time.process_time() - start
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark on a folder of clean photos."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.self_supervised")
+    parser.add_argument("photos", type=Path, help="folder of clean photos")
+    parser.add_argument("--cameras", default="low,middle,high")
+    parser.add_argument("--methods", default="ams,sdap")
+    parser.add_argument("--evaluated", type=int, default=10, help="photos to measure on")
+    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps of a fit")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of a fit")
+    parser.add_argument("--no-bm3d", action="store_true")
+    parser.add_argument("--single", action="store_true", help="fit to one photo alone")
+    parser.add_argument("--ablate", action="store_true", help="ablations, at the first camera")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parsed = parser.parse_args(arguments)
+    changes = {key: json.loads(value) for key, _, value in (s.partition("=") for s in parsed.set)}
+    options = Options(
+        photos=parsed.photos,
+        cameras=tuple(parsed.cameras.split(",")),
+        methods=tuple(filter(None, parsed.methods.split(","))),
+        evaluated=parsed.evaluated,
+        steps=parsed.steps,
+        bm3d=not parsed.no_bm3d,
+        changes=changes,
+        single=parsed.single,
+    )
+    report = ablate(options) if parsed.ablate else run(options)
+    Console().print(report.to_table())
+    print(report.to_markdown())
+    if parsed.json is not None:
+        facts = {"machine": machine_facts(), "options": _plain(options), **report.to_dict()}
+        parsed.json.write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _plain(options: Options) -> dict[str, Any]:
+    return {**asdict(options), "photos": options.photos.name}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""``toolchain extend``: a toolbox gains a fitted tool, and its agent learns when to use it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from toolchain.cli.errors import fail
+
+if TYPE_CHECKING:
+    from toolchain.extending import Usefulness
+
+
+def extend(
+    toolbox: Annotated[
+        str, typer.Argument(help="A shipped toolbox's name, or a folder with its agent in it.")
+    ],
+    add_tool: Annotated[
+        str,
+        typer.Option("--add-tool", help="Fitted tool, by name or folder.", metavar="NAME"),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the new toolbox.")],
+    store: Annotated[
+        str, typer.Option(help="Clean patches: a patch store (toolchain data prepare).")
+    ] = "embedded",
+    total_timesteps: Annotated[int, typer.Option(help="Tools run in training.", min=1)] = 6_000,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the checkpoint.  [default: runs/extend-NAME]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the folder of the new toolbox.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of everything drawn.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda.")] = "auto",
+) -> None:
+    """Add a fitted tool to a toolbox, and fine-tune its agent until it uses it."""
+    from toolchain.batch import check_writable
+    from toolchain.cli.train import with_progress
+    from toolchain.extending import ExtendConfig, extend_toolbox
+    from tools_zoo.device import choose_device
+    from tools_zoo.own_tools import load_own_tool
+    from tools_zoo.run_folder import CHECKPOINT
+
+    choose_device(device)
+    own = load_own_tool(add_tool)
+    run_path = run or Path(f"runs/extend-{own.name}")
+    check_writable(output)
+    check_writable(run_path)
+    began = (run_path / "agent" / CHECKPOINT).is_file()
+    if resume and not began:
+        fail(f"nothing to resume in {run_path}; leave --resume out")
+    if began and not resume:
+        fail(f"{run_path} already holds a run; add --resume or choose another --run")
+    config = ExtendConfig(
+        store=store, toolbox=toolbox, total_timesteps=total_timesteps, seed=seed, device=device
+    )
+
+    def work(on_step: Callable[[str, int, int, Mapping[str, float]], None]) -> Any:
+        return extend_toolbox(
+            own,
+            config,
+            output,
+            run_path,
+            resume=resume,
+            overwrite=overwrite,
+            on_step=lambda step, total, metrics: on_step("agent", step, total, metrics),
+        )
+
+    _print_usefulness(own.name, with_progress("gain", "dB gained", run_path, work))
+    typer.echo(f"toolbox with its agent: {output}")
+
+
+def _print_usefulness(name: str, brings: "Sequence[Usefulness]") -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("gain in dB on")
+    for heading in ("before", "now", f"uses {name}"):
+        table.add_column(heading, justify="right")
+    for kind in brings:
+        cells = (f"{kind.before:+.2f}", f"{kind.after:+.2f}", f"{kind.share:.0%}")
+        table.add_row(kind.kind, *cells)
+    Console().print(table)

@@ -1,0 +1,179 @@
+"""Tools that a user fitted to own photos: each a toolbox of one, with the noise it is made for."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from data.atomic import folder_written_atomically
+from data.errors import ToolchainError, UnknownNameError
+from data.noise_model import NoiseModel
+from tools_zoo.catalog import TOOLBOXES
+from tools_zoo.storage import (
+    MANIFEST,
+    ToolboxError,
+    check_replaceable,
+    load_toolbox,
+    read_notes,
+    save_toolbox,
+)
+from tools_zoo.tool import Tool
+from tools_zoo.toolbox import DuplicateToolError, Toolbox
+
+HOME_VARIABLE: Final = "RESTORATION_TOOLCHAIN_HOME"
+"""Environment variable that moves what the user made to another folder."""
+
+WEAKEST: Final = 0.6
+STRONGEST: Final = 2.5
+"""A photo's noise over that of the photos a tool was fitted to, at most; wider on the side where
+texture passes for noise (`NoiseModel.strength_beside`)."""
+CORRELATION_GAP: Final = 0.25
+"""Most that the correlation between neighbours differs, likewise."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnTool:
+    """A fitted tool and what is known of it.
+
+    Attributes:
+        tool: On the CPU, frozen.
+        noise: Of the photos that it was fitted to.
+        gain: Estimated PSNR gain in dB on held-out crops of those photos.
+        sha256: Of its weight file; empty if it comes from none.
+        notes: How it was fitted and judged, plain data.
+    """
+
+    tool: Tool
+    noise: NoiseModel
+    gain: float
+    sha256: str
+    notes: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The tool's name."""
+        return self.tool.spec.name
+
+    def unfitting(self, noise: NoiseModel) -> str:
+        """Say why a photo's noise is not the kind that the tool was fitted to; empty if it is.
+
+        Args:
+            noise: Measured on the photo alone.
+        """
+        ratio = noise.strength_beside(self.noise)
+        own, theirs = self.noise.neighbour_correlation, noise.neighbour_correlation
+        if not WEAKEST <= ratio <= STRONGEST:
+            return (
+                f"its noise is {ratio:.1f} times as strong as that of the photos it was fitted to"
+            )
+        if abs(own - theirs) > CORRELATION_GAP:
+            return (
+                f"neighbouring pixels share {theirs:.1f} of their noise, in the photos it was "
+                f"fitted to {own:.1f}"
+            )
+        return ""
+
+
+def default_home() -> Path:
+    """Folder of what the user made: ``$RESTORATION_TOOLCHAIN_HOME``, or the platform's own."""
+    chosen = os.environ.get(HOME_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    return platformdirs.user_data_path("restoration-toolchain", appauthor=False)
+
+
+def own_tool_folder(name: str, home: Path) -> Path:
+    """Where the fitted tool of a name lies, or would lie."""
+    return home / "tools" / name
+
+
+def own_tool_names(home: Path) -> tuple[str, ...]:
+    """Names of the fitted tools, sorted."""
+    return tuple(sorted(path.parent.name for path in home.glob(f"tools/[!.]*/{MANIFEST}")))
+
+
+def check_new_name(name: str) -> None:
+    """Refuse what cannot name a new tool: it becomes a file's name and an action's.
+
+    Raises:
+        ToolchainError: Letters, digits, - and _ are not all that it has.
+        DuplicateToolError: A tool of the project has it.
+    """
+    if not _NAME.fullmatch(name):
+        raise ToolchainError(f"{name!r} cannot name a tool; take up to 64 letters, digits, - and _")
+    shipped = {spec.name for specs in TOOLBOXES.values() for spec in specs}
+    if name in {*shipped, "stop"}:
+        raise DuplicateToolError(f"{name!r} is an action of a shipped toolbox; choose another name")
+
+
+def save_own_tool(
+    tool: Tool,
+    noise: NoiseModel,
+    gain: float,
+    folder: Path,
+    *,
+    notes: Mapping[str, Any],
+    overwrite: bool = False,
+) -> OwnTool:
+    """Write a tool as a toolbox of one, with its noise model: completely or not at all.
+
+    Args:
+        tool: What to save.
+        noise: Of the photos that it was fitted to.
+        gain: Estimated PSNR gain in dB.
+        folder: Where; made.
+        notes: Further facts to record, plain data.
+        overwrite: Replace a tool that is there.
+
+    Raises:
+        ToolboxError: The folder exists already, or holds something else than a tool.
+        OSError: It cannot be written.
+    """
+    check_replaceable(folder, overwrite=overwrite)
+    name = tool.spec.name
+    recorded = {**notes, "noise": noise.to_dict(), "gain": gain}
+    with folder_written_atomically(folder) as part:
+        save_toolbox(Toolbox(name, [tool]), part, {name: recorded})
+    return _load(folder)
+
+
+def load_own_tool(name_or_path: str | Path, home: Path | None = None) -> OwnTool:
+    """Load a fitted tool by its name or by its folder.
+
+    Args:
+        name_or_path: The name or the folder.
+        home: Where the user's tools are kept; None is `default_home`.
+
+    Raises:
+        UnknownNameError: There is neither such a tool nor such a folder.
+        ToolboxError: The folder holds something else.
+        ChecksumError: The weights are damaged.
+    """
+    home, name = default_home() if home is None else home, str(name_or_path)
+    names = own_tool_names(home)
+    if name in names:
+        return _load(own_tool_folder(name, home))
+    if Path(name_or_path).is_dir():
+        return _load(Path(name_or_path))
+    if not names:
+        raise ToolchainError(
+            f"no fitted tool {name!r}; none is in {home} (toolchain fit PHOTOS --name {name} "
+            "makes one)"
+        )
+    raise UnknownNameError("fitted tool", name, names)
+
+
+def _load(folder: Path) -> OwnTool:
+    toolbox = load_toolbox(folder)
+    notes = read_notes(folder)[toolbox.names[0]]
+    if len(toolbox) != 1 or not {"noise", "gain"} <= notes.keys():
+        raise ToolboxError(f"{folder} holds no tool that toolchain fit made")
+    noise, gain = NoiseModel.from_dict(notes["noise"]), float(notes["gain"])
+    about = {key: value for key, value in notes.items() if key not in {"noise", "gain"}}
+    return OwnTool(toolbox[0], noise, gain, toolbox.checksums[toolbox.names[0]], about)
