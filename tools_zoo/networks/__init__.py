@@ -10,6 +10,7 @@ from tools_zoo.networks.blind_spot import BlindSpot
 from tools_zoo.networks.masked_unet import MaskedUnet
 from tools_zoo.networks.rl_restore import LargeCnn, SmallCnn
 from tools_zoo.networks.single import DnCnn, Vdsr, VdsrSmall
+from tools_zoo.networks.super_resolution import SrX2, SrX4
 from tools_zoo.networks.unshuffled import UnshuffledLarge, UnshuffledSmall
 
 NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
@@ -22,8 +23,11 @@ NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
     "dncnn": DnCnn,
     "masked_unet": MaskedUnet,
     "blind_spot": BlindSpot,
+    "sr_x2": SrX2,
+    "sr_x4": SrX4,
 }
-"""Every network a manifest can name; each has a ``halo`` in pixels and needs no arguments."""
+"""Every network a manifest can name; each has a ``halo`` in pixels of its input and needs no
+arguments. One that enlarges has a ``scale``."""
 
 
 def build_network(name: str) -> nn.Module:
