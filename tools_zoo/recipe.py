@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from data.errors import ToolchainError, UnknownNameError
 from tools_zoo.catalog import CLASSIC, TOOLBOXES
-from tools_zoo.generative.config import SrTrainConfig
+from tools_zoo.generative.config import OneStepTrainConfig, SftTrainConfig, SrTrainConfig
 from tools_zoo.run_folder import config_from_dict, load_toml
 from tools_zoo.tool import ToolSpec
 from tools_zoo.training import ToolTrainConfig
@@ -21,6 +21,14 @@ SPECS: Final[dict[str, ToolSpec]] = {
 
 SR_BASE: Final = "sr-psnr"
 """What all other tools of its scale start from."""
+
+_SR_KINDS: Final[dict[str, type[SrTrainConfig]]] = {
+    "sft_x4": SftTrainConfig,
+    "film_x4": SftTrainConfig,
+    "concat_x4": SftTrainConfig,
+    "one_step_x4": OneStepTrainConfig,
+}
+"""Settings of tools that make images larger and have trainers of their own, by their network."""
 
 _PLAN_KEYS: Final = ("init", "keep")
 _RECIPE_KEYS: Final = ("tools", "include")
@@ -46,7 +54,9 @@ class TrainingJob:
 
 def config_kind(spec: ToolSpec) -> type[ToolTrainConfig] | type[SrTrainConfig]:
     """The settings that the training of a tool takes."""
-    return SrTrainConfig if spec.task == "sr" else ToolTrainConfig
+    if spec.task != "sr":
+        return ToolTrainConfig
+    return _SR_KINDS.get(spec.network, SrTrainConfig)
 
 
 def read_recipe(name_or_path: str | Path) -> dict[str, Any]:

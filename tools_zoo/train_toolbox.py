@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,13 @@ from torch import nn
 
 from data.errors import ToolchainError
 from tools_zoo.catalog import TOOLBOXES
-from tools_zoo.generative.config import SrTrainConfig
+from tools_zoo.generative.config import OneStepTrainConfig, SftTrainConfig, SrTrainConfig
+from tools_zoo.generative.one_step_training import train_one_step_tool
+from tools_zoo.generative.sft_training import train_sft_tool
+from tools_zoo.generative.stages import IQA_FOLDER
 from tools_zoo.generative.training import train_sr_tool
 from tools_zoo.recipe import SPECS, TrainingJob
+from tools_zoo.run_folder import CHECKPOINT
 from tools_zoo.storage import (
     MANIFEST,
     load_toolbox,
@@ -24,7 +29,7 @@ from tools_zoo.storage import (
 )
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
-from tools_zoo.training import train_tool
+from tools_zoo.training import ToolTrainConfig, train_tool
 from tools_zoo.training_loop import OnStep
 
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
@@ -102,6 +107,10 @@ def train_tools(
         trained[name] = TrainedTool(tool, _last_metrics(run_path / name))
         if job.keep:
             _update_toolbox(toolbox_path, {name: tool}, {name: _notes(job, trained[name].metrics)})
+            if (run_path / name / IQA_FOLDER).is_dir():
+                shutil.copytree(
+                    run_path / name / IQA_FOLDER, toolbox_path / IQA_FOLDER, dirs_exist_ok=True
+                )
     return list(trained.values())
 
 
@@ -113,15 +122,22 @@ def _train(
     resume: bool,
     on_step: OnStep,
 ) -> Tool:
-    if isinstance(job.config, SrTrainConfig):
-        return train_sr_tool(
-            job.spec, job.config, run_path, init=init, resume=resume, on_step=on_step
-        )
-    return train_tool(job.spec, job.config, run_path, init=init, resume=resume, on_step=on_step)
+    spec = job.spec
+    options: dict[str, Any] = {"init": init, "resume": resume, "on_step": on_step}
+    match job.config:
+        case SftTrainConfig() as config:
+            return train_sft_tool(spec, config, run_path, **options)
+        case OneStepTrainConfig() as config:
+            return train_one_step_tool(spec, config, run_path, **options)
+        case SrTrainConfig() as config:
+            return train_sr_tool(spec, config, run_path, **options)
+        case ToolTrainConfig() as config:
+            return train_tool(spec, config, run_path, **options)
 
 
 def _has_checkpoint(run_path: Path, job: TrainingJob) -> bool:
-    return (run_path / job.spec.name / "checkpoint.pt").is_file()
+    # Some trainings have parts, each in a folder of its own.
+    return any((run_path / job.spec.name).rglob(CHECKPOINT))
 
 
 def _starting_network(

@@ -162,6 +162,7 @@ def train_module(
     resume: bool = False,
     early_stopping: EarlyStopping | None = None,
     adversary: Adversary | None = None,
+    learning_rate_factor: Callable[[str], float] = lambda name: 1.0,
     on_step: OnStep = lambda step, total, metrics: None,
 ) -> nn.Module:
     """Train a module and average its weights.
@@ -180,6 +181,7 @@ def train_module(
         early_stopping: Ends the run early, and has the best averaged weights returned in place of
             the last.
         adversary: Critics that take a step after each of the module's.
+        learning_rate_factor: Of each parameter, by its name.
         on_step: Progress.
 
     Returns:
@@ -198,6 +200,7 @@ def train_module(
         num_steps,
         early_stopping,
         adversary,
+        learning_rate_factor,
         resume=resume,
     )
     try:
@@ -273,6 +276,7 @@ class _Session:
         num_steps: int,
         early_stopping: EarlyStopping | None,
         adversary: Adversary | None,
+        learning_rate_factor: Callable[[str], float],
         *,
         resume: bool,
     ) -> None:
@@ -286,12 +290,13 @@ class _Session:
         self.averaged = copy.deepcopy(module).requires_grad_(False).eval()
         self._step = 0
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        groups = _parameter_groups(module, config.learning_rate, learning_rate_factor)
         optimizer = torch.optim.AdamW(
-            module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            groups, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            config.learning_rate,
+            [group["lr"] for group in groups],
             total_steps=num_steps + 1,
             pct_start=config.warmup,
             cycle_momentum=False,
@@ -395,6 +400,15 @@ class _Session:
             state["critics"] = self._adversary.critics.state_dict()
             state["critic_optimizer"] = self._critic_optimizer.state_dict()
         self._run.save(state)
+
+
+def _parameter_groups(
+    module: nn.Module, learning_rate: float, factor: Callable[[str], float]
+) -> list[dict[str, Any]]:
+    by_factor: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        by_factor.setdefault(factor(name), []).append(parameter)
+    return [{"params": own, "lr": times * learning_rate} for times, own in by_factor.items()]
 
 
 def _terms(objective: Objective) -> dict[str, float]:

@@ -16,6 +16,7 @@ WEIGHTS: Final = (
     "semantic",
     "self_similarity",
     "adversarial",
+    "classification",
     "feature_discrimination",
     "text_guided",
 )
@@ -38,6 +39,8 @@ class SrTrainConfig(LoopConfig):
     eval_patches: int = 48
     warm_steps: int = 0
     """Steps in which only the layers that the starting weights lack are trained."""
+    new_layers_factor: float = 1.0
+    """Factor on the learning rate of those layers."""
 
     pixel: float = 1.0
     """Weight of the mean absolute difference."""
@@ -51,6 +54,9 @@ class SrTrainConfig(LoopConfig):
     """Weight of the self-similarity loss (SSL), of both its distances."""
     adversarial: float = 0.0
     """Weight of a critic that looks at pixels."""
+    classification: float = 0.0
+    """Weight of that critic's second opinion: of what category an image is (SFTGAN); for tools with
+    a categorical prior."""
     feature_discrimination: float = 0.0
     """Weight of a critic that looks at middle features of `encoder` (Feat-D of SFD)."""
     text_guided: float = 0.0
@@ -104,8 +110,11 @@ class SrTrainConfig(LoopConfig):
 class SftTrainConfig(SrTrainConfig):
     """How a tool with a categorical prior is trained."""
 
+    prior: str = "own"
+    """Where the categories come from: ``own`` clusters, or a SegFormer model (its folder, or its
+    name in the local cache)."""
     prior_patches: int = 24_000
-    """Patches from which its own segmentation is learnt, before everything else."""
+    """Patches from which the own clusters are learnt, before everything else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from tools_zoo.critics.features import FeatureCritic
 from tools_zoo.critics.patch import PatchCritic
@@ -42,13 +43,14 @@ class AdversarialTerm:
 
     Args:
         kind: Of the loss, in `tools_zoo.losses.adversarial.GAN_LOSSES`.
+        critic: Judges.
     """
 
     name = "adversarial"
     needs_encoder = False
 
-    def __init__(self, kind: str) -> None:
-        self.critic = PatchCritic()
+    def __init__(self, kind: str, critic: PatchCritic) -> None:
+        self.critic = critic
         self._gan = gan_loss(kind)
 
     def loss(self, made: Made) -> Tensor:
@@ -61,6 +63,34 @@ class AdversarialTerm:
     def critic_loss(self, made: Made) -> Tensor:
         """What the critic lowers."""
         return self._gan.critic(self.critic(made.restored)[0], self.critic(made.gt)[0])
+
+
+class ClassificationTerm:
+    """The same critic's opinion of what category an image is.
+
+    Args:
+        critic: With a head for categories.
+
+    Source:
+        SFTGAN, Wang et al., CVPR 2018: the head learns from restored images too, with the category
+        that they should show.
+    """
+
+    name = "classification"
+    needs_encoder = False
+
+    def __init__(self, critic: PatchCritic) -> None:
+        self.critic = critic
+
+    def loss(self, made: Made) -> Tensor:
+        """``CE(D_cls(x), category)``."""
+        return _cross_entropy(self.critic(made.restored)[1], made.category)
+
+    def critic_loss(self, made: Made) -> Tensor:
+        """``CE(D_cls(y), category) + CE(D_cls(x), category)``."""
+        return _cross_entropy(self.critic(made.gt)[1], made.category) + _cross_entropy(
+            self.critic(made.restored)[1], made.category
+        )
 
 
 class _FeatureTerm:
@@ -133,3 +163,11 @@ class TextGuidedTerm(_FeatureTerm):
             for bad in self.negatives(made)
         ]
         return torch.stack(losses).mean()
+
+
+def _cross_entropy(logits: Tensor | None, category: Tensor | None) -> Tensor:
+    assert logits is not None
+    assert category is not None
+    # A sum and a count: the mean over no image is not a number.
+    total = functional.cross_entropy(logits, category, ignore_index=-1, reduction="sum")
+    return total / (category >= 0).sum().clamp_min(1)

@@ -1,6 +1,6 @@
 """Towards what a generator is trained: a weighted sum of named terms, some with critics."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -45,9 +45,10 @@ class SrObjective:
         self._config = config
         self._scale = scale
         self._terms = terms
-        self._encoder = encoder
+        self.encoder = encoder
         self._made: Made | None = None
-        self._eval_sets = self._load_eval_sets()
+        self._late: list[nn.Parameter] = []
+        self.eval_sets = self._load_eval_sets()
 
     @property
     def batches(self) -> Dataset[SrBatch]:
@@ -64,6 +65,8 @@ class SrObjective:
 
     def loss(self, module: nn.Module, batch: SrBatch) -> Tensor:
         """Weighted sum of the terms; critics that are not listened to yet are left out."""
+        for parameter in self._late:
+            parameter.requires_grad_(batch.step >= self._config.warm_steps)
         made = self.make(module, batch)
         self._made = made
         losses = {
@@ -74,6 +77,10 @@ class SrObjective:
         losses.update(self.more_losses(module, batch, made))
         self.terms = {name: float(loss.detach()) for name, (_, loss) in losses.items()}
         return torch.stack([weight * loss for weight, loss in losses.values()]).sum()
+
+    def train_late(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Name the parameters that stay as they are in the first ``warm_steps``."""
+        self._late = list(parameters)
 
     def critic_loss(self, batch: SrBatch) -> Tensor:
         """Sum of the critics' own losses on what the last call of `loss` made."""
@@ -86,7 +93,12 @@ class SrObjective:
     def make(self, module: nn.Module, batch: SrBatch) -> Made:
         """Let the module restore a batch."""
         lq = batch.lq.contiguous(memory_format=torch.channels_last)
-        return Made(batch.lq, module(lq).float(), batch.gt, batch.step, self._encoder)
+        return Made(batch.lq, module(lq).float(), batch.gt, batch.step, self.encoder)
+
+    def restore(self, module: nn.Module, lq: Tensor) -> Tensor:
+        """What a user of the module gets: (N, 3, H * scale, W * scale), not clipped."""
+        restored: Tensor = module(lq)
+        return restored
 
     def more_losses(
         self, module: nn.Module, batch: SrBatch, made: Made
@@ -100,16 +112,16 @@ class SrObjective:
         ``own`` is clean photos made smaller by bicubic, ``chain`` what the training meets.
         """
         metrics = {}
-        for name, (lq, gt) in self._eval_sets.items():
+        for name, (lq, gt) in self.eval_sets.items():
             lq, gt = lq.to(device), gt.to(device)
-            restored = module(lq).float().clamp(0.0, 1.0)
+            restored = self.restore(module, lq).float().clamp(0.0, 1.0)
             after = float(batch_psnr(restored, gt).mean())
             metrics[f"psnr_{name}"] = after
             metrics[f"gain_{name}"] = after - float(batch_psnr(bicubic(lq, self._scale), gt).mean())
             if name == "own":
                 metrics["detail"] = float(detail_ratio(restored, gt).mean())
-                if self._encoder is not None:
-                    seen = self._encoder(restored).maps, self._encoder(gt).maps
+                if self.encoder is not None:
+                    seen = self.encoder(restored).maps, self.encoder(gt).maps
                     metrics["feature_distance"] = float(feature_distance(*seen))
         return metrics
 

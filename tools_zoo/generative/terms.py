@@ -25,6 +25,9 @@ class Made:
         restored: (N, 3, H * scale, W * scale), float32, not clipped.
         gt: Same shape, in [0, 1].
         step: Index of the batch.
+        encoder: What looks at them.
+        category: Index of the category that each image shows most of, (N,), or -1 for one that is
+            not to be judged; None without a categorical prior.
     """
 
     lq: Tensor
@@ -32,6 +35,7 @@ class Made:
     gt: Tensor
     step: int
     encoder: SemanticEncoder | None = None
+    category: Tensor | None = None
     _restored_seen: Semantics | None = None
     _gt_seen: Semantics | None = None
     _damaged_seen: Semantics | None = None
@@ -70,6 +74,7 @@ class Made:
             self.gt,
             self.step,
             self.encoder,
+            self.category,
             None if seen is None else _detach(seen),
             self._gt_seen,
         )
