@@ -17,7 +17,7 @@ from tools_zoo.generative.one_step_training import train_one_step_tool
 from tools_zoo.generative.sft_training import train_sft_tool
 from tools_zoo.generative.stages import IQA_FOLDER
 from tools_zoo.generative.training import train_sr_tool
-from tools_zoo.recipe import SPECS, TrainingJob
+from tools_zoo.recipe import SPECS, SR_BASE, TrainingJob
 from tools_zoo.run_folder import CHECKPOINT
 from tools_zoo.storage import (
     MANIFEST,
@@ -155,7 +155,9 @@ def _starting_network(
         return load_toolbox(_home_of(job.init))[job.init].network
     path = Path(job.init)
     if path.is_dir():
-        return load_toolbox(path)[job.spec.name].network
+        there = load_toolbox(path)
+        base = job.spec.task == "sr" and job.spec.name not in there.names
+        return there[SR_BASE if base else job.spec.name].network
     try:
         content = path.read_bytes()
     except OSError as error:
