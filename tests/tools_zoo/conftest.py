@@ -27,6 +27,7 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> EfficientNetEncoder:
     """EfficientNet-Lite0 with random weights; trainings find it in place of the real one."""
     torch.manual_seed(0)
     made = EfficientNetEncoder(EfficientNetLite0())
+    monkeypatch.setattr("tools_zoo.generative.clusters.NUM_BATCHES", 2)
     for place in ("start", "iqa"):
         monkeypatch.setattr(f"tools_zoo.generative.{place}.load_encoder", lambda name="auto": made)
     return made

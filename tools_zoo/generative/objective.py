@@ -141,7 +141,7 @@ class SrObjective:
 
 
 def bicubic(lq: Tensor, scale: int) -> Tensor:
-    """What every tool that enlarges has to beat, clipped to [0, 1]; at scale 1, the image itself."""
+    """What a tool that enlarges has to beat, clipped to [0, 1]; at scale 1, the image itself."""
     if scale == 1:
         return lq
     return upsample_bicubic(lq, scale).clamp(0.0, 1.0)

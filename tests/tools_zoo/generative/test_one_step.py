@@ -142,9 +142,9 @@ def one_step_config(tiny: Callable[..., Any]) -> Config:
 
 @pytest.mark.parametrize("interrupted_at", [2, 5])
 def test_a_run_resumes_in_either_part(
-    one_step_config: Config, tmp_path: Path, encoder: EfficientNetEncoder, interrupted_at: int
+    one_step_config: Config, tmp_path: Path, interrupted_at: int
 ) -> None:
-    config = one_step_config(semantic=0.1, adversarial=0.1, consistency=0.5, total_patches=6)
+    config = one_step_config(adversarial=0.1, consistency=0.5, total_patches=6)
     calls = 0
 
     def stop(step: int, total: int, metrics: dict[str, float]) -> None:
@@ -164,14 +164,14 @@ def test_a_run_resumes_in_either_part(
 def test_the_student_comes_nearer_to_its_teacher(
     one_step_config: Config, network: OneStepNet, tmp_path: Path
 ) -> None:
-    config = one_step_config(total_patches=2 * 25, eval_every=25, pixel=0.0, ema_decay=0.5)
+    config = one_step_config(total_patches=2 * 16, eval_every=16, pixel=0.0, ema_decay=0.5)
     lq = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(5))
     noise = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(6))
     taught = network.sample(lq, noise, STEPS)
     before = (network.sample(lq, noise, 1) - taught).square().mean()
     trained = train_one_step_tool(VPD, config, tmp_path / "run", init=network).network
     assert isinstance(trained, OneStepNet)
-    assert (trained.sample(lq, noise, 1) - taught).square().mean() < 0.7 * before
+    assert (trained.sample(lq, noise, 1) - taught).square().mean() < 0.8 * before
 
 
 def test_the_teacher_stays_as_it_is_while_the_student_learns(

@@ -61,9 +61,8 @@ def test_a_recipe_includes_one_toolbox() -> None:
         included_toolbox({"include": ["efficient"]})
 
 
-@pytest.fixture
-def trained(sr_store: Path, encoder: EfficientNetEncoder, tmp_path: Path) -> Path:
-    """A toolbox folder with three tools of the recipe after one step each, beside the twelve."""
+def train_recipe(sr_store: Path, tmp_path: Path) -> Path:
+    """A toolbox folder with the tools of the recipe after one step each, beside the twelve."""
     recipe = read_recipe("generative")
     stages = {"sr-sft": {"prior_patches": 2}, "sr-vpd": {"teacher_patches": 2}}
     tables = {
@@ -75,7 +74,10 @@ def trained(sr_store: Path, encoder: EfficientNetEncoder, tmp_path: Path) -> Pat
     return tmp_path / "toolbox"
 
 
-def test_the_recipe_makes_the_toolbox(trained: Path, sr_store: Path, tmp_path: Path) -> None:
+def test_the_recipe_makes_the_toolbox_that_others_start_from(
+    sr_store: Path, encoder: EfficientNetEncoder, tmp_path: Path
+) -> None:
+    trained = train_recipe(sr_store, tmp_path)
     toolbox = load_toolbox(trained)
     assert [tool.spec for tool in toolbox] == list(TOOLBOXES["generative"])
     for tool in toolbox:
@@ -91,14 +93,8 @@ def test_the_recipe_makes_the_toolbox(trained: Path, sr_store: Path, tmp_path: P
     again = load_toolbox(trained)
     left, right = (again[name].network.state_dict() for name in ("sr-psnr", "sr-ssl"))
     torch.testing.assert_close(left, right, atol=1e-6, rtol=0)
-
-
-def test_a_toolbox_without_the_tool_offers_the_one_towards_psnr(
-    trained: Path, sr_store: Path, tmp_path: Path
-) -> None:
+    # One that is not there starts from the one towards PSNR.
     settings = {"store": str(sr_store), **TINY, "learning_rate": 1e-9}
     jobs = plan_training(["sr-gan"], {}, settings, init=str(trained))
     (control,) = train_tools(jobs, tmp_path / "control", tmp_path / "controls")
-    left = control.tool.network.state_dict()
-    right = load_toolbox(trained)["sr-psnr"].network.state_dict()
-    torch.testing.assert_close(left, right, atol=1e-6, rtol=0)
+    torch.testing.assert_close(control.tool.network.state_dict(), left, atol=1e-6, rtol=0)
