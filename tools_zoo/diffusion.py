@@ -23,6 +23,7 @@ KAPPA: Final = 1.0
 _LAST: Final = 0.99  # of sqrt(eta)
 _POWER: Final = 0.3
 _START: Final = 0.04
+_DIFFERENCE: Final = 0.1  # of a clean image and its enlargement, for images in [-1, 1]
 
 Predict = Callable[[Tensor, int], Tensor]
 """(x_t, t) to the clean image."""
@@ -60,6 +61,20 @@ class Shifting:
         """
         root = torch.tensor(self.roots, device=gt.device)[t.to(gt.device)].view(-1, 1, 1, 1)
         return gt + root.square() * (y - gt) + KAPPA * root * noise
+
+    def seen(self, state: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """What a network is shown of a state: ``(x_t - y) / (kappa sqrt(eta_t) + 0.1)``.
+
+        Noise, and the difference of clean image and enlargement, whose size is about a tenth, both
+        come out of the order of 1.
+
+        Args:
+            state: x_t.
+            y: Enlargements of the same shape.
+            t: Steps (N,), 0 to T.
+        """
+        root = torch.tensor(self.roots, device=y.device)[t.to(y.device)].view(-1, 1, 1, 1)
+        return (state - y) / (KAPPA * root + _DIFFERENCE)
 
     def start(self, y: Tensor, noise: Tensor) -> Tensor:
         """``x_T = y + kappa sqrt(eta_T) eps``: needs no clean image."""

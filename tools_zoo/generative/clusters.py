@@ -90,6 +90,8 @@ def train_segmenter(
     """
     fabric = make_fabric(config)
     task = _Clustering(objective, find_clusters(encoder, objective.batches, config.seed))
+    if isinstance(encoder, nn.Module):
+        encoder.to(fabric.device)
     return train_module(
         Segmenter(),
         task,

@@ -137,7 +137,8 @@ class TeacherObjective(_ShiftingObjective):
         steps = torch.randint(1, STEPS + 1, (count,), generator=made.generator("steps"))
         clean = 2.0 * batch.gt - 1.0
         state = self._network.shifting.noisy(clean, y, steps, self._draw_noise(batch))
-        made.restored = module(batch.lq, state - y, steps.to(batch.lq.device)).float()
+        seen = self._network.shifting.seen(state, y, steps)
+        made.restored = module(batch.lq, seen, steps.to(batch.lq.device)).float()
         return made
 
     def more_losses(
@@ -156,8 +157,9 @@ class StudentObjective(_ShiftingObjective):
     def make(self, module: nn.Module, batch: SrBatch) -> Made:
         """Let the module take its one step."""
         y = enlarged(batch.lq, self._network.scale)
-        state = self._network.shifting.start(y, self._draw_noise(batch))
-        restored = module(batch.lq, state - y, _steps(batch, STEPS)).float()
+        shifting, steps = self._network.shifting, _steps(batch, STEPS)
+        seen = shifting.seen(shifting.start(y, self._draw_noise(batch)), y, steps)
+        restored = module(batch.lq, seen, steps).float()
         return Made(batch.lq, restored, batch.gt, batch.step, self.encoder)
 
     def more_losses(
@@ -177,7 +179,8 @@ class StudentObjective(_ShiftingObjective):
             y = enlarged(batch.lq, network.scale)
 
             def call(image: Tensor, step: int) -> Tensor:
-                predicted: Tensor = module(batch.lq, image - y, _steps(batch, step)).float()
+                seen = network.shifting.seen(image, y, _steps(batch, STEPS))
+                predicted: Tensor = module(batch.lq, seen, _steps(batch, step)).float()
                 return 2.0 * predicted - 1.0
 
             back = call(2.0 * taught - 1.0, 0)

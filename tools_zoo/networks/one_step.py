@@ -45,8 +45,7 @@ class ShiftNet(nn.Module):
 
         Args:
             lq: Small images (N, 3, H, W) in [0, 1].
-            state: What is left of the noise: (x_t - y) of the diffusion, (N, 3, H s, W s), of the
-                order of 1.
+            state: As `tools_zoo.diffusion.Shifting.seen` shows it, (N, 3, H * scale, W * scale).
             step: (N,) int64.
 
         Returns:
@@ -117,7 +116,7 @@ class OneStepNet(nn.Module):
 
         def predict(state: Tensor, t: int) -> Tensor:
             step = torch.full((len(lq),), t, device=lq.device)
-            clean: Tensor = network(lq, state - y, step)
+            clean: Tensor = network(lq, self.shifting.seen(state, y, step), step)
             return 2.0 * clean - 1.0
 
         return 0.5 * (self.shifting.sample(predict, y, noise, steps) + 1.0)
