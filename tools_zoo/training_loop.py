@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Final, Literal, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from data.errors import ToolchainError
+from tools_zoo.objectives import Adversary, Objective, Termed
 from tools_zoo.precision import FABRIC_PRECISION, fastest_precision
 from tools_zoo.run_folder import RunFolder
 
@@ -52,44 +53,6 @@ class LoopConfig:
             raise ValueError(f"warmup must lie in (0, 1), got {self.warmup}")
         if self.eval_every < 1:
             raise ValueError(f"eval_every must be at least 1, got {self.eval_every}")
-
-
-class Objective(Protocol):
-    """What a network is trained towards, and how it is measured."""
-
-    @property
-    def batches(self) -> Dataset[Any]:
-        """Item ``i`` is what step ``i`` learns from: a pure function of ``i``, so runs resume."""
-
-    def loss(self, module: nn.Module, batch: Any) -> Tensor:
-        """Scalar to be lowered; ``batch`` lies on the module's device."""
-
-    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """Measure averaged weights, which lie on ``device``; no gradients are recorded."""
-
-
-@runtime_checkable
-class Termed(Protocol):
-    """An objective whose loss is a sum of named terms."""
-
-    @property
-    def terms(self) -> dict[str, float]:
-        """The newest value of each term, unweighted; logged with every validation."""
-
-
-class Adversary(Protocol):
-    """What a network is trained against: critics that learn from what it has just made."""
-
-    @property
-    def critics(self) -> nn.Module:
-        """All that learns here; frozen while the network takes its step."""
-
-    @property
-    def critic_learning_rate(self) -> float:
-        """Of the critics; constant."""
-
-    def critic_loss(self, batch: Any) -> Tensor:
-        """Scalar to be lowered, on what the network made of ``batch`` in the step before."""
 
 
 class EarlyStopping:
