@@ -156,8 +156,10 @@ def _starting_network(
     path = Path(job.init)
     if path.is_dir():
         there = load_toolbox(path)
-        base = job.spec.task == "sr" and job.spec.name not in there.names
-        return there[SR_BASE if base else job.spec.name].network
+        if job.spec.task != "sr" or job.spec.name in there.names:
+            return there[job.spec.name].network
+        # A tool of another scale has nothing there to start from.
+        return there[SR_BASE].network if there[SR_BASE].spec.scale == job.spec.scale else None
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -95,6 +95,6 @@ def test_the_recipe_makes_the_toolbox_that_others_start_from(
     torch.testing.assert_close(left, right, atol=1e-6, rtol=0)
     # One that is not there starts from the one towards PSNR.
     settings = {"store": str(sr_store), **TINY, "learning_rate": 1e-9}
-    jobs = plan_training(["sr-gan"], {}, settings, init=str(trained))
-    (control,) = train_tools(jobs, tmp_path / "control", tmp_path / "controls")
+    jobs = plan_training(["sr-gan", "sr-psnr-x2"], {}, settings, init=str(trained))
+    control, _ = train_tools(jobs, tmp_path / "control", tmp_path / "controls")
     torch.testing.assert_close(control.tool.network.state_dict(), left, atol=1e-6, rtol=0)
