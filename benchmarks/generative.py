@@ -151,8 +151,9 @@ def _score(folder: str, photos: Sequence[FloatImage]) -> Report | None:
     return Report(
         title="SFD-IQA, a score without a reference",
         method=(
-            f"Mean score of the photos at six levels of damage, by {iqa.encoder_name}; the last "
-            "column is the Spearman correlation of falling score and damage, over all photos."
+            f"Mean score of the photos at six levels of damage, by {iqa.encoder_name}; then the "
+            "Spearman correlation of falling score and damage, over all photos at once and as the "
+            "mean of the photos' own."
         ),
         rows=tuple(_score_row(name, levels, photos, iqa) for name, levels in DAMAGE.items()),
     )
@@ -170,8 +171,9 @@ def _score_row(
     )
     places = np.broadcast_to(np.arange(len(levels)), scores.shape)
     correlation = float(spearmanr(places.ravel(), -scores.ravel()).statistic)
+    own = [float(spearmanr(places[0], -one).statistic) for one in scores]
     means = {f"level {i}": float(mean) for i, mean in enumerate(scores.mean(axis=0))}
-    return {"damage": name, **means, "correlation": correlation}
+    return {"damage": name, **means, "correlation": correlation, "of a photo": float(np.mean(own))}
 
 
 def _inner(images: Tensor) -> Tensor:

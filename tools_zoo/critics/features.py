@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 NUM_FEAT: Final = 128
-NUM_MAPS: Final = 3
+NUM_MAPS: Final = 2
 """The coarsest maps of the encoder, with a head each."""
 
 _SLOPE: Final = 0.2
