@@ -44,7 +44,7 @@ def restore_once(megapixels: float) -> dict[str, Any]:
     precision = choose_precision("auto", torch.device("cpu"))
     restorer = Restorer(toolbox, ScriptedPolicy(toolbox, _CHAIN), precision=precision)
     photo = synthetic_photo(height, width)
-    before = _peak_mib()
+    before = peak_mib()
     start = time.perf_counter()
     restorer.restore(photo)
     seconds = time.perf_counter() - start
@@ -54,7 +54,7 @@ def restore_once(megapixels: float) -> dict[str, Any]:
         "precision": precision,
         "seconds": seconds,
         "start_mib": before,
-        "peak_mib": _peak_mib(),
+        "peak_mib": peak_mib(),
     }
 
 
@@ -78,7 +78,8 @@ def _row(megapixels: float) -> Row:
     }
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
+    """Largest resident memory of this process so far, in MiB."""
     # Linux lets getrusage of a child start at the peak of the process that started it.
     status = Path("/proc/self/status")
     if status.is_file():

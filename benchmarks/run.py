@@ -8,7 +8,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import bm3d, environment, memory, restore, store
+from benchmarks import bm3d, environment, memory, restore, self_similarity, store
 from benchmarks.machine import Facts, machine_facts
 from benchmarks.report import Report
 
@@ -18,6 +18,7 @@ BENCHMARKS: Final[dict[str, Callable[..., Report]]] = {
     "bm3d": bm3d.run,
     "memory": memory.run,
     "store": store.run,
+    "self_similarity": self_similarity.run,
 }
 """Every benchmark by name, in the order they run."""
 

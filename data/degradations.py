@@ -1,5 +1,8 @@
 """The mixed degradation of RL-Restore: Gaussian blur, then Gaussian noise, then JPEG.
 
+With a scale above 1 it makes the input of super-resolution: between blur and noise, the image is
+made smaller (`data.scaling`; distributions over such degradations are in `data.scaled`).
+
 Every function is pure; randomness comes from a generator that the caller passes in.
 
 Source:
@@ -20,6 +23,7 @@ import numpy.typing as npt
 
 from data.errors import ImageFormatError, UnknownNameError
 from data.images import FloatImage, check_float_image, to_float, to_uint8
+from data.scaling import Kernel, check_scale, downsample
 
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
@@ -39,23 +43,30 @@ SEVERITY: Final = {"mild": (9, 11), "moderate": (12, 17), "severe": (18, 20)}
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """What happened to a clean image, in this order: blur, noise, JPEG.
+    """What happened to a clean image, in this order: blur, down-sampling, noise, JPEG.
 
     Attributes:
-        blur_sigma: Standard deviation of the Gaussian blur in pixels; 0 is no blur.
+        blur_sigma: Standard deviation of the Gaussian blur in pixels of the clean image; 0 is no
+            blur.
         noise_sigma: Standard deviation of the Gaussian noise in 8-bit grey levels; 0 is no noise.
         jpeg_quality: JPEG quality 1 to 100, or None for no compression at all.
+        scale: Side of the clean image over side of the degraded one: 1, 2 or 4.
+        kernel: With which the image is made smaller.
 
     Raises:
-        ValueError: A sigma is negative or not finite, or the quality lies outside 1 to 100.
+        ValueError: A sigma is negative or not finite, the quality lies outside 1 to 100, or the
+            scale is another.
     """
 
     blur_sigma: float = 0.0
     noise_sigma: float = 0.0
     jpeg_quality: int | None = None
+    scale: int = 1
+    kernel: Kernel = "bicubic"
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_scale(self.scale)
         _check_sigma(self.blur_sigma)
         _check_sigma(self.noise_sigma)
         if self.jpeg_quality is not None:
@@ -69,13 +80,13 @@ class Degradation:
             rng: Where the noise comes from.
 
         Returns:
-            Same shape and dtype, range [0, 1]; on the 8-bit grid if JPEG was applied.
+            (H / scale, W / scale, 3), float32 in [0, 1]; on the 8-bit grid if JPEG was applied.
 
         Raises:
-            ImageFormatError: ``image`` is not float32 RGB.
+            ImageFormatError: ``image`` is not float32 RGB, or a side is no multiple of the scale.
         """
         check_float_image(image)
-        out = blur_gaussian(image, self.blur_sigma)
+        out = downsample(blur_gaussian(image, self.blur_sigma), self.scale, self.kernel)
         out = add_gaussian_noise(out, self.noise_sigma, rng)
         return out if self.jpeg_quality is None else compress_jpeg(out, self.jpeg_quality)
 
@@ -198,8 +209,11 @@ def degrade_crop(
 
     Raises:
         ImageFormatError: ``window`` is not float32 RGB, or has no patch within its surroundings.
+        ValueError: The degradation changes the size: that is for `data.scaled.degrade_scaled_crop`.
     """
     check_float_image(window)
+    if degradation.scale != 1:
+        raise ValueError(f"degrade_crop keeps the size of a patch, got scale {degradation.scale}")
     if min(window.shape[:2]) <= 2 * CONTEXT:
         raise ImageFormatError(f"a window of {window.shape[:2]} pixels has no patch in it")
     top, left = (int(offset) for offset in rng.integers(JPEG_GRID, size=2))

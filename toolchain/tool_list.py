@@ -6,10 +6,12 @@ from typing import Literal
 
 import torch
 
+from data.degradations import Degradation
 from data.errors import ChecksumError, ToolchainError
 from data.metrics import batch_psnr
-from data.store import PatchStore
 from tools_zoo.catalog import DEFAULT_TOOLBOX
+from tools_zoo.generative.batches import held_out_pairs, open_scaled_store
+from tools_zoo.generative.objective import bicubic
 from tools_zoo.storage import read_checked, read_manifest, toolbox_folder
 from tools_zoo.tool import ToolSpec
 from tools_zoo.tool_data import ToolDegrader, validation_pairs
@@ -44,7 +46,7 @@ def list_tools(name_or_path: str | Path = DEFAULT_TOOLBOX) -> list[ListedTool]:
 
 
 def measure_tools(toolbox: Toolbox, store: Path, *, count: int = 256) -> dict[str, float]:
-    """Mean PSNR gain in dB of each tool on its own range alone.
+    """Mean PSNR gain in dB of each tool on its own range alone; of one that enlarges, over bicubic.
 
     Args:
         toolbox: The tools.
@@ -52,15 +54,21 @@ def measure_tools(toolbox: Toolbox, store: Path, *, count: int = 256) -> dict[st
         count: Patches per tool.
 
     Raises:
-        StoreError: The store cannot be read.
+        StoreError: The store cannot be read, or its patches do not divide by a tool's scale.
     """
     gains = {}
-    with PatchStore(store) as patches, torch.inference_mode():
-        for tool in toolbox:
-            degrade = ToolDegrader(tool.spec).own_only
-            lq, gt = validation_pairs(patches, degrade, count=count, seed=0)
-            restored = tool(lq).clamp(0.0, 1.0)
-            gains[tool.spec.name] = float((batch_psnr(restored, gt) - batch_psnr(lq, gt)).mean())
+    for tool in toolbox:
+        scale = tool.spec.scale
+        with open_scaled_store(store, scale) as patches, torch.inference_mode():
+            if scale > 1:
+                clean = Degradation(scale=scale)
+                lq, gt = held_out_pairs(patches, lambda _, clean=clean: clean, count=count, seed=0)  # type: ignore[misc]
+            else:
+                degrade = ToolDegrader(tool.spec).own_only
+                lq, gt = validation_pairs(patches, degrade, count=count, seed=0)
+            before = batch_psnr(bicubic(lq, scale), gt)
+            after = batch_psnr(tool(lq).clamp(0.0, 1.0), gt)
+        gains[tool.spec.name] = float((after - before).mean())
     return gains
 
 

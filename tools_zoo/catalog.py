@@ -53,6 +53,25 @@ BASELINES: Final = (
 )
 """Single networks for the whole mixture, mild to severe: no actions, but what agents must beat."""
 
+_X4: Final = (4.0, 4.0)
+
+ENLARGERS: Final = (
+    ToolSpec("sr-psnr", "sr", _X4, "sr_x4", 4, "after EDSR, CVPR Workshops 2017"),
+    ToolSpec("sr-sft", "sr", _X4, "sft_x4", 4, "SFTGAN, CVPR 2018"),
+    ToolSpec("sr-ssl", "sr", _X4, "sr_x4", 4, "SSL, ACM MM 2024"),
+    ToolSpec("sr-sfd", "sr", _X4, "sr_x4", 4, "after SFD, CVPR 2025"),
+    ToolSpec("sr-vpd", "sr", _X4, "one_step_x4", 4, "after VPD-SR, arXiv 2506.02605"),
+)
+"""Tools that make an image four times as wide: one towards PSNR, the others towards likeness."""
+
+ENLARGER_CONTROLS: Final = (
+    ToolSpec("sr-gan", "sr", _X4, "sr_x4", 4, "after ESRGAN, ECCV Workshops 2018"),
+    ToolSpec("sr-film", "sr", _X4, "film_x4", 4, "SFTGAN, CVPR 2018, with FiLM"),
+    ToolSpec("sr-concat", "sr", _X4, "concat_x4", 4, "SFTGAN, CVPR 2018, with concatenation"),
+    ToolSpec("sr-psnr-x2", "sr", (2.0, 2.0), "sr_x2", 2, "after EDSR, CVPR Workshops 2017"),
+)
+"""No actions: what `ENLARGERS` are compared with, and the same at twice the width."""
+
 DEFAULT_TOOLBOX: Final = "efficient"
 """What is used where no toolbox is named."""
 
@@ -61,5 +80,7 @@ TOOLBOXES: Final[dict[str, tuple[ToolSpec, ...]]] = {
     "efficient": EFFICIENT,
     "generalists": GENERALISTS,
     "baselines": BASELINES,
+    "generative": (*EFFICIENT, *ENLARGERS),
+    "enlarger_controls": ENLARGER_CONTROLS,
 }
 """Every toolbox that can be trained by name; `storage.shipped_toolboxes` says which ship."""

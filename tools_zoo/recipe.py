@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from data.errors import ToolchainError, UnknownNameError
 from tools_zoo.catalog import CLASSIC, TOOLBOXES
+from tools_zoo.generative.config import OneStepTrainConfig, SftTrainConfig, SrTrainConfig
 from tools_zoo.run_folder import config_from_dict, load_toml
 from tools_zoo.tool import ToolSpec
 from tools_zoo.training import ToolTrainConfig
@@ -18,7 +19,19 @@ SPECS: Final[dict[str, ToolSpec]] = {
 }
 """Every tool that can be trained, by name."""
 
+SR_BASE: Final = "sr-psnr"
+"""What all other tools of its scale start from."""
+
+_SR_KINDS: Final[dict[str, type[SrTrainConfig]]] = {
+    "sft_x4": SftTrainConfig,
+    "film_x4": SftTrainConfig,
+    "concat_x4": SftTrainConfig,
+    "one_step_x4": OneStepTrainConfig,
+}
+"""Settings of tools that make images larger and have trainers of their own, by their network."""
+
 _PLAN_KEYS: Final = ("init", "keep")
+_RECIPE_KEYS: Final = ("tools", "include")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +40,31 @@ class TrainingJob:
 
     Attributes:
         spec: The tool.
-        config: How to train it.
+        config: How to train it; its kind is the trainer's (`config_kind`).
         init: Where its starting weights come from: the name of a tool (one trained before it in
             the plan, or a shipped one), or a path; None starts from random weights.
         keep: Put the tool into the toolbox; off for one that others only start from.
     """
 
     spec: ToolSpec
-    config: ToolTrainConfig
+    config: ToolTrainConfig | SrTrainConfig
     init: str | None = None
     keep: bool = True
+
+
+def config_kind(spec: ToolSpec) -> type[ToolTrainConfig] | type[SrTrainConfig]:
+    """The settings that the training of a tool takes."""
+    if spec.task != "sr":
+        return ToolTrainConfig
+    return _SR_KINDS.get(spec.network, SrTrainConfig)
 
 
 def read_recipe(name_or_path: str | Path) -> dict[str, Any]:
     """Read a recipe: a shipped one by name (``classic``, ``baselines``), or a TOML file.
 
-    At its top stand options of `ToolTrainConfig` for every tool; a table ``[tools.NAME]`` has
+    At its top stand options of `ToolTrainConfig` or, for tools that make images larger, of
+    `SrTrainConfig`, for every tool; ``include`` names a toolbox whose tools are put in as they are
+    (`included_toolbox`). A table ``[tools.NAME]`` has
     options for one tool and, as ``init``, where its starting weights come from; ``keep = false``
     leaves the tool out of the toolbox. The order of the tables is the order of training.
 
@@ -81,7 +103,7 @@ def plan_training(
     for name in (*names, *tables):
         if name not in SPECS:
             raise UnknownNameError("tool", name, SPECS)
-    shared = {key: value for key, value in recipe.items() if key != "tools"}
+    shared = {key: value for key, value in recipe.items() if key not in _RECIPE_KEYS}
     jobs: list[TrainingJob] = []
     for name in _in_order(names, tables):
         table = tables.get(name, {})
@@ -90,9 +112,17 @@ def plan_training(
         start = init
         if start is None and warm_start:
             start = table.get("init") if name in tables else _weaker(spec, jobs)
-        config = config_from_dict(ToolTrainConfig, {**shared, **own, **overrides})
+        config = config_from_dict(config_kind(spec), {**shared, **own, **overrides})
         jobs.append(TrainingJob(spec, config, start, bool(table.get("keep", True))))
     return jobs
+
+
+def included_toolbox(recipe: Mapping[str, Any]) -> str | None:
+    """Name of the toolbox whose tools a recipe puts in beside those that it trains."""
+    name = recipe.get("include")
+    if name is not None and not isinstance(name, str):
+        raise ToolchainError(f"include names one toolbox, got {name!r}")
+    return name
 
 
 def _in_order(names: Sequence[str], tables: Iterable[str]) -> list[str]:
@@ -105,6 +135,9 @@ def _in_order(names: Sequence[str], tables: Iterable[str]) -> list[str]:
 
 def _weaker(spec: ToolSpec, before: Sequence[TrainingJob]) -> str | None:
     # The catalogue lists each task from weak to strong.
+    if spec.task == "sr":
+        trained = [job.spec.name for job in before]
+        return SR_BASE if SR_BASE in trained and spec.scale == SPECS[SR_BASE].scale else None
     family = [other for other in SPECS.values() if other.task == spec.task]
     place = family.index(spec)
     if place == 0 or family[place - 1].network != spec.network:

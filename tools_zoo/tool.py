@@ -8,17 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import ToolchainError
+from data.scaling import SCALES
 from tools_zoo.macs import count_macs
 from tools_zoo.networks import build_network
 
-Task = Literal["blur", "noise", "jpeg", "mixed"]
-"""One distortion, or all three at once."""
+Task = Literal["blur", "noise", "jpeg", "mixed", "sr"]
+"""One distortion, all three at once, or too few pixels."""
 
 UNITS: dict[str, str] = {
     "blur": "sigma px",
     "noise": "sigma /255",
     "jpeg": "quality",
     "mixed": "severity",
+    "sr": "times",
 }
 """What a tool's strength range is measured in, by task."""
 
@@ -32,10 +34,10 @@ class ToolSpec:
 
     Attributes:
         name: Stable id, and stem of the weight file.
-        task: The distortion it removes; ``mixed`` is all three at once.
+        task: The distortion it removes; ``mixed`` is all three at once, ``sr`` a lack of pixels.
         strength: Range it is trained on, in the unit of its task (`UNITS`), smaller number first.
         network: Name of its shape in `tools_zoo.networks.NETWORKS`.
-        scale: Output size over input size.
+        scale: Side of the output over side of the input: 1, 2 or 4.
         source: Paper or repository that the layers come from.
     """
 
@@ -52,6 +54,8 @@ class ToolSpec:
             raise ToolchainError(f"tool {self.name!r} has an unknown task {self.task!r}")
         if self.strength[0] > self.strength[1]:
             raise ToolchainError(f"tool {self.name!r}: strength {self.strength} is not ascending")
+        if self.scale not in SCALES:
+            raise ToolchainError(f"tool {self.name!r} has scale {self.scale!r}, not of {SCALES}")
 
     @cached_property
     def _shape(self) -> tuple[int, int, int, int]:
@@ -73,7 +77,7 @@ class ToolSpec:
 
     @property
     def halo(self) -> int:
-        """Receptive-field radius in pixels: how far an output pixel looks to each side."""
+        """Receptive-field radius in input pixels: how far an output pixel looks to each side."""
         return self._shape[2]
 
     @property
@@ -85,7 +89,9 @@ class ToolSpec:
     def label(self) -> str:
         """What it treats, for people: ``noise 25-37.5``."""
         low, high = self.strength
-        return f"{self.task} {low:g}-{high:g}"
+        return (
+            f"{self.task} x{self.scale}" if self.task == "sr" else f"{self.task} {low:g}-{high:g}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest; `from_dict` reads it."""
@@ -111,12 +117,20 @@ class Tool(nn.Module):
     Args:
         spec: What the tool is.
         network: The network that does it; built from the spec with fresh weights if left out.
+
+    Raises:
+        ToolchainError: The network enlarges by another factor than the spec says.
     """
 
     def __init__(self, spec: ToolSpec, network: nn.Module | None = None) -> None:
         super().__init__()
         self.spec = spec
         self.network = build_network(spec.network) if network is None else network
+        scale = getattr(self.network, "scale", 1)
+        if scale != spec.scale:
+            raise ToolchainError(
+                f"tool {spec.name!r} has scale {spec.scale}, but its network enlarges x{scale}"
+            )
 
     def forward(self, lq: Tensor) -> Tensor:
         """Map (N, 3, H, W) in [0, 1] to (N, 3, H * scale, W * scale), same dtype, not clipped."""

@@ -101,6 +101,8 @@ class ToolDegrader:
                 return replace(others, noise_sigma=strength)
             case "jpeg":
                 return replace(others, jpeg_quality=round(strength))
+            case _:
+                raise ValueError(f"{self.spec.name} is not trained on images of its own size")
 
 
 def _with_visible_damage(

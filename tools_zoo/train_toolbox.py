@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +12,35 @@ from torch import nn
 
 from data.errors import ToolchainError
 from tools_zoo.catalog import TOOLBOXES
-from tools_zoo.recipe import SPECS, TrainingJob
-from tools_zoo.storage import MANIFEST, load_toolbox, load_weights, read_notes, save_toolbox
+from tools_zoo.generative.config import OneStepTrainConfig, SftTrainConfig, SrTrainConfig
+from tools_zoo.generative.one_step_training import train_one_step_tool
+from tools_zoo.generative.sft_training import train_sft_tool
+from tools_zoo.generative.stages import IQA_FOLDER
+from tools_zoo.generative.training import train_sr_tool
+from tools_zoo.recipe import SPECS, SR_BASE, TrainingJob
+from tools_zoo.run_folder import CHECKPOINT
+from tools_zoo.storage import (
+    MANIFEST,
+    load_toolbox,
+    load_weights,
+    read_notes,
+    save_toolbox,
+    toolbox_folder,
+)
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
-from tools_zoo.training import train_tool
+from tools_zoo.training import ToolTrainConfig, train_tool
+from tools_zoo.training_loop import OnStep
 
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (tool, step, total, newest metrics)."""
 
-_NOTED = (
-    "total_patches",
-    "batch_size",
-    "learning_rate",
-    "loss",
-    "mixed",
-    "jitter",
-    "residual_scale",
-    "seed",
-)
+_NOT_NOTED = ("store", "device", "devices", "precision", "num_workers", "eval_every")
+"""Settings that say nothing about the weights, or are paths of this machine."""
+
+
+_SCORES = ("psnr", "gain", "detail", "feature_distance")
+"""What a validation says of a tool, by the beginnings of its names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,8 @@ class TrainedTool:
 
     Attributes:
         tool: With averaged weights.
-        metrics: ``psnr_own``, ``gain_own``, ``psnr_chain``, ``gain_chain`` in dB.
+        metrics: ``psnr_own``, ``gain_own``, ``psnr_chain``, ``gain_chain`` in dB, and of a tool
+            that makes images larger, ``detail`` and ``feature_distance``.
     """
 
     tool: Tool
@@ -50,6 +62,7 @@ def train_tools(
     run_path: Path,
     toolbox_path: Path,
     *,
+    include: str | None = None,
     resume: bool = False,
     on_step: OnToolStep = lambda name, step, total, metrics: None,
 ) -> list[TrainedTool]:
@@ -62,6 +75,7 @@ def train_tools(
         jobs: The plan.
         run_path: Where the run folders go.
         toolbox_path: The toolbox folder.
+        include: Toolbox whose tools are put in as they are, each unless one of its name is there.
         resume: Go on: finished tools are kept, the interrupted one continues.
         on_step: Progress.
 
@@ -78,39 +92,74 @@ def train_tools(
         )
     if (toolbox_path / MANIFEST).exists():
         load_toolbox(toolbox_path)  # a damaged one is better found now than after the training
+    if include is not None:
+        _include(toolbox_path, include)
     trained: dict[str, TrainedTool] = {}
     for job in jobs:
         name = job.spec.name
-        tool = train_tool(
-            job.spec,
-            job.config,
+        tool = _train(
+            job,
             run_path / name,
-            init=_starting_network(job, trained, run_path),
+            init=_starting_network(job, trained, toolbox_path),
             resume=resume and _has_checkpoint(run_path, job),
             on_step=lambda step, total, metrics, name=name: on_step(name, step, total, metrics),  # type: ignore[misc]
         )
         trained[name] = TrainedTool(tool, _last_metrics(run_path / name))
         if job.keep:
-            _update_toolbox(toolbox_path, tool, _notes(job, trained[name].metrics))
+            _update_toolbox(toolbox_path, {name: tool}, {name: _notes(job, trained[name].metrics)})
+            if (run_path / name / IQA_FOLDER).is_dir():
+                shutil.copytree(
+                    run_path / name / IQA_FOLDER, toolbox_path / IQA_FOLDER, dirs_exist_ok=True
+                )
     return list(trained.values())
 
 
+def _train(
+    job: TrainingJob,
+    run_path: Path,
+    *,
+    init: nn.Module | None,
+    resume: bool,
+    on_step: OnStep,
+) -> Tool:
+    spec = job.spec
+    options: dict[str, Any] = {"init": init, "resume": resume, "on_step": on_step}
+    match job.config:
+        case SftTrainConfig() as config:
+            return train_sft_tool(spec, config, run_path, **options)
+        case OneStepTrainConfig() as config:
+            return train_one_step_tool(spec, config, run_path, **options)
+        case SrTrainConfig() as config:
+            return train_sr_tool(spec, config, run_path, **options)
+        case ToolTrainConfig() as config:
+            return train_tool(spec, config, run_path, **options)
+
+
 def _has_checkpoint(run_path: Path, job: TrainingJob) -> bool:
-    return (run_path / job.spec.name / "checkpoint.pt").is_file()
+    # Some trainings have parts, each in a folder of its own.
+    return any((run_path / job.spec.name).rglob(CHECKPOINT))
 
 
 def _starting_network(
-    job: TrainingJob, trained: Mapping[str, TrainedTool], run_path: Path
+    job: TrainingJob, trained: Mapping[str, TrainedTool], toolbox_path: Path
 ) -> nn.Module | None:
     if job.init is None:
         return None
     if job.init in trained:
         return trained[job.init].tool.network
+    if (toolbox_path / MANIFEST).exists():
+        kept = load_toolbox(toolbox_path)  # trained here before
+        if job.init in kept.names:
+            return kept[job.init].network
     if job.init in SPECS:
         return load_toolbox(_home_of(job.init))[job.init].network
     path = Path(job.init)
     if path.is_dir():
-        return load_toolbox(path)[job.spec.name].network
+        there = load_toolbox(path)
+        if job.spec.task != "sr" or job.spec.name in there.names:
+            return there[job.spec.name].network
+        # A tool of another scale has nothing there to start from.
+        return there[SR_BASE].network if there[SR_BASE].spec.scale == job.spec.scale else None
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -130,28 +179,40 @@ def _home_of(tool: str) -> str:
 def _last_metrics(run_path: Path) -> dict[str, float]:
     lines = (run_path / "metrics.jsonl").read_text().splitlines()
     metrics: dict[str, float] = json.loads(lines[-1])
-    return {key: value for key, value in metrics.items() if key.startswith(("psnr", "gain"))}
+    return {key: value for key, value in metrics.items() if key.startswith(_SCORES)}
 
 
 def _notes(job: TrainingJob, metrics: Mapping[str, float]) -> dict[str, Any]:
     config = dataclasses.asdict(job.config)
     return {
-        "trained": {key: config[key] for key in _NOTED},
+        "trained": {key: value for key, value in config.items() if key not in _NOT_NOTED},
         # A path of this machine means nothing elsewhere; its last part says enough.
         "init": Path(job.init).name if job.init else None,
         "validation": {key: round(value, 3) for key, value in metrics.items()},
     }
 
 
-def _update_toolbox(folder: Path, tool: Tool, notes: Mapping[str, Any]) -> None:
-    tools, all_notes, name = {}, {}, folder.resolve().name
+def _include(folder: Path, name: str) -> None:
+    there = load_toolbox(folder).names if (folder / MANIFEST).exists() else ()
+    notes = read_notes(toolbox_folder(name))
+    new = {tool.spec.name: tool for tool in load_toolbox(name) if tool.spec.name not in there}
+    if new:
+        _update_toolbox(folder, new, {tool: notes.get(tool, {}) for tool in new})
+
+
+def _update_toolbox(
+    folder: Path, new: Mapping[str, Tool], notes: Mapping[str, Mapping[str, Any]]
+) -> None:
+    tools: dict[str, Tool] = {}
+    all_notes: dict[str, Mapping[str, Any]] = {}
+    name = folder.resolve().name
     if (folder / MANIFEST).exists():
         toolbox = load_toolbox(folder)
         tools = {other.spec.name: other for other in toolbox}
-        all_notes = read_notes(folder)
+        all_notes.update(read_notes(folder))
         name = toolbox.name
-    tools[tool.spec.name] = tool
-    all_notes[tool.spec.name] = dict(notes)
+    tools.update(new)
+    all_notes.update(notes)
     known = list(SPECS)
     # A new tool takes the place that the catalogue gives it, whatever the order of training.
     order = sorted(tools, key=lambda key: known.index(key) if key in known else len(known))

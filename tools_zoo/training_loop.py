@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, cast
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Subset
 
 from data.errors import ToolchainError
+from tools_zoo.objectives import Adversary, Objective, Termed
 from tools_zoo.precision import FABRIC_PRECISION, fastest_precision
 from tools_zoo.run_folder import RunFolder
 
@@ -55,20 +56,6 @@ class LoopConfig:
             raise ValueError(f"warmup must lie in (0, 1), got {self.warmup}")
         if self.eval_every < 1:
             raise ValueError(f"eval_every must be at least 1, got {self.eval_every}")
-
-
-class Objective(Protocol):
-    """What a network is trained towards, and how it is measured."""
-
-    @property
-    def batches(self) -> Dataset[Any]:
-        """Item ``i`` is what step ``i`` learns from: a pure function of ``i``, so runs resume."""
-
-    def loss(self, module: nn.Module, batch: Any) -> Tensor:
-        """Scalar to be lowered; ``batch`` lies on the module's device."""
-
-    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """Measure averaged weights, which lie on ``device``; no gradients are recorded."""
 
 
 class EarlyStopping:
@@ -140,6 +127,8 @@ def train_module(
     num_steps: int,
     resume: bool = False,
     early_stopping: EarlyStopping | None = None,
+    adversary: Adversary | None = None,
+    learning_rate_factor: Callable[[str], float] = lambda name: 1.0,
     on_step: OnStep = lambda step, total, metrics: None,
 ) -> nn.Module:
     """Train a module and average its weights.
@@ -157,16 +146,28 @@ def train_module(
         resume: Go on from the checkpoint in ``run_path``.
         early_stopping: Ends the run early, and has the best averaged weights returned in place of
             the last.
+        adversary: Critics that take a step after each of the module's.
+        learning_rate_factor: Of each parameter, by its name.
         on_step: Progress.
 
     Returns:
         A copy of the module with averaged weights, on the CPU, frozen.
 
     Raises:
-        ToolchainError: The run folder does not fit, or the loss stops being a number.
+        ToolchainError: The run folder does not fit, or a loss or its gradient stops being a number;
+            the last checkpoint is kept.
     """
     session = _Session(
-        module, objective, config, run_path, fabric, num_steps, early_stopping, resume=resume
+        module,
+        objective,
+        config,
+        run_path,
+        fabric,
+        num_steps,
+        early_stopping,
+        adversary,
+        learning_rate_factor,
+        resume=resume,
     )
     try:
         session.run(on_step)
@@ -240,6 +241,8 @@ class _Session:
         fabric: Fabric,
         num_steps: int,
         early_stopping: EarlyStopping | None,
+        adversary: Adversary | None,
+        learning_rate_factor: Callable[[str], float],
         *,
         resume: bool,
     ) -> None:
@@ -248,20 +251,28 @@ class _Session:
         self._fabric = fabric
         self._num_steps = num_steps
         self._early_stopping = early_stopping
+        self._adversary = adversary
         self._run = RunFolder(run_path, config, resume=resume)
         self.averaged = copy.deepcopy(module).requires_grad_(False).eval()
         self._step = 0
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        groups = _parameter_groups(module, config.learning_rate, learning_rate_factor)
         optimizer = torch.optim.AdamW(
-            module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            groups, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            config.learning_rate,
+            [group["lr"] for group in groups],
             total_steps=num_steps + 1,
             pct_start=config.warmup,
             cycle_momentum=False,
         )
+        if adversary is not None:
+            adversary.critics.to(fabric.device)
+            # Betas of the adversarial trainings of ESRGAN; no decay: critics have norms.
+            self._critic_optimizer = torch.optim.Adam(
+                adversary.critics.parameters(), lr=adversary.critic_learning_rate, betas=(0.9, 0.99)
+            )
         if resume:
             state = self._run.load()
             module.load_state_dict(state["tool"])
@@ -271,6 +282,9 @@ class _Session:
             self._step = state["step"]
             if early_stopping is not None:
                 early_stopping.load_state_dict(state["early_stopping"])
+            if adversary is not None:
+                adversary.critics.load_state_dict(state["critics"])
+                self._critic_optimizer.load_state_dict(state["critic_optimizer"])
         self._module, self._optimizer = fabric.setup(module, optimizer)
 
     def run(self, on_step: OnStep) -> None:
@@ -283,7 +297,7 @@ class _Session:
                     loss = self._update(batch)
                     self._step += 1
                     if self._step % self._config.eval_every == 0 or self._step == self._num_steps:
-                        metrics = {"loss": loss, **self._evaluate()}
+                        metrics = {"loss": loss, **_terms(self._objective), **self._evaluate()}
                         self._run.log(self._step, **metrics)
                         self._save()
                 on_step(self._step, self._num_steps, metrics)
@@ -295,22 +309,34 @@ class _Session:
         self._run.close()
 
     def _update(self, batch: Any) -> float:
+        if self._adversary is not None:
+            self._adversary.critics.requires_grad_(False)
         loss = self._objective.loss(self._module, batch)
         value = float(loss.detach())
-        if value != value:
-            raise ToolchainError(
-                "the loss is not a number any more; start again with a lower learning_rate "
-                "(the last checkpoint is kept)"
-            )
+        _check_finite(value, "the loss", self._objective)
         self._optimizer.zero_grad()
         self._fabric.backward(loss)
-        self._fabric.clip_gradients(
-            self._module, self._optimizer, max_norm=self._config.max_grad_norm
+        norm = self._fabric.clip_gradients(
+            self._module,
+            self._optimizer,
+            max_norm=self._config.max_grad_norm,
+            error_if_nonfinite=False,
         )
+        _check_finite(float(cast(Tensor, norm)), "the gradient of the loss", self._objective)
         self._optimizer.step()
         self._schedule.step()
+        if self._adversary is not None:
+            self._update_critics(self._adversary, batch)
         average_into(self.averaged, self._module.module, self._config.ema_decay, self._step)
         return value
+
+    def _update_critics(self, adversary: Adversary, batch: Any) -> None:
+        adversary.critics.requires_grad_(True)
+        loss = adversary.critic_loss(batch)
+        _check_finite(float(loss.detach()), "the critics' loss", self._objective)
+        self._critic_optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._critic_optimizer.step()
 
     def _evaluate(self) -> dict[str, float]:
         device = self._fabric.device
@@ -337,6 +363,9 @@ class _Session:
         }
         if self._early_stopping is not None:
             state["early_stopping"] = self._early_stopping.state_dict()
+        if self._adversary is not None:
+            state["critics"] = self._adversary.critics.state_dict()
+            state["critic_optimizer"] = self._critic_optimizer.state_dict()
         self._run.save(state)
 
 
@@ -354,6 +383,33 @@ def _held_back_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
     if received:
         raise KeyboardInterrupt
+
+
+def _parameter_groups(
+    module: nn.Module, learning_rate: float, factor: Callable[[str], float]
+) -> list[dict[str, Any]]:
+    by_factor: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        by_factor.setdefault(factor(name), []).append(parameter)
+    return [{"params": own, "lr": times * learning_rate} for times, own in by_factor.items()]
+
+
+def _terms(objective: Objective) -> dict[str, float]:
+    if not isinstance(objective, Termed):
+        return {}
+    return {f"term_{name}": value for name, value in objective.terms.items()}
+
+
+def _check_finite(value: float, what: str, objective: Objective) -> None:
+    """Stop before what is no number reaches the weights, the average and the checkpoint."""
+    if math.isfinite(value):
+        return
+    bad = [name for name, term in _terms(objective).items() if not math.isfinite(term)]
+    where = f" ({', '.join(bad)})" if bad else ""
+    raise ToolchainError(
+        f"{what} is not a number any more{where}; start again with a lower learning_rate "
+        "(the last checkpoint is kept)"
+    )
 
 
 def _quickest(action: Callable[[], None]) -> float:

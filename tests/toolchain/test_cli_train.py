@@ -13,7 +13,7 @@ from agents.storage import load_policy
 from toolchain.cli import app
 from tools_zoo import train_toolbox, training
 from tools_zoo.catalog import TOOLBOXES
-from tools_zoo.recipe import plan_training, read_recipe
+from tools_zoo.recipe import SR_BASE, included_toolbox, plan_training, read_recipe
 from tools_zoo.storage import load_toolbox, read_manifest
 
 TINY = ("--set", "batch_size=2", "--set", "eval_every=2", "--set", "eval_patches=4",
@@ -254,14 +254,19 @@ def test_a_mistyped_algorithm_gets_a_suggestion(store_path: Path, tmp_path: Path
     assert "did you mean 'drqn'" in result.output
 
 
-@pytest.mark.parametrize("name", ["classic", "efficient", "baselines"])
+@pytest.mark.parametrize(
+    "name", ["classic", "efficient", "baselines", "generative", "enlarger_controls"]
+)
 def test_a_shipped_recipe_plans_every_tool_after_the_one_it_starts_from(name: str) -> None:
-    jobs = plan_training([], read_recipe(name), {"store": "store.h5"})
+    recipe = read_recipe(name)
+    jobs = plan_training([], recipe, {"store": "store.h5"})
+    included = [spec.name for spec in TOOLBOXES.get(included_toolbox(recipe) or "", ())]
     names = [job.spec.name for job in jobs]
     kept = [job.spec.name for job in jobs if job.keep]
-    assert sorted(kept) == sorted(spec.name for spec in TOOLBOXES[name])
+    assert sorted(kept + included) == sorted(spec.name for spec in TOOLBOXES[name])
     networks = {job.spec.name: job.spec.network for job in jobs}
     for place, job in enumerate(jobs):
         if job.init is not None:
-            assert job.init in names[:place]
-            assert networks[job.init] == job.spec.network
+            assert job.init in names[:place] or name == "enlarger_controls"
+            # Only what all networks that enlarge begin as fits into others.
+            assert job.init == SR_BASE or networks[job.init] == job.spec.network

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from data.errors import UnknownNameError
+from data.scaling import upsample_bicubic
 from tools_zoo.catalog import BASELINES, CLASSIC
 from tools_zoo.networks import NETWORKS, build_network
 
@@ -18,8 +19,15 @@ PARAMS = {
     "dncnn": 669_379,
     "masked_unet": 466_883,
     "blind_spot": 106_099,
+    "sr_x2": 265_563,
+    "sr_x4": 317_547,
+    "sft_x4": 380_979,
+    "film_x4": 380_979,
+    "concat_x4": 343_667,
+    "one_step_x4": 681_174,
 }
 LAST_CONV = {"small": "conv3"}
+ENLARGING = {"sr_x2": 2, "sr_x4": 4, "sft_x4": 4, "film_x4": 4, "concat_x4": 4, "one_step_x4": 4}
 BLIND = ("masked_unet", "blind_spot")  # a skip from input to output would show them everything
 
 
@@ -61,11 +69,16 @@ def test_the_classic_toolbox_has_the_published_number_of_parameters() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("height", "width"), [(63, 63), (1, 1), (5, 40)])
-def test_the_output_has_the_size_of_the_input(name: str, height: int, width: int) -> None:
-    assert build_network(name)(torch.rand(2, 3, height, width)).shape == (2, 3, height, width)
+def test_the_output_has_the_size_of_the_input_times_the_scale(
+    name: str, height: int, width: int
+) -> None:
+    network, scale = build_network(name), ENLARGING.get(name, 1)
+    assert getattr(network, "scale", 1) == scale
+    restored = network(torch.rand(2, 3, height, width))
+    assert restored.shape == (2, 3, height * scale, width * scale)
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in BLIND])
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in (*BLIND, *ENLARGING)])
 def test_a_network_whose_last_convolution_is_zero_is_the_identity(name: str) -> None:
     network = build_network(name)
     for parameter in network.get_submodule(LAST_CONV.get(name, "conv_last")).parameters():
@@ -74,13 +87,27 @@ def test_a_network_whose_last_convolution_is_zero_is_the_identity(name: str) -> 
     torch.testing.assert_close(network(lq), lq, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ENLARGING)
+def test_an_enlarging_network_whose_last_convolution_is_zero_is_bicubic(name: str) -> None:
+    network = build_network(name)
+    part = "student.enlarger.conv_last" if name == "one_step_x4" else "enlarger.conv_last"
+    for parameter in network.get_submodule(part).parameters():
+        parameter.data.zero_()
+    lq = torch.rand(1, 3, 12, 10)
+    torch.testing.assert_close(network(lq), upsample_bicubic(lq, ENLARGING[name]))
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "film_x4"])  # looks anywhere
 def test_the_halo_is_how_far_an_output_pixel_really_looks(name: str) -> None:
     torch.manual_seed(0)
     network = build_network(name).eval()  # in training, normalisation looks at everything
-    for parameter in network.parameters():  # positive everywhere: nothing cuts a path off
-        parameter.data.abs_().add_(1e-3)
+    for parameter in network.parameters():  # positive everywhere: no ReLU cuts a path off
+        parameter.data.abs_().clamp_min_(1e-3)  # what starts at zero is a path too
+    if hasattr(network, "prior"):  # nothing passes through a softmax that is sure of itself
+        for parameter in network.prior.parameters():  # type: ignore[union-attr]
+            parameter.data.mul_(0.3)
     halo, grid = int(network.halo), int(getattr(network, "grid", 1))  # type: ignore[arg-type]
+    scale = ENLARGING.get(name, 1)
     middle = halo + 4
     side = 2 * middle + grid
     lq = torch.rand(1, 3, side, side, requires_grad=True)
@@ -88,7 +115,8 @@ def test_the_halo_is_how_far_an_output_pixel_really_looks(name: str) -> None:
     reaches = []
     # Where a pixel lies in its block decides how far it looks; four places are enough.
     for place in range(middle, middle + grid, max(1, grid // 4)):
-        (grad,) = torch.autograd.grad(restored[0, :, place, place].sum(), lq, retain_graph=True)
+        block = slice(scale * place, scale * (place + 1))  # what one pixel becomes
+        (grad,) = torch.autograd.grad(restored[0, :, block, block].sum(), lq, retain_graph=True)
         reaches.append(_reach(torch.nonzero(grad.abs().sum(dim=(0, 1))), place))
     assert max(map(max, reaches)) == halo
     assert min(map(min, reaches)) > halo - grid

@@ -8,18 +8,26 @@ import torch
 from torch import nn
 
 from data.errors import ToolchainError
-from tools_zoo.catalog import CLASSIC
+from tools_zoo.catalog import CLASSIC, ENLARGER_CONTROLS, ENLARGERS
 from tools_zoo.tool import UNITS, Tool, ToolSpec
 
 
 def test_a_spec_survives_the_way_through_json() -> None:
-    for spec in CLASSIC:
+    for spec in (*CLASSIC, *ENLARGERS):
         assert ToolSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": None}, {"colour": "red"}, {"strength": 3.0}, {"strength": []}, {"strength": [1.0]}],
+    [
+        {"name": None},
+        {"colour": "red"},
+        {"strength": 3.0},
+        {"strength": []},
+        {"strength": [1.0]},
+        {"scale": 3},
+        {"scale": "x4"},
+    ],
 )
 def test_a_malformed_entry_is_refused_in_one_line(change: dict[str, object]) -> None:
     entry = {**CLASSIC[0].to_dict(), **change}
@@ -38,6 +46,17 @@ def test_an_unknown_task_is_refused() -> None:
 def test_a_descending_strength_is_refused() -> None:
     with pytest.raises(ToolchainError, match="not ascending"):
         ToolSpec("deblock", "jpeg", (60.0, 10.0), "small")
+
+
+@pytest.mark.parametrize("spec", [ENLARGERS[0], *ENLARGER_CONTROLS], ids=lambda spec: spec.name)
+def test_a_tool_enlarges_by_its_scale(spec: ToolSpec) -> None:
+    assert Tool(spec)(torch.rand(1, 3, 9, 7)).shape == (1, 3, 9 * spec.scale, 7 * spec.scale)
+    assert spec.label == f"sr x{spec.scale}"
+
+
+def test_a_network_of_another_scale_is_refused() -> None:
+    with pytest.raises(ToolchainError, match="has scale 4, but its network enlarges x2"):
+        Tool(ToolSpec("sr", "sr", (4.0, 4.0), "sr_x2", scale=4))
 
 
 @pytest.mark.parametrize(("network", "macs"), [("small", 21_776), ("large", 50_560)])

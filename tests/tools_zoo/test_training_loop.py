@@ -112,3 +112,79 @@ def test_as_many_steps_are_planned_as_fit_into_the_time() -> None:
 def test_a_configuration_without_validations_is_refused() -> None:
     with pytest.raises(ValueError, match="eval_every must be at least 1"):
         LoopConfig(eval_every=0)
+
+
+def test_each_parameter_learns_at_its_own_rate(tmp_path: Path) -> None:
+    module = nn.Sequential(weight(), weight())
+    before = [parameter.clone() for parameter in module.parameters()]
+    after = train_module(
+        module,
+        Scripted([]),
+        CONFIG,
+        tmp_path,
+        make_fabric(CONFIG),
+        num_steps=3,
+        learning_rate_factor=lambda name: 0.0 if name.startswith("0.") else 1.0,
+    )
+    left, right = after.parameters()
+    assert torch.equal(left, before[0])
+    assert not torch.equal(right, before[1])
+
+
+class Duel:
+    """A network that raises a number, and a critic that lowers it."""
+
+    critic_learning_rate = 0.1
+
+    def __init__(self) -> None:
+        self.critics = nn.Linear(1, 1)
+        self.frozen_in_turns: list[bool] = []
+        self.batches: Dataset[Any] = Numbers()
+
+    def loss(self, module: nn.Module, batch: Tensor) -> Tensor:
+        self.frozen_in_turns.append(not self.critics.weight.requires_grad)
+        return self.critics(module(batch)).sum()  # type: ignore[no-any-return]
+
+    def critic_loss(self, batch: Tensor) -> Tensor:
+        self.frozen_in_turns.append(not self.critics.weight.requires_grad)
+        return -self.critics(batch).sum()  # type: ignore[no-any-return]
+
+    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        return {}
+
+
+def test_critics_are_frozen_while_the_network_learns_and_come_back_with_the_checkpoint(
+    tmp_path: Path,
+) -> None:
+    def train(duel: Duel, steps_before_stop: int, **options: Any) -> None:
+        def stop(step: int, total: int, metrics: dict[str, float]) -> None:
+            if step == steps_before_stop:
+                raise KeyboardInterrupt
+
+        batch = torch.ones(1, 1)
+        duel.batches = type("Ones", (Dataset,), {"__getitem__": lambda self, i: batch})()
+        torch.manual_seed(0)
+        train_module(
+            nn.Linear(1, 1),
+            duel,
+            CONFIG,
+            tmp_path / "run",
+            make_fabric(CONFIG),
+            num_steps=4,
+            adversary=duel,
+            on_step=stop,
+            **options,
+        )
+
+    first = Duel()
+    with pytest.raises(KeyboardInterrupt):
+        train(first, 2)
+    assert first.frozen_in_turns == [True, False] * 2
+    second = Duel()
+    train(second, 0, resume=True)
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert torch.equal(state["critics"]["weight"], second.critics.weight)
+    assert len(second.frozen_in_turns) == 4
+    # Adam's steps are about one learning rate each: four of them, not two.
+    moved = float((second.critics.weight - first.critics.weight).detach().abs())
+    assert moved == pytest.approx(0.2, abs=0.05)

@@ -30,6 +30,12 @@ def prepare(
         str | None,
         typer.Option(help="Mixtures: mild, moderate, severe, all or single.  [default: all]"),
     ] = None,
+    patch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels a side; 96 or more for tools that make images larger.  [default: 63]"
+        ),
+    ] = None,
     stride: Annotated[
         int | None, typer.Option(help="Pixels between neighbouring patches.  [default: 48]")
     ] = None,
@@ -63,6 +69,7 @@ def prepare(
         fail(f"{output} exists; add --overwrite to replace it")
     flags = {
         "level": level,
+        "patch_size": patch_size,
         "stride": stride,
         "scales": None if scales is None else _parse_scales(scales),
         "holdout": holdout,

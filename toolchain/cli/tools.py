@@ -43,7 +43,7 @@ def tools(
         table.add_row(
             spec.name,
             spec.task,
-            f"{low:g}-{high:g}",
+            f"{low:g}-{high:g}" if low < high else f"{low:g}",
             UNITS[spec.task],
             f"{spec.num_params:,}",
             f"{spec.macs_per_pixel:,}",

@@ -64,8 +64,9 @@ def train_tools_command(
     config: Annotated[
         str | None,
         typer.Option(
-            help="Recipe: 'classic', which made the shipped tools, 'baselines' (single networks to "
-            "compare with), or a TOML file; --set and the flags win over it."
+            help="Recipe: 'classic' and 'efficient', which made the shipped tools, 'baselines' "
+            "(single networks to compare with), 'generative' (tools that make images larger), or a "
+            "TOML file; --set and the flags win over it."
         ),
     ] = None,
     settings: SetOption = None,
@@ -77,7 +78,7 @@ def train_tools_command(
     resume: ResumeOption = False,
 ) -> None:
     """Train restoration tools, and put them in a toolbox with their checksums and scores."""
-    from tools_zoo.recipe import plan_training, read_recipe
+    from tools_zoo.recipe import included_toolbox, plan_training, read_recipe
     from tools_zoo.train_toolbox import train_tools
 
     flags = {
@@ -100,7 +101,9 @@ def train_tools_command(
         "psnr_own",
         "dB on its own range",
         run,
-        lambda on_step: train_tools(jobs, run, folder, resume=resume, on_step=on_step),
+        lambda on_step: train_tools(
+            jobs, run, folder, include=included_toolbox(recipe), resume=resume, on_step=on_step
+        ),
     )
     _print_gains(trained)
     typer.echo(f"toolbox: {folder}")

@@ -29,3 +29,8 @@ def charbonnier_loss(restored: Tensor, gt: Tensor) -> Tensor:
     """Smooth absolute error ``mean sqrt(d^2 + 1e-6)``, less the floor's offset."""
     floor = 1e-6
     return (torch.sqrt((restored - gt).square() + floor) - math.sqrt(floor)).mean()
+
+
+def absolute_loss(restored: Tensor, gt: Tensor) -> Tensor:
+    """Mean absolute error over everything."""
+    return (restored - gt).abs().mean()

@@ -8,8 +8,11 @@ from torch import nn
 from data.errors import UnknownNameError
 from tools_zoo.networks.blind_spot import BlindSpot
 from tools_zoo.networks.masked_unet import MaskedUnet
+from tools_zoo.networks.one_step import OneStepNet
 from tools_zoo.networks.rl_restore import LargeCnn, SmallCnn
+from tools_zoo.networks.sft import SftNet
 from tools_zoo.networks.single import DnCnn, Vdsr, VdsrSmall
+from tools_zoo.networks.super_resolution import SrX2, SrX4
 from tools_zoo.networks.unshuffled import UnshuffledLarge, UnshuffledSmall
 
 NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
@@ -22,8 +25,15 @@ NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
     "dncnn": DnCnn,
     "masked_unet": MaskedUnet,
     "blind_spot": BlindSpot,
+    "sr_x2": SrX2,
+    "sr_x4": SrX4,
+    "sft_x4": lambda: SftNet("sft"),
+    "film_x4": lambda: SftNet("film"),
+    "concat_x4": lambda: SftNet("concat"),
+    "one_step_x4": OneStepNet,
 }
-"""Every network a manifest can name; each has a ``halo`` in pixels and needs no arguments."""
+"""Every network a manifest can name; each has a ``halo`` in pixels of its input and needs no
+arguments. One that enlarges has a ``scale``."""
 
 
 def build_network(name: str) -> nn.Module:

@@ -1,0 +1,200 @@
+"""``python -m benchmarks.generative PHOTOS``: what the tools that make images larger reach.
+
+Photos are made smaller by bicubic and enlarged again, so there is a clean image to compare with.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from rich.console import Console
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from benchmarks.report import Report, Row, median_seconds
+from data.degradations import Degradation
+from data.images import FloatImage, to_float, to_numpy, to_tensor
+from data.metrics import batch_psnr, ssim
+from data.scaling import SCALES
+from data.sources import open_source
+from tools_zoo.encoders import SemanticEncoder, load_encoder
+from tools_zoo.generative.iqa import SfdIqa, load_iqa
+from tools_zoo.generative.objective import bicubic
+from tools_zoo.generative.stages import IQA_FOLDER
+from tools_zoo.losses.features import feature_distance
+from tools_zoo.losses.high_frequency import detail_ratio
+from tools_zoo.losses.self_similarity import artefact_distance
+from tools_zoo.networks.one_step import STEPS, OneStepNet
+from tools_zoo.storage import load_toolbox, toolbox_folder
+
+BORDER: Final = 4
+"""Pixels at each side that PSNR and SSIM leave out, as is usual at x4."""
+
+Enlarge = Callable[[Tensor], Tensor]
+
+DAMAGE: Final[dict[str, tuple[Degradation, ...]]] = {
+    "blur": tuple(Degradation(blur_sigma=s) for s in (0.0, 0.7, 1.4, 2.1, 2.8, 3.5)),
+    "noise": tuple(Degradation(noise_sigma=s) for s in (0.0, 8.0, 16.0, 24.0, 32.0, 40.0)),
+    "JPEG": tuple(Degradation(jpeg_quality=q) for q in (None, 70, 50, 35, 22, 12)),
+    "all three": tuple(
+        Degradation(blur_sigma=0.6 * i, noise_sigma=6.0 * i, jpeg_quality=100 - 17 * i)
+        for i in range(6)
+    ),
+}
+"""Six levels of growing damage, the first of which is (almost) none."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables of a toolbox."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generative", description=__doc__)
+    parser.add_argument("photos", help="a folder of clean photos, or the name of a source")
+    parser.add_argument("--toolbox", default="generative", help="a shipped one, or a folder")
+    parser.add_argument("--controls", help="folder of a toolbox to compare with: sr-gan")
+    parser.add_argument("--count", type=int, default=20, help="photos; 0 takes all")
+    options = parser.parse_args(arguments)
+    photos = [to_float(_divisible(photo)) for _, photo in open_source(options.photos)]
+    photos = photos[: options.count or None]
+    console, encoder = Console(), load_encoder()
+    folders = [options.toolbox, *([options.controls] if options.controls else [])]
+    console.print(compare_tools(folders, photos, encoder).to_table())
+    for name in folders:
+        for report in (_steps(name, photos), _score(name, photos)):
+            if report is not None:
+                console.print(report.to_table())
+
+
+def compare_tools(
+    folders: Sequence[str], photos: Sequence[FloatImage], encoder: SemanticEncoder
+) -> Report:
+    """Every tool that enlarges x4, beside bicubic."""
+    tools: dict[str, Enlarge] = {"bicubic": lambda lq: bicubic(lq, 4)}
+    for folder in folders:
+        tools.update({t.spec.name: t for t in load_toolbox(folder) if t.spec.scale == 4})
+    return Report(
+        title="Enlarging x4",
+        method=(
+            f"{len(photos)} photos, made smaller by bicubic on the 8-bit grid; PSNR and SSIM on "
+            f"RGB without {BORDER} pixels of border. Feature distance by {encoder.name}; detail is "
+            "the energy of high frequencies over the clean photo's; artefacts is the distance of "
+            "self-similarity at edges (SSL). The last column counts pixels of the result."
+        ),
+        rows=tuple(_tool_row(name, tool, photos, encoder) for name, tool in tools.items()),
+    )
+
+
+def _tool_row(
+    name: str, tool: Enlarge, photos: Sequence[FloatImage], encoder: SemanticEncoder
+) -> Row:
+    figures = []
+    for photo in photos:
+        lq, gt = _pair(photo)
+        restored = _clipped(tool, lq)
+        inner = (_inner(restored), _inner(gt))
+        after = float(batch_psnr(*inner))
+        with torch.no_grad():
+            figures.append(
+                (
+                    after,
+                    after - float(batch_psnr(_inner(bicubic(lq, 4)), _inner(gt))),
+                    ssim(*(to_numpy(images)[0] for images in inner)),
+                    float(feature_distance(encoder(restored).maps, encoder(gt).maps)),
+                    float(detail_ratio(restored, gt)),
+                    float(artefact_distance(restored, gt)),
+                )
+            )
+    lq, gt = _pair(photos[0])
+    seconds = median_seconds(lambda: _clipped(tool, lq), 3)
+    means = np.mean(figures, axis=0).tolist()
+    columns = ("PSNR dB", "gain dB", "SSIM", "feature distance", "detail", "artefacts")
+    speed = gt.shape[-1] * gt.shape[-2] / 1e6 / seconds
+    return {"tool": name, **dict(zip(columns, means, strict=True)), "MP/s": speed}
+
+
+def _steps(folder: str, photos: Sequence[FloatImage]) -> Report | None:
+    networks = [t.network for t in load_toolbox(folder) if isinstance(t.network, OneStepNet)]
+    if not networks:
+        return None
+    (network,) = networks
+    rows: list[Row] = []
+    for steps in (1, 2, 4, STEPS):
+        network.steps = steps
+        pairs = [_pair(photo) for photo in photos]
+        figures = [
+            (batch_psnr(restored, gt), detail_ratio(restored, gt))
+            for restored, gt in ((_clipped(network, lq), gt) for lq, gt in pairs)
+        ]
+        psnr, detail = (float(torch.cat(column).mean()) for column in zip(*figures, strict=True))
+        lq = pairs[0][0]
+        seconds = median_seconds(lambda lq=lq: _clipped(network, lq), 3)  # type: ignore[misc]
+        who = "student" if steps == 1 else "teacher"
+        rows.append(
+            {
+                "network": who,
+                "steps": float(steps),
+                "PSNR dB": psnr,
+                "detail": detail,
+                "seconds": seconds,
+            }
+        )
+    return Report(
+        "One step and several", "sr-vpd on the same photos; the whole frame.", tuple(rows)
+    )
+
+
+def _score(folder: str, photos: Sequence[FloatImage]) -> Report | None:
+    path = toolbox_folder(folder) / IQA_FOLDER
+    if not path.is_dir():
+        return None
+    iqa = load_iqa(path)
+    return Report(
+        title="SFD-IQA, a score without a reference",
+        method=(
+            f"Mean score of the photos at six levels of damage, by {iqa.encoder_name}; then the "
+            "Spearman correlation of falling score and damage, over all photos at once and as the "
+            "mean of the photos' own."
+        ),
+        rows=tuple(_score_row(name, levels, photos, iqa) for name, levels in DAMAGE.items()),
+    )
+
+
+def _score_row(
+    name: str, levels: Sequence[Degradation], photos: Sequence[FloatImage], iqa: SfdIqa
+) -> Row:
+    rng = np.random.default_rng(0)
+    scores = np.array(
+        [
+            [iqa.score(to_tensor(level.apply(photo, rng)[None])[0]).score for level in levels]
+            for photo in photos
+        ]
+    )
+    places = np.broadcast_to(np.arange(len(levels)), scores.shape)
+    correlation = float(spearmanr(places.ravel(), -scores.ravel()).statistic)
+    own = [float(spearmanr(places[0], -one).statistic) for one in scores]
+    means = {f"level {i}": float(mean) for i, mean in enumerate(scores.mean(axis=0))}
+    return {"damage": name, **means, "correlation": correlation, "of a photo": float(np.mean(own))}
+
+
+def _inner(images: Tensor) -> Tensor:
+    return images[..., BORDER:-BORDER, BORDER:-BORDER]
+
+
+def _pair(photo: FloatImage) -> tuple[Tensor, Tensor]:
+    small = Degradation(scale=4).apply(photo, np.random.default_rng(0))
+    return to_tensor(np.rint(255.0 * small)[None].astype(np.uint8)), to_tensor(photo[None])
+
+
+@torch.inference_mode()
+def _clipped(tool: Enlarge, lq: Tensor) -> Tensor:
+    return tool(lq).clamp(0.0, 1.0)
+
+
+def _divisible(photo: np.ndarray) -> np.ndarray:
+    largest = max(SCALES)
+    height, width = (side // largest * largest for side in photo.shape[:2])
+    return photo[:height, :width]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Images made smaller and larger: the one place where their size changes by a kernel."""
+
+from typing import Final, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from data.errors import ImageFormatError, UnknownNameError
+from data.images import FloatImage, check_float_image
+
+Kernel = Literal["area", "bilinear", "bicubic"]
+"""Box, triangle and Keys' cubic (a = -0.5); stretched by the scale where an image shrinks."""
+
+KERNELS: Final[tuple[Kernel, ...]] = get_args(Kernel)
+
+SCALES: Final = (1, 2, 4)
+"""Side of a clean image over side of its degraded partner."""
+
+
+def check_scale(scale: int) -> None:
+    """Raise ValueError unless ``scale`` is one of `SCALES`."""
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
+
+
+def downsample(image: FloatImage, scale: int, kernel: Kernel = "bicubic") -> FloatImage:
+    """Make an image smaller.
+
+    Args:
+        image: RGB (H, W, 3), float32, [0, 1]; sides are multiples of ``scale``.
+        scale: By how much; 1 returns a copy.
+        kernel: With what.
+
+    Returns:
+        (H / scale, W / scale, 3), float32, clipped to [0, 1], not rounded.
+
+    Raises:
+        ImageFormatError: ``image`` is not float32 RGB, or a side is no multiple of the scale.
+        UnknownNameError: There is no such kernel.
+        ValueError: There is no such scale.
+    """
+    check_float_image(image)
+    check_scale(scale)
+    height, width = image.shape[:2]
+    if height % scale or width % scale:
+        raise ImageFormatError(
+            f"an image of {width}x{height} pixels does not divide by {scale}; crop it first"
+        )
+    if scale == 1:
+        return image.copy()
+    return resize(image, height // scale, width // scale, kernel)
+
+
+def resize(image: FloatImage, height: int, width: int, kernel: Kernel) -> FloatImage:
+    """Bring an image to a size, without aliasing; clipped to [0, 1].
+
+    Args:
+        image: RGB (H, W, 3), float32, [0, 1].
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+        kernel: With what; ``area`` averages the pixels that a new one covers.
+
+    Raises:
+        UnknownNameError: There is no such kernel.
+    """
+    if kernel not in KERNELS:
+        raise UnknownNameError("kernel", kernel, KERNELS)
+    # A contiguous copy: a view of a transposed window has strides that torch may refuse.
+    images = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    if kernel == "area":
+        resized = functional.interpolate(images, (height, width), mode="area")
+    else:
+        resized = functional.interpolate(
+            images, (height, width), mode=kernel, align_corners=False, antialias=True
+        )
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).clamp(0.0, 1.0).numpy())
+
+
+def upsample_bicubic(images: Tensor, scale: int) -> Tensor:
+    """Make a batch larger by Keys' cubic (a = -0.5), which is what `downsample` uses too.
+
+    Args:
+        images: (N, C, H, W), any range.
+        scale: By how much.
+
+    Returns:
+        (N, C, H * scale, W * scale), not clipped.
+    """
+    size = (images.shape[-2] * scale, images.shape[-1] * scale)
+    # Without antialias, PyTorch's cubic has a = -0.75.
+    return functional.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)

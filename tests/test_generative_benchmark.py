@@ -1,0 +1,36 @@
+"""The benchmark of tools that make images larger runs on any toolbox and any photos."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+
+from benchmarks import generative
+from tools_zoo.catalog import ENLARGERS
+from tools_zoo.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
+from tools_zoo.generative.iqa import SfdIqa, save_iqa
+from tools_zoo.storage import save_toolbox
+from tools_zoo.tool import Tool
+from tools_zoo.toolbox import Toolbox
+
+
+def test_the_tables_name_every_tool_and_its_steps(
+    photos: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = EfficientNetEncoder(EfficientNetLite0())
+    monkeypatch.setattr(generative, "load_encoder", lambda: encoder)
+    monkeypatch.setattr("tools_zoo.generative.iqa.load_encoder", lambda name: encoder)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "photos").mkdir()
+    for name, photo in photos[:2]:
+        cv2.imwrite(str(tmp_path / "photos" / f"{name}.png"), photo[:66, :71, ::-1])
+    torch.manual_seed(0)
+    tools = [Tool(ENLARGERS[0]), Tool(ENLARGERS[-1])]
+    save_toolbox(Toolbox("trial", tools), tmp_path / "toolbox")
+    save_iqa(SfdIqa(encoder), tmp_path / "toolbox" / "sfd_iqa")
+    generative.main([str(tmp_path / "photos"), "--toolbox", str(tmp_path / "toolbox")])
+    printed = capsys.readouterr().out
+    for word in ("bicubic", "sr-psnr", "sr-vpd", "student", "teacher", "all three", "correlation"):
+        assert word in printed

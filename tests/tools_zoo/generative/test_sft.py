@@ -1,0 +1,283 @@
+"""Properties of SFT-Net, of categorical priors, and of their training."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from data.errors import ToolchainError, UnknownNameError
+from tools_zoo.catalog import ENLARGERS
+from tools_zoo.encoders.efficientnet import EfficientNetEncoder
+from tools_zoo.generative import sft_training
+from tools_zoo.generative.clusters import find_clusters
+from tools_zoo.generative.config import SftTrainConfig
+from tools_zoo.generative.critic_terms import _cross_entropy
+from tools_zoo.generative.priors import ConstantPrior, MapPrior, load_segformer
+from tools_zoo.generative.sft_training import SftObjective, train_sft_tool
+from tools_zoo.generative.training import train_sr_tool
+from tools_zoo.networks.sft import SCENES, ConditionNet, PriorError, SftLayer, SftNet
+from tools_zoo.networks.super_resolution import SrX4
+from tools_zoo.tool import Tool
+
+SFT = next(spec for spec in ENLARGERS if spec.name == "sr-sft")
+
+Config = Callable[..., SftTrainConfig]
+
+
+def awake(conditioning: Any = "sft") -> SftNet:
+    """A network whose SFT layers do something."""
+    torch.manual_seed(0)
+    network = SftNet(conditioning)
+    for parameter in network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+def shares(height: int, width: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(8, height, width, generator=generator).softmax(dim=0)
+
+
+@pytest.mark.parametrize("conditioning", ["sft", "film", "concat"])
+def test_it_begins_as_the_network_without_a_prior(conditioning: Any) -> None:
+    base, network = SrX4(), SftNet(conditioning)
+    missing, unexpected = network.load_state_dict(base.state_dict(), strict=False)
+    assert missing
+    assert not unexpected
+    lq = torch.rand(2, 3, 17, 23)
+    torch.testing.assert_close(network(lq), base(lq))
+
+
+@pytest.mark.parametrize("conditioning", ["sft", "film", "concat"])
+def test_the_prior_changes_the_texture(conditioning: Any) -> None:
+    network, lq = awake(conditioning), torch.rand(1, 3, 12, 12)
+    restored = []
+    for category in (1, 5):
+        network.use_prior(ConstantPrior(category))
+        restored.append(network(lq))
+    assert (restored[0] - restored[1]).abs().max() > 1e-5
+
+
+def test_modulation_by_nothing_is_the_identity() -> None:
+    layer, feat = SftLayer(40), torch.rand(1, 40, 5, 5)
+    assert torch.equal(layer(feat, torch.rand(1, 16, 5, 5)), feat)
+
+
+def test_a_change_of_the_prior_stays_within_its_pixel_of_the_small_image() -> None:
+    condition, prior = ConditionNet(4), shares(24, 24)[None]
+    changed = prior.clone()
+    changed[..., 8:12, 16:20] = changed[..., 8:12, 16:20].flip(1)
+    differs = (condition(changed) != condition(prior)).any(dim=1)[0].nonzero()
+    assert differs.tolist() == [[2, 4]]
+
+
+def test_a_prior_that_is_the_same_everywhere_makes_sft_and_film_alike() -> None:
+    sft, film = awake("sft"), awake("film")
+    film.load_state_dict(sft.state_dict())
+    lq = torch.rand(1, 3, 10, 12)
+    for network in (sft, film):
+        network.use_prior(ConstantPrior(3))
+    torch.testing.assert_close(sft(lq), film(lq), atol=1e-5, rtol=0)
+
+
+def test_its_own_prior_holds_shares() -> None:
+    prior = SftNet().prior_of(torch.rand(2, 3, 9, 7))
+    assert prior.shape == (2, 8, 36, 28)
+    torch.testing.assert_close(prior.sum(dim=1), torch.ones(2, 36, 28))
+
+
+def test_a_map_of_ones_own_is_used() -> None:
+    network, lq = awake(), torch.rand(1, 3, 8, 6)
+    own = shares(32, 24)
+    network.use_prior(MapPrior(own, kind="clusters"))
+    torch.testing.assert_close(network.prior_of(lq)[0], own)
+    network.use_prior(None)
+    assert not torch.allclose(network.prior_of(lq)[0], own)
+
+
+def test_a_map_of_another_size_is_refused() -> None:
+    network = SftNet()
+    network.use_prior(MapPrior(shares(32, 32), kind="clusters"))
+    with pytest.raises(PriorError, match="the map has 32x32 pixels, but the enlarged photo has 24"):
+        network(torch.rand(1, 3, 8, 6))
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        (torch.rand(7, 8, 8).softmax(dim=0), "a prior has 8 categories"),
+        (torch.rand(8, 8, 8), "shares that sum to 1"),
+        (torch.rand(8, 8), "a prior has 8 categories"),
+    ],
+)
+def test_a_map_of_other_categories_is_refused(shares: Tensor, message: str) -> None:
+    with pytest.raises(PriorError, match=message):
+        MapPrior(shares)
+
+
+def test_scenes_are_not_clusters() -> None:
+    with pytest.raises(PriorError, match="trained with clusters as categories, and the prior has"):
+        SftNet().use_prior(ConstantPrior("water"), ConstantPrior("water").kind)
+
+
+def test_a_mistyped_scene_gets_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'grass'"):
+        ConstantPrior("gras")
+    with pytest.raises(PriorError, match="categories are 0 to 7"):
+        ConstantPrior(8)
+
+
+def test_images_that_are_not_judged_cost_nothing() -> None:
+    nothing = _cross_entropy(torch.rand(2, 8, requires_grad=True), torch.tensor([-1, -1]))
+    assert float(nothing.detach()) == 0.0
+
+
+@pytest.fixture
+def sft_config(tiny: Callable[..., Any]) -> Config:
+    def build(**values: Any) -> SftTrainConfig:
+        defaults = {"prior_patches": 6, "levels": ("clean",)}
+        config = tiny(SftTrainConfig, **(defaults | values))
+        assert isinstance(config, SftTrainConfig)
+        return config
+
+    return build
+
+
+@pytest.mark.parametrize("interrupted_at", [2, 6])
+def test_a_run_resumes_in_either_part(
+    sft_config: Config, tmp_path: Path, encoder: EfficientNetEncoder, interrupted_at: int
+) -> None:
+    config = sft_config(adversarial=0.1, classification=0.1, total_patches=8)
+    calls = 0
+
+    def stop(step: int, total: int, metrics: dict[str, float]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == interrupted_at:  # the first three are the segmentation's
+            raise KeyboardInterrupt
+
+    whole = train_sft_tool(SFT, config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train_sft_tool(SFT, config, tmp_path / "parts", on_step=stop)
+    resumed = train_sft_tool(SFT, config, tmp_path / "parts", resume=True)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_at_first_only_the_new_layers_learn(
+    sft_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
+) -> None:
+    base = SrX4()
+    config = sft_config(total_patches=4, warm_steps=2, new_layers_factor=5.0, ema_decay=0.0)
+    trained = train_sft_tool(SFT, config, tmp_path / "run", init=base).network.state_dict()
+    for name, value in base.state_dict().items():
+        assert torch.equal(trained[name], value), name
+    assert trained["blocks.0.sft1.beta.2.weight"].any()
+
+
+def test_the_segmentation_learns_the_clusters(
+    sft_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
+) -> None:
+    config = sft_config(
+        prior_patches=4 * 40, batch_size=4, eval_every=20, total_patches=4, learning_rate=3e-3
+    )
+    train_sft_tool(SFT, config, tmp_path / "run")
+    lines = (tmp_path / "run" / "prior" / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert losses[-1] < losses[0]
+
+
+def test_clusters_are_shares_and_the_same_each_time(
+    sft_config: Config, encoder: EfficientNetEncoder
+) -> None:
+    objective = SftObjective(sft_config(total_patches=2 * 30), 4, [], encoder)
+    gt = objective.batches[0].gt
+    found = [find_clusters(encoder, objective.batches, seed=0).shares(gt) for _ in range(2)]
+    assert torch.equal(found[0], found[1])
+    assert found[0].shape == (2, 8, 4, 4)
+    torch.testing.assert_close(found[0].sum(dim=1), torch.ones(2, 4, 4))
+
+
+def test_categories_without_a_prior_are_refused(tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(ToolchainError, match="knows no categories; set classification to 0"):
+        train_sr_tool(ENLARGERS[0], tiny(classification=0.1), tmp_path / "run")
+    with pytest.raises(ToolchainError, match="'sr-psnr' has no categorical prior"):
+        train_sft_tool(ENLARGERS[0], tiny(SftTrainConfig), tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def segformer(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a small SegFormer of random weights with the classes asked for."""
+    transformers = pytest.importorskip("transformers")
+
+    def make(names: list[str]) -> Path:
+        torch.manual_seed(0)
+        config = transformers.SegformerConfig(
+            depths=[1] * 4,
+            hidden_sizes=[4, 4, 4, 4],
+            num_attention_heads=[1] * 4,
+            decoder_hidden_size=8,
+            id2label=dict(enumerate(names)),
+        )
+        path = tmp_path_factory.mktemp("segformer")
+        transformers.SegformerForSemanticSegmentation(config).save_pretrained(path)
+        return path
+
+    return make
+
+
+ADE_NAMES = ["wall", "sky", "tree", "sea", "grass", "hill", "house, home", "animal;fauna", "river"]
+
+
+def test_the_classes_of_ade20k_become_scenes(segformer: Callable[..., Path]) -> None:
+    prior = load_segformer(segformer(ADE_NAMES))
+    lq = torch.rand(2, 3, 16, 12)
+    made = prior(lq, 4)
+    assert made.shape == (2, 8, 64, 48)
+    torch.testing.assert_close(made.sum(dim=1), torch.ones(2, 64, 48))
+    gathered = prior._gather.argmax(dim=0).tolist()
+    expected = ["background", "sky", "plant", "water", "grass", "mountain", "building", "animal"]
+    assert [SCENES[place] for place in gathered] == [*expected, "water"]
+
+
+def test_a_segmentation_with_other_classes_is_refused(segformer: Callable[..., Path]) -> None:
+    with pytest.raises(PriorError, match="has no class for animal, building"):
+        load_segformer(segformer(["road", "sky", "tree", "sea", "grass", "hill"]))
+
+
+def test_a_tool_of_scenes_asks_for_its_prior(
+    segformer: Callable[..., Path], sft_config: Config, tmp_path: Path
+) -> None:
+    path = segformer(ADE_NAMES)
+    tool = train_sft_tool(SFT, sft_config(prior=str(path), total_patches=2), tmp_path / "run")
+    again = Tool(SFT)
+    again.network.load_state_dict(tool.network.state_dict())
+    with pytest.raises(PriorError, match="give it a prior of scenes"):
+        again(torch.rand(1, 3, 16, 16))
+    assert isinstance(again.network, SftNet)
+    again.network.use_prior(load_segformer(path), "scenes")
+    assert again(torch.rand(1, 3, 16, 16)).shape == (1, 3, 64, 64)
+
+
+def test_a_segmentation_that_is_not_here_is_not_downloaded() -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(ToolchainError, match="nothing is downloaded unasked"):
+        load_segformer("nobody/no-such-segformer")
+
+
+def test_the_prior_is_enlarged_without_a_shift() -> None:
+    network = SftNet()
+    small = network.prior(torch.rand(1, 3, 6, 6).expand(1, 3, 6, 6)).softmax(dim=1)
+    large = functional.interpolate(small, (24, 24), mode="bilinear", align_corners=False)
+    means = functional.avg_pool2d(large, 4)[..., 1:-1, 1:-1]
+    assert (means - small[..., 1:-1, 1:-1]).abs().max() < 0.1
+
+
+def test_the_name_of_the_part_is_stable() -> None:
+    assert sft_training.PRIOR_RUN == "prior"

@@ -1,0 +1,145 @@
+"""SFD-IQA: how clean a photo looks, without a clean partner, by the critics of a training."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from data.atomic import write_atomically
+from data.errors import ToolchainError
+from tools_zoo.critics.features import FeatureCritic
+from tools_zoo.critics.prompts import PromptPair
+from tools_zoo.encoders import SemanticEncoder, load_encoder
+from tools_zoo.encoders.efficientnet import NAME as OFFLINE
+from tools_zoo.storage import load_weights
+
+FACTS: Final = "sfd_iqa.json"
+WEIGHTS: Final = "sfd_iqa.safetensors"
+FORMAT_VERSION: Final = 1
+MAX_SIDE: Final = 1024
+"""Pixels; of larger photos the middle is judged, since shrinking one would hide its blur."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A score without a reference.
+
+    Attributes:
+        score: Mean of the other two; 0 to 1, higher is cleaner.
+        features: What the critic of middle features says, the mean over positions and maps.
+        prompts: Probability of the good prompt.
+        encoder: Which one looked: scores of different encoders do not compare.
+        prompt_kind: ``text``, or ``vectors`` where the encoder has no text.
+    """
+
+    score: float
+    features: float
+    prompts: float
+    encoder: str
+    prompt_kind: str
+
+
+class SfdIqa(nn.Module):
+    """The two critics of features, put to use after a training.
+
+    Args:
+        encoder: That they were trained with.
+        features: The critic of middle features; fresh if left out.
+        prompts: The pair of prompts; fresh if left out.
+
+    Source:
+        Dong et al., "Exploring Semantic Feature Discrimination", CVPR 2025 (SFD-IQA); how the two
+        are put together is this project's: the mean.
+    """
+
+    def __init__(
+        self,
+        encoder: SemanticEncoder,
+        features: FeatureCritic | None = None,
+        prompts: PromptPair | None = None,
+    ) -> None:
+        super().__init__()
+        self._look = encoder.__call__  # keeps the encoder out of the weights
+        self.encoder_name = encoder.name
+        self.min_side = encoder.min_side
+        self.features = FeatureCritic(encoder.map_channels) if features is None else features
+        self.prompts = PromptPair(encoder) if prompts is None else prompts
+        self.eval()
+
+    def score(self, image: Tensor) -> Quality:
+        """Judge one photo at its own size.
+
+        Args:
+            image: RGB (3, H, W) in [0, 1].
+
+        Raises:
+            ToolchainError: It is too small to be judged.
+        """
+        height, width = image.shape[-2:]
+        if min(height, width) < self.min_side:
+            raise ToolchainError(
+                f"a photo of {width}x{height} pixels is too small to be judged; "
+                f"sides of at least {self.min_side} are needed"
+            )
+        top, left = (max(0, (side - MAX_SIDE) // 2) for side in (height, width))
+        part = image[None, :, top : top + MAX_SIDE, left : left + MAX_SIDE]
+        features, prompts = (float(values[0]) for values in self(part))
+        return Quality(
+            0.5 * (features + prompts), features, prompts, self.encoder_name, self.prompts.kind
+        )
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Both verdicts on RGB (N, 3, H, W) in [0, 1]: twice (N,), 0 to 1."""
+        seen = self._look(images)
+        verdicts = [
+            torch.sigmoid(logits).mean(dim=(1, 2, 3)) for logits in self.features(seen.maps)
+        ]
+        return torch.stack(verdicts).mean(dim=0), self.prompts(seen.embedding)[:, 0].exp()
+
+
+def save_iqa(iqa: SfdIqa, folder: Path) -> None:
+    """Write the critics' weights, and beside them which encoder they were trained with."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.contiguous() for name, value in iqa.state_dict().items()}
+    write_atomically(folder / WEIGHTS, save(state))
+    facts = {
+        "format_version": FORMAT_VERSION,
+        "encoder": iqa.encoder_name,
+        "text_encoder": "none" if iqa.prompts.kind == "vectors" else iqa.encoder_name,
+    }
+    write_atomically(folder / FACTS, json.dumps(facts, indent=2).encode())
+
+
+def load_iqa(folder: Path, encoder: SemanticEncoder | None = None) -> SfdIqa:
+    """Load what `save_iqa` wrote.
+
+    Args:
+        folder: Where it lies.
+        encoder: That the critics were trained with; the offline default, if that is the one, if
+            left out.
+
+    Raises:
+        ToolchainError: There is no score in the folder, it is damaged, or it was trained with
+            another encoder.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
+        content = (folder / WEIGHTS).read_bytes()
+        name, version = facts["encoder"], facts["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ToolchainError(f"no readable SFD-IQA score in {folder}") from error
+    if version != FORMAT_VERSION:
+        raise ToolchainError(f"{folder / FACTS} has format version {version}, this program reads 1")
+    if encoder is None and name == OFFLINE:
+        encoder = load_encoder(OFFLINE)
+    if encoder is None or encoder.name != name:
+        given = "none was" if encoder is None else f"{encoder.name} was"
+        raise ToolchainError(f"the score in {folder} needs the encoder {name}; {given} given")
+    iqa = SfdIqa(encoder)
+    load_weights(iqa, content, folder / WEIGHTS)
+    return iqa

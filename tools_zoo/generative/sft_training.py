@@ -1,0 +1,102 @@
+"""The trainer of tools with a categorical prior."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from data.errors import ToolchainError
+from tools_zoo.encoders import load_encoder
+from tools_zoo.generative.batches import SrBatch
+from tools_zoo.generative.build_terms import build_terms
+from tools_zoo.generative.clusters import train_segmenter
+from tools_zoo.generative.config import SftTrainConfig
+from tools_zoo.generative.objective import SrObjective
+from tools_zoo.generative.priors import load_segformer
+from tools_zoo.generative.stages import has_checkpoint, run_stage
+from tools_zoo.generative.start import encoder_for, load_start
+from tools_zoo.generative.terms import Made
+from tools_zoo.networks.sft import SftNet
+from tools_zoo.tool import Tool, ToolSpec
+from tools_zoo.training_loop import OnStep, make_fabric
+
+PRIOR_RUN = "prior"
+"""Below the run folder: the part in which the segmentation is learnt."""
+
+
+class SftObjective(SrObjective):
+    """`SrObjective` that also knows what category each image shows most of."""
+
+    network: SftNet
+
+    def make(self, module: nn.Module, batch: SrBatch) -> Made:
+        """Let the module restore a batch."""
+        made = super().make(module, batch)
+        with torch.no_grad():
+            category = self.network.prior_of(batch.lq).mean(dim=(2, 3)).argmax(dim=1)
+        # Background is no texture.
+        made.category = category.where(category > 0, -1) if self.network.has_scenes else category
+        return made
+
+
+def train_sft_tool(
+    spec: ToolSpec,
+    config: SftTrainConfig,
+    run_path: Path,
+    *,
+    init: nn.Module | None = None,
+    resume: bool = False,
+    on_step: OnStep = lambda step, total, metrics: None,
+) -> Tool:
+    """Train a tool with a categorical prior: its own segmentation first, if it is to have one.
+
+    As `tools_zoo.generative.training.train_sr_tool`, which gives the arguments; ``init`` may be a
+    network without a prior. A tool that was trained with a SegFormer model does not carry it: it
+    asks for a prior of scenes (`SftNet.use_prior`).
+    """
+    fabric = make_fabric(config)
+    tool = Tool(spec)
+    network = tool.network
+    if not isinstance(network, SftNet):
+        raise ToolchainError(f"{spec.name!r} has no categorical prior")
+    fresh: list[str] = [name for name, _ in network.named_parameters()]
+    if init is not None:
+        fresh = load_start(network, init, spec.name)
+    encoder = encoder_for(config)
+    objective = SftObjective(config, spec.scale, build_terms(config, encoder), encoder)
+    objective.network = network
+    if config.prior == "own":
+        path = run_path / PRIOR_RUN
+        looks = encoder or load_encoder(config.encoder)
+        own = train_segmenter(
+            config,
+            looks,
+            objective,
+            path,
+            resume=resume and has_checkpoint(path),
+            on_step=on_step,
+        )
+        network.prior.load_state_dict(own.state_dict())
+    else:
+        network.has_scenes.fill_(True)
+        network.use_prior(load_segformer(config.prior), "scenes")
+    parameters = dict(network.named_parameters())
+    objective.train_late(
+        parameter
+        for name, parameter in parameters.items()
+        if name not in fresh and not name.startswith("prior.")
+    )
+    averaged = run_stage(
+        tool,
+        objective,
+        config,
+        run_path,
+        fabric,
+        resume=resume,
+        learning_rate_factor=lambda name: (
+            config.new_layers_factor if name.removeprefix("network.") in fresh else 1.0
+        ),
+        on_step=on_step,
+    )
+    assert isinstance(averaged, Tool)
+    return averaged

@@ -1,0 +1,164 @@
+"""The terms of a generator's loss, by name: each with its weight, and with its critic if any."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tools_zoo.encoders import SemanticEncoder, Semantics
+from tools_zoo.generative.negatives import damage
+from tools_zoo.losses.features import feature_distance
+from tools_zoo.losses.high_frequency import high_frequency_loss
+from tools_zoo.losses.pixel import absolute_loss
+from tools_zoo.losses.semantic import semantic_loss
+
+
+@dataclass
+class Made:
+    """What a generator made of a batch, beside what it should have made.
+
+    What an encoder sees is computed when a term first asks for it, and once for all terms.
+
+    Attributes:
+        lq: (N, 3, H, W) in [0, 1].
+        restored: (N, 3, H * scale, W * scale), float32, not clipped.
+        gt: Same shape, in [0, 1].
+        step: Index of the batch.
+        encoder: What looks at them.
+        category: Index of the category that each image shows most of, (N,), or -1 for one that is
+            not to be judged; None without a categorical prior.
+    """
+
+    lq: Tensor
+    restored: Tensor
+    gt: Tensor
+    step: int
+    encoder: SemanticEncoder | None = None
+    category: Tensor | None = None
+    _restored_seen: Semantics | None = None
+    _gt_seen: Semantics | None = None
+    _damaged_seen: Semantics | None = None
+
+    @property
+    def restored_seen(self) -> Semantics:
+        """What the encoder sees in the restored images."""
+        if self._restored_seen is None:
+            assert self.encoder is not None
+            self._restored_seen = self.encoder(self.restored)
+        return self._restored_seen
+
+    @property
+    def gt_seen(self) -> Semantics:
+        """What the encoder sees in the clean images."""
+        if self._gt_seen is None:
+            assert self.encoder is not None
+            with torch.no_grad():
+                self._gt_seen = self.encoder(self.gt)
+        return self._gt_seen
+
+    def damaged_seen(self, share: float) -> Semantics:
+        """What the encoder sees in a share of the clean images after blur, noise or JPEG."""
+        if self._damaged_seen is None:
+            assert self.encoder is not None
+            with torch.no_grad():
+                self._damaged_seen = self.encoder(damage(self.gt, share, self.generator("damage")))
+        return self._damaged_seen
+
+    def detached(self) -> "Made":
+        """The same without gradients: what critics learn from."""
+        seen = self._restored_seen
+        return Made(
+            self.lq,
+            self.restored.detach(),
+            self.gt,
+            self.step,
+            self.encoder,
+            self.category,
+            None if seen is None else _detach(seen),
+            self._gt_seen,
+        )
+
+    def generator(self, name: str) -> torch.Generator:
+        """Random numbers that depend on the step and on who asks, so that runs resume."""
+        seed = (self.step << 16) + sum(name.encode())
+        return torch.Generator().manual_seed(seed)
+
+
+class Term(Protocol):
+    """A part of a generator's loss."""
+
+    @property
+    def name(self) -> str:
+        """As its weight is named in the configuration."""
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether it looks at `Made.restored_seen`."""
+
+    @property
+    def critic(self) -> nn.Module | None:
+        """What it learns itself, if anything."""
+
+    def loss(self, made: Made) -> Tensor:
+        """Scalar for the generator to lower, unweighted."""
+
+    def critic_loss(self, made: Made) -> Tensor:
+        """Scalar for the critic to lower; ``made`` carries no gradients."""
+
+
+class PlainTerm:
+    """A term without a critic."""
+
+    critic: nn.Module | None = None
+    needs_encoder = False
+
+    def critic_loss(self, made: Made) -> Tensor:
+        """Nothing to lower."""
+        raise NotImplementedError
+
+
+class PixelTerm(PlainTerm):
+    """Mean absolute difference."""
+
+    name = "pixel"
+
+    def loss(self, made: Made) -> Tensor:
+        """See `tools_zoo.losses.pixel.absolute_loss`."""
+        return absolute_loss(made.restored, made.gt)
+
+
+class PerceptualTerm(PlainTerm):
+    """Distance between features."""
+
+    name = "perceptual"
+    needs_encoder = True
+
+    def loss(self, made: Made) -> Tensor:
+        """See `tools_zoo.losses.features.feature_distance`."""
+        return feature_distance(made.restored_seen.maps, made.gt_seen.maps)
+
+
+class HighFrequencyTerm(PlainTerm):
+    """High-frequency perception."""
+
+    name = "high_frequency"
+
+    def loss(self, made: Made) -> Tensor:
+        """See `tools_zoo.losses.high_frequency.high_frequency_loss`."""
+        return high_frequency_loss(made.restored, made.gt)
+
+
+class SemanticTerm(PlainTerm):
+    """Explicit semantic supervision."""
+
+    name = "semantic"
+    needs_encoder = True
+
+    def loss(self, made: Made) -> Tensor:
+        """See `tools_zoo.losses.semantic.semantic_loss`."""
+        return semantic_loss(made.restored_seen, made.gt_seen)
+
+
+def _detach(seen: Semantics) -> Semantics:
+    return Semantics(tuple(map_.detach() for map_ in seen.maps), seen.embedding.detach())

@@ -1,0 +1,219 @@
+"""SFT-Net: an enlarging network whose features are modulated by what the image shows, per pixel.
+
+Source:
+    Wang et al., "Recovering Realistic Texture in Image Super-resolution by Deep Spatial Feature
+    Transform", CVPR 2018 (SFTGAN), in the form of its released PyTorch network: residual blocks of
+    SFT, convolution, ReLU, SFT, convolution, and modulation by 1 + gamma. Narrower, with fewer
+    blocks, and with the bicubic image as a skip.
+"""
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from data.errors import ToolchainError
+from data.scaling import upsample_bicubic
+from tools_zoo.networks.segmenter import NUM_CATEGORIES, Segmenter
+from tools_zoo.networks.super_resolution import (
+    NUM_BLOCK,
+    NUM_FEAT,
+    Enlarger,
+    ResidualBlock,
+)
+
+Conditioning = Literal["sft", "film", "concat"]
+
+NUM_COND_HIDDEN: Final = 32
+NUM_COND: Final = 16
+SLOPE: Final = 0.1
+
+CategoryKind = Literal["clusters", "scenes"]
+"""What the categories of a prior are: those of `Segmenter`, or `SCENES`."""
+
+SCENES: Final = (
+    "background",
+    "sky",
+    "water",
+    "grass",
+    "mountain",
+    "building",
+    "plant",
+    "animal",
+)
+"""The categories of SFTGAN, in the order of its channels."""
+
+PriorOf = Callable[[Tensor, int], Tensor]
+"""(small images (N, 3, H, W), scale) to shares of categories (N, 8, H * scale, W * scale)."""
+
+
+class PriorError(ToolchainError, ValueError):
+    """A categorical prior has another size or other categories than the network needs."""
+
+
+class ConditionNet(nn.Module):
+    """What all SFT layers share: the prior, made as small as the features.
+
+    The first kernel does not overlap and the others are 1x1, so that categories never mix beyond
+    one pixel of the small image.
+
+    Args:
+        scale: Of the prior to the features.
+    """
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(NUM_CATEGORIES, NUM_COND_HIDDEN, scale, stride=scale)]
+        for _ in range(3):
+            layers += [nn.LeakyReLU(SLOPE), nn.Conv2d(NUM_COND_HIDDEN, NUM_COND_HIDDEN, 1)]
+        layers += [nn.LeakyReLU(SLOPE), nn.Conv2d(NUM_COND_HIDDEN, NUM_COND, 1)]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, prior: Tensor) -> Tensor:
+        """Map (N, 8, H * scale, W * scale) to (N, NUM_COND, H, W)."""
+        condition: Tensor = self.body(prior)
+        return condition
+
+
+class SftLayer(nn.Module):
+    """``F * (1 + gamma) + beta``, both predicted per pixel; at first the identity.
+
+    Args:
+        num_feat: Channels of the features.
+    """
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        self.gamma = _branch(num_feat)
+        self.beta = _branch(num_feat)
+
+    def forward(self, feat: Tensor, condition: Tensor) -> Tensor:
+        """Modulate (N, num_feat, H, W) by (N, NUM_COND, H, W), or by one of 1x1 for all pixels."""
+        modulated: Tensor = feat * (1.0 + self.gamma(condition)) + self.beta(condition)
+        return modulated
+
+
+class SftBlock(nn.Module):
+    """SFT, convolution, ReLU, SFT, convolution, and a skip.
+
+    Args:
+        num_feat: Channels.
+    """
+
+    def __init__(self, num_feat: int) -> None:
+        super().__init__()
+        self.sft1 = SftLayer(num_feat)
+        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.sft2 = SftLayer(num_feat)
+        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv2.weight.data.mul_(0.1)
+
+    def forward(self, feat: Tensor, condition: Tensor) -> Tensor:
+        """Map (N, num_feat, H, W) to the same shape."""
+        out = torch.relu(self.conv1(self.sft1(feat, condition)))
+        residual: Tensor = self.conv2(self.sft2(out, condition))
+        return feat + residual
+
+
+class SftNet(nn.Module):
+    """`tools_zoo.networks.super_resolution.SrNet` with a categorical prior.
+
+    The prior comes from the network's own `Segmenter`, unless `use_prior` names another one.
+
+    Args:
+        conditioning: ``sft``; ``film`` averages the condition over the image; ``concat`` gives the
+            prior to the first convolution and has no SFT layers.
+        scale: Side of the output over side of the input.
+    """
+
+    def __init__(self, conditioning: Conditioning = "sft", scale: int = 4) -> None:
+        super().__init__()
+        self.scale = scale
+        self.conditioning = conditioning
+        self.conv_first = nn.Conv2d(3, NUM_FEAT, 3, padding=1)
+        self.conv_trunk = nn.Conv2d(NUM_FEAT, NUM_FEAT, 3, padding=1)
+        self.enlarger = Enlarger(NUM_FEAT, scale)
+        self.prior = Segmenter().requires_grad_(False)
+        self.has_scenes = nn.Buffer(torch.tensor(False))
+        if conditioning == "concat":
+            self.conv_prior = nn.Conv2d(NUM_CATEGORIES, NUM_FEAT, 3, padding=1, bias=False)
+            self.conv_prior.weight.data.zero_()
+            self.blocks = nn.ModuleList(ResidualBlock(NUM_FEAT) for _ in range(NUM_BLOCK))
+        else:
+            self.condition = ConditionNet(scale)
+            self.blocks = nn.ModuleList(SftBlock(NUM_FEAT) for _ in range(NUM_BLOCK))
+            self.sft_last = SftLayer(NUM_FEAT)
+        self._given: PriorOf | None = None
+        # One pixel more: the prior is enlarged by bilinear interpolation. Where the condition is
+        # averaged over the image, no tile knows it; tiles are then conditioned on themselves.
+        trunk = 2 * NUM_BLOCK + 2 + self.enlarger.halo
+        prior = Segmenter.halo + 1
+        self.halo = {"film": trunk, "sft": trunk - 1 + prior, "concat": trunk + prior}[conditioning]
+
+    @property
+    def kind(self) -> CategoryKind:
+        """What the categories are that it was trained with."""
+        return "scenes" if bool(self.has_scenes) else "clusters"
+
+    def use_prior(self, prior: PriorOf | None, kind: CategoryKind = "clusters") -> None:
+        """Take the prior from elsewhere; None goes back to the network's own.
+
+        Raises:
+            PriorError: Its categories are others than the network was trained with.
+        """
+        if prior is not None and kind != self.kind:
+            raise PriorError(
+                f"this network was trained with {self.kind} as categories, and the prior has {kind}"
+            )
+        self._given = prior
+
+    def prior_of(self, lq: Tensor) -> Tensor:
+        """Shares of the categories, (N, 8, H * scale, W * scale), sum to 1 over the second.
+
+        Raises:
+            PriorError: The prior has another size, or the network needs one that it does not bring.
+        """
+        height, width = (side * self.scale for side in lq.shape[-2:])
+        if self._given is None:
+            if self.kind == "scenes":
+                raise PriorError("this network was trained with scenes; give it a prior of scenes")
+            shares = self.prior(lq).softmax(dim=1)
+            return functional.interpolate(
+                shares, (height, width), mode="bilinear", align_corners=False
+            )
+        prior = self._given(lq, self.scale)
+        expected = (len(lq), NUM_CATEGORIES, height, width)
+        if tuple(prior.shape) != expected:
+            raise PriorError(f"the prior has shape {tuple(prior.shape)}, needed is {expected}")
+        return prior.to(lq)
+
+    def forward(self, lq: Tensor) -> Tensor:
+        """Map (N, 3, H, W) in [0, 1] to (N, 3, H * scale, W * scale), not clipped."""
+        prior = self.prior_of(lq)
+        first = self.conv_first(lq)
+        if self.conditioning == "concat":
+            first = first + self.conv_prior(functional.avg_pool2d(prior, self.scale))
+            feat = first
+            for block in self.blocks:
+                feat = block(feat)
+        else:
+            condition = self.condition(prior)
+            if self.conditioning == "film":
+                condition = condition.mean(dim=(2, 3), keepdim=True)
+            feat = first
+            for block in self.blocks:
+                feat = block(feat, condition)
+            feat = self.sft_last(feat, condition)
+        feat = self.conv_trunk(feat) + first
+        out: Tensor = upsample_bicubic(lq, self.scale) + self.enlarger(feat)
+        return out
+
+
+def _branch(num_feat: int) -> nn.Sequential:
+    last = nn.Conv2d(NUM_COND, num_feat, 1)
+    nn.init.zeros_(last.weight)
+    assert last.bias is not None
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Conv2d(NUM_COND, NUM_COND, 1), nn.LeakyReLU(SLOPE), last)

@@ -1,0 +1,45 @@
+"""What the training loop is given: something to lower, and maybe someone to train against."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+
+class Objective(Protocol):
+    """What a network is trained towards, and how it is measured."""
+
+    @property
+    def batches(self) -> Dataset[Any]:
+        """Item ``i`` is what step ``i`` learns from: a pure function of ``i``, so runs resume."""
+
+    def loss(self, module: nn.Module, batch: Any) -> Tensor:
+        """Scalar to be lowered; ``batch`` lies on the module's device."""
+
+    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """Measure averaged weights, which lie on ``device``; no gradients are recorded."""
+
+
+@runtime_checkable
+class Termed(Protocol):
+    """An objective whose loss is a sum of named terms."""
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The newest value of each term, unweighted; logged with every validation."""
+
+
+class Adversary(Protocol):
+    """What a network is trained against: critics that learn from what it has just made."""
+
+    @property
+    def critics(self) -> nn.Module:
+        """All that learns here; frozen while the network takes its step."""
+
+    @property
+    def critic_learning_rate(self) -> float:
+        """Of the critics; constant."""
+
+    def critic_loss(self, batch: Any) -> Tensor:
+        """Scalar to be lowered, on what the network made of ``batch`` in the step before."""
