@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def read_photo(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pho
     path = Path(path)
     _check_readable(path)
     try:
-        with _open(path) as image:
+        with _without_remarks(), _open(path) as image:
             _check_size(path, *image.size, max_pixels)
             return _read_opened(image, path)
     except UnidentifiedImageError as error:
@@ -106,6 +107,14 @@ def _check_readable(path: Path) -> None:
             raise PhotoError(f"{path}: the file is empty")
     except OSError as error:
         raise PhotoError(f"{path}: cannot be read ({one_line(error)})") from error
+
+
+@contextlib.contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Keep Pillow's warnings of odd tags off the screen: what it cannot read, it raises."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager
