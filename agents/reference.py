@@ -81,7 +81,7 @@ class ScriptPlayer:
 
 
 class RandomPlayer:
-    """Draws every action, *stop* included, with equal chances.
+    """Draws every action that is not masked, *stop* included, with equal chances.
 
     Args:
         n_actions: Tools and *stop*.
@@ -95,7 +95,15 @@ class RandomPlayer:
         self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
     ) -> tuple[Actions, Any]:
         """Draw; see `agents.policy.Player`."""
+        if "action_mask" in obs:
+            return draw_permitted(obs["action_mask"], self._rng), None
         return self._rng.integers(self._n_actions, size=len(obs["image"])), None
+
+
+def draw_permitted(mask: npt.NDArray[Any], rng: np.random.Generator) -> Actions:
+    """Draw one action per row where the mask (N, n_actions) is not 0, with equal chances."""
+    actions: Actions = np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=1)
+    return actions
 
 
 class GreedyOracle:
