@@ -267,8 +267,8 @@ def check_view(env: RestorationVecEnv, encoder: EncoderName) -> None:
     side = int(env.observation_space["image"].shape[1])  # type: ignore[index]
     if encoder == "rl_restore" and side != VIEW_SIZE:
         raise ToolchainError(
-            f"the encoder rl_restore looks at images of {VIEW_SIZE} pixels a side, got {side}; make "
-            f"a store with: toolchain data prepare --patch-size {VIEW_SIZE * env.scale}"
+            f"the encoder rl_restore looks at images of {VIEW_SIZE} pixels a side, got {side}; "
+            f"make a store with: toolchain data prepare --patch-size {VIEW_SIZE * env.scale}"
         )
 
 

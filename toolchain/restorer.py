@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from agents.policy import LstmPolicy
-from agents.storage import check_fits, load_bundle
+from agents.storage import PolicyError, check_fits, load_bundle
 from data.errors import ImageFormatError, ToolchainError
 from data.images import ByteImage, FloatImage, check_float_image, to_float, to_numpy, to_tensor
 from data.metrics import psnr, ssim
-from envs.chain import Chain
+from data.scaling import upsampled
+from envs.chain import BaseChain, Chain
+from envs.scaled_chain import ScaledChain
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
-from toolchain.tiling import apply_tiled, extract_views, views
+from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import AUTO, choose_device, choose_precision
 from tools_zoo.precision import Precision
@@ -50,10 +53,11 @@ class Restorer:
         device: Where tools and agent run. The photo itself stays in main memory.
         precision: What the tools compute in; the agent always uses float32.
         agent_name: How the agent is called in traces.
+        scale: By how much photos are enlarged; 1 permits no tool that enlarges.
 
     Raises:
-        PolicyError: The policy was trained with other tools.
-        SettingError: A number is too small.
+        PolicyError: The policy was trained with other tools, or not to enlarge and is to.
+        SettingError: A number is too small, or no tool enlarges by this scale.
     """
 
     def __init__(
@@ -66,11 +70,13 @@ class Restorer:
         device: torch.device | str = "cpu",
         precision: Precision = "fp32",
         agent_name: str = "unnamed",
+        scale: int = 1,
     ) -> None:
         check_fits(policy, toolbox)
+        _check_scale(scale, toolbox, policy)
         if max_steps < 1:
             raise SettingError(f"max_steps must be at least 1, got {max_steps}")
-        smallest = max((2 * (tool.spec.halo + tool.spec.grid - 1) + 1) ** 2 for tool in toolbox)
+        smallest = max(_smallest_tile(tool) for tool in toolbox)
         if max_tile_pixels < smallest:
             raise SettingError(
                 f"max_tile_pixels must be at least {smallest}, got {max_tile_pixels}"
@@ -90,7 +96,14 @@ class Restorer:
             device=str(self._device),
             precision=precision,
             max_steps=max_steps,
+            scale=scale,
+            reward=policy.reward.name,
         )
+
+    @property
+    def scale(self) -> int:
+        """Side of a restored photo over side of the photo as it came."""
+        return self._provenance.scale
 
     @property
     def toolbox(self) -> Toolbox:
@@ -111,14 +124,15 @@ class Restorer:
 
         Args:
             image: RGB, shape (H, W, 3), float32 in [0, 1] or uint8.
-            gt: The clean photo, same shape; every step is then scored against it.
+            gt: The clean photo, as large as the result; every step is then scored against it.
             keep_frames: Keep the input and the image after every tool.
             on_step: Called after every decision.
 
         Raises:
-            ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes differ.
+            ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes do not go
+                together.
         """
-        lq, scorer = _as_float(image), _Scorer(gt)
+        lq, scorer = _as_float(image), _Scorer(gt, self.scale)
         score = scorer(lq)
         chain = self._chain(lq)
         votes = _Views(self._policy, *lq.shape[:2])
@@ -127,20 +141,21 @@ class Restorer:
         done = False
         while not done:
             start = time.perf_counter()
-            values = votes.action_values(chain)
+            values = votes.action_values(chain).masked_fill(~chain.allowed()[0], -torch.inf)
             action = int(values.argmax())
             done = bool(chain.advance(torch.tensor([action])).done)
             seconds = time.perf_counter() - start
-            restored = to_numpy(chain.images)[0]
+            restored = to_numpy(chain.current(0)[None])[0]
             step = self._step(action, values, seconds, scorer(restored))
             steps.append(step)
             if keep_frames and not step.is_stop:
                 frames.append(restored)
             if on_step is not None:
                 on_step(step, restored)
+        restored = _enlarged(restored, lq, self.scale)  # unless a tool has done so
         return Restoration(restored, tuple(steps), self._provenance, score, tuple(frames))
 
-    def _chain(self, lq: FloatImage) -> Chain:
+    def _chain(self, lq: FloatImage) -> BaseChain:
         images = to_tensor(lq[None])
         is_gray = torch.equal(images[:, 0], images[:, 1]) and torch.equal(
             images[:, 0], images[:, 2]
@@ -150,17 +165,27 @@ class Restorer:
             action = int(actions[0])
             if action == self._toolbox.stop:
                 return images.clone()
-            tool = self._toolbox[action]
-            return apply_tiled(
-                lambda tile: self._run(tool, tile, is_gray=is_gray),
-                images,
-                halo=tool.spec.halo,
-                grid=tool.spec.grid,
-                max_tile_pixels=self._max_tile_pixels,
-            )
+            return self._apply(self._toolbox[action], images, is_gray=is_gray)
 
-        stop, max_steps = self._toolbox.stop, self._max_steps
-        return Chain(images, stop=stop, max_steps=max_steps, apply=apply)
+        stop, max_steps, scales = self._toolbox.stop, self._max_steps, self._toolbox.scales
+        if max(scales) == 1:
+            return Chain(images, stop=stop, max_steps=max_steps, apply=apply)
+        return ScaledChain(
+            images, stop=stop, max_steps=max_steps, apply=apply, scales=scales, scale=self.scale
+        )
+
+    def _apply(self, tool: Tool, images: Tensor, *, is_gray: bool) -> Tensor:
+        spec = tool.spec
+        # A tool that enlarges holds more per pixel; but mostly halo would be mostly wasted work.
+        pixels = max(self._max_tile_pixels // spec.scale, 4 * _smallest_tile(tool))
+        return apply_tiled(
+            lambda tile: self._run(tool, tile, is_gray=is_gray),
+            images,
+            halo=spec.halo,
+            grid=spec.grid,
+            max_tile_pixels=min(pixels, self._max_tile_pixels),
+            scale=spec.scale,
+        )
 
     def _run(self, tool: Tool, tile: Tensor, *, is_gray: bool) -> Tensor:
         lq = tile.to(self._device).contiguous(memory_format=torch.channels_last)
@@ -178,9 +203,14 @@ class Restorer:
             tool=names[action],
             treats="" if is_stop else treatment(self._toolbox[action].spec),
             action=action,
-            action_values=dict(zip(names, values.tolist(), strict=True)),
+            action_values={
+                name: value
+                for name, value in zip(names, values.tolist(), strict=True)
+                if value > -math.inf
+            },
             seconds=seconds,
             score=score,
+            scale=1 if is_stop else self._toolbox.scales[action],
         )
 
 
@@ -192,6 +222,8 @@ def load(
     precision: str = AUTO,
     max_steps: int = 3,
     max_tile_pixels: int = DEFAULT_MAX_TILE_PIXELS,
+    scale: int = 1,
+    prefer: str | None = None,
 ) -> Restorer:
     """Load an agent and a toolbox, ready to restore.
 
@@ -202,13 +234,16 @@ def load(
         precision: ``auto``, ``fp32`` or ``bf16``; ``auto`` times both for a moment.
         max_steps: Most tools on one photo.
         max_tile_pixels: Most pixels that a tool works on at once; fewer need less memory.
+        scale: By how much photos are enlarged; 1 permits no tool that enlarges.
+        prefer: ``fidelity`` or ``texture``, where the toolbox has an agent for each.
 
     Raises:
         ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
-            with other tools, the machine lacks the device, or a number is too small.
+            with other tools or not to enlarge, the machine lacks the device, a number is too
+            small, or no tool enlarges by this scale.
     """
     place = choose_device(device)
-    tools, policy = load_bundle(toolbox, agent)
+    tools, policy = load_bundle(toolbox, agent, prefer=prefer)
     return Restorer(
         tools,
         policy,
@@ -216,7 +251,9 @@ def load(
         max_tile_pixels=max_tile_pixels,
         device=place,
         precision=choose_precision(precision, place),
-        agent_name=str(agent if agent is not None else toolbox),
+        agent_name=str(agent if agent is not None else toolbox)
+        + ("-texture" if prefer == "texture" else ""),
+        scale=scale,
     )
 
 
@@ -231,28 +268,62 @@ class _Views:
 
     def __init__(self, policy: LstmPolicy, height: int, width: int) -> None:
         self._policy = policy
+        self._height = height
         self._positions = views(height, width)
         self._state = policy.initial_state(len(self._positions))
 
-    def action_values(self, chain: Chain) -> Tensor:
+    def action_values(self, chain: BaseChain) -> Tensor:
         """Values (n_tools + 1,) of what to do next with a chain of one image."""
-        images = extract_views(chain.images[0], self._positions)
+        image = chain.current(0)
+        height, width = image.shape[-2:]
+        scale = height // self._height
+        positions = enlarged_views(self._positions, height, width, scale)
+        images = extract_views(image, positions)
         last_action = chain.last_action.expand(len(images))
         values, self._state = self._policy.action_values(images, last_action, self._state)
         return values.mean(dim=0).cpu()
 
 
 class _Scorer:
-    """Compares images with the clean one, if there is one."""
+    """Compares images with the clean one, if there is one; small ones by their enlargement."""
 
-    def __init__(self, gt: FloatImage | ByteImage | None) -> None:
+    def __init__(self, gt: FloatImage | ByteImage | None, scale: int) -> None:
         self._gt = None if gt is None else _as_float(gt)
+        self._scale = scale
 
     def __call__(self, image: FloatImage) -> Score | None:
         if self._gt is None:
             return None
+        if image.shape != self._gt.shape:
+            image = upsampled(image, self._scale)
         has_room = min(image.shape[:2]) >= _SSIM_WINDOW
         return Score(psnr(image, self._gt), ssim(image, self._gt) if has_room else None)
+
+
+def _enlarged(image: FloatImage, lq: FloatImage, scale: int) -> FloatImage:
+    """The image, by bicubic enlargement if it is still as small as it came."""
+    return upsampled(image, scale) if scale > 1 and image.shape == lq.shape else image
+
+
+def _smallest_tile(tool: Tool) -> int:
+    """Pixels of a tile that has one of its own within the halo."""
+    side: int = 2 * (tool.spec.halo + tool.spec.grid - 1) + 1
+    return side**2
+
+
+def _check_scale(scale: int, toolbox: Toolbox, policy: LstmPolicy) -> None:
+    if scale == 1:
+        return
+    if scale < 1 or scale not in toolbox.scales:
+        known = sorted({str(known) for known in toolbox.scales if known > 1})
+        has = f"its tools enlarge by {' or '.join(known)}" if known else "none of its tools does"
+        hint = "" if known else "; take one that has such tools, such as --toolbox generative"
+        raise SettingError(f"the toolbox {toolbox.name} cannot enlarge by {scale}: {has}{hint}")
+    if policy.task != "real-sr":
+        raise PolicyError(
+            "the agent was not trained to enlarge; train one with: toolchain train agent "
+            "--set task=real-sr"
+        )
 
 
 def _as_float(image: FloatImage | ByteImage) -> FloatImage:

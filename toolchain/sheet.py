@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data.images import FloatImage, to_uint8
-from toolchain.restoration import Restoration, Score, Step, explain_end
+from toolchain.restoration import BICUBIC, Restoration, Score, Step, explain_end
 
 _Colour = tuple[int, int, int]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -67,7 +67,7 @@ def draw_sheet(
     columns = _columns(restoration, gt)
     photos = [_fitted(column.image) for column in columns]
     photo_height = max(photo.height for photo in photos)
-    n_bars = len(restoration.steps[0].action_values)
+    n_bars = max(len(step.action_values) for step in restoration.steps)
 
     top = _MARGIN + _TITLE_SIZE + 12 + (_TEXT_SIZE + 10) * bool(caption) + 12
     n_lines = 2 if restoration.score is None else 3
@@ -82,7 +82,8 @@ def draw_sheet(
         _draw_photo(sheet, photo, left, top, photo_height)
         _draw_captions(draw, column, left, top + photo_height + 14)
         if column.decision is not None:
-            _draw_values(draw, column.decision, left, bars_top, scale)
+            unit = restoration.provenance.unit
+            _draw_values(draw, column.decision, left, bars_top, scale, unit)
         else:
             _draw_wrapped(draw, column.note, left, bars_top - 30)
     return sheet
@@ -103,6 +104,9 @@ def _columns(restoration: Restoration, gt: FloatImage | None) -> list[_Column]:
             restoration.frames, titles, subtitles, scores, decisions, strict=True
         )
     ]
+    if restoration.enlarged_by == BICUBIC:
+        image, score = restoration.image, restoration.final_score
+        columns.append(_Column(image, "Bicubic", "no tool enlarged it", score))
     if gt is not None:
         columns.append(_Column(gt, "Ground truth", "the clean photo", None))
     return columns
@@ -171,19 +175,18 @@ class _BarScale:
 
 def _bar_scale(steps: Sequence[Step]) -> _BarScale:
     """Span all good values, and bad ones only as far: how bad a rejected tool is matters little."""
-    values = np.array([list(step.action_values.values()) for step in steps])
+    values = np.array([value for step in steps for value in step.action_values.values()])
     high = max(float(values.max()), 0.0)
     low = max(min(float(values.min()), 0.0), -max(high, float(np.median(np.abs(values)))))
-    names = max(_font(_SMALL_SIZE).getlength(name) for name in steps[0].action_values)
+    names = max(_font(_SMALL_SIZE).getlength(name) for step in steps for name in step.action_values)
     return _BarScale(low, high if high > low else low + 1.0, min(round(names) + 12, _PANEL // 2))
 
 
 def _draw_values(
-    draw: ImageDraw.ImageDraw, step: Step, left: int, top: int, scale: _BarScale
+    draw: ImageDraw.ImageDraw, step: Step, left: int, top: int, scale: _BarScale, unit: str
 ) -> None:
-    draw.text(
-        (left, top - 30), "what the agent expects of each action, in dB", _FAINT, _font(_SMALL_SIZE)
-    )
+    title = "what the agent expects of each action" + (f", in {unit}" if unit else "")
+    draw.text((left, top - 30), title, _FAINT, _font(_SMALL_SIZE))
     font, zero = _font(_SMALL_SIZE), left + scale.x(0.0)
     for row, (name, value) in enumerate(step.action_values.items()):
         is_chosen = name == step.tool

@@ -27,6 +27,19 @@ MaxStepsOption: TypeAlias = Annotated[
 MaxTilePixelsOption: TypeAlias = Annotated[
     int, typer.Option(help="Pixels a tool works on at once; fewer need less memory.", min=1)
 ]
+ScaleOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        help="Enlarge by this factor; the toolbox must have tools that do (generative: 4).", min=1
+    ),
+]
+PreferOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Between a toolbox's own agents: 'fidelity' to the pixels as they were, or 'texture' "
+        "that looks likely.  [default: fidelity]"
+    ),
+]
 OverwriteOption: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never an input.")
 ]

@@ -19,6 +19,8 @@ from toolchain.cli.options import (
     MaxTilePixelsOption,
     OverwriteOption,
     PrecisionOption,
+    PreferOption,
+    ScaleOption,
     ToolboxOption,
 )
 
@@ -38,6 +40,8 @@ def restore(
     max_steps: MaxStepsOption = 3,
     agent: AgentOption = None,
     toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    scale: ScaleOption = 1,
+    prefer: PreferOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -68,6 +72,8 @@ def restore(
         precision=precision,
         max_steps=max_steps,
         max_tile_pixels=max_tile_pixels,
+        scale=scale,
+        prefer=prefer,
     )
     outcomes = restore_batch(restorer, plan, overwrite=overwrite, steps_folder=save_steps)
     finished = list(_shown(outcomes, len(plan), quiet=quiet))
@@ -101,7 +107,10 @@ def _shown(outcomes: "Iterator[Outcome]", total: int, *, quiet: bool) -> "Iterat
 
 
 def _line(outcome: "Outcome") -> str:
-    tools = ", ".join(outcome.sequence) or "left as it is"
+    from toolchain.restoration import BICUBIC
+
+    without_tool = [f"{BICUBIC} enlargement"] if outcome.enlarged_by == BICUBIC else []
+    tools = ", ".join([*outcome.sequence, *without_tool]) or "left as it is"
     seconds = outcome.trace["seconds"]
     return f"{escape(str(outcome.photo.target))}  [cyan]{tools}[/]  [dim]{seconds:.1f} s[/]"
 
