@@ -37,13 +37,7 @@ class ScaledStorePairs:
     def __init__(
         self, store: PatchStore, draw: ScaledSampler, scale: int, *, held_out: bool = False
     ) -> None:
-        small, rest = divmod(store.patch_size, scale)
-        if rest or small < SMALLEST_SIDE:
-            raise StoreError(
-                f"the patches of {store.path} have {store.patch_size} pixels a side, and for scale "
-                f"{scale} they must be a multiple of it, {SMALLEST_SIDE * scale} or more; make a "
-                f"store with: toolchain data prepare --patch-size {SMALL_SIDE * scale}"
-            )
+        check_large_side(store.patch_size, scale)
         self._store, self._draw = store, draw
         self._indices = store.val_indices if held_out else store.train_indices
 
@@ -75,6 +69,20 @@ class ScaledFreshPairs:
     def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
         """Return freshly made (small, large) patches, uint8 (N, p, p, 3) and (N, P, P, 3)."""
         return shrink_windows(self._windows[indices], self._draw, rng)
+
+
+def check_large_side(side: int, scale: int) -> None:
+    """Refuse clean patches of which an agent could not look at the small partner.
+
+    Raises:
+        StoreError: Their side is too short, or no multiple of the scale.
+    """
+    if side % scale or side // scale < SMALLEST_SIDE:
+        raise StoreError(
+            f"clean patches of {side} pixels a side do not suit scale {scale}: they must have a "
+            f"multiple of it, {SMALLEST_SIDE * scale} or more; make a store with: toolchain data "
+            f"prepare --patch-size {SMALL_SIDE * scale}"
+        )
 
 
 def shrink_windows(

