@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from agents.storage import load_bundle, save_policy
+from data.errors import ToolchainError
 from data.images import FloatImage, to_float
 from data.metrics import psnr
 from data.scaling import upsampled
@@ -25,6 +26,7 @@ from tests.toolchain.conftest import (
 )
 from toolchain.cli import app
 from toolchain.inspection import inspect_degraded, inspect_photo
+from toolchain.joint import JointConfig, train_joint
 from toolchain.photo import Photo, PhotoError, read_photo
 from toolchain.restoration import explain_end
 from toolchain.restorer import Restorer, SettingError
@@ -300,3 +302,11 @@ def test_what_cannot_be_evaluated_ends_in_one_line(
 ) -> None:
     toolbox = () if "--toolbox" in options else ("--toolbox", folder)
     assert_one_line(run("evaluate", *options, *toolbox), 2, says)
+
+
+def test_joint_training_refuses_tools_that_enlarge(
+    folder: Path, store_path: Path, tmp_path: Path
+) -> None:
+    config = JointConfig(store=str(store_path), toolbox=str(folder), eval_pairs=2)
+    with pytest.raises(ToolchainError, match="keeps the size of images"):
+        train_joint(config, tmp_path / "run")
