@@ -184,7 +184,9 @@ def test_at_first_only_the_new_layers_learn(
 def test_the_segmentation_learns_the_clusters(
     sft_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
 ) -> None:
-    config = sft_config(prior_patches=4 * 40, batch_size=4, eval_every=20, total_patches=4, learning_rate=3e-3)
+    config = sft_config(
+        prior_patches=4 * 40, batch_size=4, eval_every=20, total_patches=4, learning_rate=3e-3
+    )
     train_sft_tool(SFT, config, tmp_path / "run")
     lines = (tmp_path / "run" / "prior" / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
