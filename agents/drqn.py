@@ -4,11 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.policy import LstmPolicy, Player
-from agents.q_net import EncoderName
+from agents.q_net import VIEW_SIZE, EncoderName
 from agents.recurrent_dqn import RecurrentDqn
 from agents.storage import check_same_actions, load_policy
-from agents.training import AgentTrainConfig, Learner, OnStep, TrainingRun, opened_run
+from agents.training import (
+    AgentTrainConfig,
+    Learner,
+    OnStep,
+    TrainingRun,
+    check_view,
+    opened_run,
+)
 from data.errors import ToolchainError
+from data.scaled_pairs import SMALL_SIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,11 @@ class DrqnConfig(AgentTrainConfig):
     ema_decay: float = 0.998
     """Of the averaged weights that are validated and kept."""
 
+    @property
+    def small_side(self) -> int:
+        """The encoder of the paper looks at 63 pixels, the other one at any number."""
+        return VIEW_SIZE if self.encoder == "rl_restore" else SMALL_SIDE
+
     def __post_init__(self) -> None:
         """Check the ranges."""
         AgentTrainConfig.__post_init__(self)
@@ -59,6 +72,7 @@ class DrqnLearner(Learner):
 
     def __init__(self, config: DrqnConfig) -> None:
         env = config.make_env()
+        check_view(env, config.encoder)
         self._toolbox = env.toolbox
         self.algorithm = RecurrentDqn(
             env,

@@ -11,6 +11,8 @@ import torch
 from agents.policy import Player
 from data.pairs import ArrayPairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from envs.reward import PSNR, Reward
+from envs.task import Task
 from tools_zoo.toolbox import Toolbox
 
 CHUNK = 128
@@ -28,12 +30,14 @@ class EpisodeResults:
     Attributes:
         psnr: (N, max_steps + 1) dB of the inputs and after each step; the last value stays from
             where an episode ended.
+        value: The same of what was rewarded; equal to ``psnr``, if that was PSNR.
         actions: (N, max_steps) int64; *stop* from where an episode ended.
-        restored: (N, 3, P, P) float32 in [0, 1].
+    restored: (N, 3, P, P) in [0, 1].
         seconds: Time spent on choosing and running tools.
     """
 
     psnr: npt.NDArray[np.float64]
+    value: npt.NDArray[np.float64]
     actions: npt.NDArray[np.int64]
     restored: npt.NDArray[np.float32]
     seconds: float
@@ -55,13 +59,13 @@ class EpisodeResults:
 
     @property
     def bounded_gain(self) -> float:
-        """Mean PSNR gain in dB, where no image loses more than `MAX_LOSS`."""
-        return float(np.mean(np.maximum(self.psnr_after - self.psnr_before, -MAX_LOSS)))
+        """Mean gain in what was rewarded, where no image loses more than `MAX_LOSS`."""
+        return float(np.mean(np.maximum(self.value[:, -1] - self.value[:, 0], -MAX_LOSS)))
 
     @property
     def share_worse(self) -> float:
-        """Share of images that ended worse than they began."""
-        return float(np.mean(self.psnr_after < self.psnr_before - 1e-6))
+        """Share of images that ended worse than they began, by what was rewarded."""
+        return float(np.mean(self.value[:, -1] < self.value[:, 0] - 1e-6))
 
 
 def play(
@@ -70,6 +74,8 @@ def play(
     pairs: ArrayPairs,
     *,
     max_steps: int = MAX_STEPS,
+    task: Task = "restore",
+    reward: Reward = PSNR,
     device: torch.device | str = "cpu",
 ) -> EpisodeResults:
     """Let a player restore every pair once, greedily.
@@ -79,6 +85,8 @@ def play(
         toolbox: The action space.
         pairs: What to restore.
         max_steps: Tools per episode.
+        task: Whether images keep their size or are enlarged.
+        reward: What counts.
         device: Where the tools run.
     """
     chunks = [
@@ -88,6 +96,8 @@ def play(
                 toolbox,
                 ArrayPairs(pairs.lq[start : start + CHUNK], pairs.gt[start : start + CHUNK]),
                 n_envs=len(pairs.lq[start : start + CHUNK]),
+                task=task,
+                reward=reward,
                 max_steps=max_steps,
                 auto_reset=False,
                 device=device,
@@ -97,6 +107,7 @@ def play(
     ]
     return EpisodeResults(
         psnr=np.concatenate([chunk.psnr for chunk in chunks]),
+        value=np.concatenate([chunk.value for chunk in chunks]),
         actions=np.concatenate([chunk.actions for chunk in chunks]),
         restored=np.concatenate([chunk.restored for chunk in chunks]),
         seconds=sum(chunk.seconds for chunk in chunks),
@@ -108,6 +119,7 @@ def _play_chunk(player: Player, env: RestorationVecEnv) -> EpisodeResults:
     env.set_options([{"index": index} for index in range(count)])
     obs = env.reset()
     psnr = np.repeat(env.psnr.double().numpy()[:, None], env.max_steps + 1, axis=1)
+    value = np.repeat(env.value.double().numpy()[:, None], env.max_steps + 1, axis=1)
     if hasattr(player, "watch"):
         player.watch(env)
     state = None
@@ -120,9 +132,10 @@ def _play_chunk(player: Player, env: RestorationVecEnv) -> EpisodeResults:
         actions[:, step] = np.where(done, stop, chosen)
         obs, _, ended, _ = env.step(actions[:, step])  # type: ignore[assignment]
         psnr[:, step + 1 :] = env.psnr.double().numpy()[:, None]
+        value[:, step + 1 :] = env.value.double().numpy()[:, None]
         done |= ended
         start = np.zeros(count, np.bool_)
         if done.all():
             break
     seconds = time.perf_counter() - began
-    return EpisodeResults(psnr, actions, env.images.cpu().numpy(), seconds)
+    return EpisodeResults(psnr, value, actions, env.images.cpu().numpy(), seconds)

@@ -40,4 +40,6 @@ def extend_policy(policy: LstmPolicy, tool: str, *, like: str, sha256: str = "")
         (*policy.tool_names, tool),
         stop_margin=policy.stop_margin,
         tool_checksums={**policy.tool_checksums, **({tool: sha256} if sha256 else {})},
+        task=policy.task,
+        reward=policy.reward,
     )

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from agents.q_net import LstmState, RecurrentQNet
+from envs.reward import PSNR, Reward
+from envs.task import Task
 
 Actions = npt.NDArray[np.int64]
 
@@ -26,7 +28,8 @@ class Player(Protocol):
         """Choose an action for each episode of a batch.
 
         Args:
-            obs: ``image`` (N, 3, 63, 63) float32 in [0, 1] and ``last_action`` (N,).
+            obs: ``image`` (N, 3, P, P) float32 in [0, 1] and ``last_action`` (N,); where a tool
+                enlarges, ``action_mask`` (N, n_tools + 1), 0 for actions that may not be chosen.
             state: What the previous call returned; None at the start.
             episode_start: (N,) bool; where True, the memory is cleared first.
             deterministic: Take the best action rather than draw one, where the player can draw.
@@ -45,6 +48,8 @@ class LstmPolicy:
         stop_margin: dB that the best tool's value must exceed that of *stop* by.
         tool_checksums: SHA-256 of the weights of the tools that it was trained with, as far as
             they are known: an agent knows what *these* weights do.
+        task: For which it was trained.
+        reward: In which its values count.
     """
 
     def __init__(
@@ -54,6 +59,8 @@ class LstmPolicy:
         *,
         stop_margin: float = 0.0,
         tool_checksums: Mapping[str, str] | None = None,
+        task: Task = "restore",
+        reward: Reward = PSNR,
     ) -> None:
         if len(tool_names) != q_net.n_tools:
             raise ValueError(f"{q_net.n_tools} actions but {len(tool_names)} tool names")
@@ -61,6 +68,7 @@ class LstmPolicy:
         self.tool_names = tool_names
         self.stop_margin = stop_margin
         self.tool_checksums = dict(tool_checksums or {})
+        self.task, self.reward = task, reward
 
     def with_stop_margin(self, stop_margin: float) -> "LstmPolicy":
         """The same network with another margin; minus infinity never stops."""
@@ -69,6 +77,8 @@ class LstmPolicy:
             self.tool_names,
             stop_margin=stop_margin,
             tool_checksums=self.tool_checksums,
+            task=self.task,
+            reward=self.reward,
         )
 
     def initial_state(self, n_envs: int) -> LstmState:
@@ -78,7 +88,7 @@ class LstmPolicy:
     def action_values(
         self, images: Tensor, last_action: Tensor, state: LstmState
     ) -> tuple[Tensor, LstmState]:
-        """Expected PSNR gain in dB of every action from here on.
+        """Expected gain of every action from here on, in dB of PSNR or what else is rewarded.
 
         Args:
             images: Views (N, 3, 63, 63) in [0, 1].
@@ -120,11 +130,16 @@ class LstmPolicy:
             episode_start: (N,) bool; where True, the memory is cleared first.
 
         Returns:
-            Values (N, n_tools + 1) and the state for the next call.
+            Values (N, n_tools + 1), minus infinity where the mask forbids an action, and the state
+            for the next call.
         """
         images = torch.as_tensor(obs["image"])
         if state is None:
             state = self.initial_state(len(images))
         if episode_start is not None:
             state = state.masked(torch.as_tensor(~episode_start))
-        return self.action_values(images, torch.as_tensor(obs["last_action"]), state)
+        values, state = self.action_values(images, torch.as_tensor(obs["last_action"]), state)
+        if "action_mask" in obs:
+            forbidden = torch.as_tensor(obs["action_mask"]) == 0
+            values = values.masked_fill(forbidden.to(values.device), -torch.inf)
+        return values, state

@@ -12,9 +12,16 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor
 
 from agents.policy import LstmPolicy, Player
-from agents.q_net import HIDDEN_SIZE, RecurrentQNet, RlRestoreEncoder
+from agents.q_net import HIDDEN_SIZE, VIEW_SIZE, RecurrentQNet, RlRestoreEncoder
 from agents.storage import load_policy
-from agents.training import AgentTrainConfig, Learner, OnStep, TrainingRun, opened_run
+from agents.training import (
+    AgentTrainConfig,
+    Learner,
+    OnStep,
+    TrainingRun,
+    check_view,
+    opened_run,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +36,11 @@ class PpoConfig(AgentTrainConfig):
     ent_coef: float = 0.02
     vf_coef: float = 0.5
     clip_range: float = 0.2
+
+    @property
+    def small_side(self) -> int:
+        """The encoder of the paper looks at 63 pixels."""
+        return VIEW_SIZE
 
 
 class QNetFeatures(BaseFeaturesExtractor):
@@ -48,11 +60,16 @@ class QNetFeatures(BaseFeaturesExtractor):
 
 
 class PpoLearner(Learner):
-    """Recurrent PPO as an `agents.training.Learner`."""
+    """Recurrent PPO as an `agents.training.Learner`.
+
+    Recurrent PPO knows no masks: in training, enlarging twice is a wasted step, and the policy that
+    comes of it plays with the mask.
+    """
 
     def __init__(self, config: PpoConfig) -> None:
         env = config.make_env()
-        self._toolbox = env.toolbox
+        check_view(env, "rl_restore")
+        self._toolbox, self._config = env.toolbox, config
         self.algorithm = RecurrentPPO(
             "MultiInputLstmPolicy",
             env,
@@ -88,7 +105,13 @@ class PpoLearner(Learner):
         for name, value in policy.action_net.state_dict().items():
             state[f"head.{name}"] = value
         net.load_state_dict({name: value.cpu().clone() for name, value in state.items()})
-        return LstmPolicy(net, self._toolbox.names, tool_checksums=self._toolbox.checksums)
+        return LstmPolicy(
+            net,
+            self._toolbox.names,
+            tool_checksums=self._toolbox.checksums,
+            task=self._config.task,
+            reward=self._config.made_reward,
+        )
 
 
 def train_ppo(

@@ -21,6 +21,7 @@ from torch.nn import functional
 from agents.evaluation import MAX_LOSS
 from agents.policy import LstmPolicy
 from agents.q_net import EncoderName, LstmState, RecurrentQNet
+from agents.reference import draw_permitted
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from envs.restoration_vec_env import RestorationVecEnv
 from tools_zoo.training_loop import average_into
@@ -98,6 +99,7 @@ class RecurrentDqn(DQN):
         self.ema_decay = ema_decay
         self.double_q = double_q
         self._simulator = env
+        self._enlarges = torch.tensor([*(scale > 1 for scale in env.toolbox.scales), False])
         self._lstm_state = LstmState.zeros(env.num_envs)
         self._look_ahead: tuple[Any, Any] = (None, None)
         super().__init__(
@@ -126,13 +128,17 @@ class RecurrentDqn(DQN):
             # A previous action of stop marks the first step of an episode.
             state = self._lstm_state.masked(last_action != stop)
             values, self._lstm_state = self.q_net(images, last_action, state)
+            values = values.masked_fill(~self._simulator.allowed().to(values.device), -torch.inf)
             if self.full_backup:
                 self._look_ahead = self._simulate(self._lstm_state)
         actions = values.argmax(dim=1).cpu().numpy()
         warming_up = self.num_timesteps < learning_starts
         epsilon = 1.0 if warming_up else self.exploration_rate
         explore = self._explorer.random(n_envs) < epsilon
-        actions[explore] = self._explorer.integers(stop + 1, size=int(explore.sum()))
+        if "action_mask" in obs:
+            actions[explore] = draw_permitted(obs["action_mask"][explore], self._explorer)
+        else:
+            actions[explore] = self._explorer.integers(stop + 1, size=int(explore.sum()))
         return actions, actions
 
     def _simulate(self, state: LstmState) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -143,6 +149,8 @@ class RecurrentDqn(DQN):
         for tool, images in enumerate(outcomes):
             action = torch.full((len(images),), tool, device=self.device)
             following, _ = self.q_net_target(images.to(self.device), action, state)
+            allowed = self._simulator.allowed_after(tool).to(following.device)
+            following = following.masked_fill(~allowed, -torch.inf)
             next_values[tool] = torch.where(going_on, following.max(dim=1).values.cpu(), 0.0)
         return gains.T.numpy(), next_values.T.numpy()
 
@@ -188,6 +196,8 @@ class RecurrentDqn(DQN):
             stop = torch.zeros_like(batch.gains[..., :1])
             gains = batch.gains.clamp(min=-MAX_LOSS)
             targets = torch.cat([gains + self.gamma * batch.next_values, stop], dim=2)
+            # What is never chosen need not be learnt.
+            targets = torch.where(self.allowed(batch), targets, values.detach())
             errors = value_errors(values, targets).mean(dim=2)
         else:
             targets = self.targets(batch, values.detach())
@@ -204,11 +214,24 @@ class RecurrentDqn(DQN):
         """
         with torch.no_grad():
             following = unroll(self.q_net_target, batch)
-        best = (values if self.double_q else following).argmax(dim=2, keepdim=True)
+        choosing = values if self.double_q else following
+        choosing = choosing.masked_fill(~self.allowed(batch), -torch.inf)
+        best = choosing.argmax(dim=2, keepdim=True)
         value = following.gather(2, best).squeeze(2)
         next_value = torch.zeros_like(value)
         next_value[:, :-1] = value[:, 1:] * batch.mask[:, 1:]
         return batch.rewards + self.gamma * next_value
+
+    def allowed(self, batch: EpisodeBatch) -> Tensor:
+        """Which actions made sense at each step, (E, T, n_actions) bool.
+
+        A tool that enlarges does so once an episode, and never in a task that keeps the size.
+        """
+        enlarges = self._enlarges.to(batch.actions.device)
+        if self._simulator.scale == 1:
+            return (~enlarges).expand(*batch.actions.shape, -1)
+        before = enlarges[batch.last_action].long().cumsum(dim=1) > 0
+        return ~(before.unsqueeze(2) & enlarges)
 
     # What comes of it --------------------------------------------------------------------------
 
@@ -216,7 +239,13 @@ class RecurrentDqn(DQN):
         """A frozen copy of the greedy policy, with averaged weights."""
         toolbox = self._simulator.toolbox
         q_net = copy.deepcopy(self.policy.q_net_averaged).cpu()
-        return LstmPolicy(q_net, toolbox.names, tool_checksums=toolbox.checksums)
+        return LstmPolicy(
+            q_net,
+            toolbox.names,
+            tool_checksums=toolbox.checksums,
+            task=self._simulator.task,
+            reward=self._simulator.reward,
+        )
 
 
 def value_errors(values: Tensor, targets: Tensor) -> Tensor:

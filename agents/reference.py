@@ -10,9 +10,11 @@ import torch
 
 from agents.policy import Actions
 from data.images import to_tensor
-from data.metrics import batch_psnr
 from data.pairs import ArrayPairs
+from data.scaling import upsample_bicubic
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from envs.reward import PSNR, Judge, Reward
+from envs.task import Task, task_scale
 from tools_zoo.toolbox import Toolbox
 
 SEARCH_CHUNK: Final = 16
@@ -81,7 +83,7 @@ class ScriptPlayer:
 
 
 class RandomPlayer:
-    """Draws every action, *stop* included, with equal chances.
+    """Draws every action that is not masked, *stop* included, with equal chances.
 
     Args:
         n_actions: Tools and *stop*.
@@ -95,7 +97,15 @@ class RandomPlayer:
         self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
     ) -> tuple[Actions, Any]:
         """Draw; see `agents.policy.Player`."""
+        if "action_mask" in obs:
+            return draw_permitted(obs["action_mask"], self._rng), None
         return self._rng.integers(self._n_actions, size=len(obs["image"])), None
+
+
+def draw_permitted(mask: npt.NDArray[Any], rng: np.random.Generator) -> Actions:
+    """Draw one action per row where the mask (N, n_actions) is not 0, with equal chances."""
+    actions: Actions = np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=1)
+    return actions
 
 
 class GreedyOracle:
@@ -125,7 +135,7 @@ class GreedyOracle:
 
 @dataclass(frozen=True, slots=True)
 class SequenceTable:
-    """PSNR of every sequence of tools on every image.
+    """PSNR, or what else is rewarded, of every sequence of tools on every image.
 
     Attributes:
         sequences: All sequences up to the longest, the empty one first.
@@ -157,6 +167,8 @@ def search_sequences(
     pairs: ArrayPairs,
     *,
     max_steps: int = MAX_STEPS,
+    task: Task = "restore",
+    reward: Reward = PSNR,
     device: torch.device | str = "cpu",
     on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> SequenceTable:
@@ -169,31 +181,38 @@ def search_sequences(
         toolbox: The tools.
         pairs: The images.
         max_steps: Tools in the longest sequence.
+        task: With *real-sr*, sequences enlarge at most once; else not at all.
+        reward: What counts.
         device: Where the tools run.
         on_images: Called with (images done, images in all).
     """
     toolbox.to(device)
+    scale, judge = task_scale(task, toolbox), Judge(reward, device)
     tables = []
     for start in range(0, len(pairs), SEARCH_CHUNK):
         chunk = slice(start, start + SEARCH_CHUNK)
         lq, gt = (to_tensor(images[chunk]).to(device) for images in (pairs.lq, pairs.gt))
-        tables.append(_search(toolbox, lq, gt, max_steps))
+        judge.remember(gt)
+        tables.append(_search(toolbox, lq, judge, max_steps, scale))
         on_images(min(start + SEARCH_CHUNK, len(pairs)), len(pairs))
     psnr = np.concatenate([np.stack(list(table.values())) for table in tables], axis=1)
     return SequenceTable(tuple(tables[0]), psnr)
 
 
 def _search(
-    toolbox: Toolbox, lq: torch.Tensor, gt: torch.Tensor, max_steps: int
+    toolbox: Toolbox, lq: torch.Tensor, judge: Judge, max_steps: int, scale: int
 ) -> dict[tuple[int, ...], npt.NDArray[np.float64]]:
     table: dict[tuple[int, ...], npt.NDArray[np.float64]] = {}
 
     def visit(images: torch.Tensor, sequence: tuple[int, ...]) -> None:
-        table[sequence] = batch_psnr(images, gt).double().cpu().numpy()
+        is_small = scale > 1 and images.shape == lq.shape
+        result = upsample_bicubic(images, scale).clamp(0.0, 1.0) if is_small else images
+        table[sequence] = judge.score(result).value.double().numpy()
         if len(sequence) == max_steps:
             return
         for action, tool in enumerate(toolbox):
-            visit(tool(images).clamp(0.0, 1.0), (*sequence, action))
+            if tool.spec.scale == 1 or is_small:
+                visit(tool(images).clamp(0.0, 1.0), (*sequence, action))
 
     with torch.inference_mode():
         visit(lq, ())

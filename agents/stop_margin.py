@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+import torch
+
 from agents.evaluation import play
 from agents.policy import LstmPolicy
 from data.pairs import ArrayPairs
@@ -22,6 +24,7 @@ def tune_stop_margin(
     *,
     max_worse: float,
     margins: Sequence[float] = MARGINS,
+    device: torch.device | str = "cpu",
 ) -> LstmPolicy:
     """Give a policy the stop margin that serves it best.
 
@@ -29,11 +32,12 @@ def tune_stop_margin(
     the image worse. Asking for a little more before acting costs little gain and avoids that.
 
     Args:
-        policy: The policy; not changed.
+        policy: The policy; not changed. It is judged at its own task, by its own reward.
         toolbox: Its tools.
         pairs: Validation pairs.
         max_worse: Largest share of images that may end worse than they began.
         margins: Candidates.
+        device: Where the tools run.
 
     Returns:
         The same network with the candidate of the largest mean gain among those that keep to
@@ -45,7 +49,10 @@ def tune_stop_margin(
     tried = []
     for margin in margins:
         candidate = policy.with_stop_margin(margin)
-        tried.append((candidate, play(candidate, toolbox, pairs)))
+        results = play(
+            candidate, toolbox, pairs, task=policy.task, reward=policy.reward, device=device
+        )
+        tried.append((candidate, results))
     keeping = [pair for pair in tried if pair[1].share_worse <= max_worse]
     if keeping:
         return max(keeping, key=lambda pair: pair[1].bounded_gain)[0]

@@ -11,6 +11,8 @@ from agents.policy import LstmPolicy
 from agents.q_net import RecurrentQNet
 from data.atomic import write_atomically
 from data.errors import ToolchainError, UnknownNameError
+from envs.reward import PSNR, Reward
+from envs.task import check_task
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.storage import load_toolbox, load_weights, read_checked, shipped_toolboxes
 from tools_zoo.toolbox import Toolbox
@@ -20,6 +22,9 @@ WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 BUILTIN_AGENTS: Final = ("classic", "efficient")
 AGENT_FOLDER: Final = "agent"
 """Where a toolbox folder keeps the agent that belongs to it."""
+
+PREFERENCES: Final = ("fidelity", "texture")
+"""What an agent may be after: the pixels as they were, or a likely look."""
 
 
 class PolicyError(ToolchainError):
@@ -37,6 +42,8 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
         "encoder": policy.q_net.encoder_name,
         "tools": {name: policy.tool_checksums.get(name, "") for name in policy.tool_names},
         "stop_margin": policy.stop_margin,
+        "task": policy.task,
+        "reward": policy.reward.to_dict(),
         "sha256": hashlib.sha256(content).hexdigest(),
         "notes": notes or {},
     }
@@ -64,6 +71,9 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         names, margin = tuple(config["tools"]), float(config["stop_margin"])
         checksums = {name: known for name, known in config["tools"].items() if known}
         q_net = RecurrentQNet(len(names), config["encoder"])
+        task, weights = config.get("task", "restore"), config.get("reward", PSNR.to_dict())
+        check_task(task)
+        reward = Reward(float(weights["psnr"]), float(weights["perceptual"]))
         sha256 = config["sha256"]
     except OSError as error:
         raise PolicyError(f"no agent in {folder}: it has no readable config.json") from error
@@ -71,11 +81,16 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         raise PolicyError(f"{path} is not an agent's configuration ({error})") from error
     weights = folder / "model.safetensors"
     load_weights(q_net, read_checked(weights, sha256), weights)
-    return LstmPolicy(q_net, names, stop_margin=margin, tool_checksums=checksums)
+    return LstmPolicy(
+        q_net, names, stop_margin=margin, tool_checksums=checksums, task=task, reward=reward
+    )
 
 
 def load_bundle(
-    toolbox: str | Path = DEFAULT_TOOLBOX, agent: str | Path | None = None
+    toolbox: str | Path = DEFAULT_TOOLBOX,
+    agent: str | Path | None = None,
+    *,
+    prefer: str | None = None,
 ) -> tuple[Toolbox, LstmPolicy]:
     """Load a toolbox and the agent that goes with it.
 
@@ -83,21 +98,35 @@ def load_bundle(
         toolbox: A shipped toolbox by name, or the folder of one.
         agent: A shipped agent by name, or the folder of one; None is the toolbox's own: the one
             that ships under its name, or the one in its folder.
+        prefer: One of `PREFERENCES`, where the toolbox has two agents; None is *fidelity*.
 
     Raises:
-        UnknownNameError: A name is neither shipped nor a folder.
+        UnknownNameError: A name is neither shipped nor a folder, or there is no such preference.
         PolicyError: The toolbox has no agent of its own, or the two do not belong together.
         ToolchainError: Weights are missing or damaged.
     """
+    if prefer is not None and prefer not in PREFERENCES:
+        raise UnknownNameError("preference", prefer, PREFERENCES)
+    if prefer is not None and agent is not None:
+        raise PolicyError("--prefer chooses between a toolbox's own agents; leave --agent out")
     tools = load_toolbox(toolbox)
     if agent is None:
-        shipped = str(toolbox) in shipped_toolboxes()
-        agent = str(toolbox) if shipped else Path(toolbox) / AGENT_FOLDER
-        if not shipped and not Path(agent).is_dir():
-            raise PolicyError(f"the toolbox {toolbox} has no agent in it; name one with --agent")
+        agent = _own_agent(toolbox, "-texture" if prefer == "texture" else "")
     policy = load_policy(agent)
     check_fits(policy, tools)
     return tools, policy
+
+
+def _own_agent(toolbox: str | Path, suffix: str) -> str | Path:
+    """Name or folder of the agent that belongs to a toolbox."""
+    if str(toolbox) in shipped_toolboxes():
+        name = f"{toolbox}{suffix}"
+        if name in BUILTIN_AGENTS:
+            return name
+    elif (Path(toolbox) / f"{AGENT_FOLDER}{suffix}").is_dir():
+        return Path(toolbox) / f"{AGENT_FOLDER}{suffix}"
+    wish = " that prefers texture" if suffix else ""
+    raise PolicyError(f"the toolbox {toolbox} has no agent{wish} in it; name one with --agent")
 
 
 def check_fits(policy: LstmPolicy, toolbox: Toolbox) -> None:

@@ -13,11 +13,16 @@ from stable_baselines3.common.logger import configure
 
 from agents.evaluation import play
 from agents.policy import LstmPolicy, Player
+from agents.q_net import VIEW_SIZE, EncoderName
 from agents.stop_margin import tune_stop_margin
 from agents.storage import load_policy, save_policy
 from data.degradations import TRAINING_LEVELS
+from data.errors import ToolchainError
 from data.pairs import ArrayPairs, PairSource, open_pairs
+from data.scaled_pairs import SMALL_SIDE, open_scaled_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from envs.reward import Reward, make_reward
+from envs.task import Task, check_task, task_scale
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import choose_device
 from tools_zoo.own_tools import load_own_tool
@@ -35,10 +40,16 @@ class AgentTrainConfig:
     store: str
     """Path of the patch store, or ``embedded``."""
     toolbox: str = DEFAULT_TOOLBOX
+    task: Task = "restore"
+    """``real-sr`` starts from images made smaller, and lets a tool of the toolbox enlarge them."""
+    reward: str = "psnr"
+    """What an agent is after: ``psnr``, ``perceptual`` or ``mixed``."""
+    reward_weights: tuple[float, ...] = ()
+    """Of PSNR and of the perceptual gain, in place of those of ``reward``."""
     levels: tuple[str, ...] = (*TRAINING_LEVELS, "clean")
     """Where episodes start: clean patches are degraded anew at one of these levels; none takes the
     pairs of the store as they were prepared. Without *clean*, an agent never learns to leave a
-    photo alone."""
+    photo alone. ``real-sr`` knows *slight* and *real* too, and needs one at least."""
     own_tools: tuple[str, ...] = ()
     """Folders of fitted tools: the noise that each was fitted to is drawn as often as a level."""
     total_timesteps: int = 100_000
@@ -64,6 +75,20 @@ class AgentTrainConfig:
             raise ValueError(f"gamma must lie in [0, 1], got {self.gamma}")
         if min(self.total_timesteps, self.n_envs, self.eval_every, self.eval_pairs) < 1:
             raise ValueError("total_timesteps, n_envs, eval_every and eval_pairs must be positive")
+        check_task(self.task)
+        make_reward(self.reward, self.reward_weights)
+        if self.task == "real-sr" and not self.levels:
+            raise ToolchainError("the task real-sr makes its pairs anew; give levels")
+
+    @property
+    def made_reward(self) -> Reward:
+        """What an agent is after."""
+        return make_reward(self.reward, self.reward_weights)
+
+    @property
+    def small_side(self) -> int:
+        """Of images that are to be enlarged, from ``embedded``, in pixels."""
+        return SMALL_SIDE
 
     def learning_rate_at(self, remaining: float) -> float:
         """Learning rate when this share of the run (1 at its start) is left."""
@@ -75,6 +100,14 @@ class AgentTrainConfig:
         Raises:
             ToolchainError: The store or a fitted tool is unusable.
         """
+        if self.task == "real-sr":
+            return open_scaled_pairs(
+                self.store,
+                scale=task_scale(self.task, load_toolbox(self.toolbox)),
+                levels=self.levels,
+                held_out=held_out,
+                small_side=self.small_side,
+            )
         noises = [load_own_tool(folder).noise for folder in self.own_tools]
         return open_pairs(self.store, held_out=held_out, levels=self.levels, noises=noises)
 
@@ -88,6 +121,8 @@ class AgentTrainConfig:
             load_toolbox(self.toolbox),
             self.open_pairs(),
             self.n_envs,
+            task=self.task,
+            reward=self.made_reward,
             max_steps=MAX_STEPS,
             stop_when_worse=self.stop_when_worse,
             seed=self.seed,
@@ -141,6 +176,7 @@ class TrainingRun(BaseCallback):
         self._learner, self._config, self._run, self._progress = learner, config, run, on_step
         self._toolbox = load_toolbox(config.toolbox)
         self._pairs = config.make_eval_pairs()
+        self._device = choose_device(config.device)
         self._next_eval = config.eval_every
         self._metrics: dict[str, float] = {}
         self._validated_at = -1
@@ -175,11 +211,10 @@ class TrainingRun(BaseCallback):
         """Play the held-out pairs, log, checkpoint, and keep the policy if it is the best yet."""
         self._validated_at = self._learner.algorithm.num_timesteps
         player = self._learner.player()
-        results = play(player, self._toolbox, self._pairs)
-        self._metrics = {"gain": results.bounded_gain, "share_worse": results.share_worse}
+        self._metrics = self._measure(player)
         self._run.log(self._validated_at, **self._metrics)
-        if results.bounded_gain > self.best_gain:
-            self.best_gain = results.bounded_gain
+        if self._metrics["gain"] > self.best_gain:
+            self.best_gain = self._metrics["gain"]
             if isinstance(player, LstmPolicy):
                 save_policy(player, self._run.path / "best", {"validation": self._metrics})
         self._save()
@@ -189,11 +224,26 @@ class TrainingRun(BaseCallback):
         """Give the best policy its stop margin and record what it reaches with it."""
         best = self._run.path / "best"
         policy = tune_stop_margin(
-            load_policy(best), self._toolbox, self._pairs, max_worse=self._config.max_worse
+            load_policy(best),
+            self._toolbox,
+            self._pairs,
+            max_worse=self._config.max_worse,
+            device=self._device,
         )
-        results = play(policy, self._toolbox, self._pairs)
-        reached = {"gain": results.bounded_gain, "share_worse": results.share_worse}
-        save_policy(policy, best, {"validation": reached})
+        save_policy(policy, best, {"validation": self._measure(policy)})
+
+    def _measure(self, player: Player) -> dict[str, float]:
+        """What a player gains on the validation pairs, and how many it harms."""
+        config = self._config
+        results = play(
+            player,
+            self._toolbox,
+            self._pairs,
+            task=config.task,
+            reward=config.made_reward,
+            device=self._device,
+        )
+        return {"gain": results.bounded_gain, "share_worse": results.share_worse}
 
     def _on_step(self) -> bool:
         if self.num_timesteps >= self._next_eval:
@@ -209,6 +259,20 @@ class TrainingRun(BaseCallback):
                 "num_timesteps": self._learner.algorithm.num_timesteps,
                 "best_gain": float(self.best_gain),
             }
+        )
+
+
+def check_view(env: RestorationVecEnv, encoder: EncoderName) -> None:
+    """Refuse images that an encoder cannot look at.
+
+    Raises:
+        ToolchainError: They are too small, or not of the one size that the encoder knows.
+    """
+    side = int(env.observation_space["image"].shape[1])  # type: ignore[index]
+    if encoder == "rl_restore" and side != VIEW_SIZE:
+        raise ToolchainError(
+            f"the encoder rl_restore looks at images of {VIEW_SIZE} pixels a side, got {side}; "
+            f"make a store with: toolchain data prepare --patch-size {VIEW_SIZE * env.scale}"
         )
 
 

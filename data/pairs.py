@@ -38,14 +38,14 @@ class ArrayPairs:
 
     Args:
         lq: Degraded patches, uint8 (N, P, P, 3).
-        gt: Clean patches, same shape.
+        gt: Clean patches, same shape; or larger, each side by the same whole factor.
 
     Raises:
-        ImageFormatError: The shapes differ, or there is no pair.
+        ImageFormatError: The shapes do not go together, or there is no pair.
     """
 
     def __init__(self, lq: Patches, gt: Patches) -> None:
-        if lq.shape != gt.shape or lq.ndim != 4 or len(lq) == 0:
+        if lq.ndim != 4 or len(lq) == 0 or not _are_partners(lq.shape, gt.shape):
             raise ImageFormatError(f"lq {lq.shape} and gt {gt.shape} are no (N, P, P, 3) pairs")
         self.lq, self.gt = lq, gt
 
@@ -122,6 +122,12 @@ class FreshPairs:
     def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
         """Return freshly degraded patches and their clean partners."""
         return degrade_windows(self._windows[indices], self._draw, rng)
+
+
+def _are_partners(lq: tuple[int, ...], gt: tuple[int, ...]) -> bool:
+    """Whether shapes differ at most by one whole factor of both sides."""
+    scale = gt[1] // lq[1] if len(gt) > 1 and lq[1] else 1
+    return gt == (lq[0], lq[1] * scale, lq[2] * scale, *lq[3:])
 
 
 def degrade_windows(

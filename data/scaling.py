@@ -78,6 +78,13 @@ def resize(image: FloatImage, height: int, width: int, kernel: Kernel) -> FloatI
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).clamp(0.0, 1.0).numpy())
 
 
+def upsampled(image: FloatImage, scale: int) -> FloatImage:
+    """`upsample_bicubic` of one image (H, W, 3) in [0, 1], clipped to that."""
+    images = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    large = upsample_bicubic(images, scale)[0].permute(1, 2, 0).clamp(0.0, 1.0)
+    return np.ascontiguousarray(large.numpy())
+
+
 def upsample_bicubic(images: Tensor, scale: int) -> Tensor:
     """Make a batch larger by Keys' cubic (a = -0.5), which is what `downsample` uses too.
 

@@ -8,8 +8,11 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from data.pairs import PairSource, embedded_pairs
+from data.scaled_pairs import embedded_scaled_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
-from tools_zoo.catalog import DEFAULT_TOOLBOX
+from envs.reward import Reward, make_reward
+from envs.task import Task, task_scale
+from tools_zoo.catalog import DEFAULT_TOOLBOX, GENERATIVE_TOOLBOX
 from tools_zoo.storage import load_toolbox
 from tools_zoo.toolbox import Toolbox
 
@@ -22,6 +25,10 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
     small restoration network on the whole image; a good sequence undoes the mixture, a bad one
     makes it worse. The setting is that of RL-Restore (Yu et al., CVPR 2018).
 
+    With `task="real-sr"` the clean photo is larger, and tools that enlarge may be used, once in an
+    episode; other tools work before and after. Until then, the bicubic enlargement is what is
+    scored.
+
     ## Action Space
     `Discrete(n_tools + 1)`. Action `i < n_tools` runs tool `i` of the toolbox; `n_tools` stops.
 
@@ -31,28 +38,36 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
     | `image`       | (3, 63, 63) | float32 | 0   | 1       | current RGB image                   |
     | `last_action` | ()          | int64   | 0   | n_tools | previous choice; stop after `reset` |
 
+    The side of the image is that of the patches: 63 for the embedded ones, 40 before enlargement.
+    Of a larger image the middle is seen. If a tool of the toolbox enlarges, there is a third entry,
+    `action_mask`, `MultiBinary(n_tools + 1)`: 0 for an action that would leave the image as it is,
+    because it was enlarged already, or because the task is not to enlarge it.
+
     ## Rewards
-    PSNR gain of the step in dB, `psnr(after, gt) - psnr(before, gt)`, both at most 100 dB.
-    Stopping earns 0; an episode's rewards sum to its total gain.
+    PSNR gain of the step in dB, `psnr(after, gt) - psnr(before, gt)`, both at most 100 dB; or the
+    weighted sum of that and of the fall in distance of features (`envs.reward`). Stopping earns 0;
+    an episode's rewards sum to its total gain.
 
     ## Starting State
     A pair drawn with `np_random`; `options={"index": 7}` chooses one.
 
     ## Episode End
-    1. Termination: the stop action (and, with `stop_when_worse`, a PSNR below the input's).
+    1. Termination: the stop action (and, with `stop_when_worse`, a score below the input's).
     2. Truncation: `max_steps` tools have run.
 
     ## Information
     `psnr` (dB) after `reset` and every step; `tool` (name), and `psnr_gain` (dB, since the start
-    of the episode) after every step.
+    of the episode) after every step. With a perceptual reward also `distance`, of features.
 
     ## Arguments
     | Name              | Type              | Default    | Meaning                            |
     |-------------------|-------------------|------------|------------------------------------|
-    | `toolbox`         | Toolbox or str    | shipped    | the action space, its name or path |
+    | `toolbox`         | Toolbox or str    | by task    | the action space, its name or path |
     | `pairs`           | PairSource or str | "moderate" | where episodes start; a level name |
     |                   |                   |            | stands for embedded photos,        |
     |                   |                   |            | freshly degraded                   |
+    | `task`            | str               | "restore"  | or "real-sr"                       |
+    | `reward`          | Reward or str     | "psnr"     | or "perceptual", "mixed"           |
     | `max_steps`       | int               | 3          | tools per episode                  |
     | `stop_when_worse` | bool              | False      | see Episode End                    |
     | `render_mode`     | str or None       | None       | "rgb_array": every step side by    |
@@ -66,9 +81,11 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
 
     def __init__(
         self,
-        toolbox: Toolbox | str = DEFAULT_TOOLBOX,
+        toolbox: Toolbox | str | None = None,
         pairs: PairSource | str = "moderate",
         *,
+        task: Task = "restore",
+        reward: Reward | str = "psnr",
         max_steps: int = MAX_STEPS,
         stop_when_worse: bool = False,
         render_mode: str | None = None,
@@ -76,10 +93,21 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
         if render_mode not in {None, "rgb_array"}:
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.render_mode = render_mode
+        if toolbox is None:
+            toolbox = DEFAULT_TOOLBOX if task == "restore" else GENERATIVE_TOOLBOX
+        if isinstance(toolbox, str):
+            toolbox = load_toolbox(toolbox)
+        if isinstance(pairs, str):
+            scale = task_scale(task, toolbox)
+            pairs = (
+                embedded_pairs(pairs) if scale == 1 else embedded_scaled_pairs(pairs, scale=scale)
+            )
         self._batch = RestorationVecEnv(
-            load_toolbox(toolbox) if isinstance(toolbox, str) else toolbox,
-            embedded_pairs(pairs) if isinstance(pairs, str) else pairs,
+            toolbox,
+            pairs,
             n_envs=1,
+            task=task,
+            reward=make_reward(reward) if isinstance(reward, str) else reward,
             max_steps=max_steps,
             stop_when_worse=stop_when_worse,
             auto_reset=False,
@@ -112,4 +140,5 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
 
 
 def _first(obs: Any) -> dict[str, Any]:
-    return {"image": obs["image"][0], "last_action": np.int64(obs["last_action"][0])}
+    first = {key: value[0] for key, value in obs.items()}
+    return {**first, "last_action": np.int64(first["last_action"])}

@@ -11,11 +11,14 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 from torch import Tensor
 
+from data.errors import ImageFormatError
 from data.images import to_tensor
-from data.metrics import batch_psnr
 from data.pairs import PairSource
-from envs.chain import Chain, Ended
+from envs.chain import BaseChain, Chain, Ended
 from envs.render import side_by_side
+from envs.reward import PSNR, Judge, Reward, Scores
+from envs.scaled_chain import ScaledChain
+from envs.task import Task, task_scale
 from tools_zoo.toolbox import Toolbox
 
 Observation = dict[str, npt.NDArray[Any]]
@@ -24,14 +27,15 @@ MAX_STEPS: Final = 3
 """Tools per episode, as in RL-Restore."""
 
 
-def observation_space(num_tools: int, patch_size: int) -> spaces.Dict:
-    """The current image and the previous action (``num_tools``, i.e. stop, at the start)."""
-    return spaces.Dict(
-        {
-            "image": spaces.Box(0.0, 1.0, (3, patch_size, patch_size), np.float32),
-            "last_action": spaces.Discrete(num_tools + 1),
-        }
-    )
+def observation_space(
+    num_tools: int, patch_size: int, *, has_mask: bool = False
+) -> dict[str, spaces.Space[Any]]:
+    """The current image, the previous action (``num_tools``, i.e. stop, at the start), a mask."""
+    space: dict[str, spaces.Space[Any]] = {
+        "image": spaces.Box(0.0, 1.0, (3, patch_size, patch_size), np.float32),
+        "last_action": spaces.Discrete(num_tools + 1),
+    }
+    return {**space, "action_mask": spaces.MultiBinary(num_tools + 1)} if has_mask else space
 
 
 class RestorationVecEnv(VecEnv):
@@ -43,14 +47,21 @@ class RestorationVecEnv(VecEnv):
 
     Args:
         toolbox: The action space.
-        pairs: Where episodes start.
+        pairs: Where episodes start; of the task *real-sr*, with clean images that are larger.
         n_envs: Images advanced per call.
+        task: Whether images keep their size or are enlarged.
+        reward: What is to grow from step to step.
         max_steps: Tools per episode.
-        stop_when_worse: End an episode (terminated) when its PSNR falls below that of the input;
-            for training, as in RL-Restore.
+        stop_when_worse: End an episode (terminated) when its PSNR (or what else is rewarded) falls
+            below that of the input; for training, as in RL-Restore.
         auto_reset: Reset an ended episode in the same step; without it the caller resets.
         seed: Of the draws of pairs.
         device: Where the tools run.
+
+    Raises:
+        ImageFormatError: The clean images are not as much larger as the tools make theirs.
+        ToolchainError: The toolbox has no tool for the task, or the encoder of a perceptual reward
+            is not installed.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": "SameStep"}  # noqa: RUF012
@@ -61,6 +72,8 @@ class RestorationVecEnv(VecEnv):
         pairs: PairSource,
         n_envs: int,
         *,
+        task: Task = "restore",
+        reward: Reward = PSNR,
         max_steps: int = MAX_STEPS,
         stop_when_worse: bool = False,
         auto_reset: bool = True,
@@ -75,10 +88,14 @@ class RestorationVecEnv(VecEnv):
         self._stop_when_worse = stop_when_worse
         self._auto_reset = auto_reset
         self._rng = np.random.default_rng(seed)
-        patch_size = pairs.pairs(np.zeros(1, np.int64), np.random.default_rng(0))[0].shape[1]
+        self.task, self.reward = task, reward
+        self.scale = task_scale(task, toolbox)
+        self._has_mask = max(toolbox.scales) > 1
+        self._judge = Judge(reward, self._device)
+        patch_size = self._patch_size()
         super().__init__(
             n_envs,
-            observation_space(len(toolbox), patch_size),
+            spaces.Dict(observation_space(len(toolbox), patch_size, has_mask=self._has_mask)),
             spaces.Discrete(len(toolbox) + 1),
         )
         self.render_mode = "rgb_array"
@@ -89,13 +106,18 @@ class RestorationVecEnv(VecEnv):
 
     @property
     def psnr(self) -> Tensor:
-        """PSNR of the current images in dB, (n_envs,)."""
-        return self._psnr
+        """PSNR of the current images in dB, (n_envs,); until enlarged, of their bicubic."""
+        return self._scores.psnr
+
+    @property
+    def value(self) -> Tensor:
+        """What the rewards add to, (n_envs,): the PSNR, if nothing else is rewarded."""
+        return self._scores.value
 
     @property
     def images(self) -> Tensor:
-        """Current images, (n_envs, 3, P, P) in [0, 1]."""
-        return self._chain.images
+        """Current results, (n_envs, 3, P, P) in [0, 1], P being the side of the clean images."""
+        return self._chain.result()
 
     @property
     def num_steps(self) -> Tensor:
@@ -104,23 +126,36 @@ class RestorationVecEnv(VecEnv):
 
     def observe(self) -> Observation:
         """The current observation of every episode."""
-        return {
-            "image": self._chain.images.cpu().numpy(),
+        obs = {
+            "image": self._chain.view().cpu().numpy(),
             "last_action": self._chain.last_action.numpy().copy(),
         }
+        if self._has_mask:
+            obs["action_mask"] = self._chain.allowed().numpy().astype(np.int8)
+        return obs
+
+    def allowed(self) -> Tensor:
+        """Which actions make sense now, (n_envs, n_tools + 1) bool."""
+        return self._chain.allowed()
 
     def outcomes(self) -> tuple[Tensor, Tensor]:
         """What every tool would do now: a look ahead that only a simulator can offer.
 
         Returns:
-            Restored images (n_tools, n_envs, 3, P, P), clipped to [0, 1], and the PSNR gains of
-            each, (n_tools, n_envs) in dB.
+            What would be observed, (n_tools, n_envs, 3, P, P) in [0, 1], and the rewards of each,
+            (n_tools, n_envs): gains in dB, if nothing but PSNR is rewarded.
         """
+        views, gains = [], []
         with torch.inference_mode():
-            restored = torch.stack([tool(self._chain.images) for tool in self.toolbox])
-            restored = restored.clamp_(0.0, 1.0)
-            gains = [batch_psnr(images, self._gt) - self._psnr.to(images) for images in restored]
-        return restored.clone(), torch.stack(gains).cpu()
+            for action, tool in enumerate(self.toolbox):
+                result, view = self._chain.ahead(action, tool)
+                views.append(view)
+                gains.append(self._judge.score(result).value - self.value)
+        return torch.stack(views).clone(), torch.stack(gains)
+
+    def allowed_after(self, action: int) -> Tensor:
+        """Which actions would make sense after a tool has run, (n_envs, n_tools + 1) bool."""
+        return self._chain.allowed_after(action)
 
     # The VecEnv interface ----------------------------------------------------------------------
 
@@ -131,12 +166,14 @@ class RestorationVecEnv(VecEnv):
         indices = [options.get("index") for options in self._options]
         self._reset_seeds()
         self._reset_options()
-        lq, self._gt = self._draw(indices)
-        self._chain = Chain(lq, stop=self.toolbox.stop, max_steps=self.max_steps, apply=self._apply)
-        self._psnr = batch_psnr(lq, self._gt).cpu()
-        self._first_psnr = self._psnr.clone()
-        self._frames = [[image] for image in lq]
-        self.reset_infos = [{"psnr": float(value)} for value in self._psnr]
+        lq, gt = self._draw(indices)
+        self._judge.remember(gt)
+        self._chain = self._make_chain(lq)
+        images = self._chain.result()
+        self._scores = self._judge.score(images)
+        self._first = _copied(self._scores)
+        self._frames = [[image] for image in images]
+        self.reset_infos = [self._start_info(row) for row in range(len(lq))]
         return self.observe()
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
@@ -146,15 +183,15 @@ class RestorationVecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """Advance every episode by the noted actions."""
         ended = self._chain.advance(self._actions)
-        psnr = batch_psnr(self._chain.images, self._gt).cpu()
+        images = self._chain.result()
         # An image that was not touched scores the same to the last bit.
-        psnr = torch.where(ended.terminated, self._psnr, psnr)
-        rewards = psnr - self._psnr
-        self._psnr = psnr
+        scores = _merged(ended.terminated, self._scores, self._judge.score(images))
+        rewards = scores.value - self._scores.value
+        self._scores = scores
         if self._stop_when_worse:
-            worse = psnr < self._first_psnr
+            worse = scores.value < self._first.value
             ended = Ended(ended.terminated | worse, ended.truncated & ~worse)
-        for frames, image in zip(self._frames, self._chain.images, strict=True):
+        for frames, image in zip(self._frames, images, strict=True):
             frames.append(image)
         infos = self._infos(ended)
         rows = torch.nonzero(ended.done).flatten()
@@ -168,7 +205,8 @@ class RestorationVecEnv(VecEnv):
     def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
         """Each episode's images so far, then the clean one, side by side: uint8 (H, W, 3)."""
         return [
-            side_by_side([*frames, gt]) for frames, gt in zip(self._frames, self._gt, strict=True)
+            side_by_side([*frames, gt])
+            for frames, gt in zip(self._frames, self._judge.gt, strict=True)
         ]
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
@@ -204,29 +242,62 @@ class RestorationVecEnv(VecEnv):
         lq, gt = self._pairs.pairs(drawn, self._rng)
         return to_tensor(lq).to(self._device), to_tensor(gt).to(self._device)
 
+    def _make_chain(self, lq: Tensor) -> BaseChain:
+        stop, max_steps, apply = self.toolbox.stop, self.max_steps, self._apply
+        if not self._has_mask:
+            return Chain(lq, stop=stop, max_steps=max_steps, apply=apply)
+        return ScaledChain(
+            lq,
+            stop=stop,
+            max_steps=max_steps,
+            apply=apply,
+            scales=self.toolbox.scales,
+            scale=self.scale,
+        )
+
+    def _patch_size(self) -> int:
+        """Side of what is observed, in pixels."""
+        lq, gt = self._pairs.pairs(np.zeros(1, np.int64), np.random.default_rng(0))
+        side: int = lq.shape[1]
+        if gt.shape[1] != side * self.scale:
+            raise ImageFormatError(
+                f"pairs of {side} and {gt.shape[1]} pixels a side do not suit scale {self.scale}"
+            )
+        return side
+
     def _restart(self, rows: Tensor, infos: list[dict[str, Any]]) -> None:
-        last = self._chain.images.cpu().numpy().copy()  # `restart` overwrites the rows
-        for row in rows.tolist():
+        last = {key: value.copy() for key, value in self.observe().items()}
+        for row in rows.tolist():  # `restart` overwrites the rows
             infos[row]["terminal_observation"] = {
-                "image": last[row],
-                "last_action": int(self._chain.last_action[row]),
+                **{key: value[row] for key, value in last.items()},
+                "last_action": int(last["last_action"][row]),
             }
         lq, gt = self._draw([None] * len(rows))
         self._chain.restart(rows, lq)
-        self._gt[rows] = gt
-        fresh = batch_psnr(lq, gt).cpu()
-        self._psnr = self._psnr.clone()
-        self._psnr[rows] = fresh
-        self._first_psnr[rows] = fresh
-        for row, image in zip(rows.tolist(), lq, strict=True):
+        self._judge.replace(rows, gt)
+        images = self._chain.result()[rows]
+        fresh = self._judge.score(images, rows)
+        self._scores = _copied(self._scores)
+        for scores in (self._scores, self._first):
+            for column, values in zip(scores, fresh, strict=True):
+                if column is not None and values is not None:
+                    column[rows] = values
+        for row, image in zip(rows.tolist(), images, strict=True):
             self._frames[row] = [image]
-            self.reset_infos[row] = {"psnr": float(self._psnr[row])}
+            self.reset_infos[row] = self._start_info(row)
+
+    def _start_info(self, row: int) -> dict[str, Any]:
+        return {"psnr": float(self._scores.psnr[row]), **self._distance_info(row)}
+
+    def _distance_info(self, row: int) -> dict[str, float]:
+        distance = self._scores.distance
+        return {} if distance is None else {"distance": float(distance[row])}
 
     def _infos(self, ended: Ended) -> list[dict[str, Any]]:
         columns = zip(
             self._actions.tolist(),
-            self._psnr.tolist(),
-            (self._psnr - self._first_psnr).tolist(),
+            self.psnr.tolist(),
+            (self.psnr - self._first.psnr).tolist(),
             ended.truncated.tolist(),
             strict=True,
         )
@@ -236,6 +307,18 @@ class RestorationVecEnv(VecEnv):
                 "psnr": psnr,
                 "psnr_gain": gain,
                 "TimeLimit.truncated": truncated,
+                **self._distance_info(row),
             }
-            for action, psnr, gain, truncated in columns
+            for row, (action, psnr, gain, truncated) in enumerate(columns)
         ]
+
+
+def _copied(scores: Scores) -> Scores:
+    return Scores(*(None if column is None else column.clone() for column in scores))  # type: ignore[arg-type]
+
+
+def _merged(keep: Tensor, before: Scores, after: Scores) -> Scores:
+    """Scores of before where ``keep``, else those of after."""
+    columns = zip(before, after, strict=True)
+    merged = [None if a is None or b is None else torch.where(keep, a, b) for a, b in columns]
+    return Scores(*merged)  # type: ignore[arg-type]

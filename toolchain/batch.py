@@ -42,6 +42,7 @@ class Outcome:
         photo: Which one.
         trace: See `Restoration.trace`, with the files and notes; of a failure, files and error.
         sequence: The tools that ran.
+        enlarged_by: See `Restoration.enlarged_by`.
         notes: What reading or writing had to change or leave out.
         error: Why it failed; None if it did not.
     """
@@ -49,6 +50,7 @@ class Outcome:
     photo: PlannedPhoto
     trace: dict[str, Any]
     sequence: tuple[str, ...] = ()
+    enlarged_by: str | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
 
@@ -138,7 +140,7 @@ def _restore_one(
     frames = None
     if steps_folder is not None:
         frames = _FrameWriter(steps_folder / planned.relative, overwrite=overwrite)
-    photo = read_photo(planned.source)
+    photo = read_photo(planned.source, scale=restorer.scale)
     if frames is not None:
         frames.begin(photo)
     restoration = restorer.restore(photo.rgb, on_step=frames)
@@ -204,7 +206,7 @@ class _FrameWriter:
 
 def _success(planned: PlannedPhoto, restoration: Restoration, notes: tuple[str, ...]) -> Outcome:
     trace = {**_files(planned), "notes": list(notes), **restoration.trace()}
-    return Outcome(planned, trace, restoration.sequence, notes)
+    return Outcome(planned, trace, restoration.sequence, restoration.enlarged_by, notes)
 
 
 def _failure(planned: PlannedPhoto, error: str) -> Outcome:

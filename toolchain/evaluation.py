@@ -9,6 +9,7 @@ import numpy as np
 
 from agents.evaluation import EpisodeResults, play
 from agents.policy import LstmPolicy, Player
+from agents.q_net import VIEW_SIZE
 from agents.reference import (
     FixedPlayer,
     GreedyOracle,
@@ -24,6 +25,7 @@ from data.errors import SourceError, ToolchainError, UnknownNameError
 from data.images import ByteImage, FloatImage, to_float
 from data.metrics import psnr, ssim
 from data.pairs import ArrayPairs, degrade_windows
+from data.scaling import upsampled
 from data.store import Patches, PatchStore, StoreConfig, cut_windows
 from envs.restoration_vec_env import MAX_STEPS
 from toolchain.errors import PhotoError
@@ -55,6 +57,8 @@ class Evaluation:
         share_worse: Share of images whose PSNR fell.
         level: Of the degradation; empty for folders.
         note: What else is worth knowing, such as the tools that were chosen.
+        distance: Of features to the clean images (`tools_zoo.losses.features`); None where it was
+            not measured.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Evaluation:
     share_worse: float
     level: str = ""
     note: str = ""
+    distance: float | None = None
 
     @property
     def gain(self) -> float:
@@ -118,13 +123,15 @@ def compare_folders(
     return _summarise("lq" if restore is None else "restored", scored)
 
 
-def evaluation_patches(photos: Iterable[tuple[str, ByteImage]], count: int, seed: int) -> Patches:
+def evaluation_patches(
+    photos: Iterable[tuple[str, ByteImage]], count: int, seed: int, *, patch_size: int = VIEW_SIZE
+) -> Patches:
     """Draw clean patches from photos, or all there are if fewer, as `data.store.cut_windows` does.
 
     Raises:
         SourceError: No photo is as large as a patch.
     """
-    config = StoreConfig(stride=63, scales=(1.0, 0.5))
+    config = StoreConfig(patch_size=patch_size, stride=patch_size, scales=(1.0, 0.5))
     patches = [window.copy() for _, photo in photos for window in cut_windows(photo, config)]
     if not patches:
         raise SourceError(f"no photo is as large as a patch of {config.patch_size} pixels a side")
@@ -248,8 +255,12 @@ def score_results(
         note: What else is worth knowing.
     """
     restored = results.restored.transpose(0, 2, 3, 1)
+    scale = pairs.gt.shape[1] // pairs.lq.shape[1]
     triples = zip(pairs.lq, restored, pairs.gt, strict=True)
-    scored = [_score(to_float(lq), image, to_float(gt)) for lq, image, gt in triples]
+    scored = [
+        _score(upsampled(to_float(lq), scale) if scale > 1 else to_float(lq), image, to_float(gt))
+        for lq, image, gt in triples
+    ]
     return _summarise(name, scored, level=level, note=note)
 
 

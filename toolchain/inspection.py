@@ -7,6 +7,7 @@ import numpy as np
 
 from data.degradations import Degradation, sampler
 from data.images import FloatImage, to_float, to_uint8
+from data.scaled import ScaledDamage, ScaledSampler, SecondOrderDegradation, scaled_sampler
 from toolchain.errors import PhotoError
 from toolchain.photo import Photo
 from toolchain.restoration import Restoration
@@ -20,13 +21,13 @@ class Inspection:
 
     Attributes:
         restoration: With frames; scored where the clean photo is known.
-        gt: The clean photo, shape (H, W, 3), float32, range [0, 1].
+        gt: The clean photo, shape (H, W, 3), float32, range [0, 1], as large as the result.
         degradation: What was done to the clean photo first.
     """
 
     restoration: Restoration
     gt: FloatImage | None = None
-    degradation: Degradation | None = None
+    degradation: ScaledDamage | None = None
 
     @property
     def caption(self) -> str:
@@ -45,15 +46,16 @@ def inspect_photo(restorer: Restorer, photo: Photo, *, gt: Photo | None = None) 
     Args:
         restorer: What restores.
         photo: As it came.
-        gt: The clean photo, of the same size.
+        gt: The clean photo, of the size of the result.
 
     Raises:
         PhotoError: The sizes differ.
     """
-    if gt is not None and gt.rgb.shape != photo.rgb.shape:
+    if gt is not None and _sides(gt) != _sides(photo, restorer.scale):
+        rule = f"{restorer.scale} times as many a side" if restorer.scale > 1 else "the same"
         raise PhotoError(
             f"the clean photo has {_size(gt)} pixels and the photo to restore {_size(photo)}; "
-            f"they must be the same"
+            f"they must be {rule}"
         )
     reference = None if gt is None else gt.rgb
     restoration = restorer.restore(photo.rgb, gt=reference, keep_frames=True)
@@ -64,26 +66,48 @@ def inspect_degraded(restorer: Restorer, clean: Photo, *, level: str, seed: int 
     """Degrade a clean photo, then restore it and keep everything there is to see.
 
     Args:
-        restorer: What restores.
+        restorer: What restores; if it enlarges, the photo is made smaller by as much, after less
+            than that many pixels were cut off at its right and lower border.
         clean: The clean photo.
-        level: Distribution that the degradation is drawn from, one of `data.degradations.LEVELS`.
+        level: Distribution that the degradation is drawn from, one of `data.degradations.LEVELS`
+            or, if the restorer enlarges, of `data.scaled.SCALED_LEVELS`.
         seed: Of the draw and of the noise.
+
+    Raises:
+        PhotoError: The photo is smaller than the scale.
+        UnknownNameError: There is no such level.
+    """
+    scale = restorer.scale
+    draw = check_level(level, scale)
+    rng = np.random.default_rng(seed)
+    degradation = draw(rng)
+    if scale > 1:
+        clean = _cropped(clean, scale)
+    lq = to_float(to_uint8(degradation.apply(clean.rgb, rng)))  # as a file would hold it
+    inspection = inspect_photo(restorer, Photo(rgb=lq), gt=clean)
+    return dataclasses.replace(inspection, degradation=degradation)
+
+
+def check_level(level: str, scale: int) -> ScaledSampler:
+    """Look up the damage that a level means at a scale.
 
     Raises:
         UnknownNameError: There is no such level.
     """
-    rng = np.random.default_rng(seed)
-    degradation = sampler(level)(rng)
-    lq = to_float(to_uint8(degradation.apply(clean.rgb, rng)))  # as a file would hold it
-    inspection = inspect_photo(restorer, clean.with_rgb(lq), gt=clean)
-    return dataclasses.replace(inspection, degradation=degradation)
+    return sampler(level) if scale == 1 else scaled_sampler(level, scale=scale)
 
 
-def describe(degradation: Degradation) -> str:
+def describe(degradation: ScaledDamage) -> str:
     """Say what a degradation does: ``blur of sigma 2.3 px, noise of sigma 21 / 255``."""
+    if isinstance(degradation, SecondOrderDegradation):
+        first, second = describe(degradation.first), describe(degradation.second)
+        return f"{first}, resizing to {degradation.resize:.0%}, then {second}"
+    assert isinstance(degradation, Degradation)
     parts = []
     if degradation.blur_sigma:
         parts.append(f"blur of sigma {degradation.blur_sigma:.2g} px")
+    if degradation.scale > 1:
+        parts.append(f"{degradation.kernel} down-sampling by {degradation.scale}")
     if degradation.noise_sigma:
         parts.append(f"noise of sigma {degradation.noise_sigma:.2g} / 255")
     if degradation.jpeg_quality is not None:
@@ -91,6 +115,19 @@ def describe(degradation: Degradation) -> str:
     return ", ".join(parts) or "nothing"
 
 
-def _size(photo: Photo) -> str:
+def _cropped(clean: Photo, scale: int) -> Photo:
+    height, width = (side // scale * scale for side in _sides(clean))
+    if min(height, width) == 0:
+        raise PhotoError(f"a photo of {_size(clean)} pixels cannot be made smaller by {scale}")
+    alpha = None if clean.alpha is None else clean.alpha[:height, :width]
+    return dataclasses.replace(clean, rgb=clean.rgb[:height, :width].copy(), alpha=alpha)
+
+
+def _sides(photo: Photo, scale: int = 1) -> tuple[int, int]:
     height, width = photo.rgb.shape[:2]
+    return height * scale, width * scale
+
+
+def _size(photo: Photo) -> str:
+    height, width = _sides(photo)
     return f"{width} x {height}"

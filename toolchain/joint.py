@@ -14,6 +14,7 @@ from agents.policy import LstmPolicy
 from agents.q_net import EncoderName
 from agents.storage import AGENT_FOLDER, load_bundle, load_policy, save_policy
 from data.degradations import SEVERITY, TRAINING_LEVELS, sampler
+from data.errors import ToolchainError
 from data.pairs import ArrayPairs, degrade_windows
 from data.store import PatchStore
 from envs.restoration_vec_env import MAX_STEPS
@@ -153,6 +154,10 @@ class _Alternation:
             self._gains: Gains = state["gains"]
             return
         toolbox, policy = load_bundle(config.toolbox)
+        if max(toolbox.scales) > 1:
+            raise ToolchainError(
+                f"joint training keeps the size of images, and {toolbox.name} has tools that do not"
+            )
         self._finished, self._accepted = 0, []
         self._gains = self._validate(toolbox, policy)
         save_bundle(toolbox, policy, self.best, read_notes(toolbox_folder(config.toolbox)))
@@ -268,6 +273,8 @@ def save_bundle(
         policy.tool_names,
         stop_margin=policy.stop_margin,
         tool_checksums=load_toolbox(folder).checksums,
+        task=policy.task,
+        reward=policy.reward,
     )
     save_policy(bound, folder / AGENT_FOLDER)
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from data.images import FloatImage
+from data.scaling import upsampled
 from toolchain.errors import PhotoError, one_line
 from toolchain.photo_codecs import (
     CODEC_ERRORS,
@@ -56,11 +57,19 @@ class Photo:
     notes: tuple[str, ...] = ()
 
     def with_rgb(self, rgb: FloatImage) -> "Photo":
-        """Return this photo with other colours, shape (H, W, 3), float32, range [0, 1]."""
-        return dataclasses.replace(self, rgb=rgb)
+        """Return this photo with other colours, shape (H, W, 3), float32, range [0, 1].
+
+        If they are larger, each side by the same whole factor, transparency is enlarged as well.
+        """
+        alpha, scale = self.alpha, rgb.shape[0] // self.rgb.shape[0]
+        if alpha is not None and scale > 1:
+            peak = np.iinfo(alpha.dtype).max
+            channels = np.repeat(alpha[..., None], 3, axis=2).astype(np.float32) / np.float32(peak)
+            alpha = np.rint(upsampled(channels, scale)[..., 0] * peak).astype(alpha.dtype)
+        return dataclasses.replace(self, rgb=rgb, alpha=alpha)
 
 
-def read_photo(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Photo:
+def read_photo(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS, scale: int = 1) -> Photo:
     """Read a PNG, JPEG, WebP, BMP, TIFF or GIF file, turned upright.
 
     Of an animation or a file of several pages the first image is read. Palette and 1-bit images
@@ -69,6 +78,7 @@ def read_photo(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pho
     Args:
         path: The file.
         max_pixels: Larger photos are refused by their header, before any pixel is decoded.
+        scale: By how much the photo will be enlarged; the limit is on what comes of it.
 
     Raises:
         PhotoError: The file is missing, unreadable, damaged, too large or not such an image.
@@ -77,10 +87,10 @@ def read_photo(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pho
     _check_readable(path)
     try:
         with _without_remarks(), _open(path) as image:
-            _check_size(path, *image.size, max_pixels)
+            _check_size(path, *image.size, max_pixels, scale)
             return _read_opened(image, path)
     except UnidentifiedImageError as error:
-        photo = _read_gray_alpha_tiff(path, max_pixels)
+        photo = _read_gray_alpha_tiff(path, max_pixels, scale)
         if photo is None:
             raise PhotoError(f"{path}: not an image, or a damaged one") from error
         return photo
@@ -130,11 +140,12 @@ def _open(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
+def _check_size(path: Path, width: int, height: int, max_pixels: int, scale: int) -> None:
+    if width * height * scale**2 > max_pixels:
+        enlarged = f" enlarged by {scale}" if scale > 1 else ""
         raise PhotoError(
-            f"{path}: {width} x {height} pixels is more than the limit of {max_pixels / 1e6:g} "
-            f"megapixels; scale the photo down or raise the limit"
+            f"{path}: {width} x {height} pixels{enlarged} is more than the limit of "
+            f"{max_pixels / 1e6:g} megapixels; scale the photo down or raise the limit"
         )
 
 
@@ -241,14 +252,14 @@ def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _read_gray_alpha_tiff(path: Path, max_pixels: int) -> Photo | None:
+def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int) -> Photo | None:
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
     page = open_gray_alpha_tiff(path.read_bytes())
     if page is None:
         return None
     try:
-        _check_size(path, page.shape[1], page.shape[0], max_pixels)
+        _check_size(path, page.shape[1], page.shape[0], max_pixels, scale)
         samples = page.asarray().astype(np.uint16, copy=False).reshape(page.shape)
         orientation = page.tags.valueof(274, default=1)
         samples = _turn_upright(samples, int(orientation))

@@ -10,6 +10,9 @@ from tools_zoo.tool import UNITS, ToolSpec
 STOP: Final = "stop"
 """Name of the action that ends a chain."""
 
+BICUBIC: Final = "bicubic"
+"""What enlarges a photo where no tool did."""
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -34,10 +37,13 @@ class Step:
         action: Index of the choice; the agent's last one is stop, and tools that it does not know
             count on from there.
         action_values: By name and in action order, the gain in dB that the agent expected of each
-            action, the best continuation included. Of a tool that it does not know, that tool's
-            alone: what it was estimated to gain on the photos that it was fitted to.
+            action that it could choose, the best continuation included; of an agent that was not
+            trained for PSNR alone, the reward. Of a tool that it does not know, that tool's alone:
+            what it was estimated to gain on the photos that it was fitted to.
         seconds: Time taken by the decision and the tool.
-        score: Of the image after the step; None where no clean image is known.
+        score: Of the image after the step, and of its bicubic enlargement while it is still small;
+            None where no clean image is known.
+        scale: By how much the tool enlarged the photo; 1 is not at all.
     """
 
     tool: str
@@ -46,6 +52,7 @@ class Step:
     action_values: Mapping[str, float]
     seconds: float
     score: Score | None = None
+    scale: int = 1
 
     @property
     def is_stop(self) -> bool:
@@ -71,6 +78,8 @@ class Provenance:
         device: Where the tools ran.
         precision: What they computed in, ``fp32`` or ``bf16``.
         max_steps: Most tools allowed.
+        scale: By how much photos are enlarged.
+        reward: In which action values count: ``psnr`` in dB, or another name of `envs.reward`.
     """
 
     version: str
@@ -81,6 +90,13 @@ class Provenance:
     device: str
     precision: str
     max_steps: int
+    scale: int = 1
+    reward: str = "psnr"
+
+    @property
+    def unit(self) -> str:
+        """Of action values: ``dB``, or nothing that has a name."""
+        return "dB" if self.reward == "psnr" else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +125,13 @@ class Restoration:
         return tuple(step.tool for step in self.steps if not step.is_stop)
 
     @property
+    def enlarged_by(self) -> str | None:
+        """The tool that enlarged the photo, or `BICUBIC`; None if it kept its size."""
+        if self.provenance.scale == 1:
+            return None
+        return next((step.tool for step in self.steps if step.scale > 1), BICUBIC)
+
+    @property
     def final_score(self) -> Score | None:
         """Score of the restored image."""
         return self.steps[-1].score
@@ -129,6 +152,9 @@ class Restoration:
             "device": made_by.device,
             "precision": made_by.precision,
             "max_steps": made_by.max_steps,
+            "scale": made_by.scale,
+            "enlarged_by": self.enlarged_by,
+            "reward": made_by.reward,
             "width": width,
             "height": height,
             "sequence": list(self.sequence),
@@ -163,7 +189,14 @@ def treatment(spec: ToolSpec) -> str:
 
 
 def explain_end(restoration: Restoration) -> str:
-    """Say in a sentence why no further tool ran."""
+    """Say why no further tool ran, and if none has enlarged the photo as it was to be."""
+    why = _explain_last(restoration)
+    if restoration.enlarged_by != BICUBIC:
+        return why
+    return f"{why} No tool enlarged it: this is its bicubic enlargement."
+
+
+def _explain_last(restoration: Restoration) -> str:
     last = restoration.steps[-1]
     if not last.is_stop:
         limit = restoration.provenance.max_steps
@@ -171,12 +204,13 @@ def explain_end(restoration: Restoration) -> str:
     ((rival, value), *_) = last.runners_up(1)
     stop = last.action_values[STOP]
     what = "Left as it is" if not restoration.sequence else "Stopped"
+    unit = f" {restoration.provenance.unit}".rstrip()
     if value <= 0.0:
-        return (
-            f"{what}: the agent expects no tool to help; "
-            f"the best, {rival}, would change PSNR by {value:+.2f} dB."
-        )
-    return f"{what}: stopping is valued at {stop:+.2f} dB, the best tool, {rival}, at {value:+.2f}."
+        change = f"change PSNR by {value:+.2f} dB" if unit else f"be worth {value:+.2f}"
+        return f"{what}: the agent expects no tool to help; the best, {rival}, would {change}."
+    return (
+        f"{what}: stopping is valued at {stop:+.2f}{unit}, the best tool, {rival}, at {value:+.2f}."
+    )
 
 
 def _score_entries(score: Score | None, suffix: str = "") -> dict[str, float | None]:

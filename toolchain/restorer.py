@@ -14,14 +14,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from agents.policy import LstmPolicy
-from agents.storage import check_fits, load_bundle
+from agents.storage import PolicyError, check_fits, load_bundle
 from data.errors import ImageFormatError, ToolchainError
 from data.images import ByteImage, FloatImage, check_float_image, to_float, to_numpy, to_tensor
 from data.metrics import psnr, ssim
 from data.noise_model import estimate_noise
-from envs.chain import Chain
+from data.scaling import upsampled
+from envs.chain import BaseChain, Chain
+from envs.scaled_chain import ScaledChain
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
-from toolchain.tiling import apply_tiled, extract_views, views
+from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import AUTO, choose_device, choose_precision
 from tools_zoo.own_tools import OwnTool, load_own_tool
@@ -56,11 +58,12 @@ class Restorer:
         agent_name: How the agent is called in traces.
         own_tools: Fitted tools that the agent does not know. The one that a photo's noise suits
             best, if there is one, runs first and counts as a step; then the agent looks.
+        scale: By how much photos are enlarged; 1 permits no tool that enlarges.
 
     Raises:
-        PolicyError: The policy was trained with other tools.
+        PolicyError: The policy was trained with other tools, or not to enlarge and is to.
         DuplicateToolError: The toolbox has a tool of the name of an own one, or two have one name.
-        SettingError: A number is too small.
+        SettingError: A number is too small, or no tool enlarges by this scale.
     """
 
     def __init__(
@@ -74,14 +77,16 @@ class Restorer:
         precision: Precision = "fp32",
         agent_name: str = "unnamed",
         own_tools: Sequence[OwnTool] = (),
+        scale: int = 1,
     ) -> None:
         check_fits(policy, toolbox)
+        _check_scale(scale, toolbox, policy)
         _check_names(toolbox, own_tools)
         if max_steps < 1:
             raise SettingError(f"max_steps must be at least 1, got {max_steps}")
         self._own_tools = tuple(own_tools)
         tools = (*toolbox, *(own.tool for own in own_tools))
-        smallest = max((2 * (tool.spec.halo + tool.spec.grid - 1) + 1) ** 2 for tool in tools)
+        smallest = max(_smallest_tile(tool) for tool in tools)
         if max_tile_pixels < smallest:
             raise SettingError(
                 f"max_tile_pixels must be at least {smallest}, got {max_tile_pixels}"
@@ -106,7 +111,14 @@ class Restorer:
             device=str(self._device),
             precision=precision,
             max_steps=max_steps,
+            scale=scale,
+            reward=policy.reward.name,
         )
+
+    @property
+    def scale(self) -> int:
+        """Side of a restored photo over side of the photo as it came."""
+        return self._provenance.scale
 
     @property
     def toolbox(self) -> Toolbox:
@@ -127,14 +139,15 @@ class Restorer:
 
         Args:
             image: RGB, shape (H, W, 3), float32 in [0, 1] or uint8.
-            gt: The clean photo, same shape; every step is then scored against it.
+            gt: The clean photo, as large as the result; every step is then scored against it.
             keep_frames: Keep the input and the image after every tool.
             on_step: Called after every decision.
 
         Raises:
-            ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes differ.
+            ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes do not go
+                together.
         """
-        lq, scorer = _as_float(image), _Scorer(gt)
+        lq, scorer = _as_float(image), _Scorer(gt, self.scale)
         score = scorer(lq)
         steps: list[Step] = []
         frames = [lq] if keep_frames else []
@@ -156,17 +169,18 @@ class Restorer:
             votes = _Views(self._policy, *lq.shape[:2])
         while not done:
             start = time.perf_counter()
-            values = votes.action_values(chain)
+            values = votes.action_values(chain).masked_fill(~chain.allowed()[0], -torch.inf)
             action = int(values.argmax())
             done = bool(chain.advance(torch.tensor([action])).done)
             seconds = time.perf_counter() - start
-            restored = to_numpy(chain.images)[0]
+            restored = to_numpy(chain.current(0)[None])[0]
             step = self._step(action, values, seconds, scorer(restored))
             steps.append(step)
             if keep_frames and not step.is_stop:
                 frames.append(restored)
             if on_step is not None:
                 on_step(step, restored)
+        restored = _enlarged(restored, lq, self.scale)  # unless a tool has done so
         return Restoration(restored, tuple(steps), self._provenance, score, tuple(frames), notes)
 
     def _choose_own(self, lq: FloatImage) -> tuple[OwnTool | None, tuple[str, ...]]:
@@ -193,7 +207,7 @@ class Restorer:
             score=score,
         )
 
-    def _chain(self, lq: FloatImage, max_steps: int) -> Chain:
+    def _chain(self, lq: FloatImage, max_steps: int) -> BaseChain:
         is_gray = _is_gray(lq)
 
         def apply(images: Tensor, actions: Tensor) -> Tensor:
@@ -202,16 +216,24 @@ class Restorer:
                 return images.clone()
             return self._apply(self._toolbox[action], images, is_gray=is_gray)
 
-        stop = self._toolbox.stop
-        return Chain(to_tensor(lq[None]), stop=stop, max_steps=max_steps, apply=apply)
+        images, stop, scales = to_tensor(lq[None]), self._toolbox.stop, self._toolbox.scales
+        if max(scales) == 1:
+            return Chain(images, stop=stop, max_steps=max_steps, apply=apply)
+        return ScaledChain(
+            images, stop=stop, max_steps=max_steps, apply=apply, scales=scales, scale=self.scale
+        )
 
     def _apply(self, tool: Tool, images: Tensor, *, is_gray: bool) -> Tensor:
+        spec = tool.spec
+        # A tool that enlarges holds more per pixel; but mostly halo would be mostly wasted work.
+        pixels = max(self._max_tile_pixels // spec.scale, 4 * _smallest_tile(tool))
         return apply_tiled(
             lambda tile: self._run(tool, tile, is_gray=is_gray),
             images,
-            halo=tool.spec.halo,
-            grid=tool.spec.grid,
-            max_tile_pixels=self._max_tile_pixels,
+            halo=spec.halo,
+            grid=spec.grid,
+            max_tile_pixels=min(pixels, self._max_tile_pixels),
+            scale=spec.scale,
         )
 
     def _run(self, tool: Tool, tile: Tensor, *, is_gray: bool) -> Tensor:
@@ -230,9 +252,14 @@ class Restorer:
             tool=names[action],
             treats="" if is_stop else treatment(self._toolbox[action].spec),
             action=action,
-            action_values=dict(zip(names, values.tolist(), strict=True)),
+            action_values={
+                name: value
+                for name, value in zip(names, values.tolist(), strict=True)
+                if value > -math.inf
+            },
             seconds=seconds,
             score=score,
+            scale=1 if is_stop else self._toolbox.scales[action],
         )
 
 
@@ -245,6 +272,8 @@ def load(
     max_steps: int = 3,
     max_tile_pixels: int = DEFAULT_MAX_TILE_PIXELS,
     add_tools: Sequence[str | Path] = (),
+    scale: int = 1,
+    prefer: str | None = None,
 ) -> Restorer:
     """Load an agent and a toolbox, ready to restore.
 
@@ -257,14 +286,17 @@ def load(
         max_tile_pixels: Most pixels that a tool works on at once; fewer need less memory.
         add_tools: Fitted tools (``toolchain fit``) by name or folder; see `Restorer` for when they
             run.
+        scale: By how much photos are enlarged; 1 permits no tool that enlarges.
+        prefer: ``fidelity`` or ``texture``, where the toolbox has an agent for each.
 
     Raises:
         ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
-            with other tools, the machine lacks the device, or a number is too small.
+            with other tools or not to enlarge, the machine lacks the device, a number is too
+            small, or no tool enlarges by this scale.
     """
     place = choose_device(device)
     own_tools = [load_own_tool(name) for name in add_tools]
-    tools, policy = load_bundle(toolbox, agent)
+    tools, policy = load_bundle(toolbox, agent, prefer=prefer)
     return Restorer(
         tools,
         policy,
@@ -272,8 +304,10 @@ def load(
         max_tile_pixels=max_tile_pixels,
         device=place,
         precision=choose_precision(precision, place),
-        agent_name=str(agent if agent is not None else toolbox),
+        agent_name=str(agent if agent is not None else toolbox)
+        + ("-texture" if prefer == "texture" else ""),
         own_tools=own_tools,
+        scale=scale,
     )
 
 
@@ -288,28 +322,62 @@ class _Views:
 
     def __init__(self, policy: LstmPolicy, height: int, width: int) -> None:
         self._policy = policy
+        self._height = height
         self._positions = views(height, width)
         self._state = policy.initial_state(len(self._positions))
 
-    def action_values(self, chain: Chain) -> Tensor:
+    def action_values(self, chain: BaseChain) -> Tensor:
         """Values (n_tools + 1,) of what to do next with a chain of one image."""
-        images = extract_views(chain.images[0], self._positions)
+        image = chain.current(0)
+        height, width = image.shape[-2:]
+        scale = height // self._height
+        positions = enlarged_views(self._positions, height, width, scale)
+        images = extract_views(image, positions)
         last_action = chain.last_action.expand(len(images))
         values, self._state = self._policy.action_values(images, last_action, self._state)
         return values.mean(dim=0).cpu()
 
 
 class _Scorer:
-    """Compares images with the clean one, if there is one."""
+    """Compares images with the clean one, if there is one; small ones by their enlargement."""
 
-    def __init__(self, gt: FloatImage | ByteImage | None) -> None:
+    def __init__(self, gt: FloatImage | ByteImage | None, scale: int) -> None:
         self._gt = None if gt is None else _as_float(gt)
+        self._scale = scale
 
     def __call__(self, image: FloatImage) -> Score | None:
         if self._gt is None:
             return None
+        if image.shape != self._gt.shape:
+            image = upsampled(image, self._scale)
         has_room = min(image.shape[:2]) >= _SSIM_WINDOW
         return Score(psnr(image, self._gt), ssim(image, self._gt) if has_room else None)
+
+
+def _enlarged(image: FloatImage, lq: FloatImage, scale: int) -> FloatImage:
+    """The image, by bicubic enlargement if it is still as small as it came."""
+    return upsampled(image, scale) if scale > 1 and image.shape == lq.shape else image
+
+
+def _smallest_tile(tool: Tool) -> int:
+    """Pixels of a tile that has one of its own within the halo."""
+    side: int = 2 * (tool.spec.halo + tool.spec.grid - 1) + 1
+    return side**2
+
+
+def _check_scale(scale: int, toolbox: Toolbox, policy: LstmPolicy) -> None:
+    if scale == 1:
+        return
+    if scale < 1 or scale not in toolbox.scales:
+        known = sorted({str(known) for known in toolbox.scales if known > 1})
+        has = f"its tools enlarge by {' or '.join(known)}" if known else "none of its tools does"
+        hint = "" if known else "; take one that has such tools, such as --toolbox generative"
+        raise SettingError(f"the toolbox {toolbox.name} cannot enlarge by {scale}: {has}{hint}")
+    if policy.task != "real-sr":
+        raise PolicyError(
+            "the agent was not trained to enlarge; train one with: toolchain train agent "
+            "--set task=real-sr"
+        )
 
 
 def _as_float(image: FloatImage | ByteImage) -> FloatImage:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data.images import FloatImage, to_uint8
-from toolchain.restoration import Restoration, Score, Step, explain_end
+from toolchain.restoration import BICUBIC, Restoration, Score, Step, explain_end
 
 _Colour = tuple[int, int, int]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -82,7 +82,8 @@ def draw_sheet(
         _draw_photo(sheet, photo, left, top, photo_height)
         _draw_captions(draw, column, left, top + photo_height + 14)
         if column.decision is not None:
-            _draw_values(draw, column.decision, left, bars_top, scale)
+            unit = restoration.provenance.unit
+            _draw_values(draw, column.decision, left, bars_top, scale, unit)
         else:
             _draw_wrapped(draw, column.note, left, bars_top - 30)
     return sheet
@@ -103,6 +104,9 @@ def _columns(restoration: Restoration, gt: FloatImage | None) -> list[_Column]:
             restoration.frames, titles, subtitles, scores, decisions, strict=True
         )
     ]
+    if restoration.enlarged_by == BICUBIC:
+        image, score = restoration.image, restoration.final_score
+        columns.append(_Column(image, "Bicubic", "no tool enlarged it", score))
     if gt is not None:
         columns.append(_Column(gt, "Ground truth", "the clean photo", None))
     return columns
@@ -179,11 +183,10 @@ def _bar_scale(steps: Sequence[Step]) -> _BarScale:
 
 
 def _draw_values(
-    draw: ImageDraw.ImageDraw, step: Step, left: int, top: int, scale: _BarScale
+    draw: ImageDraw.ImageDraw, step: Step, left: int, top: int, scale: _BarScale, unit: str
 ) -> None:
-    draw.text(
-        (left, top - 30), "what the agent expects of each action, in dB", _FAINT, _font(_SMALL_SIZE)
-    )
+    title = "what the agent expects of each action" + (f", in {unit}" if unit else "")
+    draw.text((left, top - 30), title, _FAINT, _font(_SMALL_SIZE))
     font, zero = _font(_SMALL_SIZE), left + scale.x(0.0)
     for row, (name, value) in enumerate(step.action_values.items()):
         is_chosen = name == step.tool

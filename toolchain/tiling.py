@@ -22,10 +22,14 @@ class _Span:
     context_start: int
     context_stop: int
 
-    @property
-    def inside(self) -> slice:
-        """Where the tile's own pixels lie within what it looks at."""
-        return slice(self.start - self.context_start, self.stop - self.context_start)
+    def within(self, scale: int) -> slice:
+        """Where the tile's own pixels lie within the image, this many times as large."""
+        return slice(self.start * scale, self.stop * scale)
+
+    def inside(self, scale: int) -> slice:
+        """Where they lie within what it looks at, this many times as large."""
+        start, stop = self.start - self.context_start, self.stop - self.context_start
+        return slice(start * scale, stop * scale)
 
 
 def apply_tiled(
@@ -35,6 +39,7 @@ def apply_tiled(
     halo: int,
     max_tile_pixels: int,
     grid: int = 1,
+    scale: int = 1,
 ) -> Tensor:
     """Apply ``tool`` tile by tile; the result equals ``tool(image)`` but for float rounding.
 
@@ -43,22 +48,23 @@ def apply_tiled(
     of the same size, but for less than ``grid`` pixels. No gradients are recorded.
 
     Args:
-        tool: Maps (1, 3, H, W) in [0, 1] to the same shape; an output pixel depends on no input
-            further than ``halo`` away.
+        tool: Maps (1, 3, H, W) in [0, 1] to (1, 3, H * scale, W * scale); an output pixel depends
+            on no input further than ``halo`` away.
         image: Shape (1, 3, H, W), float, range [0, 1].
-        halo: Radius of the tool's receptive field, in pixels.
+        halo: Radius of the tool's receptive field, in pixels of the input.
         max_tile_pixels: Most pixels in one call of the tool; a smaller image goes in whole.
         grid: Windows start at multiples of this many pixels: the side of the blocks that the tool
             divides its input into.
+        scale: Side of the tool's output over side of its input.
 
     Returns:
-        Same shape, dtype and device as ``image``.
+        (1, 3, H * scale, W * scale), dtype and device as ``image``.
 
     Raises:
         ValueError: The budget holds no tile with such a halo, or the tool changed the shape.
     """
     height, width = image.shape[-2:]
-    output = torch.empty_like(image)
+    output = image.new_empty(*image.shape[:-2], height * scale, width * scale)
     halo += grid - 1  # room to move a window to the grid
     n_rows, n_columns = _tile_grid(height, width, halo, max_tile_pixels)
     with torch.no_grad():
@@ -68,12 +74,13 @@ def apply_tiled(
                 columns = slice(column.context_start, column.context_stop)
                 tile = image[..., rows, columns]
                 restored = tool(tile)
-                if restored.shape != tile.shape:
+                expected = (*tile.shape[:-2], tile.shape[-2] * scale, tile.shape[-1] * scale)
+                if restored.shape != expected:
                     raise ValueError(
                         f"the tool turned {tuple(tile.shape)} into {tuple(restored.shape)}"
                     )
-                target = output[..., row.start : row.stop, column.start : column.stop]
-                target.copy_(restored[..., row.inside, column.inside])
+                target = output[..., row.within(scale), column.within(scale)]
+                target.copy_(restored[..., row.inside(scale), column.inside(scale)])
     return output
 
 
@@ -118,6 +125,37 @@ def views(
         for top in _offsets(height, n_rows, size, grid)
         for left in _offsets(width, n_columns, size, grid)
     ]
+
+
+def enlarged_views(
+    positions: Sequence[tuple[int, int]],
+    height: int,
+    width: int,
+    scale: int,
+    size: int = VIEW_SIZE,
+    grid: int = _JPEG_BLOCK,
+) -> list[tuple[int, int]]:
+    """Where views lie after a photo was enlarged: in the middle of what each of them saw.
+
+    So each keeps its memory, and sees what the agent saw in training: the middle of its patch.
+
+    Args:
+        positions: From `views` of the photo as it was.
+        height: Of the enlarged photo, in pixels.
+        width: Of the enlarged photo, in pixels.
+        scale: Side of the enlarged photo over side of the photo as it was.
+        size: Side of a view, in pixels.
+        grid: Offsets are multiples of this many pixels.
+
+    Returns:
+        As many positions (top, left).
+    """
+
+    def moved(offset: int, length: int) -> int:
+        middle = min(offset * scale + (scale - 1) * size // 2, max(0, length - size))
+        return max(0, middle) // grid * grid
+
+    return [(moved(top, height), moved(left, width)) for top, left in positions]
 
 
 def extract_views(

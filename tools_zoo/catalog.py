@@ -75,12 +75,15 @@ ENLARGER_CONTROLS: Final = (
 DEFAULT_TOOLBOX: Final = "efficient"
 """What is used where no toolbox is named."""
 
+GENERATIVE_TOOLBOX: Final = "generative"
+"""What is used where an image is to be enlarged and no toolbox is named."""
+
 TOOLBOXES: Final[dict[str, tuple[ToolSpec, ...]]] = {
     "classic": CLASSIC,
     "efficient": EFFICIENT,
     "generalists": GENERALISTS,
     "baselines": BASELINES,
-    "generative": (*EFFICIENT, *ENLARGERS),
+    GENERATIVE_TOOLBOX: (*EFFICIENT, *ENLARGERS),
     "enlarger_controls": ENLARGER_CONTROLS,
 }
 """Every toolbox that can be trained by name; `storage.shipped_toolboxes` says which ship."""

@@ -71,18 +71,34 @@ class Toolbox(nn.Module):
         """The tools' names, then ``stop``."""
         return (*self.names, "stop")
 
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """By how much each tool makes an image larger, in action order; 1 is not at all."""
+        return tuple(tool.spec.scale for tool in self)
+
     def restore(self, images: Tensor, actions: Tensor) -> Tensor:
         """Run on each image the tool that its action names: one forward pass per distinct tool.
 
         Args:
             images: (N, 3, H, W) in [0, 1].
-            actions: (N,) int64, tool indices or `stop`.
+            actions: (N,) int64, tool indices or `stop`; tools of one scale.
 
         Returns:
-            Same shape, not clipped; images whose action is `stop` come back unchanged.
+            (N, 3, H * scale, W * scale), not clipped; images whose action is `stop` come back
+            unchanged.
+
+        Raises:
+            ValueError: The tools do not make their images larger by one factor.
         """
+        chosen = torch.unique(actions).tolist()
+        (scale, *others) = {1 if action == self.stop else self.scales[action] for action in chosen}
+        if others:
+            raise ValueError(f"tools of one scale at a time, got actions {chosen}")
         restored = images.clone()
-        for action in torch.unique(actions).tolist():
+        if scale > 1:
+            count, channels, height, width = images.shape
+            restored = images.new_empty(count, channels, height * scale, width * scale)
+        for action in chosen:
             if action != self.stop:
                 rows = torch.nonzero(actions == action).flatten()
                 lq = images[rows].contiguous(memory_format=torch.channels_last)

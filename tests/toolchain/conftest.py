@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,28 +41,30 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(n_threads)
 
 
-def scripted_policy(*tools: str, margin: float = 1.0) -> LstmPolicy:
+def scripted_policy(
+    *tools: str, margin: float = 1.0, names: tuple[str, ...] = NAMES, **facts: Any
+) -> LstmPolicy:
     """Plays the given tools, all different, then stops; chosen actions are valued at ``margin``.
 
     The LSTM remembers nothing but the last action: hidden unit ``k`` is on when it was tool ``k``.
     """
-    actions = [NAMES.index(tool) for tool in tools] + [len(NAMES)]
-    q_net = RecurrentQNet(len(NAMES), "rl_restore")
+    actions = [names.index(tool) for tool in tools] + [len(names)]
+    q_net = RecurrentQNet(len(names), "rl_restore")
     input_gate, forget_gate, cell_gate, output_gate = range(0, 4 * HIDDEN_SIZE, HIDDEN_SIZE)
     with torch.no_grad():
         for parameter in (*q_net.lstm.parameters(), *q_net.head.parameters()):
             parameter.zero_()
         for gate, bias in ((input_gate, 20.0), (forget_gate, -20.0), (output_gate, 20.0)):
             q_net.lstm.bias_ih[gate : gate + HIDDEN_SIZE] = bias
-        for tool in range(len(NAMES)):
+        for tool in range(len(names)):
             q_net.lstm.weight_ih[cell_gate + tool, 32 + tool] = 20.0
         is_on = float(torch.tanh(torch.tensor(1.0)))
-        q_net.head.bias[:] = torch.linspace(-0.2, -0.1, len(NAMES) + 1)
+        q_net.head.bias[:] = torch.linspace(-0.2, -0.1, len(names) + 1)
         q_net.head.bias[actions[0]] = margin
         for before, action in itertools.pairwise(actions):
             q_net.head.weight[actions[0], before] = -2 * margin / is_on
             q_net.head.weight[action, before] = 2 * margin / is_on
-    return LstmPolicy(q_net, NAMES)
+    return LstmPolicy(q_net, names, **facts)
 
 
 @pytest.fixture(scope="session")

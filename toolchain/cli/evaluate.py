@@ -1,7 +1,7 @@
 """The command ``toolchain evaluate``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,15 +9,24 @@ import typer
 
 from toolchain.cli import suite as suites
 from toolchain.cli.errors import fail
-from toolchain.cli.options import DEFAULT_TOOLBOX, AgentOption, OverwriteOption, ToolboxOption
+from toolchain.cli.options import (
+    DEFAULT_TOOLBOX,
+    AgentOption,
+    OverwriteOption,
+    PreferOption,
+    ToolboxOption,
+)
 
 if TYPE_CHECKING:
+    from agents.policy import LstmPolicy
     from data.images import FloatImage
     from data.store import Patches
     from toolchain.evaluation import Evaluation
+    from tools_zoo.toolbox import Toolbox
 
 ALL_LEVELS = ("mild", "moderate", "severe")
 DEFAULT_PLAYERS = "stop,random,fixed,greedy-oracle,agent"
+SCALED_PLAYERS = "bicubic,sr-alone,single,fixed,greedy-oracle,agent"
 
 
 def evaluate(
@@ -44,9 +53,18 @@ def evaluate(
     ] = DEFAULT_PLAYERS,
     agent: AgentOption = None,
     toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    scale: Annotated[
+        int,
+        typer.Option(
+            help="4: make clean photos smaller, too, and let players restore and enlarge them; "
+            "--players are then bicubic, sr-alone, single, fixed, greedy-oracle, agent.",
+            min=1,
+        ),
+    ] = 1,
+    prefer: PreferOption = None,
     max_steps: Annotated[int, typer.Option(help="Most tools on one image.", min=1)] = 3,
     device: Annotated[
-        str, typer.Option(help="For --restore and --suite: auto, cpu, cuda, mps.")
+        str, typer.Option(help="For --restore, --scale and --suite: auto, cpu, cuda, mps.")
     ] = "auto",
     precision: Annotated[str, typer.Option(help="For --restore: auto, fp32, bf16.")] = "auto",
     output: Annotated[
@@ -89,6 +107,8 @@ def evaluate(
         fail("give either clean photos (a folder, 'embedded', ...) or --lq and --gt")
     if restore and lq is None:
         fail("--restore goes with --lq and --gt; photos to degrade are always restored")
+    if lq is not None and (scale > 1 or prefer is not None):
+        fail("--scale and --prefer go with clean photos, not with --lq and --gt")
     if output is not None and not output.absolute().parent.is_dir():
         fail(f"{output}: there is no such folder to write to")
     levels = level or list(ALL_LEVELS)
@@ -119,8 +139,16 @@ def evaluate(
         results = [_compare(lq, gt, (agent, toolbox, options) if restore else None)]
     else:
         assert source is not None
+        if scale > 1 and players == DEFAULT_PLAYERS:
+            players = SCALED_PLAYERS
         names = [name.strip() for name in players.split(",") if name.strip()]
-        results = _play(source, names, levels, count, seed, agent, toolbox, max_steps)
+        tools, policy = _load(toolbox, agent if "agent" in names else None, prefer, names)
+        if scale > 1:
+            results = _play_scaled(
+                source, names, levels, count, seed, tools, policy, max_steps, device, scale
+            )
+        else:
+            results = _play(source, names, levels, count, seed, tools, policy, max_steps)
     _print_table(results, restored=restore or lq is None)
     if output is not None:
         from data.atomic import write_atomically
@@ -157,20 +185,12 @@ def _play(
     levels: Sequence[str],
     count: int,
     seed: int,
-    agent: str | None,
-    toolbox: str,
+    tools: "Toolbox",
+    policy: "LstmPolicy | None",
     max_steps: int,
 ) -> "list[Evaluation]":
-    from agents.storage import load_bundle
-    from toolchain.cli.progress import Steps
     from toolchain.evaluation import evaluate_players
-    from tools_zoo.storage import load_toolbox
 
-    if "agent" in names:
-        tools, policy = load_bundle(toolbox, agent)
-    else:
-        tools, policy = load_toolbox(toolbox), None
-    results = []
     evaluations = evaluate_players(
         names,
         levels,
@@ -180,7 +200,61 @@ def _play(
         seed=seed,
         max_steps=max_steps,
     )
-    total = len(names) * len(levels)
+    return _collected(evaluations, len(names) * len(levels))
+
+
+def _play_scaled(
+    source: str,
+    names: Sequence[str],
+    levels: Sequence[str],
+    count: int,
+    seed: int,
+    tools: "Toolbox",
+    policy: "LstmPolicy | None",
+    max_steps: int,
+    device: str,
+    scale: int,
+) -> "list[Evaluation]":
+    from agents.q_net import VIEW_SIZE
+    from data.scaled_pairs import SMALL_SIDE
+    from envs.task import task_scale
+    from toolchain.scaled_evaluation import evaluate_scaled_players
+    from tools_zoo.device import choose_device
+
+    if task_scale("real-sr", tools) != scale:
+        fail(f"the tools of {tools.name} enlarge by {task_scale('real-sr', tools)}, not by {scale}")
+    needs_all = policy is not None and policy.q_net.encoder_name == "rl_restore"
+    side = (VIEW_SIZE if needs_all else SMALL_SIDE) * scale
+    windows = _clean_windows(source, count, seed, side)
+    evaluations = evaluate_scaled_players(
+        names,
+        levels,
+        windows,
+        tools,
+        policy,
+        seed=seed,
+        max_steps=max_steps,
+        device=choose_device(device),
+    )
+    per_level = len(names) + ("sr-alone" in names) * (sum(s > 1 for s in tools.scales) - 1)
+    return _collected(evaluations, per_level * len(levels))
+
+
+def _load(
+    toolbox: str, agent: str | None, prefer: str | None, names: Sequence[str]
+) -> "tuple[Toolbox, LstmPolicy | None]":
+    from agents.storage import load_bundle
+    from tools_zoo.storage import load_toolbox
+
+    if "agent" in names:
+        return load_bundle(toolbox, agent, prefer=prefer)
+    return load_toolbox(toolbox), None
+
+
+def _collected(evaluations: "Iterator[Evaluation]", total: int) -> "list[Evaluation]":
+    from toolchain.cli.progress import Steps
+
+    results = []
     with Steps("Playing", unit="players") as steps:
         for result in evaluations:
             results.append(result)
@@ -188,7 +262,8 @@ def _play(
     return results
 
 
-def _clean_windows(source: str, count: int, seed: int) -> "Patches":
+def _clean_windows(source: str, count: int, seed: int, side: int | None = None) -> "Patches":
+    from agents.q_net import VIEW_SIZE
     from data.sources import open_source
     from toolchain.cli.progress import Download
     from toolchain.evaluation import evaluation_patches, store_patches
@@ -197,7 +272,7 @@ def _clean_windows(source: str, count: int, seed: int) -> "Patches":
         return store_patches(Path(source), count, seed)
     with Download(source) as bar:
         photos = open_source(source, progress=bar.update)
-    return evaluation_patches(photos, count, seed)
+    return evaluation_patches(photos, count, seed, patch_size=side or VIEW_SIZE)
 
 
 def _print_table(results: "Sequence[Evaluation]", *, restored: bool) -> None:
@@ -208,7 +283,8 @@ def _print_table(results: "Sequence[Evaluation]", *, restored: bool) -> None:
     names = [*(["level"] if has_levels else []), "player" if has_levels else "photos"]
     table = Table(*names, box=None, header_style="bold", pad_edge=False)
     gains = ("gain dB", "made worse") if restored else ()
-    for column in ("images", "PSNR dB", "SSIM", *gains):
+    has_distance = any(result.distance is not None for result in results)
+    for column in ("images", "PSNR dB", "SSIM", *(["distance"] if has_distance else []), *gains):
         table.add_column(column, justify="right")
     before = ""
     for result in results:
@@ -222,6 +298,7 @@ def _print_table(results: "Sequence[Evaluation]", *, restored: bool) -> None:
             f"{result.count}",
             f"{result.psnr_after:.3f}",
             ssim,
+            *([f"{result.distance:.4f}"] if result.distance is not None else []),
             *((f"{result.gain:+.3f}", f"{result.share_worse:.1%}") if restored else ()),
         )
     console = Console()

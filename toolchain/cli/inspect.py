@@ -18,6 +18,8 @@ from toolchain.cli.options import (
     MaxTilePixelsOption,
     OverwriteOption,
     PrecisionOption,
+    PreferOption,
+    ScaleOption,
     ToolboxOption,
 )
 from toolchain.cli.report import print_inspection
@@ -38,7 +40,8 @@ def inspect(
     degrade: Annotated[
         str | None,
         typer.Option(
-            help="INPUT is clean: damage it first (mild, moderate, severe, all, single).",
+            help="INPUT is clean: damage it first (mild, moderate, severe, all, single; with "
+            "--scale, which makes it smaller too, also slight and real).",
             metavar="LEVEL",
         ),
     ] = None,
@@ -47,27 +50,28 @@ def inspect(
     agent: AgentOption = None,
     toolbox: ToolboxOption = DEFAULT_TOOLBOX,
     add_tool: AddToolOption = None,
+    scale: ScaleOption = 1,
+    prefer: PreferOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     overwrite: OverwriteOption = False,
     max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
 ) -> None:
     """Restore one photo and show the choice of every step."""
-    from data.degradations import sampler
     from toolchain.batch import check_writable
-    from toolchain.inspection import inspect_degraded, inspect_photo
+    from toolchain.inspection import check_level, inspect_degraded, inspect_photo
     from toolchain.photo import check_target, write_photo
     from toolchain.restorer import load
 
     if gt is not None and degrade is not None:
         fail("--gt and --degrade exclude each other: with --degrade, INPUT is the clean photo")
     if degrade is not None:
-        sampler(degrade)
+        check_level(degrade, scale)
     if output is not None:
         for source in filter(None, (photo, gt)):
             check_target(output, source, overwrite=overwrite)
         check_writable(output)
-    lq = _read(photo)
+    lq = _read(photo, scale if degrade is None else 1)
     reference = None if gt is None else _read(gt)
     restorer = load(
         agent,
@@ -77,6 +81,8 @@ def inspect(
         max_steps=max_steps,
         max_tile_pixels=max_tile_pixels,
         add_tools=add_tool or (),
+        scale=scale,
+        prefer=prefer,
     )
     if degrade is None:
         inspection = inspect_photo(restorer, lq, gt=reference)
@@ -89,7 +95,7 @@ def inspect(
         console.print(str(output), markup=False, highlight=False, soft_wrap=True)
 
 
-def _read(path: Path) -> "Photo":
+def _read(path: Path, scale: int = 1) -> "Photo":
     """Read a photo; that it is not there is wrong usage, that it is damaged a failure."""
     from toolchain.errors import PhotoError
     from toolchain.photo import read_photo
@@ -97,6 +103,6 @@ def _read(path: Path) -> "Photo":
     if not path.is_file():
         fail(f"{path}: is a folder, not a photo" if path.is_dir() else f"{path}: no such file")
     try:
-        return read_photo(path)
+        return read_photo(path, scale=scale)
     except PhotoError as error:
         fail(str(error), STATUS_FAILED)

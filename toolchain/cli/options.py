@@ -36,6 +36,19 @@ AddToolOption: TypeAlias = Annotated[
         metavar="NAME",
     ),
 ]
+ScaleOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        help="Enlarge by this factor; the toolbox must have tools that do (generative: 4).", min=1
+    ),
+]
+PreferOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Between a toolbox's own agents: 'fidelity' to the pixels as they were, or 'texture' "
+        "that looks likely.  [default: fidelity]"
+    ),
+]
 OverwriteOption: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never an input.")
 ]

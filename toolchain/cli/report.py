@@ -30,11 +30,12 @@ def print_inspection(console: Console, inspection: "Inspection") -> None:
 def sequence_table(inspection: "Inspection") -> Table:
     """One row per decision: what was chosen, for what, at which value, and what came next."""
     is_scored = inspection.restoration.score is not None
+    unit = inspection.restoration.provenance.unit
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("step", justify="right", style="dim")
     table.add_column("tool", style="cyan", no_wrap=True)
     table.add_column("treats")
-    table.add_column("value dB", justify="right")
+    table.add_column(f"value {unit}".rstrip(), justify="right")
     table.add_column("runners-up", style="dim", no_wrap=True)
     table.add_column("time", justify="right")
     if is_scored:

@@ -20,6 +20,8 @@ from toolchain.cli.options import (
     MaxTilePixelsOption,
     OverwriteOption,
     PrecisionOption,
+    PreferOption,
+    ScaleOption,
     ToolboxOption,
 )
 
@@ -40,6 +42,8 @@ def restore(
     agent: AgentOption = None,
     toolbox: ToolboxOption = DEFAULT_TOOLBOX,
     add_tool: AddToolOption = None,
+    scale: ScaleOption = 1,
+    prefer: PreferOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -71,6 +75,8 @@ def restore(
         max_steps=max_steps,
         max_tile_pixels=max_tile_pixels,
         add_tools=add_tool or (),
+        scale=scale,
+        prefer=prefer,
     )
     outcomes = restore_batch(restorer, plan, overwrite=overwrite, steps_folder=save_steps)
     finished = list(_shown(outcomes, len(plan), quiet=quiet))
@@ -104,7 +110,10 @@ def _shown(outcomes: "Iterator[Outcome]", total: int, *, quiet: bool) -> "Iterat
 
 
 def _line(outcome: "Outcome") -> str:
-    tools = ", ".join(outcome.sequence) or "left as it is"
+    from toolchain.restoration import BICUBIC
+
+    without_tool = [f"{BICUBIC} enlargement"] if outcome.enlarged_by == BICUBIC else []
+    tools = ", ".join([*outcome.sequence, *without_tool]) or "left as it is"
     seconds = outcome.trace["seconds"]
     return f"{escape(str(outcome.photo.target))}  [cyan]{tools}[/]  [dim]{seconds:.1f} s[/]"
 

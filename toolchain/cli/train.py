@@ -150,7 +150,7 @@ def train_agent_command(
     folder = run or Path(f"runs/agent-{algo}")
     with_progress(
         "gain",
-        "dB gained",
+        "dB gained" if chosen.made_reward.unit else "gained",
         folder,
         lambda on_step: train(
             chosen,

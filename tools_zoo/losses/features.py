@@ -22,11 +22,16 @@ def feature_distance(maps: Sequence[Tensor], references: Sequence[Tensor]) -> Te
         Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR
         2018 (LPIPS), equation 1 with all channels weighted alike: nothing was fitted to opinions.
     """
+    return feature_distances(maps, references).mean()
+
+
+def feature_distances(maps: Sequence[Tensor], references: Sequence[Tensor]) -> Tensor:
+    """`feature_distance` of each image of a batch, (N,)."""
     distances = [
-        (_unit(map_) - _unit(reference)).square().sum(dim=1).mean()
+        (_unit(map_) - _unit(reference)).square().sum(dim=1).mean(dim=(1, 2))
         for map_, reference in zip(maps, references, strict=True)
     ]
-    return torch.stack(distances).mean()
+    return torch.stack(distances).mean(dim=0)
 
 
 def _unit(features: Tensor) -> Tensor:

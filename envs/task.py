@@ -1,0 +1,42 @@
+"""What an environment asks for: images restored, or restored and enlarged."""
+
+from typing import Final, Literal, get_args
+
+from data.errors import ToolchainError, UnknownNameError
+from tools_zoo.toolbox import Toolbox
+
+Task = Literal["restore", "real-sr"]
+"""*restore* keeps the size of an image; *real-sr* restores and enlarges it."""
+
+TASKS: Final[tuple[Task, ...]] = get_args(Task)
+
+
+def check_task(task: str) -> None:
+    """Raise UnknownNameError unless ``task`` is one of `TASKS`."""
+    if task not in TASKS:
+        raise UnknownNameError("task", task, TASKS)
+
+
+def task_scale(task: str, toolbox: Toolbox) -> int:
+    """Side of a result over side of an input: 1, or the scale of the tools that enlarge.
+
+    Raises:
+        UnknownNameError: There is no such task.
+        ToolchainError: The task is to enlarge, and the toolbox has no tool that does, or tools
+            that do not agree by how much.
+    """
+    check_task(task)
+    if task == "restore":
+        return 1
+    scales = sorted({scale for scale in toolbox.scales if scale > 1})
+    if not scales:
+        raise ToolchainError(
+            f"the toolbox {toolbox.name} has no tool that makes images larger; take one that has, "
+            "such as generative"
+        )
+    if len(scales) > 1:
+        raise ToolchainError(
+            f"the tools of {toolbox.name} enlarge by {' and '.join(map(str, scales))}; the task "
+            "real-sr needs one scale"
+        )
+    return scales[0]
