@@ -24,7 +24,7 @@ from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from envs.reward import Reward, make_reward
 from envs.task import Task, check_task, task_scale
 from tools_zoo.catalog import DEFAULT_TOOLBOX
-from tools_zoo.device import choose_device
+from tools_zoo.device import choose_device, choose_precision
 from tools_zoo.own_tools import load_own_tool
 from tools_zoo.run_folder import RunFolder
 from tools_zoo.storage import load_toolbox
@@ -68,6 +68,8 @@ class AgentTrainConfig:
     """Share of validation images that may end worse; sets how sure the agent must be to act."""
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
+    """What the tools compute in: the faster format, ``fp32`` or ``bf16``."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -117,6 +119,7 @@ class AgentTrainConfig:
         Raises:
             ToolchainError: The toolbox or the store is unusable.
         """
+        device = choose_device(self.device)
         return RestorationVecEnv(
             load_toolbox(self.toolbox),
             self.open_pairs(),
@@ -126,7 +129,8 @@ class AgentTrainConfig:
             max_steps=MAX_STEPS,
             stop_when_worse=self.stop_when_worse,
             seed=self.seed,
-            device=choose_device(self.device),
+            device=device,
+            precision=choose_precision(self.precision, device),
         )
 
     def make_eval_pairs(self) -> ArrayPairs:

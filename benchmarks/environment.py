@@ -13,7 +13,7 @@ from data.images import to_tensor
 from data.pairs import StorePairs
 from data.store import PatchStore
 from envs.restoration_vec_env import RestorationVecEnv
-from tools_zoo.precision import FABRIC_PRECISION, Precision
+from tools_zoo.precision import FABRIC_PRECISION, Precision, computing
 from tools_zoo.toolbox import Toolbox
 
 
@@ -26,7 +26,7 @@ def run(*, quick: bool) -> Report:
         make_store(path, quick=quick)
         with PatchStore(path) as store:
             pairs = StorePairs(store)
-            rows = [_environment(toolbox, pairs, n_envs, repeats)]
+            rows = [_environment(toolbox, pairs, n_envs, repeats, p) for p in FABRIC_PRECISION]
             rows += [_tools(toolbox, pairs, n_envs, repeats, p) for p in FABRIC_PRECISION]
     return Report(
         title="Environment steps",
@@ -39,11 +39,14 @@ def run(*, quick: bool) -> Report:
     )
 
 
-def _environment(toolbox: Toolbox, pairs: StorePairs, n_envs: int, repeats: int) -> Row:
-    env = RestorationVecEnv(toolbox, pairs, n_envs, seed=0)
+def _environment(
+    toolbox: Toolbox, pairs: StorePairs, n_envs: int, repeats: int, precision: Precision
+) -> Row:
+    env = RestorationVecEnv(toolbox, pairs, n_envs, seed=0, precision=precision)
     rng = np.random.default_rng(0)
     seconds = median_seconds(lambda: env.step(rng.integers(len(toolbox) + 1, size=n_envs)), repeats)
-    return {"what": "RestorationVecEnv.step", "precision": "fp32", "steps/s": n_envs / seconds}
+    rate = n_envs / seconds
+    return {"what": "RestorationVecEnv.step", "precision": cast(str, precision), "steps/s": rate}
 
 
 def _tools(
@@ -55,8 +58,7 @@ def _tools(
 
     def restore() -> None:
         actions = torch.from_numpy(rng.integers(len(toolbox) + 1, size=n_envs))
-        use_bf16 = precision == "bf16"
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=use_bf16):
+        with torch.inference_mode(), computing(precision, "cpu"):
             toolbox.restore(images, actions)
 
     rate = n_envs / median_seconds(restore, repeats)

@@ -173,7 +173,13 @@ def level_triples(level: str) -> tuple[tuple[int, int, int], ...]:
         return tuple(triple for name in SEVERITY for triple in level_triples(name))
     if level not in SEVERITY:
         raise UnknownNameError("level", level, (*SEVERITY, "all"))
-    return _triples_between(*SEVERITY[level])
+    low, high = SEVERITY[level]
+    strengths = range(1, NUM_LEVELS + 1)
+    return tuple(
+        triple
+        for triple in itertools.product(strengths, strengths, strengths)
+        if low <= sum(triple) - 2 <= high
+    )
 
 
 def strength_levels(degradation: Degradation) -> tuple[int, int, int]:
@@ -249,28 +255,7 @@ def mixed_sampler(level: str) -> Sampler:
     Raises:
         UnknownNameError: There is no such class.
     """
-    return _triple_sampler(level_triples(level))
-
-
-@functools.cache
-def severity_sampler(low: float, high: float) -> Sampler:
-    """Draw a level triple uniformly from those of a range of severities, then each strength.
-
-    Args:
-        low: Smallest severity; 9 to 20 is the level ``all``.
-        high: Largest severity.
-
-    Raises:
-        ValueError: No triple has such a severity.
-    """
-    triples = _triples_between(low, high)
-    if not triples:
-        raise ValueError(f"no mixture has a severity of {low:g} to {high:g}")
-    return _triple_sampler(triples)
-
-
-def _triple_sampler(triples: Sequence[tuple[int, int, int]]) -> Sampler:
-    rows = np.array(triples)
+    rows = np.array(level_triples(level))
 
     def draw(rng: np.random.Generator) -> Degradation:
         blur, noise, jpeg = rows[rng.integers(len(rows))]
@@ -328,15 +313,6 @@ def _sampler(level: str) -> Sampler:
             return lambda rng: Degradation()
         case _:
             return mixed_sampler(level)
-
-
-def _triples_between(low: float, high: float) -> tuple[tuple[int, int, int], ...]:
-    strengths = range(1, NUM_LEVELS + 1)
-    return tuple(
-        triple
-        for triple in itertools.product(strengths, strengths, strengths)
-        if low <= sum(triple) - 2 <= high
-    )
 
 
 def _level_of(strength: float, edges: Sequence[float]) -> int:

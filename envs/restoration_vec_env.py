@@ -1,6 +1,7 @@
 """The batched restoration environment: hundreds of images advanced by one call."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,8 @@ from envs.render import side_by_side
 from envs.reward import PSNR, Judge, Reward, Scores
 from envs.scaled_chain import ScaledChain
 from envs.task import Task, task_scale
+from tools_zoo.precision import Precision, computing
+from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
 
 Observation = dict[str, npt.NDArray[Any]]
@@ -57,6 +60,7 @@ class RestorationVecEnv(VecEnv):
         auto_reset: Reset an ended episode in the same step; without it the caller resets.
         seed: Of the draws of pairs.
         device: Where the tools run.
+        precision: What the tools compute in.
 
     Raises:
         ImageFormatError: The clean images are not as much larger as the tools make theirs.
@@ -79,12 +83,14 @@ class RestorationVecEnv(VecEnv):
         auto_reset: bool = True,
         seed: int | None = None,
         device: torch.device | str = "cpu",
+        precision: Precision = "fp32",
     ) -> None:
         self.toolbox = toolbox.to(device)
         self.max_steps = max_steps
         self.render_mode = "rgb_array"
         self._pairs = pairs
         self._device = torch.device(device)
+        self._precision: Precision = precision
         self._stop_when_worse = stop_when_worse
         self._auto_reset = auto_reset
         self._rng = np.random.default_rng(seed)
@@ -148,7 +154,7 @@ class RestorationVecEnv(VecEnv):
         views, gains = [], []
         with torch.inference_mode():
             for action, tool in enumerate(self.toolbox):
-                result, view = self._chain.ahead(action, tool)
+                result, view = self._chain.ahead(action, partial(self._run, tool))
                 views.append(view)
                 gains.append(self._judge.score(result).value - self.value)
         return torch.stack(views).clone(), torch.stack(gains)
@@ -232,7 +238,13 @@ class RestorationVecEnv(VecEnv):
     # Private -----------------------------------------------------------------------------------
 
     def _apply(self, images: Tensor, actions: Tensor) -> Tensor:
-        return self.toolbox.restore(images, actions)
+        with computing(self._precision, self._device):
+            return self.toolbox.restore(images, actions)
+
+    def _run(self, tool: Tool, images: Tensor) -> Tensor:
+        with computing(self._precision, self._device):
+            restored: Tensor = tool(images).to(images)
+        return restored
 
     def _draw(self, indices: Sequence[int | None]) -> tuple[Tensor, Tensor]:
         drawn = self._rng.integers(len(self._pairs), size=len(indices))

@@ -19,6 +19,7 @@ from data.images import FloatImage
 from data.store import PatchStore
 from envs.chain import Chain
 from tools_zoo.losses import pixel_loss
+from tools_zoo.precision import Precision, computing
 from tools_zoo.tool_data import ToolDegrader, degrade_batch, flip
 from tools_zoo.toolbox import Toolbox
 from tools_zoo.training_loop import average_into
@@ -47,10 +48,16 @@ class ChainTuningConfig:
     max_grad_norm: float = 1.0
     ema_decay: float = 0.99
     loss: str = "psnr"
+    early_weight: float = 0.3
+    """Of the loss behind each tool that another one follows; behind the last it is 1. Without it,
+    a tool learns to serve those behind it alone, and an agent that looks one step ahead cannot see
+    what it is worth."""
     max_steps: int = 3
     num_workers: int = 1
     seed: int = 0
     device: str = "cpu"
+    precision: Precision = "fp32"
+    """What the tools compute in."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -60,6 +67,8 @@ class ChainTuningConfig:
             raise ValueError(f"own_patches must not be negative, got {self.own_patches}")
         if not 0.0 < self.warmup < 1.0:
             raise ValueError(f"warmup must lie in (0, 1), got {self.warmup}")
+        if self.early_weight < 0.0:
+            raise ValueError(f"early_weight must not be negative, got {self.early_weight}")
         if not 0.0 <= self.epsilon <= 1.0:
             raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
 
@@ -132,7 +141,8 @@ def walk(
     max_steps: int,
     epsilon: float = 0.0,
     rng: np.random.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
+    precision: Precision = "fp32",
+) -> tuple[list[Tensor], Tensor]:
     """Let the agent play chains through which gradients flow back to the tools.
 
     The choices are the agent's on the images as they are; no gradient passes through them
@@ -145,17 +155,22 @@ def walk(
         max_steps: Tools per chain.
         epsilon: Probability of a random tool in place of a chosen one; needs ``rng``.
         rng: Of that.
+        precision: What the tools compute in; the agent always uses float32.
 
     Returns:
-        Restored images, (N, 3, 63, 63) in [0, 1], and the actions taken, (N, max_steps), *stop*
-        from where a chain ended.
+        The images after each step, up to ``max_steps`` times (N, 3, 63, 63) in [0, 1], and the
+        actions taken, (N, max_steps), *stop* from where a chain ended.
     """
-    chain = Chain(
-        lq, stop=toolbox.stop, max_steps=max_steps, apply=toolbox.restore, differentiable=True
-    )
+
+    def apply(images: Tensor, actions: Tensor) -> Tensor:
+        with computing(precision, images.device):
+            return toolbox.restore(images, actions)
+
+    chain = Chain(lq, stop=toolbox.stop, max_steps=max_steps, apply=apply, differentiable=True)
     state = policy.initial_state(len(lq))
     done = torch.zeros(len(lq), dtype=torch.bool)
     taken = torch.full((len(lq), max_steps), toolbox.stop)
+    after = []
     for step in range(max_steps):
         values, state = policy.action_values(chain.images.detach(), chain.last_action, state)
         actions = values.argmax(dim=1).cpu().clone()  # out of the policy's inference mode
@@ -167,9 +182,10 @@ def walk(
         actions[done] = toolbox.stop
         done |= chain.advance(actions).done
         taken[:, step] = actions
+        after.append(chain.images)
         if done.all():
             break
-    return chain.images, taken
+    return after, taken
 
 
 class ChainTuner:
@@ -223,20 +239,25 @@ class ChainTuner:
         """
         config, device = self._config, self._config.device
         rng = np.random.default_rng((config.seed, 1, self.step))
-        restored, actions = walk(
+        after, actions = walk(
             self._toolbox,
             self._policy,
             batch.lq.to(device),
             max_steps=config.max_steps,
             epsilon=config.epsilon,
             rng=rng,
+            precision=config.precision,
         )
         counts = torch.bincount(actions.flatten(), minlength=len(self._toolbox) + 1)
-        touched = (actions != self._toolbox.stop).any(dim=1)
-        losses = [self._total(restored[touched], batch.gt.to(device)[touched])]
+        ran = actions != self._toolbox.stop
+        touched, gt = ran[:, 0], batch.gt.to(device)
+        losses = [self._total(after[-1][touched], gt[touched])]
+        for images, goes_on in zip(after, ran.T[1:], strict=False):
+            losses.append(config.early_weight * self._total(images[goes_on], gt[goes_on]))
         if len(batch.own_lq):
             counts[batch.tool] += len(batch.own_lq)
-            own = self._toolbox[batch.tool](batch.own_lq.to(device))
+            with computing(config.precision, device):
+                own = self._toolbox[batch.tool](batch.own_lq.to(device))
             losses.append(self._total(own, batch.own_gt.to(device)))
         loss = torch.stack(losses).sum()
         value = float(loss.detach())
@@ -282,4 +303,4 @@ class ChainTuner:
         """Sum of the losses of all images: each tool divides its gradient by its own count."""
         if len(restored) == 0:
             return torch.zeros((), device=restored.device)
-        return self._loss(restored, gt) * len(restored)
+        return self._loss(restored.float(), gt) * len(restored)

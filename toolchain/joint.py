@@ -20,7 +20,7 @@ from data.store import PatchStore
 from envs.restoration_vec_env import MAX_STEPS
 from toolchain.chain_tuning import ChainTuner, ChainTuningConfig
 from tools_zoo.catalog import DEFAULT_TOOLBOX
-from tools_zoo.device import choose_device
+from tools_zoo.device import choose_device, choose_precision
 from tools_zoo.run_folder import RunFolder
 from tools_zoo.storage import load_toolbox, read_notes, save_toolbox, toolbox_folder
 from tools_zoo.toolbox import Toolbox
@@ -31,7 +31,15 @@ Gains = dict[str, float]
 OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (phase, step, total, newest metrics)."""
 
-_NOTED: Final = ("total_patches", "batch_size", "learning_rate", "loss", "levels", "seed")
+_NOTED: Final = (
+    "total_patches",
+    "batch_size",
+    "learning_rate",
+    "loss",
+    "early_weight",
+    "levels",
+    "seed",
+)
 
 SAVE_EVERY: Final = 200
 """Optimiser steps between checkpoints of a tool phase."""
@@ -58,6 +66,8 @@ class JointConfig:
     levels: tuple[str, ...] = TRAINING_LEVELS
     """Where chains start, in both kinds of phase."""
     loss: str = "psnr"
+    early_weight: float = 0.3
+    """Of the loss behind each tool of a chain but the last."""
     agent_timesteps: int = 12_000
     """Environment steps per agent phase; 0 leaves the agent as it is."""
     agent_learning_rate: float = 5e-4
@@ -68,6 +78,8 @@ class JointConfig:
     """dB that one level may fall in a phase that is accepted for the mean of all."""
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
+    """What the tools compute in: the faster format, ``fp32`` or ``bf16``."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -76,6 +88,7 @@ class JointConfig:
 
     def tool_phase(self, number: int) -> ChainTuningConfig:
         """Settings of the tool phase of a round; every round draws other batches."""
+        device = choose_device(self.device)
         return ChainTuningConfig(
             store=self.store,
             total_patches=self.tool_patches,
@@ -85,8 +98,10 @@ class JointConfig:
             epsilon=self.epsilon,
             learning_rate=self.tool_learning_rate,
             loss=self.loss,
+            early_weight=self.early_weight,
             seed=self.seed + number,
-            device=str(choose_device(self.device)),
+            device=str(device),
+            precision=choose_precision(self.precision, device),
         )
 
     def agent_phase(self, number: int, bundle: Path) -> DrqnConfig:
@@ -102,6 +117,7 @@ class JointConfig:
             eval_every=max(self.agent_timesteps // 4, 1),
             seed=self.seed + number,
             device=self.device,
+            precision=self.precision,
         )
 
 

@@ -27,7 +27,7 @@ from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import AUTO, choose_device, choose_precision
 from tools_zoo.own_tools import OwnTool, load_own_tool
-from tools_zoo.precision import Precision
+from tools_zoo.precision import Precision, computing
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import DuplicateToolError, Toolbox
 
@@ -238,8 +238,7 @@ class Restorer:
 
     def _run(self, tool: Tool, tile: Tensor, *, is_gray: bool) -> Tensor:
         lq = tile.to(self._device).contiguous(memory_format=torch.channels_last)
-        use_bf16 = self._precision == "bf16"
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=use_bf16):
+        with computing(self._precision, self._device):
             restored: Tensor = tool(lq)
         if is_gray:  # the nearest gray image: what colour a tool adds to gray can only be wrong
             restored = restored.float().mean(dim=1, keepdim=True).expand_as(restored)

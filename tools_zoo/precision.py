@@ -1,6 +1,7 @@
 """Which number format a machine computes fastest in, found by trying."""
 
 import time
+from contextlib import AbstractContextManager
 from typing import Final, Literal
 
 import torch
@@ -37,3 +38,14 @@ def fastest_precision(device: torch.device) -> Precision:
         return best
 
     return "bf16" if seconds(bf16=True) < seconds(bf16=False) else "fp32"
+
+
+def computing(precision: Precision, device: torch.device | str) -> AbstractContextManager[None]:
+    """Compute what stands inside in a number format; weights and sums stay in float32.
+
+    Args:
+        precision: The format.
+        device: Where the networks lie.
+    """
+    use_bf16 = precision == "bf16"
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=use_bf16)

@@ -13,12 +13,12 @@ from torch.utils.data import Dataset
 
 from data.degradations import (
     CONTEXT,
+    SEVERITY,
     Degradation,
     Pixel,
     central_patch,
     degrade_crop,
     sampler,
-    severity_sampler,
 )
 from data.images import FloatImage, to_float, to_tensor, to_uint8
 from data.metrics import psnr
@@ -42,8 +42,10 @@ class ToolDegrader:
     distortion and a slight jitter of noise and JPEG (the paper's middle states), and, with
     probability ``mixed``, images on which the other two distortions lie as well at any strength.
 
-    The own distortion of a tool for mixtures is a mixture. The rest of its images, 1 - ``mixed``,
-    carry a single distortion, which is what agents are trained on too; there is no jitter.
+    The own distortion of a tool for mixtures is a mixture; mild, moderate and severe ones are
+    drawn alike often, as they count alike where toolchains are measured. The rest of its images,
+    1 - ``mixed``, carry a single distortion, which is what agents are trained on too; there is no
+    jitter.
 
     Attributes:
         spec: The tool.
@@ -92,7 +94,7 @@ class ToolDegrader:
 
     def _own(self, rng: np.random.Generator, others: Degradation) -> Degradation:
         if self.spec.task == "mixed":
-            return severity_sampler(*self.spec.strength)(rng)
+            return sampler(*SEVERITY)(rng)
         strength = rng.uniform(*self.spec.strength)
         match self.spec.task:
             case "blur":

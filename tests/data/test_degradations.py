@@ -22,7 +22,6 @@ from data.degradations import (
     degrade_crop,
     level_triples,
     sampler,
-    severity_sampler,
     strength_levels,
 )
 from data.errors import ImageFormatError, UnknownNameError
@@ -344,16 +343,6 @@ def test_strengths_lie_in_their_levels(
     degradation: Degradation, levels: tuple[int, int, int]
 ) -> None:
     assert strength_levels(degradation) == levels
-
-
-def test_a_range_of_severities_is_drawn_from_as_a_whole() -> None:
-    draw, generator = severity_sampler(9, 20), rng()
-    severities = {sum(strength_levels(draw(generator))) - 2 for _ in range(2000)}
-    assert {9, 10, 12, 15, 18, 20} <= severities
-    # Rounded qualities, by one level each way.
-    assert severities <= set(range(8, 22))
-    with pytest.raises(ValueError, match="no mixture has a severity of 40 to 50"):
-        severity_sampler(40, 50)
 
 
 def test_a_patch_cut_from_a_degraded_photo_has_its_jpeg_blocks_anywhere() -> None:

@@ -56,10 +56,10 @@ def test_gradient_reaches_the_first_tool_through_the_later_one(toolbox: Toolbox)
     policy = scripted_policy("denoise_3", "deblur_1")
     lq, gt = batch()[:2]
     toolbox.requires_grad_(True)
-    restored, actions = walk(toolbox, policy, lq, max_steps=3)
+    after, actions = walk(toolbox, policy, lq, max_steps=3)
     assert [NAMES.index(n) for n in ("denoise_3", "deblur_1")] == actions[0, :2].tolist()
     assert (actions[:, 2] == toolbox.stop).all()
-    (restored - gt).square().mean().backward()  # type: ignore[no-untyped-call]
+    (after[-1] - gt).square().mean().backward()  # type: ignore[no-untyped-call]
     through = [p.grad for p in toolbox["denoise_3"].parameters()]
     assert all(grad is not None and grad.abs().sum() > 0 for grad in through)
     # Alone it would get another gradient: this one came through the deblurring.
@@ -100,6 +100,40 @@ def test_a_tools_gradient_is_the_mean_over_its_own_images(toolbox: Toolbox) -> N
         trained = tuner._toolbox["deblur_1"]
         grads.append(next(trained.parameters()).grad)
     torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-6)
+
+
+def test_what_lies_between_two_tools_counts_as_much_as_it_is_told_to(toolbox: Toolbox) -> None:
+    """With a weight of 0 the first tool serves the second alone; with much, itself."""
+    policy, images = scripted_policy("denoise_3", "deblur_1"), batch()
+    alone = copy.deepcopy(toolbox).requires_grad_(True)
+    first = alone["denoise_3"](images.lq).clamp(0.0, 1.0)
+    (0.5 * torch.log((first - images.gt).square().mean(dim=(1, 2, 3)) + 1e-6)).mean().backward()
+    wanted = next(alone["denoise_3"].parameters()).grad
+    assert wanted is not None
+    likeness = []
+    for weight in (0.0, 1.0, 100.0):
+        tuner = ChainTuner(toolbox, policy, config(max_grad_norm=1e9, early_weight=weight))
+        tuner.update(images)
+        grad = next(tuner._toolbox["denoise_3"].parameters()).grad
+        assert grad is not None
+        likeness.append(torch.cosine_similarity(grad.flatten(), wanted.flatten(), dim=0))
+    assert likeness[0] < likeness[1] < likeness[2]
+    assert likeness[2] > 0.999
+
+
+def test_bfloat16_learns_much_the_same(toolbox: Toolbox) -> None:
+    policy = scripted_policy("denoise_3", "deblur_1")
+    exact, rough = (
+        ChainTuner(toolbox, policy, config(precision=precision)) for precision in ("fp32", "bf16")
+    )
+    assert exact.update(batch()) == pytest.approx(rough.update(batch()), abs=0.01)
+    for name in ("denoise_3", "deblur_1"):
+        for a, b in zip(
+            exact._toolbox[name].parameters(), rough._toolbox[name].parameters(), strict=True
+        ):
+            assert a.grad is not None
+            assert b.grad is not None
+            assert torch.cosine_similarity(a.grad.flatten(), b.grad.flatten(), dim=0) > 0.98
 
 
 def test_a_phase_begins_with_small_steps(toolbox: Toolbox) -> None:
@@ -166,7 +200,14 @@ def test_batches_depend_on_seed_and_number_alone(store_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epsilon": 1.5}, {"own_patches": -1}, {"total_patches": 1}, {"warmup": 0.0}]
+    "wrong",
+    [
+        {"epsilon": 1.5},
+        {"own_patches": -1},
+        {"total_patches": 1},
+        {"warmup": 0.0},
+        {"early_weight": -0.1},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
