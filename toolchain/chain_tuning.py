@@ -19,6 +19,7 @@ from data.images import FloatImage
 from data.store import PatchStore
 from envs.chain import Chain
 from tools_zoo.losses import pixel_loss
+from tools_zoo.muon import Muon, parameter_groups
 from tools_zoo.precision import Precision, computing
 from tools_zoo.tool_data import ToolDegrader, degrade_batch, flip
 from tools_zoo.toolbox import Toolbox
@@ -42,7 +43,7 @@ class ChainTuningConfig:
     epsilon: float = 0.05
     """Share of actions drawn at random, so that no tool stays without practice."""
     learning_rate: float = 3e-4
-    """Peak of the one-cycle schedule."""
+    """Peak of the one-cycle schedule; see `tools_zoo.muon`."""
     warmup: float = 0.1
     """Share of the phase in which the learning rate rises."""
     max_grad_norm: float = 1.0
@@ -206,7 +207,8 @@ class ChainTuner:
         self.averaged = copy.deepcopy(toolbox).requires_grad_(False).eval()
         self._toolbox = copy.deepcopy(toolbox).requires_grad_(True).to(config.device)
         self._loss = pixel_loss(config.loss)
-        self._optimizer = torch.optim.Adam(self._toolbox.parameters(), lr=config.learning_rate)
+        groups = [g for tool in self._toolbox for g in parameter_groups(tool, config.learning_rate)]
+        self._optimizer = Muon(groups, lr=config.learning_rate)
         # From nothing: full steps before Adam knows its gradients can kill all channels of a tool.
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer,

@@ -27,22 +27,22 @@ _UNSHUFFLED: Final = "this project"
 EFFICIENT: Final = (
     ToolSpec("deblur_e1", "blur", (0.0, 1.25), "unshuffled_small", source=_UNSHUFFLED),
     ToolSpec("deblur_e2", "blur", (1.25, 2.5), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("deblur_e3", "blur", (2.5, 3.75), "unshuffled_large", source=_UNSHUFFLED),
-    ToolSpec("deblur_e4", "blur", (3.75, 5.0), "unshuffled_large", source=_UNSHUFFLED),
+    ToolSpec("deblur_e3", "blur", (2.5, 3.75), "unshuffled_unet", source=_UNSHUFFLED),
+    ToolSpec("deblur_e4", "blur", (3.75, 5.0), "unshuffled_unet", source=_UNSHUFFLED),
     ToolSpec("denoise_e1", "noise", (0.0, 12.5), "unshuffled_small", source=_UNSHUFFLED),
     ToolSpec("denoise_e2", "noise", (12.5, 25.0), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("denoise_e3", "noise", (25.0, 37.5), "unshuffled_large", source=_UNSHUFFLED),
-    ToolSpec("denoise_e4", "noise", (37.5, 50.0), "unshuffled_large", source=_UNSHUFFLED),
+    ToolSpec("denoise_e3", "noise", (25.0, 37.5), "unshuffled_unet", source=_UNSHUFFLED),
+    ToolSpec("denoise_e4", "noise", (37.5, 50.0), "unshuffled_unet", source=_UNSHUFFLED),
     ToolSpec("deblock_e1", "jpeg", (60.0, 100.0), "unshuffled_small", source=_UNSHUFFLED),
     ToolSpec("deblock_e2", "jpeg", (35.0, 60.0), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("deblock_e3", "jpeg", (20.0, 35.0), "unshuffled_large", source=_UNSHUFFLED),
-    ToolSpec("deblock_e4", "jpeg", (10.0, 20.0), "unshuffled_large", source=_UNSHUFFLED),
+    ToolSpec("deblock_e3", "jpeg", (20.0, 35.0), "unshuffled_unet", source=_UNSHUFFLED),
+    ToolSpec("deblock_e4", "jpeg", (10.0, 20.0), "unshuffled_unet", source=_UNSHUFFLED),
 )
 """The same twelve tasks at no more arithmetic, on pixel-unshuffled images with a wider view."""
 
 GENERALISTS: Final = (
     ToolSpec("generalist_s", "mixed", (9.0, 20.0), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("generalist_l", "mixed", (9.0, 20.0), "unshuffled_large", source=_UNSHUFFLED),
+    ToolSpec("generalist_l", "mixed", (9.0, 20.0), "unshuffled_unet", source=_UNSHUFFLED),
 )
 """The networks of `EFFICIENT` trained on everything: where its tools start from."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ class ToolTrainConfig(LoopConfig):
     total_patches: int = 400_000
     """Patches seen in all; the schedule spans them."""
     batch_size: int = 32
+    optimizer: Literal["muon", "adamw"] = "muon"
     loss: str = "psnr"
     mixed: float = 0.5
     """Share of training images on which the other distortions lie as well; of a tool for mixtures,

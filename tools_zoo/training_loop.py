@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from data.errors import ToolchainError
+from tools_zoo.muon import Muon, parameter_groups
 from tools_zoo.objectives import Adversary, Objective, Termed
 from tools_zoo.precision import FABRIC_PRECISION, fastest_precision
 from tools_zoo.run_folder import RunFolder
@@ -32,8 +33,10 @@ TRIALS: Final = 3
 class LoopConfig:
     """What every training of a network has in common."""
 
+    optimizer: Literal["muon", "adamw"] = "adamw"
+    """Of the network; critics always learn by Adam."""
     learning_rate: float = 2e-3
-    """Peak of the one-cycle schedule."""
+    """Peak of the one-cycle schedule; `tools_zoo.muon` takes larger steps in inner convolutions."""
     warmup: float = 0.05
     """Share of the run in which the learning rate rises."""
     weight_decay: float = 1e-4
@@ -256,10 +259,9 @@ class _Session:
         self.averaged = copy.deepcopy(module).requires_grad_(False).eval()
         self._step = 0
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        groups = _parameter_groups(module, config.learning_rate, learning_rate_factor)
-        optimizer = torch.optim.AdamW(
-            groups, lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        groups = parameter_groups(module, config.learning_rate, learning_rate_factor)
+        kind = Muon if config.optimizer == "muon" else torch.optim.AdamW
+        optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             [group["lr"] for group in groups],
@@ -383,15 +385,6 @@ def _held_back_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
     if received:
         raise KeyboardInterrupt
-
-
-def _parameter_groups(
-    module: nn.Module, learning_rate: float, factor: Callable[[str], float]
-) -> list[dict[str, Any]]:
-    by_factor: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in module.named_parameters():
-        by_factor.setdefault(factor(name), []).append(parameter)
-    return [{"params": own, "lr": times * learning_rate} for times, own in by_factor.items()]
 
 
 def _terms(objective: Objective) -> dict[str, float]:

@@ -30,7 +30,7 @@ class UnshuffledCnn(nn.Module):
         super().__init__()
         num_ch = 3 * FACTOR**2
         self.conv_first = nn.Conv2d(num_ch, num_feat, 3, padding=1)
-        self.blocks = nn.ModuleList(_Block(num_feat) for _ in range(num_block))
+        self.blocks = nn.ModuleList(ResidualBlock(num_feat) for _ in range(num_block))
         self.conv_last = nn.Conv2d(num_feat, num_ch, 3, padding=1)
         # Start near the identity; see `SmallCnn`.
         self.conv_last.weight.data.mul_(0.1)
@@ -66,7 +66,13 @@ class UnshuffledLarge(UnshuffledCnn):
         super().__init__(48, 4)
 
 
-class _Block(nn.Module):
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions and a skip, without normalisation.
+
+    Args:
+        num_feat: Channels.
+    """
+
     def __init__(self, num_feat: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
@@ -75,5 +81,6 @@ class _Block(nn.Module):
         self.conv2.weight.data.mul_(0.1)
 
     def forward(self, feat: Tensor) -> Tensor:
+        """Map (N, num_feat, H, W) to the same shape."""
         residual: Tensor = self.conv2(torch.relu(self.conv1(feat)))
         return feat + residual
