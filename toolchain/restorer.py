@@ -31,7 +31,7 @@ from tools_zoo.precision import Precision, computing
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import DuplicateToolError, Toolbox
 
-DEFAULT_MAX_TILE_PIXELS: Final = 512 * 512
+DEFAULT_MAX_TILE_PIXELS: Final = 1024 * 1024
 """Widest activations of a tile this size take 64 MiB, and its halo adds 7 % of work."""
 
 _SSIM_WINDOW: Final = 7  # pixels

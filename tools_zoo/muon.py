@@ -39,13 +39,11 @@ class Muon(torch.optim.Optimizer):
         weight_decay: Decoupled, as in AdamW.
     """
 
-    def __init__(
-        self, params: list[dict[str, Any]], lr: float, weight_decay: float = 0.0
-    ) -> None:
+    def __init__(self, params: list[dict[str, Any]], lr: float, weight_decay: float = 0.0) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "orthogonal": False})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step; a parameter without a gradient stays as it is."""
         loss = None
         if closure is not None:
@@ -107,11 +105,14 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     a, b, c = NEWTON_SCHULZ
     rows, columns = matrix.shape
     work = matrix.T if rows > columns else matrix
-    work = work / work.norm().clamp(min=1e-12)  # no singular value above 1: there the iteration converges
+    work = work / work.norm().clamp(
+        min=1e-12
+    )  # no singular value above 1: there the iteration converges
     for _ in range(NUM_ITERATIONS):
         gram = work @ work.T
         work = a * work + (b * gram + c * gram @ gram) @ work
-    return work.T if rows > columns else work
+    result: Tensor = work.T if rows > columns else work
+    return result
 
 
 def parameter_groups(

@@ -56,7 +56,7 @@ InputArgument: TypeAlias = Annotated[
     Path, typer.Argument(help="The photo.", show_default=False, metavar="INPUT")
 ]
 
-DEFAULT_TILE_PIXELS = 512 * 512
+DEFAULT_TILE_PIXELS = 1024 * 1024
 """`toolchain.restorer.DEFAULT_MAX_TILE_PIXELS`, repeated because that module imports PyTorch."""
 
 DEFAULT_TOOLBOX = "efficient"
