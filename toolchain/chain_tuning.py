@@ -42,6 +42,9 @@ class ChainTuningConfig:
     """Where chains start: clean patches are degraded anew at one of these levels."""
     epsilon: float = 0.05
     """Share of actions drawn at random, so that no tool stays without practice."""
+    persistence: float = 0.0
+    """Share of chains in which the agent may not stop. An agent that is content with one tool shows
+    no tool what another leaves, so that none ever learns to add to it."""
     learning_rate: float = 3e-4
     """Peak of the one-cycle schedule; see `tools_zoo.muon`."""
     warmup: float = 0.1
@@ -68,6 +71,8 @@ class ChainTuningConfig:
             raise ValueError(f"own_patches must not be negative, got {self.own_patches}")
         if not 0.0 < self.warmup < 1.0:
             raise ValueError(f"warmup must lie in (0, 1), got {self.warmup}")
+        if not 0.0 <= self.persistence <= 1.0:
+            raise ValueError(f"persistence must lie in [0, 1], got {self.persistence}")
         if self.early_weight < 0.0:
             raise ValueError(f"early_weight must not be negative, got {self.early_weight}")
         if not 0.0 <= self.epsilon <= 1.0:
@@ -141,6 +146,7 @@ def walk(
     *,
     max_steps: int,
     epsilon: float = 0.0,
+    persistence: float = 0.0,
     rng: np.random.Generator | None = None,
     precision: Precision = "fp32",
 ) -> tuple[list[Tensor], Tensor]:
@@ -155,7 +161,8 @@ def walk(
         lq: Degraded images (N, 3, 63, 63) in [0, 1].
         max_steps: Tools per chain.
         epsilon: Probability of a random tool in place of a chosen one; needs ``rng``.
-        rng: Of that.
+        persistence: Probability of a chain in which the agent may not stop; needs ``rng``.
+        rng: Of both.
         precision: What the tools compute in; the agent always uses float32.
 
     Returns:
@@ -172,9 +179,15 @@ def walk(
     done = torch.zeros(len(lq), dtype=torch.bool)
     taken = torch.full((len(lq), max_steps), toolbox.stop)
     after = []
+    persists = torch.zeros(len(lq), dtype=torch.bool)
+    if persistence:
+        assert rng is not None
+        persists = torch.from_numpy(rng.random(len(lq)) < persistence)
     for step in range(max_steps):
         values, state = policy.action_values(chain.images.detach(), chain.last_action, state)
-        actions = values.argmax(dim=1).cpu().clone()  # out of the policy's inference mode
+        values = values.cpu().clone()  # out of the policy's inference mode
+        values[persists, toolbox.stop] = -torch.inf
+        actions = values.argmax(dim=1)
         if epsilon:
             assert rng is not None
             explore = torch.from_numpy(rng.random(len(lq)) < epsilon)
@@ -247,6 +260,7 @@ class ChainTuner:
             batch.lq.to(device),
             max_steps=config.max_steps,
             epsilon=config.epsilon,
+            persistence=config.persistence,
             rng=rng,
             precision=config.precision,
         )

@@ -37,6 +37,8 @@ _NOTED: Final = (
     "learning_rate",
     "loss",
     "early_weight",
+    "persistence",
+    "max_steps",
     "levels",
     "seed",
 )
@@ -63,6 +65,10 @@ class JointConfig:
     """Single-distortion patches per optimiser step of a tool phase."""
     epsilon: float = 0.05
     """Share of random tools in a tool phase."""
+    persistence: float = 0.5
+    """Share of chains of a tool phase in which the agent may not stop."""
+    max_steps: int = MAX_STEPS
+    """Tools per chain of a tool phase."""
     levels: tuple[str, ...] = TRAINING_LEVELS
     """Where chains start, in both kinds of phase."""
     loss: str = "psnr"
@@ -96,6 +102,8 @@ class JointConfig:
             own_patches=self.own_patches,
             levels=self.levels,
             epsilon=self.epsilon,
+            persistence=self.persistence,
+            max_steps=self.max_steps,
             learning_rate=self.tool_learning_rate,
             loss=self.loss,
             early_weight=self.early_weight,

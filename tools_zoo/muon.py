@@ -105,9 +105,8 @@ def orthogonalize(matrix: Tensor) -> Tensor:
     a, b, c = NEWTON_SCHULZ
     rows, columns = matrix.shape
     work = matrix.T if rows > columns else matrix
-    work = work / work.norm().clamp(
-        min=1e-12
-    )  # no singular value above 1: there the iteration converges
+    # No singular value above 1: there the iteration converges.
+    work = work / work.norm().clamp(min=1e-12)
     for _ in range(NUM_ITERATIONS):
         gram = work @ work.T
         work = a * work + (b * gram + c * gram @ gram) @ work

@@ -13,7 +13,6 @@ PARAMS = {
     "small": 21_827,  # these two: of the published checkpoints
     "large": 50_851,
     "unshuffled_small": 80_940,
-    "unshuffled_large": 176_700,
     "unshuffled_unet": 485_292,
     "vdsr_s": 210_483,
     "vdsr": 668_227,

@@ -13,14 +13,13 @@ from tools_zoo.networks.rl_restore import LargeCnn, SmallCnn
 from tools_zoo.networks.sft import SftNet
 from tools_zoo.networks.single import DnCnn, Vdsr, VdsrSmall
 from tools_zoo.networks.super_resolution import SrX2, SrX4
-from tools_zoo.networks.unshuffled import UnshuffledLarge, UnshuffledSmall
+from tools_zoo.networks.unshuffled import UnshuffledSmall
 from tools_zoo.networks.unshuffled_unet import UnshuffledUnet
 
 NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
     "small": SmallCnn,
     "large": LargeCnn,
     "unshuffled_small": UnshuffledSmall,
-    "unshuffled_large": UnshuffledLarge,
     "unshuffled_unet": UnshuffledUnet,
     "vdsr_s": VdsrSmall,
     "vdsr": Vdsr,

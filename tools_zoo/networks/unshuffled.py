@@ -59,13 +59,6 @@ class UnshuffledSmall(UnshuffledCnn):
         super().__init__(32, 4)
 
 
-class UnshuffledLarge(UnshuffledCnn):
-    """48 channels, 4 blocks: 176,700 parameters, 44 k multiply-accumulates per pixel."""
-
-    def __init__(self) -> None:
-        super().__init__(48, 4)
-
-
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions and a skip, without normalisation.
 
