@@ -160,6 +160,28 @@ def test_exploration_gives_every_tool_practice(toolbox: Toolbox) -> None:
     assert set(actions.flatten().tolist()) == set(range(len(toolbox)))
 
 
+def test_an_agent_that_may_not_stop_plays_to_the_end(toolbox: Toolbox) -> None:
+    policy = LstmPolicy(RecurrentQNet(len(NAMES)), NAMES, stop_margin=1e6)
+    lq = torch.rand(64, 3, 63, 63)
+    shares = []
+    for persistence in (0.0, 0.5, 1.0):
+        with torch.no_grad():
+            _, actions = walk(
+                toolbox,
+                policy,
+                lq,
+                max_steps=2,
+                persistence=persistence,
+                rng=np.random.default_rng(0),
+            )
+        lengths = (actions != toolbox.stop).sum(dim=1)
+        assert set(lengths.tolist()) <= {0, 2}
+        shares.append(float((lengths == 2).float().mean()))
+    assert shares[0] == 0.0
+    assert 0.3 < shares[1] < 0.7
+    assert shares[2] == 1.0
+
+
 def test_training_lowers_the_loss_and_a_resumed_run_equals_an_uninterrupted_one(
     toolbox: Toolbox, store_path: Path
 ) -> None:
@@ -207,6 +229,7 @@ def test_batches_depend_on_seed_and_number_alone(store_path: Path) -> None:
         {"total_patches": 1},
         {"warmup": 0.0},
         {"early_weight": -0.1},
+        {"persistence": 1.5},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
