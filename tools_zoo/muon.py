@@ -1,8 +1,8 @@
 """Muon: steps of equal size in every direction, for the inner convolutions of a network.
 
 The gradient of a convolution is ruled by few directions. Adam follows them weight by weight; Muon
-makes its momentum orthogonal first, so that rare directions are learnt as fast as common ones. The
-networks here reach with it in 11,000 patches what takes 22,000 with Adam (docs/results.md).
+makes its momentum orthogonal first, so that rare directions are learnt as fast as common ones.
+docs/results.md compares the two.
 
 Source:
     Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024.
@@ -24,7 +24,7 @@ BETAS: Final = (0.9, 0.999)
 
 RATIO: Final = 5.0
 """Muon's learning rate over AdamW's: a step of Muon has a given spectral norm, not a given size per
-weight. The best of 2.5, 5 and 10 (docs/results.md)."""
+weight. The best of 2.5, 5 and 10 in short trials, by little."""
 
 
 class Muon(torch.optim.Optimizer):
