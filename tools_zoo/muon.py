@@ -123,11 +123,12 @@ def parameter_groups(
     not: they deal with colours, not with features.
 
     Args:
-        module: The network.
+        module: The network, or one that lists those that it is made of as ``networks``.
         lr: Learning rate.
         factor: On the learning rate, by the name of the parameter.
     """
-    inner = {id(conv.weight) for conv in _convolutions(module)[1:-1]}
+    networks = getattr(module, "networks", [module])
+    inner = {id(conv.weight) for part in networks for conv in _convolutions(part)[1:-1]}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         groups.setdefault((factor(name), id(parameter) in inner), []).append(parameter)

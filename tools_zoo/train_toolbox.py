@@ -30,14 +30,10 @@ from tools_zoo.storage import (
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
 from tools_zoo.training import ToolTrainConfig, train_tool
-from tools_zoo.training_loop import OnStep
+from tools_zoo.training_loop import NOT_NOTED, OnStep, is_main_process
 
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (tool, step, total, newest metrics)."""
-
-_NOT_NOTED = ("store", "device", "devices", "precision", "num_workers", "eval_every")
-"""Settings that say nothing about the weights, or are paths of this machine."""
-
 
 _SCORES = ("psnr", "gain", "detail", "feature_distance")
 """What a validation says of a tool, by the beginnings of its names."""
@@ -105,7 +101,7 @@ def train_tools(
             on_step=lambda step, total, metrics, name=name: on_step(name, step, total, metrics),  # type: ignore[misc]
         )
         trained[name] = TrainedTool(tool, _last_metrics(run_path / name))
-        if job.keep:
+        if job.keep and is_main_process():
             _update_toolbox(toolbox_path, {name: tool}, {name: _notes(job, trained[name].metrics)})
             if (run_path / name / IQA_FOLDER).is_dir():
                 shutil.copytree(
@@ -185,7 +181,7 @@ def _last_metrics(run_path: Path) -> dict[str, float]:
 def _notes(job: TrainingJob, metrics: Mapping[str, float]) -> dict[str, Any]:
     config = dataclasses.asdict(job.config)
     return {
-        "trained": {key: value for key, value in config.items() if key not in _NOT_NOTED},
+        "trained": {key: value for key, value in config.items() if key not in NOT_NOTED},
         # A path of this machine means nothing elsewhere; its last part says enough.
         "init": Path(job.init).name if job.init else None,
         "validation": {key: round(value, 3) for key, value in metrics.items()},

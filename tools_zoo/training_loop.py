@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import math
+import os
 import signal
 import threading
 import time
@@ -24,6 +25,9 @@ from tools_zoo.run_folder import RunFolder
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 """Called with (step, total, newest metrics) after every optimiser step."""
+
+NOT_NOTED: Final = ("store", "device", "devices", "precision", "num_workers", "eval_every")
+"""Settings that say nothing about the weights, or are paths of this machine."""
 
 TRIALS: Final = 3
 """Steps that are timed; one before them prepares kernels."""
@@ -105,16 +109,26 @@ class EarlyStopping:
         self._state = state
 
 
-def make_fabric(config: LoopConfig) -> Fabric:
-    """Choose device and number format, and seed what draws starting weights."""
+def make_fabric(config: LoopConfig, *, skips_parts: bool = False) -> Fabric:
+    """Choose device and number format, and seed what draws starting weights.
+
+    Args:
+        config: How to train.
+        skips_parts: Whether a batch may leave parts of the module without a gradient, for which
+            several processes would otherwise wait.
+    """
     torch.manual_seed(config.seed)
     device = config.device
     probe = "cuda" if torch.cuda.is_available() and device in {"auto", "cuda"} else "cpu"
     precision = config.precision
     if precision == "auto":
         precision = fastest_precision(torch.device(probe))
+    several = "ddp_find_unused_parameters_true" if skips_parts else "ddp"
     fabric = Fabric(
-        accelerator=device, devices=config.devices, precision=FABRIC_PRECISION[precision]
+        accelerator=device,
+        devices=config.devices,
+        strategy=several if config.devices > 1 else "auto",
+        precision=FABRIC_PRECISION[precision],
     )
     fabric.launch()
     return fabric
@@ -145,7 +159,7 @@ def train_module(
         config: How; recorded in the run folder.
         run_path: Run folder.
         fabric: Where.
-        num_steps: Optimiser steps that the schedule spans.
+        num_steps: Batches that the schedule spans; with several processes, each takes one per step.
         resume: Go on from the checkpoint in ``run_path``.
         early_stopping: Ends the run early, and has the best averaged weights returned in place of
             the last.
@@ -179,6 +193,11 @@ def train_module(
     if early_stopping is not None and early_stopping.weights:
         session.averaged.load_state_dict(early_stopping.weights)
     return session.averaged
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes, of those that train together."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
 
 
 def count_steps_within(
@@ -252,7 +271,7 @@ class _Session:
         self._objective = objective
         self._config = config
         self._fabric = fabric
-        self._num_steps = num_steps
+        self._num_steps = num_steps // fabric.world_size
         self._early_stopping = early_stopping
         self._adversary = adversary
         self._run = RunFolder(run_path, config, resume=resume)
@@ -265,7 +284,7 @@ class _Session:
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             [group["lr"] for group in groups],
-            total_steps=num_steps + 1,
+            total_steps=self._num_steps + 1,
             pct_start=config.warmup,
             cycle_momentum=False,
         )
@@ -300,7 +319,8 @@ class _Session:
                     self._step += 1
                     if self._step % self._config.eval_every == 0 or self._step == self._num_steps:
                         metrics = {"loss": loss, **_terms(self._objective), **self._evaluate()}
-                        self._run.log(self._step, **metrics)
+                        if self._fabric.is_global_zero:
+                            self._run.log(self._step, **metrics)
                         self._save()
                 on_step(self._step, self._num_steps, metrics)
         except KeyboardInterrupt:
@@ -349,7 +369,9 @@ class _Session:
         return metrics
 
     def _batches(self) -> Any:
-        rest = Subset(self._objective.batches, range(self._step, self._num_steps))
+        # A process takes every n-th of the batches, n being their number.
+        done, total = (steps * self._fabric.world_size for steps in (self._step, self._num_steps))
+        rest = Subset(self._objective.batches, range(done, total))
         loader = DataLoader(rest, batch_size=None, num_workers=self._config.num_workers)
         return self._fabric.setup_dataloaders(loader)
 

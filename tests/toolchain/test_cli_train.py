@@ -270,3 +270,20 @@ def test_a_shipped_recipe_plans_every_tool_after_the_one_it_starts_from(name: st
             assert job.init in names[:place] or name == "enlarger_controls"
             # Only what all networks that enlarge begin as fits into others.
             assert job.init == SR_BASE or networks[job.init] == job.spec.network
+
+
+def test_chains_are_trained_into_a_toolbox_that_says_so(store_path: Path, tmp_path: Path) -> None:
+    stages = 'stages=[["denoise_2"],["deblur_2"]]'
+    flags = ("--store", store_path, "--toolbox", "classic", "--total-patches", 4)
+    result = run("chains", *flags, "--run", tmp_path / "run", *TINY, "--set", stages)
+    assert result.exit_code == 0, result.output
+    notes = notes_of(tmp_path / "run" / "toolbox")
+    (facts,) = notes["denoise_2"]["chains"]
+    assert facts["stages"] == [["denoise_2"], ["deblur_2"]]
+    assert facts["total_patches"] == 4
+    assert "store" not in facts
+    assert notes["denoise_2"]["continued"]  # what was noted before stays
+    assert "chains" not in notes["deblock_2"]
+    again = run("chains", *flags, "--run", tmp_path / "run", *TINY, "--set", stages)
+    assert again.exit_code == 2
+    assert "--resume" in again.output

@@ -1,4 +1,4 @@
-"""The commands of ``toolchain train``: tools, the agent that chooses them, and both together."""
+"""The commands of ``toolchain train``: tools, chains of them, the agent, and all together."""
 
 import tomllib
 from collections.abc import Callable, Mapping
@@ -109,6 +109,61 @@ def train_tools_command(
     typer.echo(f"toolbox: {folder}")
 
 
+@app.command("chains")
+def train_chains_command(
+    store: StoreOption = None,
+    toolbox: Annotated[
+        str, typer.Option(help="Tools to start from: a shipped toolbox, or a folder.")
+    ] = "efficient",
+    run: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/chains"),
+    toolbox_out: Annotated[
+        Path | None, typer.Option(help="Toolbox to write.  [default: RUN/toolbox]")
+    ] = None,
+    config: Annotated[
+        str,
+        typer.Option(
+            help="Which tools follow each other on what: 'efficient_chains', or a TOML file; "
+            "--set and the flags win over it."
+        ),
+    ] = "efficient_chains",
+    settings: SetOption = None,
+    total_patches: Annotated[int | None, typer.Option(help="Chains in all.")] = None,
+    seed: SeedOption = None,
+    device: DeviceOption = None,
+    devices: Annotated[int | None, typer.Option(help="Processes to train with.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto (the faster), fp32 or bf16.")] = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Train tools one behind the other, in chains that the degradation prescribes."""
+    from tools_zoo.chains import ChainTrainConfig, train_toolbox_chains
+    from tools_zoo.recipe import read_recipe
+
+    flags = {
+        "store": store,
+        "total_patches": total_patches,
+        "seed": seed,
+        "device": device,
+        "devices": devices,
+        "precision": precision,
+    }
+    chosen = _resolve(ChainTrainConfig, read_recipe(config), settings, flags, _STORE_HINT)
+    folder = toolbox_out or run / "toolbox"
+    with_progress(
+        "gain",
+        "dB gained",
+        run,
+        lambda on_step: train_toolbox_chains(
+            toolbox,
+            chosen,
+            run,
+            folder,
+            resume=resume,
+            on_step=lambda step, total, metrics: on_step("chains", step, total, metrics),
+        ),
+    )
+    typer.echo(f"toolbox: {folder}")
+
+
 @app.command("agent")
 def train_agent_command(
     algo: Annotated[str, typer.Option(help="drqn (recurrent Q-learning) or ppo (recurrent).")],
@@ -205,9 +260,20 @@ def _read_config(
     hint: str,
 ) -> Any:
     """Settings of a run: a TOML file, then --set, then the other flags; the last one wins."""
-    from tools_zoo.run_folder import config_from_dict, load_toml
+    from tools_zoo.run_folder import load_toml
 
-    values = {} if path is None else load_toml(Path(path))
+    return _resolve(kind, {} if path is None else load_toml(Path(path)), settings, flags, hint)
+
+
+def _resolve(
+    kind: type[Any],
+    values: Mapping[str, Any],
+    settings: "Sequence[str] | None",
+    flags: Mapping[str, Any],
+    hint: str,
+) -> Any:
+    from tools_zoo.run_folder import config_from_dict
+
     values = {**values, **parse_settings(settings or []), **_given(flags)}
     if "store" not in values:
         fail(f"no patch store given; add {hint}")
