@@ -52,6 +52,8 @@ class Step:
             and ``action_values`` are means over them.
         risk: Estimated probability that the tool made the photo worse or, of stop, that the best
             one would have; None where the agent was not calibrated, or regions decide.
+        colour_drift: By how many 8-bit grey levels the tool moved the mean of a channel in an area
+            of 64 x 64 pixels, at most; None of stop, and of a tool that enlarged.
     """
 
     tool: str
@@ -63,6 +65,7 @@ class Step:
     scale: int = 1
     region_actions: npt.NDArray[np.int64] | None = None
     risk: float | None = None
+    colour_drift: float | None = None
 
     @property
     def is_stop(self) -> bool:
@@ -202,6 +205,7 @@ class Restoration:
                     "action": step.action,
                     "action_values": dict(step.action_values),
                     "risk": step.risk,
+                    "colour_drift": step.colour_drift,
                     "seconds": step.seconds,
                     **_score_entries(step.score),
                     "psnr_gain": gain,

@@ -24,6 +24,7 @@ from data.noise_model import estimate_noise
 from data.scaling import upsampled
 from envs.chain import BaseChain, Chain
 from envs.scaled_chain import ScaledChain
+from toolchain.colour import bound_drift, colour_drift
 from toolchain.regions import restore_regions
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
@@ -335,7 +336,7 @@ class Restorer:
         spec = tool.spec
         # A tool that enlarges holds more per pixel; but mostly halo would be mostly wasted work.
         pixels = max(self._max_tile_pixels // spec.scale, 4 * _smallest_tile(tool))
-        return apply_tiled(
+        restored = apply_tiled(
             lambda tile: self._run(tool, tile, is_gray=is_gray),
             images,
             halo=spec.halo,
@@ -343,6 +344,7 @@ class Restorer:
             max_tile_pixels=min(pixels, self._max_tile_pixels),
             scale=spec.scale,
         )
+        return bound_drift(images, restored) if spec.scale == 1 else restored
 
     def _run(self, tool: Tool, tile: Tensor, *, is_gray: bool) -> Tensor:
         lq = tile.to(self._device).contiguous(memory_format=torch.channels_last)
@@ -466,6 +468,7 @@ class _Record:
         keep_frames: bool,
     ) -> None:
         self._lq, self._scorer, self._made_by, self._on_step = lq, scorer, made_by, on_step
+        self._before = lq
         self._keep_frames = keep_frames
         self._score = scorer(lq)
         self._frames = [lq] if keep_frames else []
@@ -474,7 +477,9 @@ class _Record:
     def add(self, step: Step, restored: FloatImage) -> None:
         """Take note of a decision and of the image after it."""
         shown = self._blend(restored)
-        self.steps.append(dataclasses.replace(step, score=self._scorer(shown)))
+        drift = None if step.is_stop else colour_drift(self._before, shown)
+        self._before = shown
+        self.steps.append(dataclasses.replace(step, score=self._scorer(shown), colour_drift=drift))
         if self._keep_frames and not step.is_stop:
             self._frames.append(shown)
         if self._on_step is not None:
