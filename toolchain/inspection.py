@@ -10,6 +10,7 @@ from data.images import FloatImage, to_float, to_uint8
 from data.scaled import ScaledDamage, ScaledSampler, SecondOrderDegradation, scaled_sampler
 from toolchain.errors import PhotoError
 from toolchain.photo import Photo
+from toolchain.report import render_report
 from toolchain.restoration import Restoration
 from toolchain.restorer import Restorer
 from toolchain.sheet import draw_sheet
@@ -23,16 +24,24 @@ class Inspection:
         restoration: With frames; scored where the clean photo is known.
         gt: The clean photo, shape (H, W, 3), float32, range [0, 1], as large as the result.
         degradation: What was done to the clean photo first.
+        icc: Colour profile of the photo.
     """
 
     restoration: Restoration
     gt: FloatImage | None = None
     degradation: ScaledDamage | None = None
+    icc: bytes | None = None
 
     @property
     def caption(self) -> str:
         """How the input was degraded, in words; empty if it came as it is."""
         return "" if self.degradation is None else f"degraded by {describe(self.degradation)}"
+
+    def report(self, name: str) -> str:
+        """Tell the same in one HTML file, for sharing; ``name`` is the photo's, any text."""
+        return render_report(
+            self.restoration, name=name, gt=self.gt, caption=self.caption, icc=self.icc
+        )
 
     def sheet(self) -> Photo:
         """Draw the inspection picture."""
@@ -59,7 +68,7 @@ def inspect_photo(restorer: Restorer, photo: Photo, *, gt: Photo | None = None) 
         )
     reference = None if gt is None else gt.rgb
     restoration = restorer.restore(photo.rgb, gt=reference, keep_frames=True)
-    return Inspection(restoration, reference)
+    return Inspection(restoration, reference, icc=photo.icc)
 
 
 def inspect_degraded(restorer: Restorer, clean: Photo, *, level: str, seed: int = 0) -> Inspection:
@@ -84,7 +93,7 @@ def inspect_degraded(restorer: Restorer, clean: Photo, *, level: str, seed: int 
     if scale > 1:
         clean = _cropped(clean, scale)
     lq = to_float(to_uint8(degradation.apply(clean.rgb, rng)))  # as a file would hold it
-    inspection = inspect_photo(restorer, Photo(rgb=lq), gt=clean)
+    inspection = inspect_photo(restorer, Photo(rgb=lq, icc=clean.icc), gt=clean)
     return dataclasses.replace(inspection, degradation=degradation)
 
 
