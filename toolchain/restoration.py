@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from data.images import FloatImage
 from tools_zoo.tool import UNITS, ToolSpec
 
@@ -27,7 +30,7 @@ class Score:
     ssim: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """One decision, and what it did.
 
@@ -44,6 +47,9 @@ class Step:
         score: Of the image after the step, and of its bicubic enlargement while it is still small;
             None where no clean image is known.
         scale: By how much the tool enlarged the photo; 1 is not at all.
+        region_actions: Where regions decide, the action of each cell of `toolchain.regions.CELL`
+            pixels, (rows, columns) int64. ``tool`` is then what most of those that went on got,
+            and ``action_values`` are means over them.
     """
 
     tool: str
@@ -53,6 +59,7 @@ class Step:
     seconds: float
     score: Score | None = None
     scale: int = 1
+    region_actions: npt.NDArray[np.int64] | None = None
 
     @property
     def is_stop(self) -> bool:
@@ -80,6 +87,9 @@ class Provenance:
         max_steps: Most tools allowed.
         scale: By how much photos are enlarged.
         reward: In which action values count: ``psnr`` in dB, or another name of `envs.reward`.
+        strength: How far it went from the photo towards the restored one.
+        regions: Whether decisions were made per region.
+        forced: Actions that were prescribed, in place of the agent's first ones.
     """
 
     version: str
@@ -92,6 +102,9 @@ class Provenance:
     max_steps: int
     scale: int = 1
     reward: str = "psnr"
+    strength: float = 1.0
+    regions: bool = False
+    forced: tuple[str, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -155,6 +168,9 @@ class Restoration:
             "scale": made_by.scale,
             "enlarged_by": self.enlarged_by,
             "reward": made_by.reward,
+            "strength": made_by.strength,
+            "regions": made_by.regions,
+            "forced": list(made_by.forced),
             "width": width,
             "height": height,
             "sequence": list(self.sequence),
@@ -177,10 +193,16 @@ class Restoration:
                     "seconds": step.seconds,
                     **_score_entries(step.score),
                     "psnr_gain": gain,
+                    **_region_entries(step),
                 }
             )
             before = step.score
         return entries
+
+
+def _region_entries(step: Step) -> dict[str, Any]:
+    actions = step.region_actions
+    return {} if actions is None else {"region_actions": actions.tolist()}
 
 
 def treatment(spec: ToolSpec) -> str:

@@ -1,10 +1,11 @@
 """The product's heart: an agent and a toolbox that restore photos of any size."""
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -15,13 +16,14 @@ from torch import Tensor
 
 from agents.policy import LstmPolicy
 from agents.storage import PolicyError, check_fits, load_bundle
-from data.errors import ImageFormatError, ToolchainError
+from data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from data.images import ByteImage, FloatImage, check_float_image, to_float, to_numpy, to_tensor
 from data.metrics import psnr, ssim
 from data.noise_model import estimate_noise
 from data.scaling import upsampled
 from envs.chain import BaseChain, Chain
 from envs.scaled_chain import ScaledChain
+from toolchain.regions import restore_regions
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
@@ -59,6 +61,9 @@ class Restorer:
         own_tools: Fitted tools that the agent does not know. The one that a photo's noise suits
             best, if there is one, runs first and counts as a step; then the agent looks.
         scale: By how much photos are enlarged; 1 permits no tool that enlarges.
+        strength: How far to go from the photo towards the restored one, 0 to 1, unless a call of
+            `restore` says otherwise.
+        regions: Whether to decide per region (`toolchain.regions`), unless a call says otherwise.
 
     Raises:
         PolicyError: The policy was trained with other tools, or not to enlarge and is to.
@@ -78,6 +83,8 @@ class Restorer:
         agent_name: str = "unnamed",
         own_tools: Sequence[OwnTool] = (),
         scale: int = 1,
+        strength: float = 1.0,
+        regions: bool = False,
     ) -> None:
         check_fits(policy, toolbox)
         _check_scale(scale, toolbox, policy)
@@ -113,7 +120,10 @@ class Restorer:
             max_steps=max_steps,
             scale=scale,
             reward=policy.reward.name,
+            strength=strength,
+            regions=regions,
         )
+        _check_settings(self._provenance)
 
     @property
     def scale(self) -> int:
@@ -132,6 +142,9 @@ class Restorer:
         gt: FloatImage | ByteImage | None = None,
         keep_frames: bool = False,
         on_step: OnStep | None = None,
+        strength: float | None = None,
+        regions: bool | None = None,
+        forced: Sequence[str] = (),
     ) -> Restoration:
         """Restore one photo of any size; the photo itself is not changed.
 
@@ -142,46 +155,90 @@ class Restorer:
             gt: The clean photo, as large as the result; every step is then scored against it.
             keep_frames: Keep the input and the image after every tool.
             on_step: Called after every decision.
+            strength: How far to go from the photo towards the restored one: 0 returns its pixels
+                as they are, 1 all that the tools did. Steps, scores and frames are of such blends;
+                the agent decides by what the tools did. None is the restorer's own.
+            regions: Whether to decide per region. None is the restorer's own.
+            forced: Names of the first actions, ``stop`` included, in place of the agent's choices;
+                it goes on from there.
 
         Raises:
             ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes do not go
                 together.
+            SettingError: The strength lies outside [0, 1], or regions do not go with the rest.
+            UnknownNameError: A forced action is no tool of the toolbox.
         """
+        made_by = dataclasses.replace(
+            self._provenance,
+            strength=self._provenance.strength if strength is None else strength,
+            regions=self._provenance.regions if regions is None else regions,
+            forced=tuple(forced),
+        )
+        _check_settings(made_by)
         lq, scorer = _as_float(image), _Scorer(gt, self.scale)
-        score = scorer(lq)
-        steps: list[Step] = []
-        frames = [lq] if keep_frames else []
+        record = _Record(lq, scorer, made_by, on_step, keep_frames=keep_frames)
         own, notes = self._choose_own(lq)
         restored = lq
         if own is not None:
             start = time.perf_counter()
             tiles = self._apply(own.tool, to_tensor(lq[None]), is_gray=_is_gray(lq))
             restored = to_numpy(tiles.clamp_(0.0, 1.0))[0]
-            step = self._own_step(own, time.perf_counter() - start, scorer(restored))
-            steps.append(step)
-            frames += [restored] if keep_frames else []
-            if on_step is not None:
-                on_step(step, restored)
-        max_steps = self._max_steps - len(steps)
-        done = max_steps == 0
-        if not done:
-            chain = self._chain(restored, max_steps)
-            votes = _Views(self._policy, *lq.shape[:2])
+            record.add(self._own_step(own, time.perf_counter() - start), restored)
+        max_steps = self._max_steps - len(record.steps)
+        if max_steps:
+            play = self._play_regions if made_by.regions else self._play
+            for step, image_after in play(lq, restored, max_steps, forced):
+                restored = image_after
+                record.add(step, restored)
+        return record.finish(restored, notes)
+
+    def _play(
+        self, lq: FloatImage, restored: FloatImage, max_steps: int, forced: Sequence[str]
+    ) -> Iterator[tuple[Step, FloatImage]]:
+        """One chain for the whole photo: every decision, and the image after it."""
+        chain = self._chain(restored, max_steps)
+        votes = _Views(self._policy, *lq.shape[:2])
+        prescribed = [self._action(name) for name in forced]
+        done = False
         while not done:
             start = time.perf_counter()
             values = votes.action_values(chain).masked_fill(~chain.allowed()[0], -torch.inf)
-            action = int(values.argmax())
+            action = prescribed.pop(0) if prescribed else int(values.argmax())
             done = bool(chain.advance(torch.tensor([action])).done)
             seconds = time.perf_counter() - start
-            restored = to_numpy(chain.current(0)[None])[0]
-            step = self._step(action, values, seconds, scorer(restored))
-            steps.append(step)
-            if keep_frames and not step.is_stop:
-                frames.append(restored)
-            if on_step is not None:
-                on_step(step, restored)
-        restored = _enlarged(restored, lq, self.scale)  # unless a tool has done so
-        return Restoration(restored, tuple(steps), self._provenance, score, tuple(frames), notes)
+            yield self._step(action, values, seconds), to_numpy(chain.current(0)[None])[0]
+
+    def _play_regions(
+        self, lq: FloatImage, restored: FloatImage, max_steps: int, forced: Sequence[str]
+    ) -> Iterator[tuple[Step, FloatImage]]:
+        """A chain per region: every round of decisions, and the image after it."""
+        is_gray = _is_gray(lq)
+
+        def run_tool(action: int, part: Tensor) -> Tensor:
+            return self._apply(self._toolbox[action], part, is_gray=is_gray).clamp_(0.0, 1.0)
+
+        start = time.perf_counter()
+        for made in restore_regions(
+            to_tensor(restored[None]),
+            self._policy,
+            run_tool,
+            max_steps=max_steps,
+            halo=max(tool.spec.halo for tool in self._toolbox),
+            grid=math.lcm(*(tool.spec.grid for tool in self._toolbox)),
+        ):
+            # The step is named after what most of the cells that went on got.
+            counts = torch.bincount(made.actions.flatten(), minlength=self._toolbox.stop + 1)
+            ran = counts[: self._toolbox.stop]
+            action = int(ran.argmax()) if ran.any() else self._toolbox.stop
+            seconds, start = time.perf_counter() - start, time.perf_counter()
+            step = self._step(action, made.values, seconds)
+            actions = made.actions.numpy()
+            yield dataclasses.replace(step, region_actions=actions), to_numpy(made.image)[0]
+
+    def _action(self, name: str) -> int:
+        if name not in self._toolbox.action_names:
+            raise UnknownNameError("action", name, self._toolbox.action_names)
+        return self._toolbox.action_names.index(name)
 
     def _choose_own(self, lq: FloatImage) -> tuple[OwnTool | None, tuple[str, ...]]:
         """The own tool that the photo's noise suits best, and why each of the others does not."""
@@ -197,14 +254,13 @@ class Restorer:
         strengths = [abs(math.log(noise.strength_beside(own.noise))) for own in fitting]
         return (fitting[int(np.argmin(strengths))] if fitting else None), notes
 
-    def _own_step(self, own: OwnTool, seconds: float, score: Score | None) -> Step:
+    def _own_step(self, own: OwnTool, seconds: float) -> Step:
         return Step(
             tool=own.name,
             treats=treatment(own.tool.spec),
             action=self._toolbox.stop + 1 + self._own_tools.index(own),
             action_values={own.name: own.gain},
             seconds=seconds,
-            score=score,
         )
 
     def _chain(self, lq: FloatImage, max_steps: int) -> BaseChain:
@@ -244,7 +300,7 @@ class Restorer:
             restored = restored.float().mean(dim=1, keepdim=True).expand_as(restored)
         return restored
 
-    def _step(self, action: int, values: Tensor, seconds: float, score: Score | None) -> Step:
+    def _step(self, action: int, values: Tensor, seconds: float) -> Step:
         names = self._toolbox.action_names
         is_stop = action == self._toolbox.stop
         return Step(
@@ -257,7 +313,6 @@ class Restorer:
                 if value > -math.inf
             },
             seconds=seconds,
-            score=score,
             scale=1 if is_stop else self._toolbox.scales[action],
         )
 
@@ -273,6 +328,8 @@ def load(
     add_tools: Sequence[str | Path] = (),
     scale: int = 1,
     prefer: str | None = None,
+    strength: float = 1.0,
+    regions: bool = False,
 ) -> Restorer:
     """Load an agent and a toolbox, ready to restore.
 
@@ -287,6 +344,8 @@ def load(
             run.
         scale: By how much photos are enlarged; 1 permits no tool that enlarges.
         prefer: ``fidelity`` or ``texture``, where the toolbox has an agent for each.
+        strength: How far to go from the photo towards the restored one, 0 to 1.
+        regions: Whether to decide per region.
 
     Raises:
         ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
@@ -307,6 +366,8 @@ def load(
         + ("-texture" if prefer == "texture" else ""),
         own_tools=own_tools,
         scale=scale,
+        strength=strength,
+        regions=regions,
     )
 
 
@@ -335,6 +396,57 @@ class _Views:
         last_action = chain.last_action.expand(len(images))
         values, self._state = self._policy.action_values(images, last_action, self._state)
         return values.mean(dim=0).cpu()
+
+
+class _Record:
+    """Keeps what is to be known of a restoration while it is made."""
+
+    def __init__(
+        self,
+        lq: FloatImage,
+        scorer: "_Scorer",
+        made_by: Provenance,
+        on_step: OnStep | None,
+        *,
+        keep_frames: bool,
+    ) -> None:
+        self._lq, self._scorer, self._made_by, self._on_step = lq, scorer, made_by, on_step
+        self._keep_frames = keep_frames
+        self._score = scorer(lq)
+        self._frames = [lq] if keep_frames else []
+        self.steps: list[Step] = []
+
+    def add(self, step: Step, restored: FloatImage) -> None:
+        """Take note of a decision and of the image after it."""
+        shown = self._blend(restored)
+        self.steps.append(dataclasses.replace(step, score=self._scorer(shown)))
+        if self._keep_frames and not step.is_stop:
+            self._frames.append(shown)
+        if self._on_step is not None:
+            self._on_step(self.steps[-1], shown)
+
+    def finish(self, restored: FloatImage, notes: tuple[str, ...]) -> Restoration:
+        """All of it; enlarged by bicubic interpolation where no tool has enlarged."""
+        image = _enlarged(restored, self._lq, self._made_by.scale)
+        return Restoration(
+            self._blend(image),
+            tuple(self.steps),
+            self._made_by,
+            self._score,
+            tuple(self._frames),
+            notes,
+        )
+
+    def _blend(self, restored: FloatImage) -> FloatImage:
+        strength = self._made_by.strength
+        if strength == 1.0:
+            return restored
+        before = self._lq
+        if before.shape != restored.shape:
+            before = upsampled(before, restored.shape[0] // before.shape[0])
+        if strength == 0.0:
+            return before.copy()
+        return before + np.float32(strength) * (restored - before)
 
 
 class _Scorer:
@@ -377,6 +489,15 @@ def _check_scale(scale: int, toolbox: Toolbox, policy: LstmPolicy) -> None:
             "the agent was not trained to enlarge; train one with: toolchain train agent "
             "--set task=real-sr"
         )
+
+
+def _check_settings(made_by: Provenance) -> None:
+    if not 0.0 <= made_by.strength <= 1.0:
+        raise SettingError(f"strength must lie in [0, 1], got {made_by.strength}")
+    if made_by.regions and made_by.scale > 1:
+        raise SettingError("regions keep the size of a photo: leave them out, or the scale")
+    if made_by.regions and made_by.forced:
+        raise SettingError("forced actions are for the whole photo: leave them out, or regions")
 
 
 def _as_float(image: FloatImage | ByteImage) -> FloatImage:

@@ -31,6 +31,7 @@ from tools_zoo.losses import pixel_loss
 from tools_zoo.storage import load_toolbox, read_notes, save_toolbox, toolbox_folder
 from tools_zoo.tool_data import ToolDegrader, degrade_batch, flip
 from tools_zoo.toolbox import Toolbox
+from tools_zoo.training import scale_residual
 from tools_zoo.training_loop import (
     NOT_NOTED,
     LoopConfig,
@@ -121,6 +122,12 @@ class Prescription:
         """Indices of the tools that appear, each once."""
         return sorted({self._index[rule.tool] for rules in self._stages for rule in rules})
 
+    @property
+    def later_tools(self) -> list[int]:
+        """Those that run behind others only."""
+        first = {self._index[rule.tool] for rule in self._stages[0]}
+        return [tool for tool in self.tools if tool not in first]
+
     def __len__(self) -> int:
         """Number of stages."""
         return len(self._stages)
@@ -158,6 +165,10 @@ class ChainTrainConfig(LoopConfig):
     early_weight: float = 0.3
     """Of the loss behind each stage but the last: every tool must be worth something by itself, or
     an agent that looks one step ahead would not begin with it."""
+    later_scale: float = 1.0
+    """Factor on the last convolution of the tools that run behind others only. One that was
+    trained on raw damage does harm behind another; started near the identity with 0.1, it learns to
+    do less in another way than by the death of its channels."""
     eval_patches: int = 128
     """Held-out patches of each level."""
 
@@ -170,6 +181,8 @@ class ChainTrainConfig(LoopConfig):
             raise ValueError(f"own must lie in [0, 1], got {self.own}")
         if self.early_weight < 0.0:
             raise ValueError(f"early_weight must not be negative, got {self.early_weight}")
+        if self.later_scale <= 0.0:
+            raise ValueError(f"later_scale must be positive, got {self.later_scale}")
 
     @property
     def num_batches(self) -> int:
@@ -253,6 +266,8 @@ def train_chains(
     trained = copy.deepcopy(toolbox)
     for index, tool in enumerate(trained):
         tool.requires_grad_(index in prescription.tools)
+        if index in prescription.later_tools:
+            scale_residual(tool.network, config.later_scale)
     averaged = train_module(
         PrescribedChains(trained),
         _ChainObjective(trained, prescription, config),

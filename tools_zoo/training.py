@@ -89,7 +89,7 @@ def train_tool(
             tool.network.load_state_dict(init.state_dict())
         except RuntimeError as error:
             raise ToolchainError(f"the starting weights do not fit {spec.name!r}") from error
-        _scale_residual(tool.network, config.residual_scale)
+        scale_residual(tool.network, config.residual_scale)
     averaged = train_module(
         tool,
         _Pairs(spec, config),
@@ -146,7 +146,8 @@ class _Pairs:
             }
 
 
-def _scale_residual(network: nn.Module, factor: float) -> None:
+def scale_residual(network: nn.Module, factor: float) -> None:
+    """Multiply the last convolution of a network, its bias included: it then does less."""
     *_, last = (module for module in network.modules() if isinstance(module, nn.Conv2d))
     with torch.no_grad():
         for parameter in last.parameters():

@@ -310,3 +310,22 @@ def test_joint_training_refuses_tools_that_enlarge(
     config = JointConfig(store=str(store_path), toolbox=str(folder), eval_pairs=2)
     with pytest.raises(ToolchainError, match="keeps the size of images"):
         train_joint(config, tmp_path / "run")
+
+
+def test_strength_fades_from_the_bicubic_enlargement(make: Callable[..., Restorer]) -> None:
+    restorer = make("deblur_1", "sr-psnr")
+    lq = photo()
+    none, half, all_of_it = (
+        restorer.restore(lq, strength=s, keep_frames=True) for s in (0.0, 0.5, 1.0)
+    )
+    assert np.array_equal(none.image, upsampled(lq, 4))
+    expected = (none.image + all_of_it.image) / 2
+    np.testing.assert_allclose(half.image, expected, rtol=0, atol=1e-6)
+    assert half.frames[1].shape == lq.shape  # not enlarged yet
+
+
+def test_regions_and_enlarging_exclude_each_other(make: Callable[..., Restorer]) -> None:
+    with pytest.raises(SettingError, match="regions keep the size"):
+        make("sr-psnr").restore(photo(), regions=True)
+    with pytest.raises(SettingError, match="regions keep the size"):
+        make("sr-psnr", regions=True)

@@ -19,7 +19,9 @@ from toolchain.cli.options import (
     OverwriteOption,
     PrecisionOption,
     PreferOption,
+    RegionsOption,
     ScaleOption,
+    StrengthOption,
     ToolboxOption,
 )
 from toolchain.cli.report import print_inspection
@@ -57,6 +59,8 @@ def inspect(
     add_tool: AddToolOption = None,
     scale: ScaleOption = 1,
     prefer: PreferOption = None,
+    strength: StrengthOption = 1.0,
+    regions: RegionsOption = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     overwrite: OverwriteOption = False,
@@ -90,6 +94,8 @@ def inspect(
         add_tools=add_tool or (),
         scale=scale,
         prefer=prefer,
+        strength=strength,
+        regions=regions,
     )
     if degrade is None:
         inspection = inspect_photo(restorer, lq, gt=reference)

@@ -49,6 +49,18 @@ PreferOption: TypeAlias = Annotated[
         "that looks likely.  [default: fidelity]"
     ),
 ]
+StrengthOption: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        help="How far to go from the photo (0) towards the restored one (1).", min=0.0, max=1.0
+    ),
+]
+RegionsOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--regions", help="Decide per region: for photos whose damage differs from place to place."
+    ),
+]
 OverwriteOption: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never an input.")
 ]

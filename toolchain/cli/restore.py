@@ -21,7 +21,9 @@ from toolchain.cli.options import (
     OverwriteOption,
     PrecisionOption,
     PreferOption,
+    RegionsOption,
     ScaleOption,
+    StrengthOption,
     ToolboxOption,
 )
 
@@ -44,6 +46,8 @@ def restore(
     add_tool: AddToolOption = None,
     scale: ScaleOption = 1,
     prefer: PreferOption = None,
+    strength: StrengthOption = 1.0,
+    regions: RegionsOption = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -77,6 +81,8 @@ def restore(
         add_tools=add_tool or (),
         scale=scale,
         prefer=prefer,
+        strength=strength,
+        regions=regions,
     )
     outcomes = restore_batch(restorer, plan, overwrite=overwrite, steps_folder=save_steps)
     finished = list(_shown(outcomes, len(plan), quiet=quiet))
