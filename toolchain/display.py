@@ -1,12 +1,14 @@
 """Images as a browser shows them: of a sensible size, inside the page itself."""
 
 import base64
+import colorsys
 import io
 from dataclasses import dataclass
 from typing import Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from data.images import ByteImage, FloatImage, to_uint8
@@ -58,6 +60,41 @@ def byte_picture(image: ByteImage, *, max_side: int, icc: bytes | None = None) -
     zoom = max(1, _MAX_ENLARGED // max(photo.size))
     uri = _data_uri(photo, icc if icc and icc[16:20] == b"RGB " else None)
     return Picture(uri, photo.width * zoom, photo.height * zoom, zoom > 1, is_reduced)
+
+
+def map_picture(
+    image: FloatImage, actions: npt.NDArray[np.int64], *, cell: int, n_tools: int, max_side: int
+) -> Picture:
+    """Colour the places of an image by what was decided there; what stopped is left gray.
+
+    Args:
+        image: Shape (H, W, 3), float32, range [0, 1].
+        actions: Per cell, shape (rows, columns); ``n_tools`` and above stand for no tool.
+        cell: Side of a cell in pixels.
+        n_tools: Number of actions that are tools.
+        max_side: In pixels; larger images are scaled down.
+    """
+    gray = np.repeat(to_uint8(image.mean(axis=2))[:, :, None], 3, axis=2)
+    colours = np.array([action_colour(tool, n_tools) for tool in range(n_tools)] + [(0, 0, 0)])
+    rows, columns = (np.arange(side) // cell for side in image.shape[:2])
+    shown = np.minimum(actions, n_tools)[rows[:, None], columns]
+    is_tool = (shown < n_tools)[:, :, None]
+    return byte_picture(
+        np.where(is_tool, (gray * 0.45 + colours[shown] * 0.55).astype(np.uint8), gray),
+        max_side=max_side,
+    )
+
+
+def action_colour(action: int, n_tools: int) -> tuple[int, int, int]:
+    """A colour for a tool, uint8 RGB: neighbours in the toolbox have like hues, never like ones.
+
+    Args:
+        action: From 0 to ``n_tools`` - 1.
+        n_tools: Number of tools.
+    """
+    lightness = (0.36, 0.66)[action % 2]
+    red, green, blue = colorsys.hls_to_rgb(0.6 + action / n_tools, lightness, 0.75)
+    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def detail_box(before: FloatImage, after: FloatImage, width: int, height: int) -> tuple[int, int]:

@@ -6,13 +6,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from data.images import FloatImage
 from data.scaling import upsampled
-from toolchain.display import Picture, detail_box, picture
-from toolchain.restoration import Restoration, Score, Step, explain_end
+from toolchain.display import Picture, action_colour, detail_box, map_picture, picture
+from toolchain.regions import CELL
+from toolchain.restoration import STOP, Restoration, Score, Step, explain_end
 from toolchain.scenes import Scene, ValueAxis, scenes, value_axis
 
 _PHOTO_SIDE: Final = 1600  # pixels; of the large pictures
@@ -82,11 +84,11 @@ def facts(restoration: Restoration) -> list[Fact]:
         found.append(Fact("PSNR", f"{before.psnr:.2f} → {after.psnr:.2f} dB", change))
         if before.ssim is not None and after.ssim is not None:
             found.append(Fact("SSIM", f"{before.ssim:.3f} → {after.ssim:.3f}"))
-    first = restoration.steps[0]
-    value = signed(first.action_values[first.tool])
-    found.append(
-        Fact("Gain that the agent expected", f"{value} {restoration.provenance.unit}".rstrip())
-    )
+    made_by = restoration.provenance
+    if not (made_by.forced or made_by.regions):  # the first value is then of one free choice
+        first = restoration.steps[0]
+        value = f"{signed(first.action_values[first.tool])} {made_by.unit}"
+        found.append(Fact("Gain that the agent expected", value.rstrip()))
     found.append(Fact("Time", f"{restoration.seconds:.1f} s"))
     return found
 
@@ -194,6 +196,39 @@ def detail(
     }
 
 
+def map_of(step: Step, image: FloatImage) -> dict[str, Any] | None:
+    """Draw what each region of an image was decided to get.
+
+    Args:
+        step: The decision.
+        image: The one it was taken on, shape (H, W, 3), float32, range [0, 1].
+
+    Returns:
+        ``picture``, ``entries`` (name, colour and share of each action) and ``summary`` in words;
+        None where one decision served the whole photo.
+    """
+    actions = step.region_actions
+    if actions is None:
+        return None
+    names = list(step.action_values)  # all of them: regions do not go with tools that enlarge
+    counts = np.bincount(actions.ravel(), minlength=len(names))
+    n_tools = names.index(STOP)
+    entries = [
+        {
+            "name": names[action],
+            "colour": "#8a8a8a" if action == n_tools else f"rgb{action_colour(action, n_tools)}",
+            "share": f"{counts[action] / actions.size:.0%}",
+        }
+        for action in np.argsort(-counts, kind="stable")
+        if counts[action]
+    ]
+    return {
+        "picture": map_picture(image, actions, cell=CELL, n_tools=n_tools, max_side=_STEP_SIDE),
+        "entries": entries,
+        "summary": ", ".join(f"{entry['name']} {entry['share']}" for entry in entries),
+    }
+
+
 def score_text(score: Score | None, before: Score | None = None) -> str:
     """PSNR, its change to an earlier one, and SSIM; empty if the score is not known."""
     if score is None:
@@ -221,6 +256,7 @@ def _scene_entries(
                 "previous": before[1] if before and scene.made_by and same_size else None,
                 "bars": bars(scene.decision, axis) if scene.decision else [],
                 "note": scene.note,
+                "map": map_of(scene.decision, scene.image) if scene.decision else None,
             }
         )
         before = (scene, shown)
@@ -231,6 +267,8 @@ def _origin(restoration: Restoration) -> list[tuple[str, str]]:
     made_by = restoration.provenance
     most = f"{made_by.max_steps} tool{'s' if made_by.max_steps > 1 else ''}"
     scale = [("Enlarged by", f"{made_by.scale}")] if made_by.scale > 1 else []
+    strength = [("Strength", f"{made_by.strength:.0%}")] if made_by.strength < 1.0 else []
+    forced = [("Chosen by hand", ", ".join(made_by.forced))] if made_by.forced else []
     return [
         ("Version", made_by.version),
         ("Toolbox", made_by.toolbox),
@@ -238,6 +276,9 @@ def _origin(restoration: Restoration) -> list[tuple[str, str]]:
         ("Computed on", f"{made_by.device}, {made_by.precision}"),
         ("At most", most),
         *scale,
+        *strength,
+        *([("Decided", "per region")] if made_by.regions else []),
+        *forced,
         ("Action values in", made_by.unit or f"reward “{made_by.reward}”"),
     ]
 
