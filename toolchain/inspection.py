@@ -1,6 +1,7 @@
 """Look closely at the restoration of one photo, degraded first if it is clean."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from toolchain.errors import PhotoError
 from toolchain.photo import Photo
 from toolchain.report import render_report
 from toolchain.restoration import Restoration
-from toolchain.restorer import Restorer
+from toolchain.restorer import OnStep, Restorer
 from toolchain.sheet import draw_sheet
 
 
@@ -49,16 +50,31 @@ class Inspection:
         return Photo(rgb=to_float(np.asarray(picture)))
 
 
-def inspect_photo(restorer: Restorer, photo: Photo, *, gt: Photo | None = None) -> Inspection:
+def inspect_photo(
+    restorer: Restorer,
+    photo: Photo,
+    *,
+    gt: Photo | None = None,
+    strength: float | None = None,
+    regions: bool | None = None,
+    forced: Sequence[str] = (),
+    on_step: OnStep | None = None,
+) -> Inspection:
     """Restore a photo and keep everything there is to see.
 
     Args:
         restorer: What restores.
         photo: As it came.
         gt: The clean photo, of the size of the result.
+        strength: See `Restorer.restore`, as for what follows.
+        regions: Whether to decide per region.
+        forced: Names of the first actions.
+        on_step: Called after every decision.
 
     Raises:
         PhotoError: The sizes differ.
+        SettingError: The strength lies outside [0, 1], or regions do not go with the rest.
+        UnknownNameError: A forced action is no tool of the toolbox.
     """
     if gt is not None and _sides(gt) != _sides(photo, restorer.scale):
         rule = f"{restorer.scale} times as many a side" if restorer.scale > 1 else "the same"
@@ -67,7 +83,15 @@ def inspect_photo(restorer: Restorer, photo: Photo, *, gt: Photo | None = None) 
             f"they must be {rule}"
         )
     reference = None if gt is None else gt.rgb
-    restoration = restorer.restore(photo.rgb, gt=reference, keep_frames=True)
+    restoration = restorer.restore(
+        photo.rgb,
+        gt=reference,
+        keep_frames=True,
+        on_step=on_step,
+        strength=strength,
+        regions=regions,
+        forced=forced,
+    )
     return Inspection(restoration, reference, icc=photo.icc)
 
 

@@ -1,6 +1,5 @@
 """The story of a restoration as one HTML file that loads nothing, and the parts it is made of."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -54,6 +53,32 @@ class Fact:
     change: str = ""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """An image of the chain, and the decision taken on seeing it, ready to be rendered.
+
+    Attributes:
+        title: What the image is.
+        subtitle: What was done to it.
+        score: In words; empty where no clean image is known.
+        picture: The image.
+        previous: The image that the tool was given; None if no tool made this one.
+        decision: None where there was none.
+        bars: The action values.
+        region_map: ``picture``, ``entries`` and ``summary`` of what each region got; None where
+            one decision served the whole photo.
+    """
+
+    title: str
+    subtitle: str
+    score: str
+    picture: Picture
+    previous: Picture | None
+    decision: Step | None
+    bars: list[Bar]
+    region_map: dict[str, Any] | None
+
+
 def bars(step: Step, axis: ValueAxis) -> list[Bar]:
     """Lay out the action values of a step, in action order, on an axis shared with other steps."""
     zero = 100.0 * axis.share(0.0)
@@ -91,6 +116,41 @@ def facts(restoration: Restoration) -> list[Fact]:
         found.append(Fact("Gain that the agent expected", value.rstrip()))
     found.append(Fact("Time", f"{restoration.seconds:.1f} s"))
     return found
+
+
+def panels(
+    restoration: Restoration, *, gt: FloatImage | None = None, icc: bytes | None = None
+) -> list[Panel]:
+    """Lay out every image of a restoration with the decision taken on seeing it.
+
+    Args:
+        restoration: Made with ``keep_frames=True``.
+        gt: The clean photo, shape (H, W, 3), float32, range [0, 1]; laid out last.
+        icc: RGB colour profile of the photo; None is sRGB.
+
+    Raises:
+        ValueError: The restoration has no frames.
+    """
+    axis = value_axis(restoration.steps)
+    laid_out: list[Panel] = []
+    before: Scene | None = None
+    for scene in scenes(restoration, gt):
+        decision = scene.decision
+        is_alike = before is not None and before.image.shape == scene.image.shape
+        laid_out.append(
+            Panel(
+                title=scene.title,
+                subtitle=scene.subtitle,
+                score=_score_text(scene.score, before.score if before else None),
+                picture=picture(scene.image, max_side=_STEP_SIDE, icc=icc),
+                previous=laid_out[-1].picture if scene.made_by and is_alike else None,
+                decision=decision,
+                bars=bars(decision, axis) if decision else [],
+                region_map=_region_map(decision, scene.image) if decision else None,
+            )
+        )
+        before = scene
+    return laid_out
 
 
 def signed(value: float) -> str:
@@ -136,8 +196,7 @@ def render_report(
     Raises:
         ValueError: The restoration has no frames.
     """
-    story = scenes(restoration, gt)
-    before, after = before_and_after(restoration)
+    laid_out = panels(restoration, gt=gt, icc=icc)
     made_by = restoration.provenance
     return (
         _environment()
@@ -148,10 +207,8 @@ def render_report(
             caption=caption,
             steps=restoration.steps,
             facts=facts(restoration),
-            before=picture(before, max_side=_PHOTO_SIDE, icc=icc),
-            after=picture(after, max_side=_PHOTO_SIDE, icc=icc),
-            detail=detail(before, after, icc),
-            scenes=_scene_entries(story, restoration, icc),
+            comparison=comparison(restoration, icc),
+            panels=laid_out,
             unit=made_by.unit,
             end=explain_end(restoration),
             notes=restoration.notes,
@@ -162,41 +219,46 @@ def render_report(
     )
 
 
-def before_and_after(restoration: Restoration) -> tuple[FloatImage, FloatImage]:
-    """The input, enlarged as the result is, and the result."""
-    before = restoration.frames[0]
-    if before.shape != restoration.image.shape:
-        before = upsampled(before, restoration.provenance.scale)
-    return before, restoration.image
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """The photo before and after and, where they are shown smaller than they are, a detail.
+
+    Attributes:
+        before: The input, enlarged as the result is.
+        after: The result.
+        detail: Cut-outs of both; empty for a small photo.
+        where: Of the detail, in words.
+    """
+
+    before: Picture
+    after: Picture
+    detail: tuple[Picture, ...] = ()
+    where: str = ""
 
 
-def detail(
-    before: FloatImage, after: FloatImage, icc: bytes | None = None
-) -> dict[str, Any] | None:
-    """Cut out what changed most, where the whole photo is shown smaller than it is.
+def comparison(restoration: Restoration, icc: bytes | None = None) -> Comparison:
+    """Set the input beside the result, and cut out a detail where a large photo changed most.
 
     Args:
-        before: Shape (H, W, 3), float32, range [0, 1].
-        after: Of the same shape.
-        icc: RGB colour profile of both.
-
-    Returns:
-        ``before`` and ``after`` as pictures and ``where``, in words; None for a small photo.
+        restoration: Made with ``keep_frames=True``.
+        icc: RGB colour profile of the photo; None is sRGB.
     """
+    before, after = restoration.frames[0], restoration.image
+    if before.shape != after.shape:
+        before = upsampled(before, restoration.provenance.scale)
+    whole = [picture(image, max_side=_PHOTO_SIDE, icc=icc) for image in (before, after)]
     height, width = after.shape[:2]
     if max(height, width) <= _PHOTO_SIDE:
-        return None
+        return Comparison(*whole)
     across, down = min(width, _DETAIL[0]), min(height, _DETAIL[1])
     left, top = detail_box(before, after, across, down)
     box = (slice(top, top + down), slice(left, left + across))
-    return {
-        "before": picture(before[box], max_side=_PHOTO_SIDE, icc=icc),
-        "after": picture(after[box], max_side=_PHOTO_SIDE, icc=icc),
-        "where": f"{across} x {down} pixels, {left} from the left and {top} from the top",
-    }
+    parts = [picture(image[box], max_side=_PHOTO_SIDE, icc=icc) for image in (before, after)]
+    where = f"{across} x {down} pixels, {left} from the left and {top} from the top"
+    return Comparison(*whole, tuple(parts), where)
 
 
-def map_of(step: Step, image: FloatImage) -> dict[str, Any] | None:
+def _region_map(step: Step, image: FloatImage) -> dict[str, Any] | None:
     """Draw what each region of an image was decided to get.
 
     Args:
@@ -229,38 +291,13 @@ def map_of(step: Step, image: FloatImage) -> dict[str, Any] | None:
     }
 
 
-def score_text(score: Score | None, before: Score | None = None) -> str:
+def _score_text(score: Score | None, before: Score | None = None) -> str:
     """PSNR, its change to an earlier one, and SSIM; empty if the score is not known."""
     if score is None:
         return ""
     change = "" if before is None else f" ({signed(score.psnr - before.psnr)})"
     ssim = "" if score.ssim is None else f", SSIM {score.ssim:.3f}"
     return f"PSNR {score.psnr:.2f} dB{change}{ssim}"
-
-
-def _scene_entries(
-    story: Sequence[Scene], restoration: Restoration, icc: bytes | None
-) -> list[dict[str, Any]]:
-    axis = value_axis(restoration.steps)
-    entries: list[dict[str, Any]] = []
-    before: tuple[Scene, Picture] | None = None
-    for scene in story:
-        shown = picture(scene.image, max_side=_STEP_SIDE, icc=icc)
-        same_size = before is not None and before[0].image.shape == scene.image.shape
-        entries.append(
-            {
-                "title": scene.title,
-                "subtitle": scene.subtitle,
-                "score": score_text(scene.score, before[0].score if before else None),
-                "picture": shown,
-                "previous": before[1] if before and scene.made_by and same_size else None,
-                "bars": bars(scene.decision, axis) if scene.decision else [],
-                "note": scene.note,
-                "map": map_of(scene.decision, scene.image) if scene.decision else None,
-            }
-        )
-        before = (scene, shown)
-    return entries
 
 
 def _origin(restoration: Restoration) -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ Heavy imports stay inside the commands, so that ``toolchain --help`` answers at 
 
 import typer
 
-from toolchain.cli import data, demo, evaluate, extend, fit, inspect, restore, tools, train
+from toolchain.cli import data, demo, evaluate, extend, fit, inspect, restore, serve, tools, train
 from toolchain.cli.errors import OneLineErrors
 
 __all__ = ["app", "main"]
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("restore")(restore.restore)
 app.command("inspect")(inspect.inspect)
+app.command("serve")(serve.serve)
 app.command("fit")(fit.fit)
 app.command("extend")(extend.extend)
 app.command("tools")(tools.tools)
