@@ -25,6 +25,7 @@ from tests.toolchain.conftest import (
     MakeRestorer,
     RunCli,
     assert_one_line,
+    free_port,
     random_samples,
     write_bad_photo,
 )
@@ -179,13 +180,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, make_restorer: MakeRestorer
         page = build_page(make_restorer(*SEQUENCE), [], folder, limits)
         yield launch(page, port=free_port(), limits=limits).rstrip("/")
         page.close(verbose=False)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def answer(request: str | urllib.request.Request) -> tuple[int, str]:
