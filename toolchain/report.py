@@ -65,6 +65,7 @@ class Panel:
         previous: The image that the tool was given; None if no tool made this one.
         decision: None where there was none.
         bars: The action values.
+        remarks: What else is known of the image and the decision, a sentence each.
         region_map: ``picture``, ``entries`` and ``summary`` of what each region got; None where
             one decision served the whole photo.
     """
@@ -76,6 +77,7 @@ class Panel:
     previous: Picture | None
     decision: Step | None
     bars: list[Bar]
+    remarks: list[str]
     region_map: dict[str, Any] | None
 
 
@@ -146,6 +148,7 @@ def panels(
                 previous=laid_out[-1].picture if scene.made_by and is_alike else None,
                 decision=decision,
                 bars=bars(decision, axis) if decision else [],
+                remarks=_remarks(scene),
                 region_map=_region_map(decision, scene.image) if decision else None,
             )
         )
@@ -258,6 +261,18 @@ def comparison(restoration: Restoration, icc: bytes | None = None) -> Comparison
     return Comparison(*whole, tuple(parts), where)
 
 
+def _remarks(scene: Scene) -> list[str]:
+    made_by, decision = scene.made_by, scene.decision
+    remarks = []
+    if decision is not None and decision.risk is not None:
+        which = "the best tool" if decision.is_stop else decision.tool
+        remarks.append(f"Risk that {which} makes it worse: {decision.risk:.0%}.")
+    if made_by is not None and made_by.colour_drift is not None:
+        drift = made_by.colour_drift
+        remarks.append(f"Colours moved by at most {drift:.1f} of 255 grey levels.")
+    return remarks
+
+
 def _region_map(step: Step, image: FloatImage) -> dict[str, Any] | None:
     """Draw what each region of an image was decided to get.
 
@@ -316,6 +331,7 @@ def _origin(restoration: Restoration) -> list[tuple[str, str]]:
         *strength,
         *([("Decided", "per region")] if made_by.regions else []),
         *forced,
+        *([("Largest risk", f"{made_by.max_risk:.0%}")] if made_by.max_risk < 1.0 else []),
         ("Action values in", made_by.unit or f"reward “{made_by.reward}”"),
     ]
 

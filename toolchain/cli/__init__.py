@@ -5,7 +5,19 @@ Heavy imports stay inside the commands, so that ``toolchain --help`` answers at 
 
 import typer
 
-from toolchain.cli import data, demo, evaluate, extend, fit, inspect, restore, serve, tools, train
+from toolchain.cli import (
+    calibrate,
+    data,
+    demo,
+    evaluate,
+    extend,
+    fit,
+    inspect,
+    restore,
+    serve,
+    tools,
+    train,
+)
 from toolchain.cli.errors import OneLineErrors
 
 __all__ = ["app", "main"]
@@ -21,6 +33,7 @@ app.command("inspect")(inspect.inspect)
 app.command("serve")(serve.serve)
 app.command("fit")(fit.fit)
 app.command("extend")(extend.extend)
+app.command("calibrate")(calibrate.calibrate)
 app.command("tools")(tools.tools)
 app.command("demo")(demo.demo)
 app.command("evaluate")(evaluate.evaluate)
