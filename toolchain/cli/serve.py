@@ -15,6 +15,7 @@ from toolchain.cli.options import (
     DEFAULT_TOOLBOX,
     AgentOption,
     DeviceOption,
+    MaxRiskOption,
     MaxStepsOption,
     MaxTilePixelsOption,
     PrecisionOption,
@@ -31,6 +32,7 @@ def serve(
         float, typer.Option(help="Larger photos are refused.", min=0.01)
     ] = 24.0,
     max_steps: MaxStepsOption = 3,
+    max_risk: MaxRiskOption = 1.0,
     agent: AgentOption = None,
     toolbox: ToolboxOption = DEFAULT_TOOLBOX,
     device: DeviceOption = "auto",
@@ -63,6 +65,7 @@ def serve(
             precision=precision,
             max_steps=max_steps,
             max_tile_pixels=max_tile_pixels,
+            max_risk=max_risk,
         )
         limits = Limits(max_pixels=round(max_megapixels * 1e6))
         page = build_page(restorer, make_examples(folder / "examples"), folder, limits)
