@@ -66,7 +66,7 @@ def headless_chromium(
 
 def screenshot(driver: "Chrome", *, max_height: int = 8000) -> bytes:
     """Take a picture of the whole page, as PNG, its upper ``max_height`` pixels at most."""
-    width, height = driver.execute_script(  # type: ignore[no-untyped-call]
+    width, height = driver.execute_script(
         "return [innerWidth, document.documentElement.scrollHeight]"
     )
     clip = {"x": 0, "y": 0, "width": width, "height": min(height, max_height), "scale": 1}

@@ -116,6 +116,8 @@ def facts(restoration: Restoration) -> list[Fact]:
         first = restoration.steps[0]
         value = f"{signed(first.action_values[first.tool])} {made_by.unit}"
         found.append(Fact("Gain that the agent expected", value.rstrip()))
+    if made_by.strength < 1.0:
+        found.append(Fact("Strength", f"{made_by.strength:.0%}"))
     found.append(Fact("Time", f"{restoration.seconds:.1f} s"))
     return found
 
@@ -249,16 +251,22 @@ def comparison(restoration: Restoration, icc: bytes | None = None) -> Comparison
     before, after = restoration.frames[0], restoration.image
     if before.shape != after.shape:
         before = upsampled(before, restoration.provenance.scale)
-    whole = [picture(image, max_side=_PHOTO_SIDE, icc=icc) for image in (before, after)]
+    whole = _pair(before, after, icc)
     height, width = after.shape[:2]
     if max(height, width) <= _PHOTO_SIDE:
         return Comparison(*whole)
     across, down = min(width, _DETAIL[0]), min(height, _DETAIL[1])
     left, top = detail_box(before, after, across, down)
     box = (slice(top, top + down), slice(left, left + across))
-    parts = [picture(image[box], max_side=_PHOTO_SIDE, icc=icc) for image in (before, after)]
     where = f"{across} x {down} pixels, {left} from the left and {top} from the top"
-    return Comparison(*whole, tuple(parts), where)
+    return Comparison(*whole, _pair(before[box], after[box], icc), where)
+
+
+def _pair(before: FloatImage, after: FloatImage, icc: bytes | None) -> tuple[Picture, Picture]:
+    return (
+        picture(before, max_side=_PHOTO_SIDE, icc=icc),
+        picture(after, max_side=_PHOTO_SIDE, icc=icc),
+    )
 
 
 def _remarks(scene: Scene) -> list[str]:
@@ -269,7 +277,7 @@ def _remarks(scene: Scene) -> list[str]:
         remarks.append(f"Risk that {which} makes it worse: {decision.risk:.0%}.")
     if made_by is not None and made_by.colour_drift is not None:
         drift = made_by.colour_drift
-        remarks.append(f"Colours moved by at most {drift:.1f} of 255 grey levels.")
+        remarks.append(f"The colour of an area moved by at most {drift:.1f} of 255 grey levels.")
     return remarks
 
 

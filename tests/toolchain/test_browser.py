@@ -169,6 +169,14 @@ def test_a_photo_is_uploaded_looked_at_changed_by_hand_and_downloaded(
     find(browser, "#step .map img")
     wait(lambda: not browser.find_elements("css selector", "#action"))
 
+    # Strength, without a mouse: 0 gives the photo back.
+    number = find(browser, "#strength input[type=number]")
+    number.send_keys(Keys.CONTROL + "a")
+    number.send_keys("0" + Keys.TAB)
+    wait(lambda: "Strength" in find(browser, "#summary").text)
+    result = Image.open(io.BytesIO(download(browser, tmp_path)))
+    np.testing.assert_array_equal(np.asarray(result), np.asarray(Image.open(photo)))
+
     assert is_drawn(screenshot(browser))
     assert {urlsplit(url).hostname for url in requests(browser)} == {"127.0.0.1"}
 

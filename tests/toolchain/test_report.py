@@ -1,6 +1,7 @@
 """Properties of the report: one HTML file, complete, that loads nothing."""
 
 import base64
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -20,7 +21,7 @@ from tests.toolchain.conftest import (
     random_samples,
     snapshot,
 )
-from toolchain.display import detail_box, picture
+from toolchain.display import detail_box, map_picture, picture
 from toolchain.report import render_report
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
@@ -179,6 +180,56 @@ def test_the_colour_profile_goes_along_if_it_is_one_for_rgb() -> None:
     assert shown.info["icc_profile"] == profile
     gray = profile[:16] + b"GRAY" + profile[20:]
     assert "icc_profile" not in pixels(picture(photo(), max_side=100, icc=gray).uri).info
+
+
+def test_risk_and_colour_drift_are_told_where_they_are_known(make_restorer: MakeRestorer) -> None:
+    restoration = make_restorer(*SEQUENCE).restore(photo(), keep_frames=True)
+    unknown = [dataclasses.replace(s, risk=None, colour_drift=None) for s in restoration.steps]
+    known = [dataclasses.replace(s, risk=0.034, colour_drift=1.26) for s in restoration.steps]
+    texts = [
+        Page(
+            render_report(dataclasses.replace(restoration, steps=tuple(steps)), name="photo.png")
+        ).text
+        for steps in (unknown, known)
+    ]
+    assert "Risk" not in texts[0]
+    assert "moved" not in texts[0]
+    assert f"Risk that {SEQUENCE[0]} makes it worse: 3%." in texts[1]
+    assert "Risk that the best tool makes it worse: 3%." in texts[1]
+    assert texts[1].count("moved by at most 1.3 of 255 grey levels") == len(SEQUENCE)
+
+
+def test_what_was_done_by_hand_in_part_and_per_region_is_told(make_restorer: MakeRestorer) -> None:
+    restorer = make_restorer(*SEQUENCE)
+    by_hand = restorer.restore(
+        photo(), keep_frames=True, strength=0.5, forced=["deblock_1", "stop"]
+    )
+    text = Page(render_report(by_hand, name="photo.png")).text
+    assert "Chosen by hand deblock_1, stop" in text
+    assert "Stopped by hand." in text
+    assert "Strength 50%" in text
+    assert "Gain that the agent expected" not in text
+    page = Page(
+        render_report(
+            restorer.restore(photo(100, 130), keep_frames=True, regions=True), name="photo.png"
+        )
+    )
+    maps = [str(image["alt"]) for image in page.all("img") if "map" in str(image["alt"])]
+    assert maps[0] == f"Decision map: {SEQUENCE[0]} 100%"
+    assert "Decided per region" in page.text
+
+
+def test_a_map_colours_the_cells_of_tools_and_leaves_the_rest_gray() -> None:
+    image = np.full((64, 96, 3), 0.5, np.float32)
+    actions = np.array([[0, 0, 2], [2, 1, 1]])
+    shown = map_picture(image, actions, cell=32, n_tools=2, max_side=200)
+    colours = np.asarray(pixels(shown.uri))
+    first, second, rest = colours[5, 5], colours[40, 40], colours[5, 90]
+    assert len({tuple(colour) for colour in (first, second, rest)}) == 3
+    assert (rest == rest[0]).all()
+    assert (colours[:32, :64] == first).all()
+    assert (colours[32:, 32:] == second).all()
+    assert (colours[32:, :32] == rest).all()
 
 
 def test_without_frames_there_is_nothing_to_tell(make_restorer: MakeRestorer) -> None:

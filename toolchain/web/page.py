@@ -289,6 +289,14 @@ def launch(
         Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
         Middleware(_AtHome),
     ]
+    theme = gr.themes.Base(
+        primary_hue="blue", neutral_hue="neutral", font=_FONTS, font_mono=_MONO_FONTS
+    ).set(  # Gradio's own are too pale to be read by everybody
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+    )
     css = style() + files("toolchain").joinpath("assets/page.css").read_text("utf-8")
     try:
         page.launch(
@@ -305,9 +313,7 @@ def launch(
             max_file_size=(limits or Limits()).max_bytes,
             allowed_paths=[],
             app_kwargs={"middleware": guards, "docs_url": None, "redoc_url": None},
-            theme=gr.themes.Base(
-                primary_hue="blue", neutral_hue="neutral", font=_FONTS, font_mono=_MONO_FONTS
-            ),
+            theme=theme,
             head=f"<style>{css}</style>",
         )
     except OSError as error:
