@@ -145,6 +145,23 @@ def test_a_bad_photo_is_refused_without_naming_the_server_s_folders(
     assert str(tmp_path) not in str(caught.value)
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: 9 bytes")])
+def test_a_photo_for_which_memory_does_not_suffice_is_refused_in_words(
+    error: Exception,
+    make_restorer: MakeRestorer,
+    make_photo: MakePhoto,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    restorer = make_restorer()
+    monkeypatch.setattr(restorer, "restore", fail)
+    with pytest.raises(PhotoError, match="photo.png: not enough memory; scale it down"):
+        show(restorer, Request(make_photo("photo.png")), tmp_path)
+
+
 def test_the_examples_are_damaged_and_the_same_every_time(tmp_path: Path) -> None:
     first, second = (make_examples(tmp_path / name) for name in ("a", "b"))
     assert len(first) == 5

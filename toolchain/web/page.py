@@ -1,5 +1,6 @@
 """The page itself: Gradio's components, what they call, and what may reach the server."""
 
+import html
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def build_page(
 
     def refused(why: str) -> tuple[Any, ...]:
         """Say so until it is dismissed, and leave what is shown as it is."""
-        gr.Warning(why, duration=None, title="Not done")
+        gr.Warning(html.escape(why, quote=False), duration=None, title="Not done")
         return tuple(gr.skip() for _ in outputs)
 
     def run(request: Request, progress: Any) -> tuple[Any, ...]:
@@ -107,8 +108,6 @@ def build_page(
             )
         except ToolchainError as error:
             return refused(str(error))
-        except MemoryError:
-            return refused("there is not enough memory for this photo; scale it down")
         return shown(view)
 
     def shown(view: View) -> tuple[Any, ...]:
@@ -337,5 +336,5 @@ class _AtHome:
         await self._app(scope, receive, send_with_policy)
 
 
-def _story(html: str) -> str:
-    return f'<div class="story">{html}</div>'
+def _story(content: str) -> str:
+    return f'<div class="story">{content}</div>'

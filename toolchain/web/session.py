@@ -108,7 +108,8 @@ def show(
         on_progress: Called after every step.
 
     Raises:
-        PhotoError: The photo cannot be read, which is said without the folder it lies in.
+        PhotoError: The photo cannot be read, which is said without the folder it lies in, or the
+            memory does not suffice.
         SettingError: What was asked for does not go together.
         UnknownNameError: A forced action is no tool.
     """
@@ -117,16 +118,21 @@ def show(
         photo = read_photo(source, max_pixels=max_pixels)
     except PhotoError as error:
         raise PhotoError(str(error).replace(str(source), source.name)) from error
-    clean = None if request.gt is None else read_photo(request.gt)
-    inspection = inspect_photo(
-        restorer,
-        photo,
-        gt=clean,
-        strength=request.strength,
-        regions=request.regions,
-        forced=request.forced,
-        on_step=None if on_progress is None else lambda step, _: on_progress(step.tool),
-    )
+    try:
+        inspection = inspect_photo(
+            restorer,
+            photo,
+            gt=None if request.gt is None else read_photo(request.gt),
+            strength=request.strength,
+            regions=request.regions,
+            forced=request.forced,
+            on_step=None if on_progress is None else lambda step, _: on_progress(step.tool),
+        )
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch reports a failed allocation on the CPU as a plain RuntimeError.
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            raise
+        raise PhotoError(f"{source.name}: not enough memory; scale it down") from error
     restoration = inspection.restoration
     suffix = source.suffix.lower() if source.suffix.lower() in WRITABLE_FORMATS else ".png"
     result = folder / secrets.token_hex(8) / f"{source.stem}-restored{suffix}"
