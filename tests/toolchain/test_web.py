@@ -320,7 +320,7 @@ def test_the_command_serves_until_told_to_end_and_leaves_nothing(
         assert answer(f"http://127.0.0.1:{port}")[0] == 200
         assert list(tmp_path.glob("toolchain-*"))
         server.send_signal(signal.SIGTERM)  # Ctrl-C takes the same way
-        _, errors = server.communicate(timeout=20)
+        _, errors = server.communicate(timeout=60)
     finally:
         server.kill()
     assert server.returncode == 0
