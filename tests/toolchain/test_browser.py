@@ -64,7 +64,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def wait(ready: Callable[[], Any], seconds: float = 60.0) -> Any:
+def wait(ready: Callable[[], Any], seconds: float = 120.0) -> Any:
     """What ``ready`` returns as soon as it is true."""
     deadline = time.monotonic() + seconds
     while True:
