@@ -3,7 +3,7 @@
 from toolchain.errors import PhotoError
 from toolchain.photo_paths import PhotoJob, find_photos, list_photos, output_path
 from toolchain.photo_read import DEFAULT_MAX_PIXELS, Photo, read_photo
-from toolchain.photo_write import check_target, write_photo
+from toolchain.photo_write import check_target, pixels_sha256, write_photo
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -14,6 +14,7 @@ __all__ = [
     "find_photos",
     "list_photos",
     "output_path",
+    "pixels_sha256",
     "read_photo",
     "write_photo",
 ]

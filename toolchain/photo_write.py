@@ -1,6 +1,7 @@
 """Write a photo to a file, as faithfully as the format allows."""
 
 import dataclasses
+import hashlib
 import io
 import os
 from pathlib import Path
@@ -89,6 +90,27 @@ def write_photo(path: Path | str, photo: Photo, *, overwrite: bool = False) -> t
     return notes
 
 
+def pixels_sha256(photo: Photo, path: Path | str) -> str:
+    """SHA-256 of the samples that `write_photo` would store at ``path``, before any compression.
+
+    What is hashed is ``"HEIGHT WIDTH CHANNELS BITS"`` in ASCII and then the samples, row by row,
+    channels together, 16-bit ones little-endian.
+
+    Args:
+        photo: What would be written.
+        path: Where to; its suffix names the format, and so the depth and the channels.
+    """
+    photo, _ = _fit_to_format(photo, WRITABLE_FORMATS[Path(path).suffix.lower()])
+    height, width = photo.rgb.shape[:2]
+    digest = hashlib.sha256()
+    for top in range(0, height, _ROWS_AT_A_TIME):
+        samples = _quantise(photo, slice(top, top + _ROWS_AT_A_TIME))
+        if top == 0:
+            digest.update(f"{height} {width} {samples.shape[2]} {photo.bit_depth}".encode())
+        digest.update(samples.astype(samples.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()
+
+
 def _fit_to_format(photo: Photo, file_format: str) -> tuple[Photo, tuple[str, ...]]:
     """Leave out what the format, or the kind of image, cannot hold."""
     left_out: dict[str, Any] = {}
@@ -128,19 +150,19 @@ def _encode(photo: Photo, file_format: str) -> bytes:
     return stream.getvalue()
 
 
-def _quantise(photo: Photo) -> Samples:
+def _quantise(photo: Photo, rows: slice = slice(None)) -> Samples:
     """Round the colours, once, to the depth of the photo, and append alpha at that depth."""
-    height, width = photo.rgb.shape[:2]
+    rgb = photo.rgb[rows]
     dtype = np.uint16 if photo.bit_depth == 16 else np.uint8
     n_colours = 1 if photo.is_gray else 3
-    samples: Samples = np.empty((height, width, n_colours + (photo.alpha is not None)), dtype)
+    samples: Samples = np.empty((*rgb.shape[:2], n_colours + (photo.alpha is not None)), dtype)
     peak = np.float32(np.iinfo(dtype).max)
-    for top in range(0, height, _ROWS_AT_A_TIME):
-        rows = slice(top, top + _ROWS_AT_A_TIME)
-        colour = photo.rgb[rows].mean(axis=2, keepdims=True) if photo.is_gray else photo.rgb[rows]
-        samples[rows, :, :n_colours] = np.rint(np.clip(colour, 0.0, 1.0) * peak)
+    for top in range(0, len(rgb), _ROWS_AT_A_TIME):
+        band = slice(top, top + _ROWS_AT_A_TIME)
+        colour = rgb[band].mean(axis=2, keepdims=True) if photo.is_gray else rgb[band]
+        samples[band, :, :n_colours] = np.rint(np.clip(colour, 0.0, 1.0) * peak)
     if photo.alpha is not None:
-        samples[:, :, -1] = _alpha_at(photo.alpha, dtype)
+        samples[:, :, -1] = _alpha_at(photo.alpha[rows], dtype)
     return samples
 
 

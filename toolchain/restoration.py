@@ -1,7 +1,7 @@
 """What a restoration is: the image, and the trace of how it came to be."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,9 @@ STOP: Final = "stop"
 
 BICUBIC: Final = "bicubic"
 """What enlarges a photo where no tool did."""
+
+PER_CALL: Final = ("strength", "regions", "forced")
+"""Fields of `Provenance` that each call of `Restorer.restore` may choose, by the same names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class Provenance:
         strength: How far it went from the photo towards the restored one.
         regions: Whether decisions were made per region.
         forced: Actions that were prescribed, in place of the agent's first ones.
+        options: Arguments of `toolchain.restorer.load` that give the same restorer again, with
+            device and precision as they were chosen; empty of one that was not loaded.
     """
 
     version: str
@@ -105,6 +110,7 @@ class Provenance:
     strength: float = 1.0
     regions: bool = False
     forced: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:
@@ -171,6 +177,7 @@ class Restoration:
             "strength": made_by.strength,
             "regions": made_by.regions,
             "forced": list(made_by.forced),
+            "options": dict(made_by.options),
             "width": width,
             "height": height,
             "sequence": list(self.sequence),

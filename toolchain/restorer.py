@@ -5,9 +5,9 @@ import hashlib
 import importlib.metadata
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from agents.policy import LstmPolicy
-from agents.storage import PolicyError, check_fits, load_bundle
+from agents.storage import BUILTIN_AGENTS, PolicyError, check_fits, load_bundle
 from data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from data.images import ByteImage, FloatImage, check_float_image, to_float, to_numpy, to_tensor
 from data.metrics import psnr, ssim
@@ -28,8 +28,9 @@ from toolchain.restoration import Provenance, Restoration, Score, Step, treatmen
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import AUTO, choose_device, choose_precision
-from tools_zoo.own_tools import OwnTool, load_own_tool
+from tools_zoo.own_tools import OwnTool, default_home, load_own_tool, own_tool_names
 from tools_zoo.precision import Precision, computing
+from tools_zoo.storage import shipped_toolboxes
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import DuplicateToolError, Toolbox
 
@@ -64,6 +65,7 @@ class Restorer:
         strength: How far to go from the photo towards the restored one, 0 to 1, unless a call of
             `restore` says otherwise.
         regions: Whether to decide per region (`toolchain.regions`), unless a call says otherwise.
+        options: For the record: see `Provenance`.
 
     Raises:
         PolicyError: The policy was trained with other tools, or not to enlarge and is to.
@@ -85,6 +87,7 @@ class Restorer:
         scale: int = 1,
         strength: float = 1.0,
         regions: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         check_fits(policy, toolbox)
         _check_scale(scale, toolbox, policy)
@@ -122,6 +125,7 @@ class Restorer:
             reward=policy.reward.name,
             strength=strength,
             regions=regions,
+            options=options or {},
         )
         _check_settings(self._provenance)
 
@@ -129,6 +133,11 @@ class Restorer:
     def scale(self) -> int:
         """Side of a restored photo over side of the photo as it came."""
         return self._provenance.scale
+
+    @property
+    def provenance(self) -> Provenance:
+        """What a restoration records of the restorer, unless a call says otherwise."""
+        return self._provenance
 
     @property
     def toolbox(self) -> Toolbox:
@@ -352,7 +361,9 @@ def load(
             with other tools or not to enlarge, the machine lacks the device, a number is too
             small, or no tool enlarges by this scale.
     """
+    options = dict(locals())  # this signature is the one list of what a restorer depends on
     place = choose_device(device)
+    number_format = choose_precision(precision, place)
     own_tools = [load_own_tool(name) for name in add_tools]
     tools, policy = load_bundle(toolbox, agent, prefer=prefer)
     return Restorer(
@@ -361,13 +372,21 @@ def load(
         max_steps=max_steps,
         max_tile_pixels=max_tile_pixels,
         device=place,
-        precision=choose_precision(precision, place),
+        precision=number_format,
         agent_name=str(agent if agent is not None else toolbox)
         + ("-texture" if prefer == "texture" else ""),
         own_tools=own_tools,
         scale=scale,
         strength=strength,
         regions=regions,
+        options={
+            **options,
+            "agent": agent and _as_recorded(agent, BUILTIN_AGENTS),
+            "toolbox": _as_recorded(toolbox, shipped_toolboxes()),
+            "add_tools": [_as_recorded(n, own_tool_names(default_home())) for n in add_tools],
+            "device": str(place),
+            "precision": number_format,
+        },
     )
 
 
@@ -529,6 +548,12 @@ def _check_names(toolbox: Toolbox, own_tools: Sequence[OwnTool]) -> None:
                 f"the toolbox {toolbox.name} has a tool {own.name!r} already; leave --add-tool out"
             )
         names.append(own.name)
+
+
+def _as_recorded(name_or_path: str | Path, names: Collection[str]) -> str:
+    """A known name as it is; a folder by the path that it has from anywhere."""
+    is_name = str(name_or_path) in names or not Path(name_or_path).is_dir()
+    return str(name_or_path) if is_name else str(Path(name_or_path).absolute())
 
 
 def _checksum(policy: LstmPolicy) -> str:
