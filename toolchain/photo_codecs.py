@@ -8,7 +8,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,6 +18,25 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Samples: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+
+
+class SampleRows(Protocol):
+    """A sample array, or something of which slices of rows are sample arrays."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8 or uint16."""
+
+    def __len__(self) -> int:
+        """Height."""
+
+    def __getitem__(self, rows: slice, /) -> Samples:
+        """Some rows."""
+
 
 EXIF_PREFIX = b"Exif\x00\x00"
 # What Pillow, OpenCV and tifffile raise on damaged content, depending on the format and the damage.
@@ -83,7 +102,7 @@ def open_gray_alpha_tiff(content: bytes) -> tifffile.TiffPage | None:
     return page if is_gray_alpha and isinstance(page, tifffile.TiffPage) else None
 
 
-def encode_png_16(samples: Samples, icc: bytes | None, exif: bytes | None) -> bytes:
+def encode_png_16(samples: SampleRows, icc: bytes | None, exif: bytes | None) -> bytes:
     """Encode a uint16 sample array as PNG.
 
     Args:
@@ -102,7 +121,7 @@ def encode_png_16(samples: Samples, icc: bytes | None, exif: bytes | None) -> by
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + _png_chunk(b"IEND", b"")
 
 
-def encode_tiff(samples: Samples, icc: bytes | None, exif: bytes | None) -> bytes:
+def encode_tiff(samples: SampleRows, icc: bytes | None, exif: bytes | None) -> bytes:
     """Encode a sample array of either depth as a deflate-compressed little-endian TIFF.
 
     Args:
@@ -167,11 +186,12 @@ def _add_exif(directory: Any, exif: bytes) -> None:
         directory[tag] = dict(source.get_ifd(tag)) if nested else source[tag]
 
 
-def _rows_per_band(samples: Samples) -> int:
-    return max(1, min(len(samples), _BAND_BYTES // int(samples[0].nbytes)))
+def _rows_per_band(samples: SampleRows) -> int:
+    _, width, channels = samples.shape
+    return max(1, min(len(samples), _BAND_BYTES // (width * channels * samples.dtype.itemsize)))
 
 
-def _bands(samples: Samples) -> Iterator[Samples]:
+def _bands(samples: SampleRows) -> Iterator[Samples]:
     rows = _rows_per_band(samples)
     for top in range(0, len(samples), rows):
         yield samples[top : top + rows]
@@ -183,7 +203,7 @@ def _tiff_strip(rows: Samples) -> bytes:
     return zlib.compress(differences.tobytes())
 
 
-def _png_pixels(samples: Samples) -> Iterator[bytes]:
+def _png_pixels(samples: SampleRows) -> Iterator[bytes]:
     """Compress rows, each stored as the difference to the pixel on the left (PNG filter 1)."""
     compressor = zlib.compressobj()
     pixel_bytes = samples.shape[2] * 2

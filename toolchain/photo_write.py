@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _JPEG_QUALITY = 95
 _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels
 _ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
 _DEEP_FORMATS = ("PNG", "TIFF")
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _ROWS_AT_A_TIME = 256  # keeps the temporaries of a conversion small beside the photo itself
 
 
@@ -101,12 +103,10 @@ def pixels_sha256(photo: Photo, path: Path | str) -> str:
         path: Where to; its suffix names the format, and so the depth and the channels.
     """
     photo, _ = _fit_to_format(photo, WRITABLE_FORMATS[Path(path).suffix.lower()])
-    height, width = photo.rgb.shape[:2]
-    digest = hashlib.sha256()
-    for top in range(0, height, _ROWS_AT_A_TIME):
-        samples = _quantise(photo, slice(top, top + _ROWS_AT_A_TIME))
-        if top == 0:
-            digest.update(f"{height} {width} {samples.shape[2]} {photo.bit_depth}".encode())
+    quantised = _Quantised(photo)
+    height, width, channels = quantised.shape
+    digest = hashlib.sha256(f"{height} {width} {channels} {photo.bit_depth}".encode())
+    for _, samples in quantised.bands():
         digest.update(samples.astype(samples.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()
 
@@ -133,8 +133,8 @@ def _fit_to_format(photo: Photo, file_format: str) -> tuple[Photo, tuple[str, ..
     return dataclasses.replace(photo, **left_out), tuple(notes)
 
 
-def _encode(photo: Photo, file_format: str) -> bytes:
-    samples = _quantise(photo)
+def _encode(photo: Photo, file_format: str) -> bytes | memoryview:
+    samples = _Quantised(photo)
     if file_format == "TIFF":
         return encode_tiff(samples, photo.icc, photo.exif)
     if photo.bit_depth == 16:
@@ -144,31 +144,51 @@ def _encode(photo: Photo, file_format: str) -> bytes:
         options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
     if file_format == "WEBP":
         options |= {"quality": _JPEG_QUALITY, "exact": True}
-    image = Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
     stream = io.BytesIO()
+    image = samples.to_image()
     image.save(stream, file_format, **{k: v for k, v in options.items() if v is not None})
-    return stream.getvalue()
+    return stream.getbuffer()
 
 
-def _quantise(photo: Photo, rows: slice = slice(None)) -> Samples:
-    """Round the colours, once, to the depth of the photo, and append alpha at that depth."""
-    rgb = photo.rgb[rows]
-    dtype = np.uint16 if photo.bit_depth == 16 else np.uint8
-    n_colours = 1 if photo.is_gray else 3
-    samples: Samples = np.empty((*rgb.shape[:2], n_colours + (photo.alpha is not None)), dtype)
-    peak = np.float32(np.iinfo(dtype).max)
-    for top in range(0, len(rgb), _ROWS_AT_A_TIME):
-        band = slice(top, top + _ROWS_AT_A_TIME)
-        colour = rgb[band].mean(axis=2, keepdims=True) if photo.is_gray else rgb[band]
-        samples[band, :, :n_colours] = np.rint(np.clip(colour, 0.0, 1.0) * peak)
-    if photo.alpha is not None:
-        samples[:, :, -1] = _alpha_at(photo.alpha[rows], dtype)
-    return samples
+class _Quantised:
+    """Samples (H, W, C) of a photo, rounded once, some rows at a time: few are ever in memory."""
+
+    def __init__(self, photo: Photo) -> None:
+        self._photo = photo
+        self.dtype = np.dtype(np.uint16 if photo.bit_depth == 16 else np.uint8)
+        channels = (1 if photo.is_gray else 3) + (photo.alpha is not None)
+        self.shape = (*photo.rgb.shape[:2], channels)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Samples:
+        rgb, alpha = self._photo.rgb[rows], self._photo.alpha
+        samples: Samples = np.empty((*rgb.shape[:2], self.shape[2]), self.dtype)
+        colour = rgb.mean(axis=2, keepdims=True) if self._photo.is_gray else rgb
+        peak = np.float32(np.iinfo(self.dtype).max)
+        samples[:, :, : colour.shape[2]] = np.rint(np.clip(colour, 0.0, 1.0) * peak)
+        if alpha is not None:
+            samples[:, :, -1] = _alpha_at(alpha[rows], self.dtype)
+        return samples
+
+    def bands(self) -> Iterator[tuple[int, Samples]]:
+        """First row and rows of each band, from the top."""
+        for top in range(0, len(self), _ROWS_AT_A_TIME):
+            yield top, self[top : top + _ROWS_AT_A_TIME]
+
+    def to_image(self) -> Image.Image:
+        """The 8-bit samples as a Pillow image."""
+        height, width, channels = self.shape
+        image = Image.new(_MODES[channels], (width, height))
+        for top, samples in self.bands():
+            image.paste(Image.fromarray(samples[:, :, 0] if channels == 1 else samples), (0, top))
+        return image
 
 
-def _alpha_at(alpha: Samples, dtype: type[np.uint8] | type[np.uint16]) -> Samples:
+def _alpha_at(alpha: Samples, dtype: np.dtype[Any]) -> Samples:
     if alpha.dtype == dtype:
         return alpha
-    if dtype is np.uint16:
+    if dtype == np.uint16:
         return alpha.astype(np.uint16) * np.uint16(257)
     return ((alpha.astype(np.uint32) + 128) // 257).astype(np.uint8)
