@@ -1,5 +1,6 @@
 """Restore many photos; what fails is reported and the rest goes on."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -13,6 +14,7 @@ from data.atomic import write_atomically
 from data.errors import ToolchainError
 from data.images import FloatImage
 from toolchain.errors import PhotoError, one_line
+from toolchain.memory import MemoryBudget, photo_bytes, readable_size
 from toolchain.photo import (
     Photo,
     PhotoJob,
@@ -20,12 +22,15 @@ from toolchain.photo import (
     find_photos,
     output_path,
     pixels_sha256,
+    read_header,
     read_photo,
     write_photo,
 )
+from toolchain.photo_paths import WRITABLE_FORMATS
 from toolchain.pipeline import Pipeline
 from toolchain.restoration import Provenance, Restoration, Step
 from toolchain.restorer import Restorer
+from toolchain.scratch import Empty, Scratch, in_memory
 from toolchain.sidecar import (
     Sidecar,
     SidecarError,
@@ -124,6 +129,7 @@ def restore_batch(
     sidecars: bool = False,
     resume: bool = False,
     stop: threading.Event | None = None,
+    max_memory: int | None = None,
 ) -> Iterator[Outcome]:
     """Restore each photo and write its result.
 
@@ -140,19 +146,63 @@ def restore_batch(
             it was made from this very file, by these tools and with these options; without one, if
             it is newer than the photo.
         stop: When it is set, the photos in work are finished and no others are begun.
+        max_memory: Of the process, in bytes. Photos wait until there is room for them, those that
+            are too large for it are kept on disk while they are restored, beside their results,
+            and those that are still too large fail.
 
     Yields:
         What became of each photo, in the order of the plan.
     """
-    batch = _Batch(restorer, plan, overwrite, steps_folder, sidecars, resume)
+    stop = stop or threading.Event()
+    memory = None
+    if max_memory is not None:
+        scratch = Scratch(_existing(plan[0].target.parent))
+        memory = _Memory(MemoryBudget(max_memory, restorer.max_tile_pixels), scratch, stop)
+    batch = _Batch(restorer, plan, overwrite, steps_folder, sidecars, resume, memory)
     pipeline = Pipeline(
-        load=batch.load,
-        work=batch.restore,
-        save=batch.save,
-        recover=_unsuccessful,
-        stop=stop or threading.Event(),
+        load=batch.load, work=batch.restore, save=batch.save, recover=_unsuccessful, stop=stop
     )
-    return pipeline.run(plan)
+    with contextlib.nullcontext() if memory is None else memory.scratch.watched():
+        for outcome in pipeline.run(plan):
+            if memory is not None:
+                memory.release(outcome.photo)
+            yield outcome
+
+
+class _Memory:
+    """Decides where the arrays of each photo lie, and when there is room for them."""
+
+    def __init__(self, budget: MemoryBudget, scratch: Scratch, stop: threading.Event) -> None:
+        self.scratch = scratch
+        self._budget, self._stop = budget, stop
+        self._reserved: dict[PlannedPhoto, int] = {}
+
+    def take(self, planned: PlannedPhoto, made_by: Provenance) -> Empty:
+        """Wait for room for a photo; how to make its arrays."""
+        header = read_header(planned.source)
+        if header is None:
+            return in_memory
+        whole, on_disk = photo_bytes(
+            header,
+            WRITABLE_FORMATS[planned.target.suffix.lower()],
+            scale=made_by.scale,
+            strength=made_by.strength,
+            regions=made_by.regions,
+        )
+        needed = whole if self._budget.fits(whole) or on_disk is None else on_disk
+        if not self._budget.fits(needed):
+            limit = readable_size(self._budget.needed_limit(needed))
+            raise PhotoError(
+                f"{planned.source}: {header.width} x {header.height} pixels do not fit into "
+                f"--max-memory {readable_size(self._budget.limit)}; this one takes {limit}"
+            )
+        self._reserved[planned] = needed
+        self._budget.reserve(needed, self._stop.is_set)
+        return in_memory if needed == whole else self.scratch.empty
+
+    def release(self, planned: PlannedPhoto) -> None:
+        """Give its room to others."""
+        self._budget.release(self._reserved.pop(planned, 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,6 +211,7 @@ class _Loaded:
     photo: Photo
     checksum: str
     frames: "_FrameWriter | None"
+    empty: Empty
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,6 +236,7 @@ class _Batch:
     steps_folder: Path | None
     sidecars: bool
     resume: bool
+    memory: _Memory | None
     sources: set[str] = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -204,20 +256,23 @@ class _Batch:
         frames = None
         if self.steps_folder is not None:
             frames = _FrameWriter(self.steps_folder / planned.relative, overwrite=self.overwrite)
-        if not self.sidecars:
-            return _Loaded(planned, read_photo(source, scale=self.restorer.scale), "", frames)
+        empty = in_memory
+        if self.memory is not None:
+            empty = self.memory.take(planned, self.restorer.provenance)
         before = _state(source)
-        photo = read_photo(source, scale=self.restorer.scale)
-        checksum = input_checksum(source)
+        photo = read_photo(source, scale=self.restorer.scale, empty=empty)
+        checksum = input_checksum(source) if self.sidecars else ""
         if _state(source) != before:
             raise PhotoError(f"{source}: was changed while it was read; restore it again")
-        return _Loaded(planned, photo, checksum, frames)
+        return _Loaded(planned, photo, checksum, frames, empty)
 
     def restore(self, loaded: _Loaded) -> _Restored:
         """Run the tools."""
         if loaded.frames is not None:
             loaded.frames.begin(loaded.photo)
-        restoration = self.restorer.restore(loaded.photo.rgb, on_step=loaded.frames)
+        restoration = self.restorer.restore(
+            loaded.photo.rgb, on_step=loaded.frames, empty=loaded.empty
+        )
         photo = loaded.photo.with_rgb(restoration.image)
         return _Restored(loaded.planned, photo, loaded.checksum, restoration)
 
@@ -284,6 +339,11 @@ def _sidecar(restored: _Restored) -> Sidecar:
         entry=restoration.trace(),
         runtime=runtime(),
     )
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or what of its path is there."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
 
 
 def _state(path: Path) -> tuple[int, int]:

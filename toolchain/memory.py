@@ -1,35 +1,30 @@
-"""A limit on memory: what a photo takes, and arrays on disk for those that would take too much."""
+"""A limit on memory, and what a photo takes of it."""
 
-import contextlib
 import mmap
-import os
 import re
 import sys
-import tempfile
 import threading
-import time
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from data.errors import ToolchainError
-from data.images import FloatImage
+from toolchain.photo_read import PhotoHeader
+from toolchain.scratch import SLACK_BYTES
 
 TILE_PIXEL_BYTES: Final = 700
 """What a tool holds per pixel of a tile: at most 640 of those that were measured (`classic`)."""
 
 _LOADING_BYTES: Final = 160 << 20
 """Weights, thread stacks, and what the libraries keep for themselves once they have run."""
-_SLACK_BYTES: Final = 48 << 20
-"""How much of the arrays on disk may be in memory before it is given back."""
-_LOOK_SECONDS: Final = 0.005
-_UNITS: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_UNITS: Final[dict[str, int]] = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
-Empty = Callable[[int, int], FloatImage]
-"""Makes an array (height, width, 3), float32, of any content."""
+_DECODING: Final = {"PNG": 0, "BMP": 0, "JPEG": 4, "TIFF": 2, "GIF": 4, "AVIF": 5, "HEIF": 5}
+"""Beside Pillow's image of four bytes per pixel; of JPEG if it is progressive."""
+_ENCODING: Final = {"JPEG": 4, "WEBP": 8, "BMP": 3, "AVIF": 26, "HEIF": 22}
+"""Likewise. What PNG and TIFF take are the samples, compressed; of noise that is hardly less."""
 
 
 class MemoryLimitError(ToolchainError):
@@ -101,7 +96,7 @@ class MemoryBudget:
 
     def __init__(self, limit: int, max_tile_pixels: int) -> None:
         self.limit = limit
-        self._overhead = resident_bytes() + max_tile_pixels * TILE_PIXEL_BYTES + _SLACK_BYTES
+        self._overhead = resident_bytes() + max_tile_pixels * TILE_PIXEL_BYTES + SLACK_BYTES
         self._free = limit - self._overhead
         self._total = self._free
         self._changed = threading.Condition()
@@ -128,80 +123,37 @@ class MemoryBudget:
             self._changed.notify_all()
 
 
-def in_memory(height: int, width: int) -> FloatImage:
-    """An ordinary array (height, width, 3), float32."""
-    return np.empty((height, width, 3), np.float32)
+def photo_bytes(
+    header: PhotoHeader, target_format: str, *, scale: int, strength: float, regions: bool
+) -> tuple[int, int | None]:
+    """What reading, restoring and writing a photo takes at most, the tiles not counted.
 
-
-class Scratch:
-    """Arrays in nameless files, which are in memory only where somebody is at work on them.
-
-    A thread watches how much of them is, and gives it back: the file keeps it. So they can be used
-    like any other array, only slower. A nameless file is gone when the program is, however it ends.
+    The factors are bytes per pixel, measured and rounded up (``python -m benchmarks.memory``).
 
     Args:
-        folder: Where; on a disk with room, and not one that itself is memory.
+        header: Of the photo.
+        target_format: Of the result, as Pillow names it.
+        scale: By how much it is enlarged.
+        strength: See `toolchain.restorer.Restorer`.
+        regions: Likewise.
+
+    Returns:
+        With all arrays in memory, and with those of the photo's size on disk; None where that is
+        not possible.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
-        self._lock = threading.Lock()
-
-    def empty(self, height: int, width: int) -> FloatImage:
-        """An array (height, width, 3), float32, zero; freed with its last user.
-
-        Raises:
-            OSError: The disk is full.
-        """
-        n_bytes = height * width * 12
-        with tempfile.TemporaryFile(dir=self._folder) as file:
-            # Claimed now: a disk that fills up under a mapping would end the program.
-            _allocate(file.fileno(), n_bytes)
-            pages = mmap.mmap(file.fileno(), n_bytes)
-        with self._lock:
-            self._maps.add(pages)
-        return np.frombuffer(pages, np.float32).reshape(height, width, 3)
-
-    def give_back(self) -> None:
-        """Take all of the arrays out of memory; not a value changes."""
-        with self._lock:
-            maps = list(self._maps)
-        for pages in maps:
-            with contextlib.suppress(ValueError):  # closed in between
-                pages.madvise(mmap.MADV_DONTNEED)
-
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Keep little of the arrays in memory while the block runs."""
-        ends = threading.Event()
-        usual = _shared_bytes()
-
-        def watch() -> None:
-            while not ends.is_set():
-                if _shared_bytes() > usual + _SLACK_BYTES:
-                    self.give_back()
-                time.sleep(_LOOK_SECONDS)
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ends.set()
-            thread.join()
-
-
-def _shared_bytes() -> int:
-    """Resident pages that belong to files: of libraries, and of the arrays here."""
-    status = Path("/proc/self/statm")
-    if not status.is_file():
-        return sys.maxsize  # not known: give back always
-    return int(status.read_text().split()[2]) * mmap.PAGESIZE
-
-
-def _allocate(descriptor: int, n_bytes: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, n_bytes)
-    else:
-        os.truncate(descriptor, n_bytes)
+    pixels = header.width * header.height
+    result_pixels = pixels * scale**2
+    sample_bytes = 2 if header.is_deep else 1
+    alpha = pixels * sample_bytes if header.channels in (2, 4) else 0
+    decoding = pixels * (4 + _DECODING.get(header.file_format, 12))
+    decoding += pixels * 4 if header.channels == 4 else 0
+    if header.is_deep:
+        decoding += pixels * 8 + header.file_bytes
+    stored = header.channels * sample_bytes if target_format in ("PNG", "TIFF") else 0
+    encoding = result_pixels * (4 + stored + _ENCODING.get(target_format, 0))
+    working = 3 + 4 * scale**2 if scale > 1 else 10 if regions else 3
+    working += 1 if 0.0 <= strength < 1.0 else 0
+    colours, result = 12 * pixels, 12 * result_pixels
+    whole = max(colours + decoding, 12 * pixels * working, result + encoding)
+    on_disk = None if scale > 1 or regions else alpha + max(decoding, encoding)
+    return alpha * scale**2 + whole, on_disk

@@ -17,7 +17,6 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from data.images import FloatImage
 from data.scaling import upsampled
 from toolchain.errors import PhotoError, one_line
-from toolchain.memory import Empty, in_memory
 from toolchain.photo_codecs import (
     CODEC_ERRORS,
     Samples,
@@ -26,6 +25,7 @@ from toolchain.photo_codecs import (
     upright_exif,
 )
 from toolchain.photo_paths import READABLE_SUFFIXES
+from toolchain.scratch import Empty, in_memory
 
 DEFAULT_MAX_PIXELS = 200_000_000
 _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")

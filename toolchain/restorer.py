@@ -25,6 +25,7 @@ from envs.chain import BaseChain, Chain
 from envs.scaled_chain import ScaledChain
 from toolchain.regions import restore_regions
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
+from toolchain.scratch import Empty, in_memory
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import AUTO, choose_device, choose_precision
@@ -39,6 +40,7 @@ DEFAULT_MAX_TILE_PIXELS: Final = 1024 * 1024
 
 _SSIM_WINDOW: Final = 7  # pixels
 _MEASURED: Final = 2048  # pixels
+_ROWS_AT_A_TIME: Final = 256  # keeps temporaries small beside the photo itself
 
 OnStep = Callable[[Step, FloatImage], None]
 """Told of every step, with the image after it; the image must not be changed."""
@@ -140,6 +142,11 @@ class Restorer:
         return self._provenance
 
     @property
+    def max_tile_pixels(self) -> int:
+        """Most pixels that a tool works on at once."""
+        return self._max_tile_pixels
+
+    @property
     def toolbox(self) -> Toolbox:
         """The tools in action order."""
         return self._toolbox
@@ -154,6 +161,7 @@ class Restorer:
         strength: float | None = None,
         regions: bool | None = None,
         forced: Sequence[str] = (),
+        empty: Empty = in_memory,
     ) -> Restoration:
         """Restore one photo of any size; the photo itself is not changed.
 
@@ -170,6 +178,8 @@ class Restorer:
             regions: Whether to decide per region. None is the restorer's own.
             forced: Names of the first actions, ``stop`` included, in place of the agent's choices;
                 it goes on from there.
+            empty: Makes the arrays of the photo's size that are needed on the way, where decisions
+                are for the whole photo and it keeps its size.
 
         Raises:
             ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes do not go
@@ -185,27 +195,32 @@ class Restorer:
         )
         _check_settings(made_by)
         lq, scorer = _as_float(image), _Scorer(gt, self.scale)
-        record = _Record(lq, scorer, made_by, on_step, keep_frames=keep_frames)
+        record = _Record(lq, scorer, made_by, on_step, empty, keep_frames=keep_frames)
         own, notes = self._choose_own(lq)
         restored = lq
         if own is not None:
             start = time.perf_counter()
-            tiles = self._apply(own.tool, to_tensor(lq[None]), is_gray=_is_gray(lq))
+            tiles = self._apply(own.tool, to_tensor(lq[None]), empty, is_gray=_is_gray(lq))
             restored = to_numpy(tiles.clamp_(0.0, 1.0))[0]
             record.add(self._own_step(own, time.perf_counter() - start), restored)
         max_steps = self._max_steps - len(record.steps)
         if max_steps:
             play = self._play_regions if made_by.regions else self._play
-            for step, image_after in play(lq, restored, max_steps, forced):
+            for step, image_after in play(lq, restored, max_steps, forced, empty):
                 restored = image_after
                 record.add(step, restored)
         return record.finish(restored, notes)
 
     def _play(
-        self, lq: FloatImage, restored: FloatImage, max_steps: int, forced: Sequence[str]
+        self,
+        lq: FloatImage,
+        restored: FloatImage,
+        max_steps: int,
+        forced: Sequence[str],
+        empty: Empty,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """One chain for the whole photo: every decision, and the image after it."""
-        chain = self._chain(restored, max_steps)
+        chain = self._chain(restored, max_steps, empty)
         votes = _Views(self._policy, *lq.shape[:2])
         prescribed = [self._action(name) for name in forced]
         done = False
@@ -213,18 +228,27 @@ class Restorer:
             start = time.perf_counter()
             values = votes.action_values(chain).masked_fill(~chain.allowed()[0], -torch.inf)
             action = prescribed.pop(0) if prescribed else int(values.argmax())
-            done = bool(chain.advance(torch.tensor([action])).done)
+            # Stopping changes nothing, so that no copy need be made.
+            is_stop = action == self._toolbox.stop
+            done = is_stop or bool(chain.advance(torch.tensor([action])).done)
             seconds = time.perf_counter() - start
             yield self._step(action, values, seconds), to_numpy(chain.current(0)[None])[0]
 
     def _play_regions(
-        self, lq: FloatImage, restored: FloatImage, max_steps: int, forced: Sequence[str]
+        self,
+        lq: FloatImage,
+        restored: FloatImage,
+        max_steps: int,
+        forced: Sequence[str],
+        empty: Empty,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """A chain per region: every round of decisions, and the image after it."""
         is_gray = _is_gray(lq)
 
         def run_tool(action: int, part: Tensor) -> Tensor:
-            return self._apply(self._toolbox[action], part, is_gray=is_gray).clamp_(0.0, 1.0)
+            return self._apply(self._toolbox[action], part, in_memory, is_gray=is_gray).clamp_(
+                0.0, 1.0
+            )
 
         start = time.perf_counter()
         for made in restore_regions(
@@ -272,14 +296,11 @@ class Restorer:
             seconds=seconds,
         )
 
-    def _chain(self, lq: FloatImage, max_steps: int) -> BaseChain:
+    def _chain(self, lq: FloatImage, max_steps: int, empty: Empty) -> BaseChain:
         is_gray = _is_gray(lq)
 
         def apply(images: Tensor, actions: Tensor) -> Tensor:
-            action = int(actions[0])
-            if action == self._toolbox.stop:
-                return images.clone()
-            return self._apply(self._toolbox[action], images, is_gray=is_gray)
+            return self._apply(self._toolbox[int(actions[0])], images, empty, is_gray=is_gray)
 
         images, stop, scales = to_tensor(lq[None]), self._toolbox.stop, self._toolbox.scales
         if max(scales) == 1:
@@ -288,7 +309,7 @@ class Restorer:
             images, stop=stop, max_steps=max_steps, apply=apply, scales=scales, scale=self.scale
         )
 
-    def _apply(self, tool: Tool, images: Tensor, *, is_gray: bool) -> Tensor:
+    def _apply(self, tool: Tool, images: Tensor, empty: Empty, *, is_gray: bool) -> Tensor:
         spec = tool.spec
         # A tool that enlarges holds more per pixel; but mostly halo would be mostly wasted work.
         pixels = max(self._max_tile_pixels // spec.scale, 4 * _smallest_tile(tool))
@@ -299,6 +320,7 @@ class Restorer:
             grid=spec.grid,
             max_tile_pixels=min(pixels, self._max_tile_pixels),
             scale=spec.scale,
+            empty=empty,
         )
 
     def _run(self, tool: Tool, tile: Tensor, *, is_gray: bool) -> Tensor:
@@ -426,9 +448,11 @@ class _Record:
         scorer: "_Scorer",
         made_by: Provenance,
         on_step: OnStep | None,
+        empty: Empty,
         *,
         keep_frames: bool,
     ) -> None:
+        self._empty = empty
         self._lq, self._scorer, self._made_by, self._on_step = lq, scorer, made_by, on_step
         self._keep_frames = keep_frames
         self._score = scorer(lq)
@@ -446,9 +470,12 @@ class _Record:
 
     def finish(self, restored: FloatImage, notes: tuple[str, ...]) -> Restoration:
         """All of it; enlarged by bicubic interpolation where no tool has enlarged."""
-        image = _enlarged(restored, self._lq, self._made_by.scale)
+        image = self._blend(_enlarged(restored, self._lq, self._made_by.scale))
+        if np.may_share_memory(image, self._lq):  # nothing ran; the result is the caller's own
+            np.copyto(own := self._empty(*image.shape[:2]), image)
+            image = own
         return Restoration(
-            self._blend(image),
+            image,
             tuple(self.steps),
             self._made_by,
             self._score,
@@ -463,9 +490,13 @@ class _Record:
         before = self._lq
         if before.shape != restored.shape:
             before = upsampled(before, restored.shape[0] // before.shape[0])
-        if strength == 0.0:
-            return before.copy()
-        return before + np.float32(strength) * (restored - before)
+        blended = self._empty(*restored.shape[:2])
+        for top in range(0, len(blended), _ROWS_AT_A_TIME):
+            rows = slice(top, top + _ROWS_AT_A_TIME)
+            blended[rows] = before[rows]
+            if strength > 0.0:
+                blended[rows] += np.float32(strength) * (restored[rows] - before[rows])
+        return blended
 
 
 class _Scorer:
@@ -529,8 +560,11 @@ def _as_float(image: FloatImage | ByteImage) -> FloatImage:
 
 
 def _is_gray(image: FloatImage) -> bool:
-    return np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(
-        image[..., 0], image[..., 2]
+    return all(
+        np.array_equal(rows[..., 0], rows[..., 1]) and np.array_equal(rows[..., 0], rows[..., 2])
+        for rows in (
+            image[top : top + _ROWS_AT_A_TIME] for top in range(0, len(image), _ROWS_AT_A_TIME)
+        )
     )
 
 

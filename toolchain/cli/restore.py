@@ -74,6 +74,14 @@ def restore(
     ] = False,
     overwrite: OverwriteOption = False,
     max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep within so much memory (800M, 2G): with smaller tiles, and photos that are "
+            "too large for it on disk.",
+            metavar="SIZE",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Restore photos.
@@ -82,8 +90,12 @@ def restore(
     """
     from toolchain.batch import check_trace_target, plan_batch, restore_batch, write_traces
     from toolchain.folder_lock import locked_folder
+    from toolchain.memory import parse_size, tile_pixels_within
     from toolchain.restorer import load
 
+    limit = None if max_memory is None else parse_size(max_memory)
+    if limit is not None:
+        max_tile_pixels = tile_pixels_within(limit, max_tile_pixels)
     plan = plan_batch(inputs, output, steps_folder=save_steps)
     if trace is not None:
         check_trace_target(trace, overwrite=overwrite)
@@ -115,6 +127,7 @@ def restore(
             sidecars=sidecar,
             resume=resume,
             stop=stop,
+            max_memory=limit,
         )
         try:
             finished.extend(_shown(outcomes, len(plan), quiet=quiet))
