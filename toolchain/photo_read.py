@@ -19,16 +19,19 @@ from data.scaling import upsampled
 from toolchain.errors import PhotoError, one_line
 from toolchain.photo_codecs import (
     CODEC_ERRORS,
+    XMP_KEYWORD,
     Samples,
     decode_16_bit,
     open_gray_alpha_tiff,
+    register_heif,
     upright_exif,
+    upright_xmp,
 )
-from toolchain.photo_paths import READABLE_SUFFIXES
+from toolchain.photo_paths import READABLE_SUFFIXES, WRITABLE_FORMATS
 from toolchain.scratch import Empty, in_memory
 
 DEFAULT_MAX_PIXELS = 200_000_000
-_PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+_PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _N_CHANNELS = {"1": 1, "L": 1, "I;16": 1, "LA": 2, "RGB": 3, "YCbCr": 3}
 _ORIENTATION = 274
 _PREMULTIPLIED = 1  # TIFF: colours already multiplied with alpha
@@ -71,6 +74,7 @@ class Photo:
         source: The file the photo was read from.
         exif: EXIF block with the orientation set to 1.
         icc: Colour profile.
+        xmp: XMP packet with the orientation set to 1.
         notes: One sentence for each thing that reading had to change or leave out.
     """
 
@@ -81,6 +85,7 @@ class Photo:
     source: Path | None = None
     exif: bytes | None = None
     icc: bytes | None = None
+    xmp: bytes | None = None
     notes: tuple[str, ...] = ()
 
     def with_rgb(self, rgb: FloatImage) -> "Photo":
@@ -123,7 +128,7 @@ def read_photo(
     scale: int = 1,
     empty: Empty = in_memory,
 ) -> Photo:
-    """Read a PNG, JPEG, WebP, BMP, TIFF or GIF file, turned upright.
+    """Read a PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC file, turned upright.
 
     Of an animation or a file of several pages the first image is read. Palette and 1-bit images
     become gray or RGB; CMYK becomes sRGB, through its colour profile where it has one.
@@ -167,10 +172,18 @@ def _check_readable(path: Path) -> None:
         if path.suffix.lower() not in READABLE_SUFFIXES:
             known = " ".join(READABLE_SUFFIXES)
             raise PhotoError(f"{path}: unsupported file type; photos end in {known}")
+        if _is_heif(path):
+            register_heif()
         if path.stat().st_size == 0:
             raise PhotoError(f"{path}: the file is empty")
+    except ImportError as error:
+        raise PhotoError(f"{path}: unsupported file type, because {error}") from error
     except OSError as error:
         raise PhotoError(f"{path}: cannot be read ({one_line(error)})") from error
+
+
+def _is_heif(path: Path) -> bool:
+    return WRITABLE_FORMATS.get(path.suffix.lower()) == "HEIF"
 
 
 @contextlib.contextmanager
@@ -187,7 +200,8 @@ def _open(path: Path) -> Iterator[Image.Image]:
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(path, formats=_PILLOW_FORMATS)
+            formats = (*_PILLOW_FORMATS, "HEIF") if _is_heif(path) else _PILLOW_FORMATS
+            image = Image.open(path, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     with image:
@@ -208,6 +222,9 @@ def _read_opened(image: Any, path: Path, empty: Empty) -> Photo:
     if image.format in ("PNG", "WEBP", "GIF", "TIFF") and getattr(image, "n_frames", 1) > 1:
         kind = "page" if image.format == "TIFF" else "frame"
         notes.append(f"{path}: only the first of {image.n_frames} {kind}s was read")
+    bits = _bits_beyond_8(image, path)
+    if bits:
+        notes.append(f"{path}: its {bits} bits a channel were read as 8")
     icc = image.info.get("icc_profile")
     deep = _is_16_bit(image, path)
     image.load()  # finds damage that OpenCV passes over, and EXIF data behind the pixels
@@ -217,6 +234,9 @@ def _read_opened(image: Any, path: Path, empty: Empty) -> Photo:
     except CODEC_ERRORS:
         exif = None
         notes.append(f"{path}: its EXIF data is damaged and was left out")
+    xmp = image.info.get("xmp") or image.info.get(XMP_KEYWORD)
+    if isinstance(xmp, str):
+        xmp = xmp.encode(errors="replace")
     bands: _Bands
     if deep:
         bands = _ArrayBands(_read_16_bit(image, path))
@@ -227,7 +247,8 @@ def _read_opened(image: Any, path: Path, empty: Empty) -> Photo:
             image, icc = _cmyk_to_srgb(image, icc), None
             notes.append(f"{path}: CMYK was converted to sRGB")
         bands = _ImageBands(_plain(image))
-    about = {"exif": exif, "icc": icc, "notes": tuple(notes)}
+    xmp = upright_xmp(xmp) if xmp else None
+    about = {"exif": exif, "icc": icc, "xmp": xmp, "notes": tuple(notes)}
     return _photo(bands, orientation, empty, source=path, **about)
 
 
@@ -310,6 +331,20 @@ def _is_16_bit(image: Any, path: Path) -> bool:
     return False
 
 
+def _bits_beyond_8(image: Any, path: Path) -> int:
+    """Bits a channel of an AVIF or HEIC that holds more than the 8 that Pillow gives, else 0."""
+    if image.format == "HEIF":
+        bits = int(image.info.get("bit_depth", 8))
+        return bits if bits > 8 else 0
+    if image.format != "AVIF":
+        return 0
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    place = head.find(b"av1C")  # its third byte has a flag for more than 8 bits, and for 12
+    flags = head[place + 6] if 0 <= place < len(head) - 6 else 0
+    return 0 if not flags & 0x40 else 12 if flags & 0x20 else 10
+
+
 def _read_16_bit(image: Any, path: Path) -> Samples:
     content = path.read_bytes()
     gray = image.mode in ("L", "LA") or image.mode.startswith("I;16")
@@ -352,14 +387,22 @@ def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int, empty: Empty) -> Photo | None:
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
-    page = open_gray_alpha_tiff(path.read_bytes())
+    content = path.read_bytes()
+    page = open_gray_alpha_tiff(content)
     if page is None:
         return None
     try:
         _check_size(path, page.shape[1], page.shape[0], max_pixels, scale)
         samples = page.asarray().astype(np.uint16, copy=False).reshape(page.shape)
         orientation = int(page.tags.valueof(274, default=1))
-        icc = page.tags.valueof(34675)
-        return _photo(_ArrayBands(samples), orientation, empty, source=path, icc=icc)
+        icc, xmp = page.tags.valueof(34675), page.tags.valueof(700)
+        exif = Image.Exif()
+        exif.load(content)  # what is called EXIF is a TIFF without pixels
+        about = {
+            "exif": upright_exif(exif),
+            "icc": icc,
+            "xmp": upright_xmp(xmp) if isinstance(xmp, bytes) else None,
+        }
+        return _photo(_ArrayBands(samples), orientation, empty, source=path, **about)
     except CODEC_ERRORS as error:
         raise PhotoError(f"{path}: damaged or truncated image ({one_line(error)})") from error

@@ -10,17 +10,25 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from data.atomic import write_atomically
 from data.images import check_float_image
 from toolchain.errors import PhotoError, one_line
-from toolchain.photo_codecs import CODEC_ERRORS, Samples, encode_png_16, encode_tiff
+from toolchain.photo_codecs import (
+    CODEC_ERRORS,
+    XMP_KEYWORD,
+    Samples,
+    encode_png_16,
+    encode_tiff,
+    register_heif,
+)
 from toolchain.photo_paths import WRITABLE_FORMATS
 from toolchain.photo_read import Photo
 
-_JPEG_QUALITY = 95
+_QUALITY = 95
 _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels
-_ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
+_ALPHA_FORMATS = ("PNG", "WEBP", "TIFF", "AVIF", "HEIF")
 _DEEP_FORMATS = ("PNG", "TIFF")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _ROWS_AT_A_TIME = 256  # keeps the temporaries of a conversion small beside the photo itself
@@ -43,6 +51,11 @@ def check_target(path: Path | str, source: Path | None, *, overwrite: bool = Fal
         raise PhotoError(
             f"{path}: cannot write {path.suffix or 'files without suffix'}; use {known}"
         )
+    if WRITABLE_FORMATS[path.suffix.lower()] == "HEIF":
+        try:
+            register_heif()
+        except ImportError as error:
+            raise PhotoError(f"{path}: cannot write {path.suffix}, because {error}") from error
     try:
         if source is not None and source.exists() and path.exists() and path.samefile(source):
             raise PhotoError(f"{path}: this is the input photo; choose another output")
@@ -57,7 +70,8 @@ def check_target(path: Path | str, source: Path | None, *, overwrite: bool = Fal
 def write_photo(path: Path | str, photo: Photo, *, overwrite: bool = False) -> tuple[str, ...]:
     """Write ``photo`` in the format of the suffix of ``path``, completely or not at all.
 
-    Gray stays gray, and alpha, 16 bits, EXIF and colour profile are kept where the format has them.
+    Gray stays gray, and alpha, 16 bits, EXIF, XMP and colour profile are kept where the format has
+    them.
     Missing folders are made.
 
     Args:
@@ -127,23 +141,37 @@ def _fit_to_format(photo: Photo, file_format: str) -> tuple[Photo, tuple[str, ..
     if photo.exif and file_format == "JPEG" and len(photo.exif) > 65_533:
         left_out["exif"] = None
         notes.append("the EXIF data is too long for JPEG and was left out")
-    if file_format == "BMP" and (photo.exif or photo.icc):
-        left_out |= {"exif": None, "icc": None}
-        notes.append("BMP holds no EXIF data or colour profile")
+    if photo.xmp and file_format == "JPEG" and len(photo.xmp) > 65_502:
+        left_out["xmp"] = None
+        notes.append("the XMP data is too long for JPEG and was left out")
+    if file_format == "BMP" and (photo.exif or photo.icc or photo.xmp):
+        left_out |= {"exif": None, "icc": None, "xmp": None}
+        notes.append("BMP holds no EXIF data, XMP or colour profile")
     return dataclasses.replace(photo, **left_out), tuple(notes)
 
 
 def _encode(photo: Photo, file_format: str) -> bytes | memoryview:
     samples = _Quantised(photo)
     if file_format == "TIFF":
-        return encode_tiff(samples, photo.icc, photo.exif)
+        return encode_tiff(samples, photo.icc, photo.exif, photo.xmp)
     if photo.bit_depth == 16:
-        return encode_png_16(samples, photo.icc, photo.exif)
+        return encode_png_16(samples, photo.icc, photo.exif, photo.xmp)
     options: dict[str, Any] = {"icc_profile": photo.icc, "exif": photo.exif}
+    if file_format == "PNG" and photo.xmp:
+        text = PngInfo()
+        text.add_itxt(XMP_KEYWORD, photo.xmp.decode(errors="replace"))
+        options["pnginfo"] = text
+    elif file_format != "BMP":
+        options["xmp"] = photo.xmp
     if file_format == "JPEG":
-        options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
+        options |= {"quality": _QUALITY, "subsampling": 0}
     if file_format == "WEBP":
-        options |= {"quality": _JPEG_QUALITY, "exact": True}
+        options |= {"quality": _QUALITY, "exact": True}
+    if file_format == "AVIF":
+        options |= {"quality": _QUALITY, "subsampling": "4:4:4"}
+    if file_format == "HEIF":
+        register_heif()
+        options |= {"quality": _QUALITY, "chroma": 444}
     stream = io.BytesIO()
     image = samples.to_image()
     image.save(stream, file_format, **{k: v for k, v in options.items() if v is not None})
