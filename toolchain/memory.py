@@ -21,9 +21,9 @@ _LOADING_BYTES: Final = 160 << 20
 """Weights, thread stacks, and what the libraries keep for themselves once they have run."""
 _UNITS: Final[dict[str, int]] = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
-_DECODING: Final = {"PNG": 0, "BMP": 0, "JPEG": 4, "TIFF": 2, "GIF": 4, "AVIF": 5, "HEIF": 5}
-"""Beside Pillow's image of four bytes per pixel; of JPEG if it is progressive."""
-_ENCODING: Final = {"JPEG": 4, "WEBP": 8, "BMP": 3, "AVIF": 26, "HEIF": 22}
+_DECODING: Final = {"PNG": 0, "BMP": 0, "JPEG": 0, "TIFF": 2, "GIF": 4, "AVIF": 5, "HEIF": 5}
+"""Beside Pillow's image of four bytes per pixel."""
+_ENCODING: Final = {"JPEG": 1, "WEBP": 8, "BMP": 3, "AVIF": 26, "HEIF": 22}
 """Likewise. What PNG and TIFF take are the samples, compressed; of noise that is hardly less."""
 
 
@@ -147,6 +147,7 @@ def photo_bytes(
     alpha = pixels * sample_bytes if header.channels in (2, 4) else 0
     decoding = pixels * (4 + _DECODING.get(header.file_format, 12))
     decoding += pixels * 4 if header.channels == 4 else 0
+    decoding += pixels * 6 if header.is_progressive else 0
     if header.is_deep:
         decoding += pixels * 8 + header.file_bytes
     stored = header.channels * sample_bytes if target_format in ("PNG", "TIFF") else 0

@@ -51,6 +51,7 @@ class PhotoHeader:
         file_format: As Pillow names it.
         channels: Alpha included; of a palette four.
         is_deep: 16 bits a channel.
+        is_progressive: A JPEG whose decoder must hold all of its coefficients.
         file_bytes: Size of the file.
     """
 
@@ -59,6 +60,7 @@ class PhotoHeader:
     file_format: str
     channels: int
     is_deep: bool
+    is_progressive: bool
     file_bytes: int
 
 
@@ -115,6 +117,7 @@ def read_header(path: Path) -> PhotoHeader | None:
                 file_format=str(image.format),
                 channels=_N_CHANNELS.get(image.mode, 4),
                 is_deep=_is_16_bit(image, path),
+                is_progressive="progressive" in image.info,
                 file_bytes=path.stat().st_size,
             )
     except (*CODEC_ERRORS, PhotoError):  # what is wrong, reading the photo will say

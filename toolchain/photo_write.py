@@ -183,9 +183,12 @@ class _Quantised:
 
     def __init__(self, photo: Photo) -> None:
         self._photo = photo
-        self.dtype = np.dtype(np.uint16 if photo.bit_depth == 16 else np.uint8)
+        is_deep = photo.bit_depth == 16
+        self._peak = np.float32(65535 if is_deep else 255)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint16 if is_deep else np.uint8)
         channels = (1 if photo.is_gray else 3) + (photo.alpha is not None)
-        self.shape = (*photo.rgb.shape[:2], channels)
+        height, width = photo.rgb.shape[:2]
+        self.shape = int(height), int(width), channels
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -194,8 +197,7 @@ class _Quantised:
         rgb, alpha = self._photo.rgb[rows], self._photo.alpha
         samples: Samples = np.empty((*rgb.shape[:2], self.shape[2]), self.dtype)
         colour = rgb.mean(axis=2, keepdims=True) if self._photo.is_gray else rgb
-        peak = np.float32(np.iinfo(self.dtype).max)
-        samples[:, :, : colour.shape[2]] = np.rint(np.clip(colour, 0.0, 1.0) * peak)
+        samples[:, :, : colour.shape[2]] = np.rint(np.clip(colour, 0.0, 1.0) * self._peak)
         if alpha is not None:
             samples[:, :, -1] = _alpha_at(alpha[rows], self.dtype)
         return samples
