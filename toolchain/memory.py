@@ -153,7 +153,7 @@ def photo_bytes(
     stored = header.channels * sample_bytes if target_format in ("PNG", "TIFF") else 0
     encoding = result_pixels * (4 + stored + _ENCODING.get(target_format, 0))
     working = 3 + 4 * scale**2 if scale > 1 else 10 if regions else 3
-    working += 1 if 0.0 <= strength < 1.0 else 0
+    working += 2 if strength < 1.0 else 0
     colours, result = 12 * pixels, 12 * result_pixels
     whole = max(colours + decoding, 12 * pixels * working, result + encoding)
     on_disk = None if scale > 1 or regions else alpha + max(decoding, encoding)

@@ -9,7 +9,20 @@ import threading
 
 import typer
 
-from toolchain.cli import data, demo, evaluate, extend, fit, inspect, replay, restore, tools, train
+from toolchain.cli import (
+    calibrate,
+    data,
+    demo,
+    evaluate,
+    extend,
+    fit,
+    inspect,
+    replay,
+    restore,
+    serve,
+    tools,
+    train,
+)
 from toolchain.cli.errors import OneLineErrors
 from toolchain.pipeline import THREAD_NAME
 
@@ -24,8 +37,10 @@ app = typer.Typer(
 app.command("restore")(restore.restore)
 app.command("replay")(replay.replay)
 app.command("inspect")(inspect.inspect)
+app.command("serve")(serve.serve)
 app.command("fit")(fit.fit)
 app.command("extend")(extend.extend)
+app.command("calibrate")(calibrate.calibrate)
 app.command("tools")(tools.tools)
 app.command("demo")(demo.demo)
 app.command("evaluate")(evaluate.evaluate)

@@ -20,6 +20,7 @@ from toolchain.cli.options import (
     AddToolOption,
     AgentOption,
     DeviceOption,
+    MaxRiskOption,
     MaxStepsOption,
     MaxTilePixelsOption,
     OverwriteOption,
@@ -53,6 +54,7 @@ def restore(
     prefer: PreferOption = None,
     strength: StrengthOption = 1.0,
     regions: RegionsOption = False,
+    max_risk: MaxRiskOption = 1.0,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -111,6 +113,7 @@ def restore(
         prefer=prefer,
         strength=strength,
         regions=regions,
+        max_risk=max_risk,
     )
     stop = threading.Event()
     finished: list[Outcome] = []
