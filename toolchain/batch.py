@@ -256,7 +256,7 @@ class _Batch:
         frames = None
         if self.steps_folder is not None:
             frames = _FrameWriter(self.steps_folder / planned.relative, overwrite=self.overwrite)
-        empty = in_memory
+        empty: Empty = in_memory
         if self.memory is not None:
             empty = self.memory.take(planned, self.restorer.provenance)
         before = _state(source)
