@@ -5,7 +5,7 @@ import dataclasses
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -232,11 +232,8 @@ def _read_opened(image: Any, path: Path, empty: Empty) -> Photo:
     deep = _is_16_bit(image, path)
     image.load()  # finds damage that OpenCV passes over, and EXIF data behind the pixels
     orientation = image.getexif().get(_ORIENTATION, 1)
-    try:
-        exif = upright_exif(image.getexif())
-    except CODEC_ERRORS:
-        exif = None
-        notes.append(f"{path}: its EXIF data is damaged and was left out")
+    exif, lost = _kept_exif(image.getexif, path)
+    notes += lost
     xmp = image.info.get("xmp") or image.info.get(XMP_KEYWORD)
     if isinstance(xmp, str):
         xmp = xmp.encode(errors="replace")
@@ -253,6 +250,20 @@ def _read_opened(image: Any, path: Path, empty: Empty) -> Photo:
     xmp = upright_xmp(xmp) if xmp else None
     about = {"exif": exif, "icc": icc, "xmp": xmp, "notes": tuple(notes)}
     return _photo(bands, orientation, empty, source=path, **about)
+
+
+def _kept_exif(read: Callable[[], Image.Exif], path: Path) -> tuple[bytes | None, tuple[str, ...]]:
+    """What is kept of EXIF data, and a note if it cannot be read."""
+    try:
+        return upright_exif(read()), ()
+    except CODEC_ERRORS:
+        return None, (f"{path}: its EXIF data is damaged and was left out",)
+
+
+def _exif_of_tiff(content: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(content)  # what is called EXIF is a TIFF without pixels
+    return exif
 
 
 class _Bands(Protocol):
@@ -399,12 +410,13 @@ def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int, empty: Empty)
         samples = page.asarray().astype(np.uint16, copy=False).reshape(page.shape)
         orientation = int(page.tags.valueof(274, default=1))
         icc, xmp = page.tags.valueof(34675), page.tags.valueof(700)
-        exif = Image.Exif()
-        exif.load(content)  # what is called EXIF is a TIFF without pixels
+        with _without_remarks():
+            exif, lost = _kept_exif(lambda: _exif_of_tiff(content), path)
         about = {
-            "exif": upright_exif(exif),
+            "exif": exif,
             "icc": icc,
             "xmp": upright_xmp(xmp) if isinstance(xmp, bytes) else None,
+            "notes": lost,
         }
         return _photo(_ArrayBands(samples), orientation, empty, source=path, **about)
     except CODEC_ERRORS as error:

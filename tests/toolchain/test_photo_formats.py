@@ -252,7 +252,8 @@ def whole_file(suffix: str, kind: str) -> bytes:
     ("suffix", "kind"),
     [
         (".png", "rgb"), (".png", "alpha"), (".png", "palette"), (".png", "deep"),
-        (".tif", "rgb"), (".tif", "deep"), (".jpg", "rgb"), (".jpg", "progressive"),
+        (".tif", "rgb"), (".tif", "deep"), (".tif", "deep gray alpha"),
+        (".jpg", "rgb"), (".jpg", "progressive"),
         (".webp", "rgb"), (".webp", "alpha"), (".bmp", "rgb"), (".bmp", "palette"),
         (".gif", "rgb"), (".avif", "alpha"), (".heic", "rgb"),
     ],
@@ -261,8 +262,8 @@ def test_damaged_files_are_a_photo_or_a_photo_error(
     tmp_path: Path, suffix: str, kind: str, damage: str
 ) -> None:
     path = tmp_path / f"a{suffix}"
-    if kind == "deep":
-        write_photo(path, make(3, np.uint16, metadata=True))
+    if "deep" in kind:
+        write_photo(path, make(2 if "gray" in kind else 3, np.uint16, metadata=True))
         content = path.read_bytes()
     else:
         content = whole_file(suffix, kind)
