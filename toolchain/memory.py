@@ -156,5 +156,6 @@ def photo_bytes(
     working += 2 if strength < 1.0 else 0
     colours, result = 12 * pixels, 12 * result_pixels
     whole = max(colours + decoding, 12 * pixels * working, result + encoding)
-    on_disk = None if scale > 1 or regions else alpha + max(decoding, encoding)
+    # The sum: what a decoder has freed, the allocator may still hold when the encoder comes.
+    on_disk = None if scale > 1 or regions else alpha + decoding + encoding
     return alpha * scale**2 + whole, on_disk

@@ -102,7 +102,8 @@ def test_other_programs_read_our_16_bit_colours(tmp_path: Path, suffix: str, cha
     assert eight_bits.shape == samples.shape
     assert np.abs(eight_bits.astype(int) - samples / 257).max() <= 1
     if suffix == ".tif":
-        assert tifffile.TiffFile(tmp_path / "a.tif").pages[0].shape == samples.shape
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            assert file.pages[0].shape == samples.shape
 
 
 def test_bmp_keeps_8_bit_colours(tmp_path: Path) -> None:
