@@ -380,7 +380,10 @@ def _plain(image: Image.Image) -> Image.Image:
         image = image.convert("L")
     colours = "L" if image.mode in ("L", "LA", "La") else "RGB"
     alpha = image.has_transparency_data or image.mode == "La"
-    plain = image.convert(colours + "A" if alpha else colours)  # itself, if it is that already
+    mode = colours + "A" if alpha else colours
+    if image.mode == mode:  # converting would copy
+        return image
+    plain = image.convert(mode)
     if image.mode in ("P", "PA"):
         red, green, blue, *opacity = plain.split()
         if red.tobytes() == green.tobytes() == blue.tobytes():
