@@ -198,15 +198,21 @@ def _without_remarks() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Image.Image]:
-    """Read the header, with our limit on the size instead of Pillow's global one."""
+def _without_pillow_limit() -> Iterator[None]:
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            formats = (*_PILLOW_FORMATS, "HEIF") if _is_heif(path) else _PILLOW_FORMATS
-            image = Image.open(path, formats=formats)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """Read the header, with our limit on the size instead of Pillow's global one."""
+    formats = (*_PILLOW_FORMATS, "HEIF") if _is_heif(path) else _PILLOW_FORMATS
+    with _without_pillow_limit():
+        image = Image.open(path, formats=formats)
     with image:
         yield image
 
@@ -293,7 +299,8 @@ class _ImageBands:
 
     def rows(self, part: slice) -> Samples:
         box = (0, part.start, self._image.width, part.stop)
-        samples = np.asarray(self._image.crop(box))
+        with _without_pillow_limit():  # it is asked here too
+            samples = np.asarray(self._image.crop(box))
         return samples.reshape(*samples.shape[:2], -1)
 
 
