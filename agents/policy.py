@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from agents.guard import Guard
 from agents.q_net import LstmState, RecurrentQNet
 from envs.reward import PSNR, Reward
 from envs.task import Task
@@ -50,6 +51,7 @@ class LstmPolicy:
             they are known: an agent knows what *these* weights do.
         task: For which it was trained.
         reward: In which its values count.
+        guard: What is known of its judgement, if it was calibrated.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class LstmPolicy:
         tool_checksums: Mapping[str, str] | None = None,
         task: Task = "restore",
         reward: Reward = PSNR,
+        guard: Guard | None = None,
     ) -> None:
         if len(tool_names) != q_net.n_tools:
             raise ValueError(f"{q_net.n_tools} actions but {len(tool_names)} tool names")
@@ -68,7 +71,7 @@ class LstmPolicy:
         self.tool_names = tool_names
         self.stop_margin = stop_margin
         self.tool_checksums = dict(tool_checksums or {})
-        self.task, self.reward = task, reward
+        self.task, self.reward, self.guard = task, reward, guard
 
     def with_stop_margin(self, stop_margin: float) -> "LstmPolicy":
         """The same network with another margin; minus infinity never stops."""
@@ -79,6 +82,7 @@ class LstmPolicy:
             tool_checksums=self.tool_checksums,
             task=self.task,
             reward=self.reward,
+            guard=self.guard,
         )
 
     def initial_state(self, n_envs: int) -> LstmState:

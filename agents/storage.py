@@ -1,4 +1,4 @@
-"""Policies on disk: ``config.json`` and ``model.safetensors`` in one folder."""
+"""Policies on disk: ``config.json``, ``model.safetensors`` and maybe a guard in one folder."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from safetensors.torch import save
 
+from agents.guard import GUARD_FILE, Guard, load_guard, save_guard
 from agents.policy import LstmPolicy
 from agents.q_net import RecurrentQNet
 from data.atomic import write_atomically
@@ -32,10 +33,11 @@ class PolicyError(ToolchainError):
 
 
 def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None = None) -> None:
-    """Write a policy; ``notes`` are facts to record with it, such as how it was trained."""
+    """Write a policy and its guard; ``notes`` are facts to record, such as how it was trained."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.contiguous() for name, value in policy.q_net.state_dict().items()}
     content = save(state)
+    sha256 = hashlib.sha256(content).hexdigest()
     write_atomically(folder / "model.safetensors", content)
     config = {
         "format_version": FORMAT_VERSION,
@@ -44,10 +46,27 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
         "stop_margin": policy.stop_margin,
         "task": policy.task,
         "reward": policy.reward.to_dict(),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": sha256,
         "notes": notes or {},
     }
     write_atomically(folder / "config.json", json.dumps(config, indent=2).encode())
+    if policy.guard is None:
+        (folder / GUARD_FILE).unlink(missing_ok=True)  # of an agent that was here before
+    else:
+        save_guard(policy.guard, folder, sha256)
+
+
+def put_guard(guard: Guard, folder: Path) -> None:
+    """Write a guard beside the agent in a folder, in place of the one that it may have.
+
+    Raises:
+        PolicyError: There is no agent.
+    """
+    try:
+        sha256 = json.loads((folder / "config.json").read_text())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PolicyError(f"no agent in {folder}: it has no readable config.json") from error
+    save_guard(guard, folder, sha256)
 
 
 def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
@@ -59,10 +78,7 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         ToolboxError: The weights are missing, malformed or of another shape.
         ChecksumError: The weights are not the ones that the configuration vouches for.
     """
-    shipped = str(name_or_path) in BUILTIN_AGENTS
-    folder = WEIGHTS_FOLDER / str(name_or_path) if shipped else Path(name_or_path)
-    if not shipped and not folder.is_dir():
-        raise UnknownNameError("agent", str(name_or_path), BUILTIN_AGENTS)
+    folder = agent_folder(name_or_path)
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text())
@@ -82,8 +98,44 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
     weights = folder / "model.safetensors"
     load_weights(q_net, read_checked(weights, sha256), weights)
     return LstmPolicy(
-        q_net, names, stop_margin=margin, tool_checksums=checksums, task=task, reward=reward
+        q_net,
+        names,
+        stop_margin=margin,
+        tool_checksums=checksums,
+        task=task,
+        reward=reward,
+        guard=load_guard(folder, sha256),
     )
+
+
+def agent_folder(name_or_path: str | Path) -> Path:
+    """Where an agent lies: a shipped one by name, any other by its folder.
+
+    Raises:
+        UnknownNameError: No agent of that name ships, and there is no such folder.
+    """
+    if str(name_or_path) in BUILTIN_AGENTS:
+        return WEIGHTS_FOLDER / str(name_or_path)
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        raise UnknownNameError("agent", str(name_or_path), BUILTIN_AGENTS)
+    return folder
+
+
+def own_agent(toolbox: str | Path, suffix: str = "") -> str | Path:
+    """Name or folder of the agent that belongs to a toolbox.
+
+    Raises:
+        PolicyError: It has none.
+    """
+    if str(toolbox) in shipped_toolboxes():
+        name = f"{toolbox}{suffix}"
+        if name in BUILTIN_AGENTS:
+            return name
+    elif (Path(toolbox) / f"{AGENT_FOLDER}{suffix}").is_dir():
+        return Path(toolbox) / f"{AGENT_FOLDER}{suffix}"
+    wish = " that prefers texture" if suffix else ""
+    raise PolicyError(f"the toolbox {toolbox} has no agent{wish} in it; name one with --agent")
 
 
 def load_bundle(
@@ -111,22 +163,10 @@ def load_bundle(
         raise PolicyError("--prefer chooses between a toolbox's own agents; leave --agent out")
     tools = load_toolbox(toolbox)
     if agent is None:
-        agent = _own_agent(toolbox, "-texture" if prefer == "texture" else "")
+        agent = own_agent(toolbox, "-texture" if prefer == "texture" else "")
     policy = load_policy(agent)
     check_fits(policy, tools)
     return tools, policy
-
-
-def _own_agent(toolbox: str | Path, suffix: str) -> str | Path:
-    """Name or folder of the agent that belongs to a toolbox."""
-    if str(toolbox) in shipped_toolboxes():
-        name = f"{toolbox}{suffix}"
-        if name in BUILTIN_AGENTS:
-            return name
-    elif (Path(toolbox) / f"{AGENT_FOLDER}{suffix}").is_dir():
-        return Path(toolbox) / f"{AGENT_FOLDER}{suffix}"
-    wish = " that prefers texture" if suffix else ""
-    raise PolicyError(f"the toolbox {toolbox} has no agent{wish} in it; name one with --agent")
 
 
 def check_fits(policy: LstmPolicy, toolbox: Toolbox) -> None:

@@ -299,6 +299,7 @@ def save_bundle(
         tool_checksums=load_toolbox(folder).checksums,
         task=policy.task,
         reward=policy.reward,
+        guard=policy.guard,
     )
     save_policy(bound, folder / AGENT_FOLDER)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from agents.guard import expected_gain
 from agents.policy import LstmPolicy
 from agents.q_net import LstmState
 from toolchain.tiling import VIEW_SIZE, extract_views
@@ -74,6 +75,7 @@ def restore_regions(
     halo: int,
     grid: int,
     smoothing: Smoothing | None = None,
+    max_risk: float = 1.0,
 ) -> Iterator[RegionStep]:
     """Let the agent decide for every cell until all have stopped.
 
@@ -87,12 +89,14 @@ def restore_regions(
         halo: Largest receptive-field radius of the tools, in pixels.
         grid: Parts start at multiples of this many pixels.
         smoothing: None for the defaults.
+        max_risk: Largest risk with which a cell may still choose a tool; below 1, the agent must
+            have a guard.
 
     Yields:
         After every round. The last one may be of stops alone.
     """
     height, width = image.shape[-2:]
-    cells = _Cells(policy, height, width, smoothing or Smoothing())
+    cells = _Cells(policy, height, width, smoothing or Smoothing(), max_risk)
     for _ in range(max_steps):
         values, actions = cells.decide(image[0])
         image = blend(image, actions, cells.stop, run_tool, halo=halo, grid=grid)
@@ -177,8 +181,15 @@ def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
 class _Cells:
     """The agent's memory of every cell, and which of them have stopped."""
 
-    def __init__(self, policy: LstmPolicy, height: int, width: int, smoothing: Smoothing) -> None:
-        self._policy, self._smoothing = policy, smoothing
+    def __init__(
+        self,
+        policy: LstmPolicy,
+        height: int,
+        width: int,
+        smoothing: Smoothing,
+        max_risk: float,
+    ) -> None:
+        self._policy, self._smoothing, self._max_risk = policy, smoothing, max_risk
         self.stop = len(policy.tool_names)
         self._shape = math.ceil(height / CELL), math.ceil(width / CELL)
         tops, lefts = (
@@ -199,6 +210,12 @@ class _Cells:
         flat = self._look(image)
         mean = flat[self._active.flatten()].mean(dim=0)
         actions = settle(flat.reshape(*self._shape, -1), self._active, self._smoothing)
+        if self._max_risk < 1.0:
+            guard = self._policy.guard
+            assert guard is not None
+            expected = expected_gain(flat, self._policy.stop_margin)
+            risk = guard.risk(expected.gather(1, actions.flatten()[:, None])).reshape(self._shape)
+            actions[risk > self._max_risk] = self.stop
         self._last_action = actions.flatten()
         self._active = actions != self.stop
         return mean, actions

@@ -50,6 +50,10 @@ class Step:
         region_actions: Where regions decide, the action of each cell of `toolchain.regions.CELL`
             pixels, (rows, columns) int64. ``tool`` is then what most of those that went on got,
             and ``action_values`` are means over them.
+        risk: Estimated probability that the tool made the photo worse or, of stop, that the best
+            one would have; None where the agent was not calibrated, or regions decide.
+        colour_drift: By how many 8-bit grey levels the tool moved the mean of a channel in an area
+            of 64 x 64 pixels, at most; None of stop, and of a tool that enlarged.
     """
 
     tool: str
@@ -60,6 +64,8 @@ class Step:
     score: Score | None = None
     scale: int = 1
     region_actions: npt.NDArray[np.int64] | None = None
+    risk: float | None = None
+    colour_drift: float | None = None
 
     @property
     def is_stop(self) -> bool:
@@ -90,6 +96,7 @@ class Provenance:
         strength: How far it went from the photo towards the restored one.
         regions: Whether decisions were made per region.
         forced: Actions that were prescribed, in place of the agent's first ones.
+        max_risk: Largest risk with which a tool was permitted to run.
     """
 
     version: str
@@ -105,6 +112,7 @@ class Provenance:
     strength: float = 1.0
     regions: bool = False
     forced: tuple[str, ...] = ()
+    max_risk: float = 1.0
 
     @property
     def unit(self) -> str:
@@ -122,7 +130,10 @@ class Restoration:
         provenance: What made it.
         score: Of the input; None where no clean image is known.
         frames: The input, then the image after each tool, if they were asked for; else empty.
-        notes: One sentence for each tool that was added and not used.
+        notes: One sentence for each tool that was added and not used, and for what else is to be
+            known.
+        unfamiliarity: How far the photo lies from what the agent was calibrated on; above 1 it is
+            unlike that. None of an agent that was not calibrated.
     """
 
     image: FloatImage
@@ -131,6 +142,7 @@ class Restoration:
     score: Score | None = None
     frames: tuple[FloatImage, ...] = ()
     notes: tuple[str, ...] = ()
+    unfamiliarity: float | None = None
 
     @property
     def sequence(self) -> tuple[str, ...]:
@@ -171,6 +183,8 @@ class Restoration:
             "strength": made_by.strength,
             "regions": made_by.regions,
             "forced": list(made_by.forced),
+            "max_risk": made_by.max_risk,
+            "unfamiliarity": self.unfamiliarity,
             "width": width,
             "height": height,
             "sequence": list(self.sequence),
@@ -190,6 +204,8 @@ class Restoration:
                     "treats": step.treats,
                     "action": step.action,
                     "action_values": dict(step.action_values),
+                    "risk": step.risk,
+                    "colour_drift": step.colour_drift,
                     "seconds": step.seconds,
                     **_score_entries(step.score),
                     "psnr_gain": gain,
@@ -225,6 +241,12 @@ def _explain_last(restoration: Restoration) -> str:
         return f"Ended at the limit of {limit} tool{'s' if limit > 1 else ''}."
     ((rival, value), *_) = last.runners_up(1)
     stop = last.action_values[STOP]
+    allowed = restoration.provenance.max_risk
+    if last.risk is not None and last.risk > allowed:
+        return (
+            f"Stopped: the best tool, {rival}, would make the photo worse with a probability of "
+            f"{last.risk:.0%}, more than the {allowed:.0%} permitted."
+        )
     what = "Left as it is" if not restoration.sequence else "Stopped"
     unit = f" {restoration.provenance.unit}".rstrip()
     if value <= 0.0:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from agents.guard import expected_gain
 from agents.policy import LstmPolicy
 from agents.storage import PolicyError, check_fits, load_bundle
 from data.errors import ImageFormatError, ToolchainError, UnknownNameError
@@ -23,6 +24,7 @@ from data.noise_model import estimate_noise
 from data.scaling import upsampled
 from envs.chain import BaseChain, Chain
 from envs.scaled_chain import ScaledChain
+from toolchain.colour import bound_drift, colour_drift
 from toolchain.regions import restore_regions
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
@@ -38,6 +40,10 @@ DEFAULT_MAX_TILE_PIXELS: Final = 1024 * 1024
 
 _SSIM_WINDOW: Final = 7  # pixels
 _MEASURED: Final = 2048  # pixels
+
+UNFAMILIAR: Final = (
+    "the damage is unlike anything that the agent was trained on: nothing can be promised"
+)
 
 OnStep = Callable[[Step, FloatImage], None]
 """Told of every step, with the image after it; the image must not be changed."""
@@ -64,9 +70,12 @@ class Restorer:
         strength: How far to go from the photo towards the restored one, 0 to 1, unless a call of
             `restore` says otherwise.
         regions: Whether to decide per region (`toolchain.regions`), unless a call says otherwise.
+        max_risk: Largest probability of making the photo worse with which a tool may still run
+            (`agents.guard`); 1 asks nothing of it.
 
     Raises:
-        PolicyError: The policy was trained with other tools, or not to enlarge and is to.
+        PolicyError: The policy was trained with other tools, or not to enlarge and is to, or its
+            risk is to be limited and it was not calibrated.
         DuplicateToolError: The toolbox has a tool of the name of an own one, or two have one name.
         SettingError: A number is too small, or no tool enlarges by this scale.
     """
@@ -85,6 +94,7 @@ class Restorer:
         scale: int = 1,
         strength: float = 1.0,
         regions: bool = False,
+        max_risk: float = 1.0,
     ) -> None:
         check_fits(policy, toolbox)
         _check_scale(scale, toolbox, policy)
@@ -122,8 +132,14 @@ class Restorer:
             reward=policy.reward.name,
             strength=strength,
             regions=regions,
+            max_risk=max_risk,
         )
         _check_settings(self._provenance)
+        if max_risk < 1.0 and policy.guard is None:
+            raise PolicyError(
+                "this agent was not calibrated, so its risk is not known; leave max_risk out, or "
+                "calibrate it (toolchain calibrate)"
+            )
 
     @property
     def scale(self) -> int:
@@ -190,7 +206,10 @@ class Restorer:
             for step, image_after in play(lq, restored, max_steps, forced):
                 restored = image_after
                 record.add(step, restored)
-        return record.finish(restored, notes)
+        unfamiliarity = self._unfamiliarity(lq)
+        if unfamiliarity is not None and unfamiliarity > 1.0:
+            notes = (*notes, UNFAMILIAR)
+        return record.finish(restored, notes, unfamiliarity)
 
     def _play(
         self, lq: FloatImage, restored: FloatImage, max_steps: int, forced: Sequence[str]
@@ -203,10 +222,14 @@ class Restorer:
         while not done:
             start = time.perf_counter()
             values = votes.action_values(chain).masked_fill(~chain.allowed()[0], -torch.inf)
-            action = prescribed.pop(0) if prescribed else int(values.argmax())
+            best = int(values.argmax())
+            action = prescribed.pop(0) if prescribed else self._dared(best, values)
             done = bool(chain.advance(torch.tensor([action])).done)
             seconds = time.perf_counter() - start
-            yield self._step(action, values, seconds), to_numpy(chain.current(0)[None])[0]
+            step = dataclasses.replace(
+                self._step(action, values, seconds), risk=self._risk(values, action)
+            )
+            yield step, to_numpy(chain.current(0)[None])[0]
 
     def _play_regions(
         self, lq: FloatImage, restored: FloatImage, max_steps: int, forced: Sequence[str]
@@ -225,6 +248,7 @@ class Restorer:
             max_steps=max_steps,
             halo=max(tool.spec.halo for tool in self._toolbox),
             grid=math.lcm(*(tool.spec.grid for tool in self._toolbox)),
+            max_risk=self._provenance.max_risk,
         ):
             # The step is named after what most of the cells that went on got.
             counts = torch.bincount(made.actions.flatten(), minlength=self._toolbox.stop + 1)
@@ -234,6 +258,35 @@ class Restorer:
             step = self._step(action, made.values, seconds)
             actions = made.actions.numpy()
             yield dataclasses.replace(step, region_actions=actions), to_numpy(made.image)[0]
+
+    def _risk(self, values: Tensor, action: int) -> float | None:
+        """Probability that an action makes the photo worse; of *stop*, that the best tool would."""
+        guard = self._policy.guard
+        if guard is None:
+            return None
+        if action == self._toolbox.stop:
+            action = int(values[:action].argmax())
+        expected = expected_gain(values, self._policy.stop_margin)[action]
+        return float(guard.risk(expected))
+
+    def _dared(self, action: int, values: Tensor) -> int:
+        """The action, or *stop* if it is riskier than permitted."""
+        limit = self._provenance.max_risk
+        if limit == 1.0 or action == self._toolbox.stop:
+            return action
+        risk = self._risk(values, action)
+        assert risk is not None  # the constructor has seen to that
+        return self._toolbox.stop if risk > limit else action
+
+    def _unfamiliarity(self, lq: FloatImage) -> float | None:
+        """Median distance of the photo's views from what the agent was calibrated on."""
+        guard = self._policy.guard
+        if guard is None:
+            return None
+        images = extract_views(to_tensor(lq[None])[0], views(*lq.shape[:2]))
+        with torch.inference_mode():
+            features = self._policy.q_net.encoder(images.to(self._device)).cpu()
+        return float(guard.distance(features).median())
 
     def _action(self, name: str) -> int:
         if name not in self._toolbox.action_names:
@@ -283,7 +336,7 @@ class Restorer:
         spec = tool.spec
         # A tool that enlarges holds more per pixel; but mostly halo would be mostly wasted work.
         pixels = max(self._max_tile_pixels // spec.scale, 4 * _smallest_tile(tool))
-        return apply_tiled(
+        restored = apply_tiled(
             lambda tile: self._run(tool, tile, is_gray=is_gray),
             images,
             halo=spec.halo,
@@ -291,6 +344,7 @@ class Restorer:
             max_tile_pixels=min(pixels, self._max_tile_pixels),
             scale=spec.scale,
         )
+        return bound_drift(images, restored) if spec.scale == 1 else restored
 
     def _run(self, tool: Tool, tile: Tensor, *, is_gray: bool) -> Tensor:
         lq = tile.to(self._device).contiguous(memory_format=torch.channels_last)
@@ -330,6 +384,7 @@ def load(
     prefer: str | None = None,
     strength: float = 1.0,
     regions: bool = False,
+    max_risk: float = 1.0,
 ) -> Restorer:
     """Load an agent and a toolbox, ready to restore.
 
@@ -346,6 +401,7 @@ def load(
         prefer: ``fidelity`` or ``texture``, where the toolbox has an agent for each.
         strength: How far to go from the photo towards the restored one, 0 to 1.
         regions: Whether to decide per region.
+        max_risk: Largest probability of making the photo worse with which a tool may still run.
 
     Raises:
         ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
@@ -368,6 +424,7 @@ def load(
         scale=scale,
         strength=strength,
         regions=regions,
+        max_risk=max_risk,
     )
 
 
@@ -411,6 +468,7 @@ class _Record:
         keep_frames: bool,
     ) -> None:
         self._lq, self._scorer, self._made_by, self._on_step = lq, scorer, made_by, on_step
+        self._before = lq
         self._keep_frames = keep_frames
         self._score = scorer(lq)
         self._frames = [lq] if keep_frames else []
@@ -419,13 +477,17 @@ class _Record:
     def add(self, step: Step, restored: FloatImage) -> None:
         """Take note of a decision and of the image after it."""
         shown = self._blend(restored)
-        self.steps.append(dataclasses.replace(step, score=self._scorer(shown)))
+        drift = None if step.is_stop else colour_drift(self._before, shown)
+        self._before = shown
+        self.steps.append(dataclasses.replace(step, score=self._scorer(shown), colour_drift=drift))
         if self._keep_frames and not step.is_stop:
             self._frames.append(shown)
         if self._on_step is not None:
             self._on_step(self.steps[-1], shown)
 
-    def finish(self, restored: FloatImage, notes: tuple[str, ...]) -> Restoration:
+    def finish(
+        self, restored: FloatImage, notes: tuple[str, ...], unfamiliarity: float | None
+    ) -> Restoration:
         """All of it; enlarged by bicubic interpolation where no tool has enlarged."""
         image = _enlarged(restored, self._lq, self._made_by.scale)
         return Restoration(
@@ -435,6 +497,7 @@ class _Record:
             self._score,
             tuple(self._frames),
             notes,
+            unfamiliarity,
         )
 
     def _blend(self, restored: FloatImage) -> FloatImage:
@@ -494,6 +557,8 @@ def _check_scale(scale: int, toolbox: Toolbox, policy: LstmPolicy) -> None:
 def _check_settings(made_by: Provenance) -> None:
     if not 0.0 <= made_by.strength <= 1.0:
         raise SettingError(f"strength must lie in [0, 1], got {made_by.strength}")
+    if not 0.0 <= made_by.max_risk <= 1.0:
+        raise SettingError(f"max_risk must lie in [0, 1], got {made_by.max_risk}")
     if made_by.regions and made_by.scale > 1:
         raise SettingError("regions keep the size of a photo: leave them out, or the scale")
     if made_by.regions and made_by.forced:

@@ -23,12 +23,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from data.degradations import SEVERITY, Degradation, degrade_crop, sampler
-from data.errors import ToolchainError
+from data.errors import ToolchainError, UnknownNameError
 from data.images import FloatImage
 from data.metrics import batch_psnr
 from data.store import PatchStore
 from tools_zoo.losses import pixel_loss
+from tools_zoo.recipe import SPECS
 from tools_zoo.storage import load_toolbox, read_notes, save_toolbox, toolbox_folder
+from tools_zoo.tool import Tool
 from tools_zoo.tool_data import ToolDegrader, degrade_batch, flip
 from tools_zoo.toolbox import Toolbox
 from tools_zoo.training import scale_residual
@@ -40,6 +42,9 @@ from tools_zoo.training_loop import (
     make_fabric,
     train_module,
 )
+
+RANDOM: Final = "random"
+"""In `ChainTrainConfig.starts`, fresh weights."""
 
 KINDS: Final = ("blur", "noise", "jpeg")
 """What a rule can ask for."""
@@ -153,6 +158,9 @@ class ChainTrainConfig(LoopConfig):
     """Path of the patch store."""
     stages: tuple[Sequence[str], ...]
     """The prescription: per stage, rules as `Rule.parse` reads them."""
+    starts: tuple[str, ...] = ()
+    """Where tools begin, if not as they are: ``TOOL: OTHER`` is a copy of another one of the
+    toolbox, ``TOOL: random`` fresh weights. A tool of the catalogue that is missing is added."""
     total_patches: int = 400_000
     """Chains in all; the schedule spans them."""
     batch_size: int = 48
@@ -305,6 +313,8 @@ def train_toolbox_chains(
         ToolchainError: As `train_chains`, or there is no such toolbox.
     """
     start, notes = load_toolbox(toolbox), read_notes(toolbox_folder(toolbox))
+    torch.manual_seed(config.seed)
+    start = with_starts(start, config.starts)
     prescribed = Prescription(config.stages, start).tools
     trained = train_chains(start, config, run_path, resume=resume, on_step=on_step)
     if not is_main_process():
@@ -313,8 +323,50 @@ def train_toolbox_chains(
     facts = {key: settings[key] for key in settings if key not in NOT_NOTED}
     for index in prescribed:
         name = start.names[index]
-        notes[name] = {**notes[name], "chains": [*notes[name].get("chains", []), facts]}
+        before = notes.get(_origin(name, config.starts), {})
+        notes[name] = {**before, "chains": [*before.get("chains", []), facts]}
     save_toolbox(trained, toolbox_path, notes)
+
+
+def with_starts(toolbox: Toolbox, starts: Sequence[str]) -> Toolbox:
+    """Give tools other starting weights.
+
+    Args:
+        toolbox: Not changed.
+        starts: As in `ChainTrainConfig`.
+
+    Returns:
+        A toolbox in the order of the catalogue, if a tool was added, or as it was.
+
+    Raises:
+        ToolchainError: An entry cannot be read, or the tools have different networks.
+        UnknownNameError: There is no such tool.
+    """
+    tools = {tool.spec.name: tool for tool in toolbox}
+    for entry in starts:
+        name, _, origin = (part.strip() for part in entry.partition(":"))
+        if name not in tools and name not in SPECS:
+            raise UnknownNameError("tool", name, SPECS)
+        tool = Tool(tools[name].spec if name in tools else SPECS[name])
+        if origin != RANDOM:
+            try:
+                tool.network.load_state_dict(toolbox[origin].network.state_dict())
+            except RuntimeError as error:
+                raise ToolchainError(f"{name} cannot start from {origin}: {error}") from error
+        tools[name] = tool
+    known = list(SPECS)
+    order = sorted(tools, key=lambda name: known.index(name) if name in known else len(known))
+    names = list(toolbox.names) if len(tools) == len(toolbox) else order
+    return Toolbox(toolbox.name, [tools[name] for name in names])
+
+
+def _origin(name: str, starts: Sequence[str]) -> str:
+    """The tool whose notes are also those of another's past."""
+    for entry in starts:
+        tool, _, origin = (part.strip() for part in entry.partition(":"))
+        if tool == name:
+            return origin
+    return name
 
 
 class ChainSamples(Dataset[ChainSample]):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import toolchain
+from agents.guard import Guard
 from agents.policy import LstmPolicy
 from agents.q_net import RecurrentQNet
 from agents.storage import WEIGHTS_FOLDER, PolicyError
@@ -24,7 +25,7 @@ from tests.toolchain.conftest import (
     scripted_policy,
 )
 from toolchain.restoration import Restoration, explain_end
-from toolchain.restorer import Restorer, SettingError, load
+from toolchain.restorer import UNFAMILIAR, Restorer, SettingError, load
 from tools_zoo.storage import load_toolbox
 
 
@@ -296,3 +297,46 @@ def test_scripted_policies_do_what_the_tests_rely_on() -> None:
         values, state = policy.action_values(torch.rand(1, 3, 63, 63), last_action, state)
         last_action = values.argmax(dim=1)
         assert (*NAMES, "stop")[int(last_action)] == name
+
+
+def guard_of(intercept: float, limit: float) -> Guard:
+    """A guard with one risk for everything, and a limit of what is familiar."""
+    return Guard(intercept, 0.0, torch.zeros(32), torch.eye(32), limit)
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_a_tool_that_is_too_risky_does_not_run(toolbox_folder: Path, regions: bool) -> None:
+    policy = scripted_policy(*SEQUENCE, guard=guard_of(0.0, 1e9))  # a risk of one half
+    toolbox = load_toolbox(toolbox_folder)
+    dared = Restorer(toolbox, policy, max_risk=0.6).restore(photo(), regions=regions)
+    assert dared.sequence == SEQUENCE
+    careful = Restorer(toolbox, policy, max_risk=0.4).restore(photo(), regions=regions)
+    assert careful.sequence == ()
+    assert np.array_equal(careful.image, photo())
+    assert careful.trace()["max_risk"] == 0.4
+    if not regions:
+        assert dared.steps[0].risk == careful.steps[0].risk == pytest.approx(0.5)
+        assert "probability of 50%, more than the 40% permitted" in explain_end(careful)
+
+
+def test_a_strange_photo_is_said_to_be_one(toolbox_folder: Path) -> None:
+    toolbox = load_toolbox(toolbox_folder)
+    for limit, strange in ((1e-6, True), (1e9, False)):
+        policy = scripted_policy(*SEQUENCE, guard=guard_of(0.0, limit))
+        restoration = Restorer(toolbox, policy).restore(photo())
+        assert (UNFAMILIAR in restoration.notes) == strange
+        assert restoration.unfamiliarity is not None
+        assert (restoration.unfamiliarity > 1.0) == strange
+        assert restoration.trace()["unfamiliarity"] == restoration.unfamiliarity
+
+
+def test_the_risk_of_an_agent_that_was_not_calibrated_is_unknown(
+    make_restorer: MakeRestorer,
+) -> None:
+    with pytest.raises(PolicyError, match="toolchain calibrate"):
+        make_restorer(*SEQUENCE, max_risk=0.5)
+    with pytest.raises(SettingError, match="max_risk"):
+        make_restorer(*SEQUENCE, max_risk=1.5)
+    restoration = make_restorer(*SEQUENCE).restore(photo())
+    assert restoration.steps[0].risk is None
+    assert restoration.unfamiliarity is None

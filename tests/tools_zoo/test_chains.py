@@ -18,6 +18,7 @@ from tools_zoo.chains import (
     Prescription,
     Rule,
     train_chains,
+    with_starts,
 )
 from tools_zoo.recipe import read_recipe
 from tools_zoo.run_folder import config_from_dict
@@ -83,12 +84,32 @@ def test_a_prescription_must_fit_the_toolbox(tiny_toolbox: Toolbox) -> None:
         Prescription([], tiny_toolbox)
 
 
-def test_the_shipped_prescription_fits_the_default_toolbox() -> None:
-    values = {**read_recipe("efficient_chains"), "store": "store.h5"}
+@pytest.mark.parametrize(
+    ("recipe", "endings"), [("efficient_pair", ["e3"] * 2), ("efficient_chains", ["e3", "e4"] * 3)]
+)
+def test_the_shipped_prescriptions_fit_the_default_toolbox(recipe: str, endings: list[str]) -> None:
+    values = {**read_recipe(recipe), "store": "store.h5"}
     config = config_from_dict(ChainTrainConfig, values)
-    toolbox = load_toolbox("efficient")
+    toolbox = with_starts(load_toolbox("efficient"), config.starts)
+    assert toolbox.names == load_toolbox("efficient").names
     tools = Prescription(config.stages, toolbox).tools
-    assert [toolbox.names[tool][-2:] for tool in tools] == ["e3", "e4"] * 3
+    assert [toolbox.names[tool][-2:] for tool in tools] == endings
+
+
+def test_tools_start_as_copies_or_afresh(tiny_toolbox: Toolbox) -> None:
+    starts = ("denoise_1: deblock_1", "deblur_1: random", "deblur_2: denoise_1")
+    started = with_starts(tiny_toolbox, starts)
+    assert started.names == ("deblur_1", "deblur_2", "denoise_1", "deblock_1")
+    assert torch.equal(weights(started, "denoise_1"), weights(tiny_toolbox, "deblock_1"))
+    assert torch.equal(weights(started, "deblur_2"), weights(tiny_toolbox, "denoise_1"))
+    assert not torch.equal(weights(started, "deblur_1"), weights(tiny_toolbox, "deblur_1"))
+    assert torch.equal(weights(started, "deblock_1"), weights(tiny_toolbox, "deblock_1"))
+    assert with_starts(tiny_toolbox, ()).names == tiny_toolbox.names
+    with pytest.raises(ToolchainError, match="cannot start"):
+        with_starts(tiny_toolbox, ["deblur_3: deblur_1"])  # a larger network
+    for unknown in ("derain: random", "deblur_1: derain"):
+        with pytest.raises(UnknownNameError, match="derain"):
+            with_starts(tiny_toolbox, [unknown])
 
 
 @pytest.mark.parametrize(

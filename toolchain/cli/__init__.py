@@ -5,7 +5,18 @@ Heavy imports stay inside the commands, so that ``toolchain --help`` answers at 
 
 import typer
 
-from toolchain.cli import data, demo, evaluate, extend, fit, inspect, restore, tools, train
+from toolchain.cli import (
+    calibrate,
+    data,
+    demo,
+    evaluate,
+    extend,
+    fit,
+    inspect,
+    restore,
+    tools,
+    train,
+)
 from toolchain.cli.errors import OneLineErrors
 
 __all__ = ["app", "main"]
@@ -20,6 +31,7 @@ app.command("restore")(restore.restore)
 app.command("inspect")(inspect.inspect)
 app.command("fit")(fit.fit)
 app.command("extend")(extend.extend)
+app.command("calibrate")(calibrate.calibrate)
 app.command("tools")(tools.tools)
 app.command("demo")(demo.demo)
 app.command("evaluate")(evaluate.evaluate)

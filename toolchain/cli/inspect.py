@@ -14,6 +14,7 @@ from toolchain.cli.options import (
     AgentOption,
     DeviceOption,
     InputArgument,
+    MaxRiskOption,
     MaxStepsOption,
     MaxTilePixelsOption,
     OverwriteOption,
@@ -56,6 +57,7 @@ def inspect(
     prefer: PreferOption = None,
     strength: StrengthOption = 1.0,
     regions: RegionsOption = False,
+    max_risk: MaxRiskOption = 1.0,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     overwrite: OverwriteOption = False,
@@ -89,6 +91,7 @@ def inspect(
         prefer=prefer,
         strength=strength,
         regions=regions,
+        max_risk=max_risk,
     )
     if degrade is None:
         inspection = inspect_photo(restorer, lq, gt=reference)

@@ -61,6 +61,15 @@ RegionsOption: TypeAlias = Annotated[
         "--regions", help="Decide per region: for photos whose damage differs from place to place."
     ),
 ]
+MaxRiskOption: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        help="Stop rather than run a tool that makes the photo worse with a larger probability "
+        "than this.",
+        min=0.0,
+        max=1.0,
+    ),
+]
 OverwriteOption: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never an input.")
 ]

@@ -16,6 +16,7 @@ from toolchain.cli.options import (
     AddToolOption,
     AgentOption,
     DeviceOption,
+    MaxRiskOption,
     MaxStepsOption,
     MaxTilePixelsOption,
     OverwriteOption,
@@ -48,6 +49,7 @@ def restore(
     prefer: PreferOption = None,
     strength: StrengthOption = 1.0,
     regions: RegionsOption = False,
+    max_risk: MaxRiskOption = 1.0,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -83,6 +85,7 @@ def restore(
         prefer=prefer,
         strength=strength,
         regions=regions,
+        max_risk=max_risk,
     )
     outcomes = restore_batch(restorer, plan, overwrite=overwrite, steps_folder=save_steps)
     finished = list(_shown(outcomes, len(plan), quiet=quiet))

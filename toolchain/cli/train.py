@@ -120,12 +120,13 @@ def train_chains_command(
         Path | None, typer.Option(help="Toolbox to write.  [default: RUN/toolbox]")
     ] = None,
     config: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Which tools follow each other on what: 'efficient_chains', or a TOML file; "
-            "--set and the flags win over it."
+            help="Which tools follow each other on what: 'efficient_pair', then "
+            "'efficient_chains', which made the shipped tools, or a TOML file; --set and the flags "
+            "win over it."
         ),
-    ] = "efficient_chains",
+    ] = None,
     settings: SetOption = None,
     total_patches: Annotated[int | None, typer.Option(help="Chains in all.")] = None,
     seed: SeedOption = None,
@@ -146,7 +147,8 @@ def train_chains_command(
         "devices": devices,
         "precision": precision,
     }
-    chosen = _resolve(ChainTrainConfig, read_recipe(config), settings, flags, _STORE_HINT)
+    recipe = {} if config is None else read_recipe(config)
+    chosen = _resolve(ChainTrainConfig, recipe, settings, flags, _STORE_HINT)
     folder = toolbox_out or run / "toolbox"
     with_progress(
         "gain",

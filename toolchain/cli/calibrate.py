@@ -1,0 +1,62 @@
+"""``toolchain calibrate``: how much an agent's expectations are worth."""
+
+from typing import Annotated, Final
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from toolchain.cli.options import DEFAULT_TOOLBOX, AgentOption, DeviceOption, ToolboxOption
+
+KINDS: Final = ("mild", "moderate", "severe", "single", "clean")
+"""Damage of the patches, as many of each."""
+
+
+def calibrate(
+    store: Annotated[
+        str, typer.Option(help="Patch store; its held-out photos are used.", show_default=False)
+    ],
+    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    agent: AgentOption = None,
+    count: Annotated[int, typer.Option(help="Patches of each kind of damage.", min=32)] = 384,
+    seed: Annotated[int, typer.Option(help="Of what is done to them.", min=0)] = 0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Learn how often an agent's steps do harm, and what looks familiar to it.
+
+    Half of the patches teach the guard, which is written beside the agent; the table compares its
+    risks with what happens to the other half. Afterwards `restore --max-risk` works.
+    """
+    from agents.calibration import calibrate as learn_guard
+    from agents.calibration import reliability, watch
+    from agents.storage import agent_folder, load_bundle, own_agent, put_guard
+    from data.pairs import ArrayPairs
+    from toolchain.joint import held_out_pairs
+    from tools_zoo.device import choose_device
+
+    place = choose_device(device)
+    tools, policy = load_bundle(toolbox, agent)
+    tools.to(place)
+    folder = agent_folder(own_agent(toolbox) if agent is None else agent)
+    drawn = [held_out_pairs(store, kind, count, seed + i) for i, kind in enumerate(KINDS)]
+    half, other = (
+        ArrayPairs(
+            np.concatenate([pairs.lq[start::2] for pairs in drawn]),
+            np.concatenate([pairs.gt[start::2] for pairs in drawn]),
+        )
+        for start in (0, 1)
+    )
+    guard = learn_guard(policy, tools, half, device=place)
+    groups = reliability(guard, *watch(policy, tools, other, device=place))
+    put_guard(guard, folder)
+    table = Table("risk", "mean risk", "made worse", "steps", title="Steps on other patches")
+    for group in groups:
+        table.add_row(
+            f"{group.low:.0%} to {group.high:.0%}",
+            f"{group.predicted:.1%}",
+            f"{group.observed:.1%}",
+            str(group.count),
+        )
+    Console().print(table)
+    typer.echo(f"guard: {folder}")
