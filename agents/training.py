@@ -64,6 +64,9 @@ class AgentTrainConfig:
     eval_every: int = 5_000
     """Environment steps between validations."""
     eval_pairs: int = 256
+    eval_levels: tuple[str, ...] = ()
+    """Of the validation pairs, if not ``levels``. They also set the caution: where clean images are
+    among them, the stop margin rises until those are left alone, at the cost of all others."""
     max_worse: float = 0.02
     """Share of validation images that may end worse; sets how sure the agent must be to act."""
     seed: int = 0
@@ -97,21 +100,22 @@ class AgentTrainConfig:
         return self.learning_rate * max(remaining, 0.05)
 
     def open_pairs(self, *, held_out: bool = False) -> PairSource:
-        """Where episodes start.
+        """Where episodes start; if held out, those of the validation.
 
         Raises:
             ToolchainError: The store or a fitted tool is unusable.
         """
+        levels = (self.eval_levels if held_out else ()) or self.levels
         if self.task == "real-sr":
             return open_scaled_pairs(
                 self.store,
                 scale=task_scale(self.task, load_toolbox(self.toolbox)),
-                levels=self.levels,
+                levels=levels,
                 held_out=held_out,
                 small_side=self.small_side,
             )
         noises = [load_own_tool(folder).noise for folder in self.own_tools]
-        return open_pairs(self.store, held_out=held_out, levels=self.levels, noises=noises)
+        return open_pairs(self.store, held_out=held_out, levels=levels, noises=noises)
 
     def make_env(self) -> RestorationVecEnv:
         """The training environment.

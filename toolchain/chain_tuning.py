@@ -1,7 +1,7 @@
 """The tool phase of joint training: tools learn through the chains that a frozen agent plays."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +57,9 @@ class ChainTuningConfig:
     a tool learns to serve those behind it alone, and an agent that looks one step ahead cannot see
     what it is worth."""
     max_steps: int = 3
+    frozen: tuple[str, ...] = ()
+    """Names of tools that stay as they are, but pass gradients on. Those for the slightest damage
+    forget it in chains, where there is hardly any."""
     num_workers: int = 1
     seed: int = 0
     device: str = "cpu"
@@ -105,7 +108,7 @@ class ChainBatch(NamedTuple):
 class ChainBatches(Dataset[ChainBatch]):
     """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``."""
 
-    def __init__(self, config: ChainTuningConfig, degraders: Sequence[ToolDegrader]) -> None:
+    def __init__(self, config: ChainTuningConfig, degraders: Mapping[int, ToolDegrader]) -> None:
         self._store = PatchStore(Path(config.store))
         self._config = config
         self._draw = sampler(*config.levels)
@@ -120,7 +123,7 @@ class ChainBatches(Dataset[ChainBatch]):
         cv2.setNumThreads(1)  # the cores belong to the training step
         config = self._config
         rng = np.random.default_rng((config.seed, index))
-        tool = int(rng.integers(len(self._degraders)))
+        tool = int(rng.choice(list(self._degraders)))
         mixed = self._pairs(config.batch_size, self._degrade, rng)
         own = self._pairs(config.own_patches, self._degraders[tool], rng)
         return ChainBatch(*mixed, tool, *own)
@@ -219,8 +222,17 @@ class ChainTuner:
         self._policy = policy
         self.averaged = copy.deepcopy(toolbox).requires_grad_(False).eval()
         self._toolbox = copy.deepcopy(toolbox).requires_grad_(True).to(config.device)
+        for name in config.frozen:
+            self._toolbox[name].requires_grad_(False)
         self._loss = pixel_loss(config.loss)
-        groups = [g for tool in self._toolbox for g in parameter_groups(tool, config.learning_rate)]
+        groups = [
+            group
+            for tool in self._toolbox
+            if tool.spec.name not in config.frozen
+            for group in parameter_groups(tool, config.learning_rate)
+        ]
+        if not groups:
+            raise ToolchainError("all tools are frozen: there is nothing to train")
         self._optimizer = Muon(groups, lr=config.learning_rate)
         # From nothing: full steps before Adam knows its gradients can kill all channels of a tool.
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -239,7 +251,11 @@ class ChainTuner:
             ToolchainError: The store is unusable, or the loss stops being a number.
         """
         config = self._config
-        degraders = [ToolDegrader(tool.spec) for tool in self._toolbox]
+        degraders = {
+            index: ToolDegrader(tool.spec)
+            for index, tool in enumerate(self._toolbox)
+            if tool.spec.name not in config.frozen
+        }
         batches = ChainBatches(config, degraders)
         rest = Subset(batches, range(self.step, config.num_batches))
         for batch in DataLoader(rest, batch_size=None, num_workers=config.num_workers):

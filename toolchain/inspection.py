@@ -1,6 +1,7 @@
 """Look closely at the restoration of one photo, degraded first if it is clean."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,9 @@ from data.images import FloatImage, to_float, to_uint8
 from data.scaled import ScaledDamage, ScaledSampler, SecondOrderDegradation, scaled_sampler
 from toolchain.errors import PhotoError
 from toolchain.photo import Photo
+from toolchain.report import render_report
 from toolchain.restoration import Restoration
-from toolchain.restorer import Restorer
+from toolchain.restorer import OnStep, Restorer
 from toolchain.sheet import draw_sheet
 
 
@@ -23,16 +25,24 @@ class Inspection:
         restoration: With frames; scored where the clean photo is known.
         gt: The clean photo, shape (H, W, 3), float32, range [0, 1], as large as the result.
         degradation: What was done to the clean photo first.
+        icc: Colour profile of the photo.
     """
 
     restoration: Restoration
     gt: FloatImage | None = None
     degradation: ScaledDamage | None = None
+    icc: bytes | None = None
 
     @property
     def caption(self) -> str:
         """How the input was degraded, in words; empty if it came as it is."""
         return "" if self.degradation is None else f"degraded by {describe(self.degradation)}"
+
+    def report(self, name: str) -> str:
+        """Tell the same in one HTML file, for sharing; ``name`` is the photo's, any text."""
+        return render_report(
+            self.restoration, name=name, gt=self.gt, caption=self.caption, icc=self.icc
+        )
 
     def sheet(self) -> Photo:
         """Draw the inspection picture."""
@@ -40,16 +50,31 @@ class Inspection:
         return Photo(rgb=to_float(np.asarray(picture)))
 
 
-def inspect_photo(restorer: Restorer, photo: Photo, *, gt: Photo | None = None) -> Inspection:
+def inspect_photo(
+    restorer: Restorer,
+    photo: Photo,
+    *,
+    gt: Photo | None = None,
+    strength: float | None = None,
+    regions: bool | None = None,
+    forced: Sequence[str] = (),
+    on_step: OnStep | None = None,
+) -> Inspection:
     """Restore a photo and keep everything there is to see.
 
     Args:
         restorer: What restores.
         photo: As it came.
         gt: The clean photo, of the size of the result.
+        strength: See `Restorer.restore`, as for what follows.
+        regions: Whether to decide per region.
+        forced: Names of the first actions.
+        on_step: Called after every decision.
 
     Raises:
         PhotoError: The sizes differ.
+        SettingError: The strength lies outside [0, 1], or regions do not go with the rest.
+        UnknownNameError: A forced action is no tool of the toolbox.
     """
     if gt is not None and _sides(gt) != _sides(photo, restorer.scale):
         rule = f"{restorer.scale} times as many a side" if restorer.scale > 1 else "the same"
@@ -58,8 +83,16 @@ def inspect_photo(restorer: Restorer, photo: Photo, *, gt: Photo | None = None) 
             f"they must be {rule}"
         )
     reference = None if gt is None else gt.rgb
-    restoration = restorer.restore(photo.rgb, gt=reference, keep_frames=True)
-    return Inspection(restoration, reference)
+    restoration = restorer.restore(
+        photo.rgb,
+        gt=reference,
+        keep_frames=True,
+        on_step=on_step,
+        strength=strength,
+        regions=regions,
+        forced=forced,
+    )
+    return Inspection(restoration, reference, icc=photo.icc)
 
 
 def inspect_degraded(restorer: Restorer, clean: Photo, *, level: str, seed: int = 0) -> Inspection:
@@ -84,7 +117,7 @@ def inspect_degraded(restorer: Restorer, clean: Photo, *, level: str, seed: int 
     if scale > 1:
         clean = _cropped(clean, scale)
     lq = to_float(to_uint8(degradation.apply(clean.rgb, rng)))  # as a file would hold it
-    inspection = inspect_photo(restorer, Photo(rgb=lq), gt=clean)
+    inspection = inspect_photo(restorer, Photo(rgb=lq, icc=clean.icc), gt=clean)
     return dataclasses.replace(inspection, degradation=degradation)
 
 

@@ -69,6 +69,8 @@ class JointConfig:
     """Share of chains of a tool phase in which the agent may not stop."""
     max_steps: int = MAX_STEPS
     """Tools per chain of a tool phase."""
+    frozen: tuple[str, ...] = ()
+    """Tools that stay as they are."""
     levels: tuple[str, ...] = TRAINING_LEVELS
     """Where chains start, in both kinds of phase."""
     loss: str = "psnr"
@@ -104,6 +106,7 @@ class JointConfig:
             epsilon=self.epsilon,
             persistence=self.persistence,
             max_steps=self.max_steps,
+            frozen=self.frozen,
             learning_rate=self.tool_learning_rate,
             loss=self.loss,
             early_weight=self.early_weight,
@@ -203,7 +206,8 @@ class _Alternation:
                 self._gains = gains
                 notes = read_notes(self.best)
                 if phase == self._tool_phase:
-                    notes = {name: self._noted(number, notes[name]) for name in toolbox.names}
+                    tuned = [name for name in notes if name not in self._config.frozen]
+                    notes |= {name: self._noted(number, notes[name]) for name in tuned}
                 save_bundle(toolbox, policy, self.best, notes)
             self._accepted.append(accepted)
             self._finished += 1

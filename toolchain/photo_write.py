@@ -40,6 +40,20 @@ def check_target(path: Path | str, source: Path | None, *, overwrite: bool = Fal
         raise PhotoError(
             f"{path}: cannot write {path.suffix or 'files without suffix'}; use {known}"
         )
+    check_free(path, source, overwrite=overwrite)
+
+
+def check_free(path: Path, source: Path | None, *, overwrite: bool = False) -> None:
+    """Make sure that a file of any kind may be written to ``path``.
+
+    Args:
+        path: Where the file shall go.
+        source: The photo that it is made from, which is never overwritten.
+        overwrite: Whether another existing file may be replaced.
+
+    Raises:
+        PhotoError: ``path`` is the source or a folder, or exists.
+    """
     try:
         if source is not None and source.exists() and path.exists() and path.samefile(source):
             raise PhotoError(f"{path}: this is the input photo; choose another output")

@@ -239,6 +239,9 @@ def _explain_last(restoration: Restoration) -> str:
     if not last.is_stop:
         limit = restoration.provenance.max_steps
         return f"Ended at the limit of {limit} tool{'s' if limit > 1 else ''}."
+    known = sum(step.action <= last.action for step in restoration.steps)  # not of added tools
+    if len(restoration.provenance.forced) >= known:
+        return "Stopped by hand."
     ((rival, value), *_) = last.runners_up(1)
     stop = last.action_values[STOP]
     allowed = restoration.provenance.max_risk

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data.images import FloatImage, to_uint8
-from toolchain.restoration import BICUBIC, Restoration, Score, Step, explain_end
+from toolchain.restoration import Restoration, Score, Step
+from toolchain.scenes import Scene, ValueAxis, scenes, value_axis
 
 _Colour = tuple[int, int, int]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -31,18 +31,6 @@ _BAR_PITCH: Final = 21
 _VALUE_WIDTH: Final = 52
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """An image, its captions, and the decision that was taken on seeing it."""
-
-    image: FloatImage
-    title: str
-    subtitle: str
-    score: Score | None
-    decision: Step | None = None
-    note: str = ""
-
-
 def draw_sheet(
     restoration: Restoration, *, gt: FloatImage | None = None, caption: str = ""
 ) -> Image.Image:
@@ -62,9 +50,7 @@ def draw_sheet(
     Raises:
         ValueError: The restoration has no frames.
     """
-    if not restoration.frames:
-        raise ValueError("a sheet needs a restoration made with keep_frames=True")
-    columns = _columns(restoration, gt)
+    columns = scenes(restoration, gt)
     photos = [_fitted(column.image) for column in columns]
     photo_height = max(photo.height for photo in photos)
     n_bars = max(len(step.action_values) for step in restoration.steps)
@@ -87,29 +73,6 @@ def draw_sheet(
         else:
             _draw_wrapped(draw, column.note, left, bars_top - 30)
     return sheet
-
-
-def _columns(restoration: Restoration, gt: FloatImage | None) -> list[_Column]:
-    """One column per frame; the decision under a frame is the one taken on seeing it."""
-    steps = restoration.steps
-    tools = [step for step in steps if not step.is_stop]
-    titles = ["Input", *(f"{i}. {step.tool}" for i, step in enumerate(tools, start=1))]
-    subtitles = ["before any tool", *(f"treats {step.treats}" for step in tools)]
-    scores = [restoration.score, *(step.score for step in tools)]
-    decisions = [*steps, None][: len(restoration.frames)]
-    note = explain_end(restoration)
-    columns = [
-        _Column(image, title, subtitle, score, decision, "" if decision else note)
-        for image, title, subtitle, score, decision in zip(
-            restoration.frames, titles, subtitles, scores, decisions, strict=True
-        )
-    ]
-    if restoration.enlarged_by == BICUBIC:
-        image, score = restoration.image, restoration.final_score
-        columns.append(_Column(image, "Bicubic", "no tool enlarged it", score))
-    if gt is not None:
-        columns.append(_Column(gt, "Ground truth", "the clean photo", None))
-    return columns
 
 
 def _fitted(image: FloatImage) -> Image.Image:
@@ -138,7 +101,7 @@ def _draw_photo(sheet: Image.Image, photo: Image.Image, left: int, top: int, hei
     sheet.paste(photo, (left, y))
 
 
-def _draw_captions(draw: ImageDraw.ImageDraw, column: _Column, left: int, top: int) -> None:
+def _draw_captions(draw: ImageDraw.ImageDraw, column: Scene, left: int, top: int) -> None:
     draw.text((left, top), column.title, _INK, _font(_TEXT_SIZE + 2))
     top += _TEXT_SIZE + 9
     draw.text((left, top), column.subtitle, _FAINT, _font(_TEXT_SIZE))
@@ -154,32 +117,24 @@ def _score_text(score: Score) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _BarScale:
-    """Where a value lies on the axis that all bars of a sheet share.
+    """Where a value lies in the columns of a sheet.
 
     Attributes:
-        low: Value at the left end.
-        high: Value at the right end.
+        axis: Shared by all columns.
         left: Where the axis begins, right of the longest name, in pixels.
     """
 
-    low: float
-    high: float
+    axis: ValueAxis
     left: int
 
     def x(self, value: float) -> int:
-        """Pixels from the left end of the column; a value off the axis lies at its end."""
-        room = _PANEL - self.left - _VALUE_WIDTH
-        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return self.left + round(share * room)
+        """Pixels from the left end of the column."""
+        return self.left + round(self.axis.share(value) * (_PANEL - self.left - _VALUE_WIDTH))
 
 
 def _bar_scale(steps: Sequence[Step]) -> _BarScale:
-    """Span all good values, and bad ones only as far: how bad a rejected tool is matters little."""
-    values = np.array([value for step in steps for value in step.action_values.values()])
-    high = max(float(values.max()), 0.0)
-    low = max(min(float(values.min()), 0.0), -max(high, float(np.median(np.abs(values)))))
     names = max(_font(_SMALL_SIZE).getlength(name) for step in steps for name in step.action_values)
-    return _BarScale(low, high if high > low else low + 1.0, min(round(names) + 12, _PANEL // 2))
+    return _BarScale(value_axis(steps), min(round(names) + 12, _PANEL // 2))
 
 
 def _draw_values(

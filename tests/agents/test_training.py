@@ -91,3 +91,20 @@ def test_an_encoder_that_is_not_trained_stays_bit_for_bit(toolbox_folder, tmp_pa
         if name.startswith("encoder."):
             assert torch.equal(after[name], value), name
     assert not torch.equal(after["head.weight"], before["head.weight"])
+
+
+def test_validation_can_be_on_other_damage_than_training(store_path, toolbox_folder):
+    config = drqn_config(toolbox_folder, store=str(store_path), levels=("severe",), eval_pairs=8)
+    clean = drqn_config(
+        toolbox_folder,
+        store=str(store_path),
+        levels=("severe",),
+        eval_levels=("clean",),
+        eval_pairs=8,
+    )
+    damaged = config.make_eval_pairs()
+    assert not np.array_equal(damaged.lq, damaged.gt)
+    untouched = clean.make_eval_pairs()
+    assert np.array_equal(untouched.lq, untouched.gt)
+    lq, gt = clean.open_pairs().pairs(np.arange(4), np.random.default_rng(0))
+    assert not np.array_equal(lq, gt)  # training stays as it is

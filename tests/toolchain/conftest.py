@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import socket
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -160,6 +161,14 @@ def assert_one_line(result: Result, status: int, says: str) -> None:
     assert result.exception is None or isinstance(result.exception, SystemExit)
     assert says in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.policy import LstmPolicy
 from agents.q_net import RecurrentQNet
+from data.errors import ToolchainError, UnknownNameError
 from data.images import to_tensor
 from data.store import PatchStore
 from toolchain.chain_tuning import ChainBatch, ChainBatches, ChainTuner, ChainTuningConfig, walk
@@ -79,6 +80,24 @@ def test_a_step_changes_the_tools_that_ran_and_nothing_else(toolbox: Toolbox) ->
     tuner.update(batch(own=2, tool=NAMES.index("deblock_2")))
     assert tools_changed(toolbox, tuner.averaged) == {"denoise_3", "deblur_1", "deblock_2"}
     assert all(torch.equal(v, weights[k]) for k, v in policy.q_net.state_dict().items())
+
+
+def test_a_frozen_tool_stays_and_passes_gradients_on(toolbox: Toolbox) -> None:
+    policy = scripted_policy("denoise_3", "deblur_1")
+    frozen = ChainTuner(toolbox, policy, config(frozen=("deblur_1",), early_weight=0.0))
+    frozen.update(batch())
+    assert tools_changed(toolbox, frozen.averaged) == {"denoise_3"}
+    with pytest.raises(UnknownNameError, match="deblur_9"):
+        ChainTuner(toolbox, policy, config(frozen=("deblur_9",)))
+    with pytest.raises(ToolchainError, match="nothing to train"):
+        ChainTuner(toolbox, policy, config(frozen=NAMES))
+
+
+def test_no_patches_are_drawn_for_a_frozen_tool(store_path: Path, toolbox: Toolbox) -> None:
+    settings = config(store=str(store_path), batch_size=2, own_patches=1, frozen=NAMES[1:])
+    tuner = ChainTuner(toolbox, scripted_policy(), settings)
+    tuner.run(lambda step, total, metrics: None)
+    assert tools_changed(toolbox, tuner.averaged) == {NAMES[0]}
 
 
 def test_an_agent_that_stops_at_once_teaches_nothing(toolbox: Toolbox) -> None:
@@ -212,7 +231,7 @@ def test_training_lowers_the_loss_and_a_resumed_run_equals_an_uninterrupted_one(
 
 def test_batches_depend_on_seed_and_number_alone(store_path: Path) -> None:
     settings = config(store=str(store_path), batch_size=4, own_patches=2)
-    degraders = [ToolDegrader(spec) for spec in CLASSIC]
+    degraders = {i: ToolDegrader(spec) for i, spec in enumerate(CLASSIC)}
     first, second = (ChainBatches(settings, degraders)[3] for _ in range(2))
     assert first.tool == second.tool
     assert torch.equal(first.lq, second.lq)

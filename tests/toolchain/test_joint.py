@@ -25,7 +25,7 @@ def config(store: Path, bundle: Path, **changes: Any) -> JointConfig:
     values: dict[str, Any] = {
         "store": str(store), "toolbox": str(bundle), "rounds": 1, "tool_patches": 16,
         "batch_size": 4, "own_patches": 1, "agent_timesteps": 0, "eval_pairs": 4,
-        "tolerance": 1e9, "device": "cpu",
+        "tolerance": 1e9, "device": "cpu", "precision": "fp32",
     }  # fmt: skip
     return JointConfig(**{**values, **changes})
 

@@ -14,6 +14,7 @@ from toolchain.cli import (
     fit,
     inspect,
     restore,
+    serve,
     tools,
     train,
 )
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.command("restore")(restore.restore)
 app.command("inspect")(inspect.inspect)
+app.command("serve")(serve.serve)
 app.command("fit")(fit.fit)
 app.command("extend")(extend.extend)
 app.command("calibrate")(calibrate.calibrate)

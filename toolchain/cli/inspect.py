@@ -35,7 +35,12 @@ def inspect(
     photo: InputArgument,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Draw every step and its action values to this file."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="Show every step and its action values in this file: a picture, or, if it ends in "
+            ".html, a page for browsers that holds everything.",
+        ),
     ] = None,
     gt: Annotated[
         Path | None, typer.Option(help="The clean photo: adds PSNR and SSIM after every step.")
@@ -64,9 +69,10 @@ def inspect(
     max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
 ) -> None:
     """Restore one photo and show the choice of every step."""
+    from data.atomic import write_atomically
     from toolchain.batch import check_writable
     from toolchain.inspection import check_level, inspect_degraded, inspect_photo
-    from toolchain.photo import check_target, write_photo
+    from toolchain.photo import check_free, check_target, write_photo
     from toolchain.restorer import load
 
     if gt is not None and degrade is not None:
@@ -74,8 +80,9 @@ def inspect(
     if degrade is not None:
         check_level(degrade, scale)
     if output is not None:
+        check = check_free if _is_page(output) else check_target
         for source in filter(None, (photo, gt)):
-            check_target(output, source, overwrite=overwrite)
+            check(output, source, overwrite=overwrite)
         check_writable(output)
     lq = _read(photo, scale if degrade is None else 1)
     reference = None if gt is None else _read(gt)
@@ -100,8 +107,18 @@ def inspect(
     console = Console()
     print_inspection(console, inspection)
     if output is not None:
-        write_photo(output, inspection.sheet(), overwrite=overwrite)
+        if _is_page(output):
+            # A file name may hold bytes that are no text in any encoding.
+            page = inspection.report(photo.name).encode("utf-8", "replace")
+            output.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(output, page)
+        else:
+            write_photo(output, inspection.sheet(), overwrite=overwrite)
         console.print(str(output), markup=False, highlight=False, soft_wrap=True)
+
+
+def _is_page(path: Path) -> bool:
+    return path.suffix.lower() in (".html", ".htm")
 
 
 def _read(path: Path, scale: int = 1) -> "Photo":

@@ -1,0 +1,96 @@
+"""Make the pictures of docs/page.md again: ``python -m benchmarks.screenshots``."""
+
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+from PIL import Image
+
+from benchmarks.browser import headless_chromium, missing_programs, screenshot
+from toolchain.inspection import inspect_photo
+from toolchain.photo import read_photo
+from toolchain.restorer import load
+from toolchain.web.examples import make_examples
+from toolchain.web.page import build_page, launch, prepare_environment
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
+_MAX_BYTES: Final = 300_000
+_PATIENCE: Final = 120.0  # seconds
+
+
+def main() -> None:
+    """Start the page, visit it with a browser as a user would, and write what is to be seen."""
+    if missing := missing_programs():
+        sys.exit(f"not installed: {', '.join(missing)}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        prepare_environment(folder)
+        restorer = load(device="cpu")
+        examples = make_examples(folder / "examples")
+        page = build_page(restorer, examples, folder)
+        address = launch(page, port=7999)
+        report = folder / "report.html"
+        photo, gt = read_photo(examples[0].lq), read_photo(examples[0].gt)
+        inspection = inspect_photo(restorer, photo, gt=gt)
+        report.write_text(inspection.report(examples[0].lq.name), "utf-8")
+
+        with headless_chromium(folder / "desktop", width=1280) as browser:
+            browser.get(address)
+            _restore_example(browser, 0)
+            _write("page", screenshot(browser, max_height=1700))
+        with headless_chromium(folder / "phone", width=390, height=844, dark=True) as browser:
+            browser.get(address)
+            _wait(lambda: browser.find_element("css selector", "#regions input")).click()
+            _restore_example(browser, 4)
+            browser.find_elements("css selector", "#steps label")[1].click()
+            time.sleep(2.0)
+            _write("page-phone", screenshot(browser))
+        with headless_chromium(folder / "report", width=1280) as browser:
+            browser.get(report.as_uri())
+            _write("report", screenshot(browser, max_height=1700))
+        page.close(verbose=False)
+
+
+def _restore_example(browser: "Chrome", number: int) -> None:
+    _wait(lambda: browser.find_elements("css selector", "#examples .thumbnail-item")[number])
+    time.sleep(1.0)
+    browser.find_elements("css selector", "#examples .thumbnail-item")[number].click()
+    _wait(lambda: browser.find_element("css selector", "#comparison .compare"))
+    time.sleep(2.0)  # what appears does so gradually
+
+
+def _wait(ready: Callable[[], Any]) -> Any:
+    from selenium.common.exceptions import WebDriverException
+
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            if found := ready():
+                return found
+        except (WebDriverException, IndexError):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
+def _write(name: str, png: bytes) -> None:
+    """Write WebP of the highest quality that leaves it small."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    for quality in (90, 80, 70, 60, 50):
+        stream = io.BytesIO()
+        image.save(stream, "WEBP", quality=quality, method=6)
+        if len(stream.getvalue()) <= _MAX_BYTES:
+            break
+    (IMAGES / f"{name}.webp").write_bytes(stream.getvalue())
+
+
+if __name__ == "__main__":
+    typer.run(main)

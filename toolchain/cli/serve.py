@@ -1,0 +1,78 @@
+"""``toolchain serve``: the page to look at."""
+
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from toolchain.cli.errors import fail
+from toolchain.cli.options import (
+    DEFAULT_TILE_PIXELS,
+    DEFAULT_TOOLBOX,
+    AgentOption,
+    DeviceOption,
+    MaxRiskOption,
+    MaxStepsOption,
+    MaxTilePixelsOption,
+    PrecisionOption,
+    ToolboxOption,
+)
+
+
+def serve(
+    port: Annotated[int, typer.Option(help="To listen on.", min=1, max=65535)] = 7860,
+    open_browser: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
+    ] = True,
+    max_megapixels: Annotated[
+        float, typer.Option(help="Larger photos are refused.", min=0.01)
+    ] = 24.0,
+    max_steps: MaxStepsOption = 3,
+    max_risk: MaxRiskOption = 1.0,
+    agent: AgentOption = None,
+    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
+) -> None:
+    """Restore photos on a page in the browser, and look into every step.
+
+    The page is for this computer alone (127.0.0.1), works without a network, and forgets
+    everything when it ends.
+    """
+    from toolchain.restorer import load
+    from toolchain.web.examples import make_examples
+    from toolchain.web.page import Limits, build_page, launch, prepare_environment
+
+    # Being told to end is like Ctrl-C: the folder with the photos goes too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="toolchain-") as name:
+        folder = Path(name).resolve()
+        prepare_environment(folder)
+        try:
+            import gradio  # noqa: F401
+        except ImportError:
+            fail('the page needs Gradio; get it with: pip install "restoration-toolchain[web]"')
+        restorer = load(
+            agent,
+            toolbox,
+            device=device,
+            precision=precision,
+            max_steps=max_steps,
+            max_tile_pixels=max_tile_pixels,
+            max_risk=max_risk,
+        )
+        limits = Limits(max_pixels=round(max_megapixels * 1e6))
+        page = build_page(restorer, make_examples(folder / "examples"), folder, limits)
+        address = launch(page, port=port, limits=limits, open_browser=open_browser)
+        console.print(f"{address}  (Ctrl-C ends it)", highlight=False)
+        try:
+            while True:
+                time.sleep(1.0)
+        except KeyboardInterrupt:
+            page.close(verbose=False)
