@@ -144,6 +144,10 @@ class Prescription:
             for rules in self._stages
         ]
 
+    def detour(self, rng: np.random.Generator) -> list[int]:
+        """A chain of tools drawn at random, one of each stage."""
+        return [self._index[rules[int(rng.integers(len(rules)))].tool] for rules in self._stages]
+
     def alone(self, tool: int) -> list[int]:
         """The chain in which one tool runs, at its own stage."""
         names = [[self._index[rule.tool] for rule in rules] for rules in self._stages]
@@ -169,6 +173,9 @@ class ChainTrainConfig(LoopConfig):
     """Share of the images that carry the distortion of one tool alone and meet that tool only."""
     levels: tuple[str, ...] = tuple(SEVERITY)
     """What the others carry."""
+    detour: float = 0.0
+    """Share of the others whose tools are drawn at random from those of each stage: an agent takes
+    wrong turns, and no tool should be helpless on what was meant for its neighbour."""
     loss: str = "psnr"
     early_weight: float = 0.3
     """Of the loss behind each stage but the last: every tool must be worth something by itself, or
@@ -187,6 +194,8 @@ class ChainTrainConfig(LoopConfig):
             raise ValueError("total_patches must hold at least one batch of positive size")
         if not 0.0 <= self.own <= 1.0:
             raise ValueError(f"own must lie in [0, 1], got {self.own}")
+        if not 0.0 <= self.detour <= 1.0:
+            raise ValueError(f"detour must lie in [0, 1], got {self.detour}")
         if self.early_weight < 0.0:
             raise ValueError(f"early_weight must not be negative, got {self.early_weight}")
         if self.later_scale <= 0.0:
@@ -402,7 +411,11 @@ class ChainSamples(Dataset[ChainSample]):
                 chains.append(self._prescription.alone(tool))
                 return self._own[tool](window, rng)
             degradation = self._draw(rng)
-            chains.append(self._prescription.chain(degradation))
+            # Drawn only where it is asked for: other runs keep their random numbers.
+            if config.detour and rng.random() < config.detour:
+                chains.append(self._prescription.detour(rng))
+            else:
+                chains.append(self._prescription.chain(degradation))
             return degrade_crop(degradation, window, rng)
 
         lq, gt = degrade_batch(windows, degrade, rng)

@@ -113,7 +113,14 @@ def test_tools_start_as_copies_or_afresh(tiny_toolbox: Toolbox) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"own": 1.5}, {"early_weight": -0.1}, {"batch_size": 0}, {"total_patches": 3}]
+    "bad",
+    [
+        {"own": 1.5},
+        {"detour": -0.5},
+        {"early_weight": -0.1},
+        {"batch_size": 0},
+        {"total_patches": 3},
+    ],
 )
 def test_bad_settings_are_refused(store_path: Path, bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
@@ -140,6 +147,14 @@ def test_images_with_one_distortion_meet_its_tool_only(
     actions = ChainSamples(tiny_toolbox, prescription, config)[0].actions
     assert ((actions != tiny_toolbox.stop).sum(dim=1) == 1).all()
     assert set(actions.flatten().tolist()) == {0, 1, 2, 3}
+
+
+def test_detours_take_any_tool_of_each_stage(store_path: Path, tiny_toolbox: Toolbox) -> None:
+    config = tiny_config(store_path, own=0.0, detour=1.0, batch_size=32)
+    prescription = Prescription(STAGES, tiny_toolbox)
+    actions = ChainSamples(tiny_toolbox, prescription, config)[0].actions
+    assert set(actions[:, 0].tolist()) == {1, 2}  # denoise_1, deblock_1
+    assert set(actions[:, 1].tolist()) == {0}
 
 
 def test_the_loss_behind_the_last_tool_teaches_the_first(tiny_toolbox: Toolbox) -> None:
