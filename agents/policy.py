@@ -1,6 +1,7 @@
 """What chooses tools: the protocol of every player, and the trained LSTM policy."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,6 +53,9 @@ class LstmPolicy:
         task: For which it was trained.
         reward: In which its values count.
         guard: What is known of its judgement, if it was calibrated.
+        default_chain: Names of tools to run one behind the other, then *stop*, unless another
+            action promises more by ``default_margin`` (`agents.default_chain`).
+        default_margin: dB.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class LstmPolicy:
         task: Task = "restore",
         reward: Reward = PSNR,
         guard: Guard | None = None,
+        default_chain: tuple[str, ...] = (),
+        default_margin: float = 0.0,
     ) -> None:
         if len(tool_names) != q_net.n_tools:
             raise ValueError(f"{q_net.n_tools} actions but {len(tool_names)} tool names")
@@ -72,18 +78,39 @@ class LstmPolicy:
         self.stop_margin = stop_margin
         self.tool_checksums = dict(tool_checksums or {})
         self.task, self.reward, self.guard = task, reward, guard
+        self.default_chain, self.default_margin = default_chain, default_margin
+        self._bonus = self._make_bonus()
 
     def with_stop_margin(self, stop_margin: float) -> "LstmPolicy":
         """The same network with another margin; minus infinity never stops."""
-        return LstmPolicy(
-            self.q_net,
-            self.tool_names,
-            stop_margin=stop_margin,
-            tool_checksums=self.tool_checksums,
-            task=self.task,
-            reward=self.reward,
-            guard=self.guard,
-        )
+        return self.changed(stop_margin=stop_margin)
+
+    def changed(self, **facts: Any) -> "LstmPolicy":
+        """The same network with other arguments of the constructor."""
+        same = {
+            "stop_margin": self.stop_margin,
+            "tool_checksums": self.tool_checksums,
+            "task": self.task,
+            "reward": self.reward,
+            "guard": self.guard,
+            "default_chain": self.default_chain,
+            "default_margin": self.default_margin,
+        }
+        return LstmPolicy(self.q_net, self.tool_names, **{**same, **facts})
+
+    def _make_bonus(self) -> Tensor:
+        """What is added to values, by the last action and the next; (n_tools + 1, n_tools + 1)."""
+        stop = len(self.tool_names)
+        bonus = torch.zeros(stop + 1, stop + 1)
+        bonus[:, stop] = self.stop_margin
+        unknown = set(self.default_chain) - set(self.tool_names)
+        if unknown or len(set(self.default_chain)) < len(self.default_chain):
+            raise ValueError(f"no chain of different tools: {', '.join(self.default_chain)}")
+        chain = [stop, *(self.tool_names.index(name) for name in self.default_chain), stop]
+        if self.default_chain:
+            for before, action in pairwise(chain):
+                bonus[before, action] += self.default_margin
+        return bonus
 
     def initial_state(self, n_envs: int) -> LstmState:
         """The memory at the start of episodes."""
@@ -100,13 +127,13 @@ class LstmPolicy:
             state: Memory before the step.
 
         Returns:
-            Values (N, n_tools + 1), the last being *stop* with ``stop_margin`` added, and the
-            memory after the step.
+            Values (N, n_tools + 1), the last being *stop*, with the margins added, and the memory
+            after the step.
         """
         device = next(self.q_net.parameters()).device
         with torch.inference_mode():
             values, state = self.q_net(images.to(device), last_action.to(device), state)
-            values[:, -1] += self.stop_margin
+            values += self._bonus[last_action.cpu()].to(values)
         return values, state
 
     def predict(

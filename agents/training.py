@@ -11,6 +11,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
+from agents.default_chain import tune_default_chain
 from agents.evaluation import play
 from agents.policy import LstmPolicy, Player
 from agents.q_net import VIEW_SIZE, EncoderName
@@ -67,6 +68,9 @@ class AgentTrainConfig:
     eval_levels: tuple[str, ...] = ()
     """Of the validation pairs, if not ``levels``. They also set the caution: where clean images are
     among them, the stop margin rises until those are left alone, at the cost of all others."""
+    default_chain: bool = False
+    """Let the agent fall back on the best fixed chain where it is not sure of something better
+    (`agents.default_chain`)."""
     max_worse: float = 0.02
     """Share of validation images that may end worse; sets how sure the agent must be to act."""
     seed: int = 0
@@ -81,6 +85,8 @@ class AgentTrainConfig:
         if min(self.total_timesteps, self.n_envs, self.eval_every, self.eval_pairs) < 1:
             raise ValueError("total_timesteps, n_envs, eval_every and eval_pairs must be positive")
         check_task(self.task)
+        if self.default_chain and (self.task != "restore" or self.reward != "psnr"):
+            raise ToolchainError("default_chain needs the task 'restore' and the reward 'psnr'")
         make_reward(self.reward, self.reward_weights)
         if self.task == "real-sr" and not self.levels:
             raise ToolchainError("the task real-sr makes its pairs anew; give levels")
@@ -231,8 +237,11 @@ class TrainingRun(BaseCallback):
     def _settle(self) -> None:
         """Give the best policy its stop margin and record what it reaches with it."""
         best = self._run.path / "best"
+        policy = load_policy(best)
+        if self._config.default_chain:
+            policy = tune_default_chain(policy, self._toolbox, self._pairs, device=self._device)
         policy = tune_stop_margin(
-            load_policy(best),
+            policy,
             self._toolbox,
             self._pairs,
             max_worse=self._config.max_worse,

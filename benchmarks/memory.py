@@ -1,21 +1,31 @@
-"""Peak memory and time of restoring photos of growing size, each in a process of its own."""
+"""Peak memory and time of restoring photos of growing size, each in a process of its own.
 
+``python -m benchmarks.memory [MEGAPIXELS ...] [--max-memory SIZE] [--precision FORMAT]`` restores
+photos from file to file within a limit on memory, and says what was taken.
+"""
+
+import argparse
 import json
 import math
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from benchmarks.material import CHAINS, ScriptedPolicy, make_toolbox, synthetic_photo
 from benchmarks.report import Report, Row
-from toolchain.restorer import Restorer
+from toolchain.batch import plan_batch, restore_batch
+from toolchain.memory import parse_size, tile_pixels_within
+from toolchain.restorer import DEFAULT_MAX_TILE_PIXELS, Restorer
 from tools_zoo.device import choose_precision
 
+_ROOT = Path(__file__).parents[1]
 _CHAIN = CHAINS["efficient", "large"]
 _MEGAPIXELS = (1.0, 4.0, 16.0, 64.0)
 _QUICK_MEGAPIXELS = (0.05, 0.1)
@@ -38,8 +48,7 @@ def run(*, quick: bool) -> Report:
 
 def restore_once(megapixels: float) -> dict[str, Any]:
     """Restore one photo in this process: size, seconds, and peak memory in MiB."""
-    width = round(math.sqrt(megapixels * 1e6 * 4 / 3))
-    height = round(megapixels * 1e6 / width)
+    width, height = _size(megapixels)
     toolbox = make_toolbox("efficient")
     precision = choose_precision("auto", torch.device("cpu"))
     restorer = Restorer(toolbox, ScriptedPolicy(toolbox, _CHAIN), precision=precision)
@@ -59,14 +68,7 @@ def restore_once(megapixels: float) -> dict[str, Any]:
 
 
 def _row(megapixels: float) -> Row:
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.memory", str(megapixels)],
-        cwd=Path(__file__).parents[1],
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    figures = json.loads(finished.stdout)
+    figures = _in_fresh_process("restore_once", megapixels)
     return {
         "photo": f"{figures['width']}x{figures['height']}",
         "MP": megapixels,
@@ -89,5 +91,74 @@ def peak_mib() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
 
 
+def restore_within(megapixels: float, limit: str, precision: str) -> dict[str, Any]:
+    """Restore a JPEG file within a limit, as ``toolchain restore`` does, in this process.
+
+    One tool that is cheap to compute: what is large is what the photo takes.
+
+    Args:
+        megapixels: Size of the photo.
+        limit: As for ``--max-memory``.
+        precision: As for ``--precision``.
+    """
+    max_bytes = parse_size(limit)
+    width, height = _size(megapixels)
+    toolbox = make_toolbox("efficient")
+    tile_pixels = tile_pixels_within(max_bytes, DEFAULT_MAX_TILE_PIXELS)
+    chosen = choose_precision(precision, torch.device("cpu"))
+    policy = ScriptedPolicy(toolbox, ("deblur_e1",))
+    restorer = Restorer(toolbox, policy, precision=chosen, max_tile_pixels=tile_pixels)
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "photo.jpg"
+        _in_fresh_process("write_photo_file", str(source), height, width)
+        start = time.perf_counter()
+        plan = plan_batch([source], Path(folder) / "restored.jpg")
+        (outcome,) = restore_batch(restorer, plan, max_memory=max_bytes)
+        seconds = time.perf_counter() - start
+    return {
+        "photo": f"{width}x{height}",
+        "MP": megapixels,
+        "limit": limit,
+        "precision": chosen,
+        "tile MP": tile_pixels / 1e6,
+        "peak MiB": peak_mib(),
+        "seconds": seconds,
+        "outcome": "restored" if outcome.error is None else outcome.error.partition(": ")[2],
+    }
+
+
+def write_photo_file(path: str, height: int, width: int) -> None:
+    """Write a synthetic JPEG; in a process of its own, whose memory does not count."""
+    Image.fromarray(synthetic_photo(height, width)).save(path, quality=90)
+
+
+def _size(megapixels: float) -> tuple[int, int]:
+    """Width and height of a 4:3 photo."""
+    width = round(math.sqrt(megapixels * 1e6 * 4 / 3))
+    return width, round(megapixels * 1e6 / width)
+
+
+def main() -> None:
+    """Measure within a limit, each size in a fresh process."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory")
+    parser.add_argument("megapixels", nargs="*", type=float, default=[16.0, 64.0])
+    parser.add_argument("--max-memory", default="2G")
+    parser.add_argument("--precision", default="auto")
+    options = parser.parse_args()
+    for megapixels in options.megapixels:
+        print(
+            _in_fresh_process("restore_within", megapixels, options.max_memory, options.precision)
+        )
+
+
+def _in_fresh_process(function: str, *arguments: object) -> Any:
+    """Call a function of this module in a process of its own, since a peak never falls again."""
+    code = f"import json, benchmarks.memory as m; print(json.dumps(m.{function}(*{arguments!r})))"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], cwd=_ROOT, stdout=subprocess.PIPE, check=True, text=True
+    )
+    return json.loads(finished.stdout)
+
+
 if __name__ == "__main__":
-    print(json.dumps(restore_once(float(sys.argv[1]))))
+    main()

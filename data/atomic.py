@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Put ``content`` at ``path``: afterwards the file is either complete or as it was before.
 
     The bytes go to a hidden temporary file in the same folder (a rename is atomic only within one

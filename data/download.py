@@ -1,6 +1,5 @@
 """Fetch a file over HTTP, so that it is complete and correct or not there at all; unpack it."""
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final, TypeAlias
 
+from data.checksum import sha256_of
 from data.errors import ChecksumError, DownloadError
 
 CHUNK_BYTES: Final = 1 << 20
@@ -70,7 +70,7 @@ def fetch(
         ChecksumError: The content is not the one promised; the ``.part`` file is removed.
     """
     if destination.is_file():
-        if _sha256_of(destination) != sha256:
+        if sha256_of(destination) != sha256:
             raise ChecksumError(f"{destination} is damaged; delete it and try again")
         return
     if offline:
@@ -82,7 +82,7 @@ def fetch(
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         _transfer_all(url, part, size, progress, pause)
-        if _sha256_of(part) != sha256:
+        if sha256_of(part) != sha256:
             part.unlink()
             raise ChecksumError(
                 f"{url} is not the file expected (its checksum differs); try again, and if that "
@@ -199,11 +199,6 @@ def _read(response: http.client.HTTPResponse) -> bytes:
         return response.read(CHUNK_BYTES)
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOffError(_reason(error)) from error
-
-
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:

@@ -1,7 +1,10 @@
-"""Restore many photos, one after the other; what fails is reported and the rest goes on."""
+"""Restore many photos; what fails is reported and the rest goes on."""
 
+import contextlib
+import dataclasses
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +13,33 @@ from typing import Any
 from data.atomic import write_atomically
 from data.errors import ToolchainError
 from data.images import FloatImage
-from toolchain.errors import PhotoError
+from toolchain.errors import PhotoError, one_line
+from toolchain.memory import MemoryBudget, photo_bytes, readable_size
 from toolchain.photo import (
     Photo,
     PhotoJob,
     check_target,
     find_photos,
     output_path,
+    pixels_sha256,
+    read_header,
     read_photo,
     write_photo,
 )
-from toolchain.restoration import Restoration, Step
+from toolchain.photo_paths import WRITABLE_FORMATS
+from toolchain.pipeline import Pipeline
+from toolchain.restoration import Provenance, Restoration, Step
 from toolchain.restorer import Restorer
+from toolchain.scratch import Empty, Scratch, in_memory
+from toolchain.sidecar import (
+    Sidecar,
+    SidecarError,
+    input_checksum,
+    read_sidecar,
+    runtime,
+    sidecar_path,
+    write_sidecar,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +63,7 @@ class Outcome:
         enlarged_by: See `Restoration.enlarged_by`.
         notes: What reading or writing had to change or leave out.
         error: Why it failed; None if it did not.
+        is_skipped: Nothing was done: its result was there.
     """
 
     photo: PlannedPhoto
@@ -53,6 +72,7 @@ class Outcome:
     enlarged_by: str | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
+    is_skipped: bool = False
 
 
 def plan_batch(
@@ -106,49 +126,234 @@ def restore_batch(
     *,
     overwrite: bool = False,
     steps_folder: Path | None = None,
+    sidecars: bool = False,
+    resume: bool = False,
+    stop: threading.Event | None = None,
+    max_memory: int | None = None,
 ) -> Iterator[Outcome]:
-    """Restore each photo and write its result; photos are held in memory one at a time.
+    """Restore each photo and write its result.
+
+    While one photo is restored the next one is read and the one before is written; no more than
+    these three are in memory.
 
     Args:
         restorer: What restores.
         plan: From `plan_batch`.
         overwrite: Whether results may replace files; photos of the plan are never replaced.
         steps_folder: Where to put, in a folder per photo, its input and the image after each tool.
+        sidecars: Whether to write a sidecar beside each result (`toolchain.sidecar`).
+        resume: Whether to skip photos whose results are there. With a sidecar a result counts if
+            it was made from this very file, by these tools and with these options; without one, if
+            it is newer than the photo.
+        stop: When it is set, the photos in work are finished and no others are begun.
+        max_memory: Of the process, in bytes. Photos wait until there is room for them, those that
+            are too large for it are kept on disk while they are restored, beside their results,
+            and those that are still too large fail.
 
     Yields:
         What became of each photo, in the order of the plan.
     """
-    sources = {photo.source.resolve() for photo in plan}
-    for planned in plan:
+    stop = stop or threading.Event()
+    memory = None
+    if max_memory is not None:
+        scratch = Scratch(_existing(plan[0].target.parent))
+        memory = _Memory(MemoryBudget(max_memory, restorer.max_tile_pixels), scratch, stop)
+    batch = _Batch(restorer, plan, overwrite, steps_folder, sidecars, resume, memory)
+    pipeline = Pipeline(
+        load=batch.load, work=batch.restore, save=batch.save, recover=_unsuccessful, stop=stop
+    )
+    with contextlib.nullcontext() if memory is None else memory.scratch.watched():
+        for outcome in pipeline.run(plan):
+            if memory is not None:
+                memory.release(outcome.photo)
+            yield outcome
+
+
+class _Memory:
+    """Decides where the arrays of each photo lie, and when there is room for them."""
+
+    def __init__(self, budget: MemoryBudget, scratch: Scratch, stop: threading.Event) -> None:
+        self.scratch = scratch
+        self._budget, self._stop = budget, stop
+        self._reserved: dict[PlannedPhoto, int] = {}
+
+    def take(self, planned: PlannedPhoto, made_by: Provenance) -> Empty:
+        """Wait for room for a photo; how to make its arrays."""
+        header = read_header(planned.source)
+        if header is None:
+            return in_memory
+        whole, on_disk = photo_bytes(
+            header,
+            WRITABLE_FORMATS[planned.target.suffix.lower()],
+            scale=made_by.scale,
+            strength=made_by.strength,
+            regions=made_by.regions,
+        )
+        needed = whole if self._budget.fits(whole) or on_disk is None else on_disk
+        if not self._budget.fits(needed):
+            limit = readable_size(self._budget.needed_limit(needed))
+            raise PhotoError(
+                f"{planned.source}: {header.width} x {header.height} pixels do not fit into "
+                f"--max-memory {readable_size(self._budget.limit)}; this one takes {limit}"
+            )
+        self._reserved[planned] = needed
+        self._budget.reserve(needed, self._stop.is_set)
+        return in_memory if needed == whole else self.scratch.empty
+
+    def release(self, planned: PlannedPhoto) -> None:
+        """Give its room to others."""
+        self._budget.release(self._reserved.pop(planned, 0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Loaded:
+    planned: PlannedPhoto
+    photo: Photo
+    checksum: str
+    frames: "_FrameWriter | None"
+    empty: Empty
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Restored:
+    planned: PlannedPhoto
+    photo: Photo
+    checksum: str
+    restoration: Restoration
+
+
+class _DoneBeforeError(Exception):
+    """Ends the work on a photo whose result is there."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """The three stages of a photo."""
+
+    restorer: Restorer
+    plan: Sequence[PlannedPhoto]
+    overwrite: bool
+    steps_folder: Path | None
+    sidecars: bool
+    resume: bool
+    memory: _Memory | None
+    sources: set[str] = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        sources = {os.path.realpath(planned.source) for planned in self.plan}
+        object.__setattr__(self, "sources", sources)
+
+    def load(self, planned: PlannedPhoto) -> _Loaded:
+        """Read a photo, unless it needs no work or may not be written."""
+        source, target = planned.source, planned.target
+        if os.path.realpath(target) in self.sources:
+            raise PhotoError(f"{target}: is an input photo; choose another output")
+        if self.resume and os.path.lexists(target):
+            self._check_result(planned)
+        check_target(target, source, overwrite=self.overwrite)
+        if self.sidecars:
+            _check_sidecar_target(target, overwrite=self.overwrite)
+        frames = None
+        if self.steps_folder is not None:
+            frames = _FrameWriter(self.steps_folder / planned.relative, overwrite=self.overwrite)
+        empty: Empty = in_memory
+        if self.memory is not None:
+            empty = self.memory.take(planned, self.restorer.provenance)
+        before = _state(source)
+        photo = read_photo(source, scale=self.restorer.scale, empty=empty)
+        checksum = input_checksum(source) if self.sidecars else ""
+        if _state(source) != before:
+            raise PhotoError(f"{source}: was changed while it was read; restore it again")
+        return _Loaded(planned, photo, checksum, frames, empty)
+
+    def restore(self, loaded: _Loaded) -> _Restored:
+        """Run the tools."""
+        if loaded.frames is not None:
+            loaded.frames.begin(loaded.photo)
+        restoration = self.restorer.restore(
+            loaded.photo.rgb, on_step=loaded.frames, empty=loaded.empty
+        )
+        photo = loaded.photo.with_rgb(restoration.image)
+        return _Restored(loaded.planned, photo, loaded.checksum, restoration)
+
+    def save(self, restored: _Restored) -> Outcome:
+        """Write the result and then its sidecar, so that none ever speaks of an older result."""
+        planned, restoration = restored.planned, restored.restoration
+        written = write_photo(planned.target, restored.photo, overwrite=self.overwrite)
+        if self.sidecars:
+            write_sidecar(_sidecar(restored))
+        about = (f"{planned.source}: {note}" for note in restoration.notes)
+        return _success(planned, restoration, (*restored.photo.notes, *about, *written))
+
+    def _check_result(self, planned: PlannedPhoto) -> None:
+        """Say whether a result that is there is the one that would be made."""
+        stale = _staleness(planned, self.restorer.provenance, wants_sidecar=self.sidecars)
+        if stale is None:
+            raise _DoneBeforeError
+        if not self.overwrite:
+            raise PhotoError(f"{planned.target}: {stale}; pass --overwrite as well to replace it")
+
+
+def _staleness(planned: PlannedPhoto, now: Provenance, *, wants_sidecar: bool) -> str | None:
+    """Why a result is not the one that would be made; None if it is."""
+    path = sidecar_path(planned.target)
+    if path.exists():
         try:
-            if planned.target.resolve() in sources:
-                raise PhotoError(f"{planned.target}: is an input photo; choose another output")
-            yield _restore_one(restorer, planned, overwrite, steps_folder)
-        except ToolchainError as error:
-            yield _failure(planned, str(error))
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            why = "not enough memory; scale it down or allow fewer pixels per tile"
-            yield _failure(planned, f"{planned.source}: {why}")
+            sidecar = read_sidecar(path)
+        except SidecarError as error:
+            return str(error)
+        if input_checksum(planned.source) != sidecar.input_sha256:
+            return "was made before its photo changed"
+        if sidecar.changed_weights(now):
+            return "was made with other weights"
+        options = sidecar.changed_options(now)
+        return f"was made with another {options[0]}" if options else None
+    if wants_sidecar:
+        return "has no sidecar"
+    try:
+        photo, result = planned.source.stat(), planned.target.stat()
+    except OSError as error:
+        raise PhotoError(f"{planned.source}: cannot be read ({one_line(error)})") from error
+    # A copy that keeps the old date of a file still changes its inode.
+    changed = max(photo.st_mtime_ns, photo.st_ctime_ns)
+    return "is older than its photo" if result.st_mtime_ns < changed else None
 
 
-def _restore_one(
-    restorer: Restorer, planned: PlannedPhoto, overwrite: bool, steps_folder: Path | None
-) -> Outcome:
-    check_target(planned.target, planned.source, overwrite=overwrite)
-    frames = None
-    if steps_folder is not None:
-        frames = _FrameWriter(steps_folder / planned.relative, overwrite=overwrite)
-    photo = read_photo(planned.source, scale=restorer.scale)
-    if frames is not None:
-        frames.begin(photo)
-    restoration = restorer.restore(photo.rgb, on_step=frames)
-    restored = photo.with_rgb(restoration.image)
-    about = (f"{planned.source}: {note}" for note in restoration.notes)
-    written = write_photo(planned.target, restored, overwrite=overwrite)
-    notes = (*photo.notes, *about, *written)
-    return _success(planned, restoration, notes)
+def _check_sidecar_target(target: Path, *, overwrite: bool) -> None:
+    path = sidecar_path(target)
+    if overwrite or not os.path.lexists(path):
+        return
+    try:  # one whose result is not there was left by a run that ended in between
+        read_sidecar(path)
+    except SidecarError as error:
+        raise PhotoError(f"{path}: exists already; pass --overwrite to replace it") from error
+
+
+def _sidecar(restored: _Restored) -> Sidecar:
+    planned, restoration = restored.planned, restored.restoration
+    return Sidecar(
+        source=planned.source.absolute(),
+        input_sha256=restored.checksum,
+        target=planned.target.absolute(),
+        pixels_sha256=pixels_sha256(restored.photo, planned.target),
+        entry=restoration.trace(),
+        runtime=runtime(),
+    )
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or what of its path is there."""
+    return next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        now = path.stat()
+    except OSError as error:
+        if not os.path.lexists(path):
+            raise PhotoError(f"{path}: no such file") from error
+        raise PhotoError(f"{path}: cannot be read ({one_line(error)})") from error
+    return now.st_size, now.st_mtime_ns
 
 
 def check_trace_target(path: Path, *, overwrite: bool = False) -> None:
@@ -209,8 +414,17 @@ def _success(planned: PlannedPhoto, restoration: Restoration, notes: tuple[str, 
     return Outcome(planned, trace, restoration.sequence, restoration.enlarged_by, notes)
 
 
-def _failure(planned: PlannedPhoto, error: str) -> Outcome:
-    return Outcome(planned, trace={**_files(planned), "error": error}, error=error)
+def _unsuccessful(planned: PlannedPhoto, error: Exception) -> Outcome:
+    """What becomes of a photo in whose work an error was raised: never the end of the batch."""
+    if isinstance(error, _DoneBeforeError):
+        return Outcome(planned, trace={**_files(planned), "skipped": True}, is_skipped=True)
+    if isinstance(error, ToolchainError):
+        why = str(error)
+    elif _is_out_of_memory(error):
+        why = f"{planned.source}: not enough memory; scale it down or allow fewer pixels per tile"
+    else:
+        why = f"{planned.source}: {type(error).__name__}: {one_line(error)}"
+    return Outcome(planned, trace={**_files(planned), "error": why}, error=why)
 
 
 def _files(planned: PlannedPhoto) -> dict[str, str]:
@@ -218,9 +432,12 @@ def _files(planned: PlannedPhoto) -> dict[str, str]:
 
 
 def _is_below(job: PhotoJob, folder: Path) -> bool:
-    return job.in_folder and folder.resolve() in job.source.resolve().parents
+    # `Path.resolve` raises where links lead in a circle.
+    below, above = (Path(os.path.realpath(path)) for path in (job.source, folder))
+    return job.in_folder and above in below.parents
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     # PyTorch reports a failed allocation on the CPU as a plain RuntimeError.
-    return isinstance(error, MemoryError) or "memory" in str(error).lower()
+    is_torch = isinstance(error, RuntimeError) and "memory" in str(error).lower()
+    return isinstance(error, MemoryError) or is_torch

@@ -42,19 +42,25 @@ def bound_drift(before: Tensor, after: Tensor, limit: float = LIMIT) -> Tensor:
 
     Args:
         before: (1, 3, H, W) in [0, 1].
-        after: The same shape.
+        after: The same shape; changed in place, some rows at a time, so that a photo that lies on
+            disk does not come into memory.
         limit: In [0, 1].
 
     Returns:
-        ``after`` itself where nothing exceeds the limit.
+        ``after``.
     """
     moved = _means(after) - _means(before)
     excess = moved - moved.clamp(-limit, limit)
-    if not excess.any():
-        return after
     height, width = after.shape[-2:]
-    field = functional.interpolate(excess, scale_factor=AREA, mode="bilinear")
-    return after - field[..., :height, :width]
+    for row in range(excess.shape[-2]):
+        first = max(0, row - 1)
+        near = excess[..., first : row + 2, :]  # all that bilinear weights reach from this row
+        if near.any():
+            field = functional.interpolate(near, scale_factor=AREA, mode="bilinear")
+            top, start = row * AREA, (row - first) * AREA
+            n_rows = min(AREA, height - top)
+            after[..., top : top + n_rows, :] -= field[..., start : start + n_rows, :width]
+    return after
 
 
 def _means(image: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Errors of the product layer that a user can cause: one line each, saying what to do."""
 
+import unicodedata
+
 from data.errors import ToolchainError
 
 
@@ -11,3 +13,16 @@ def one_line(error: BaseException) -> str:
     """What ``error`` says, for the end of a message of ours: one line, never empty."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return " ".join(text.split()) or type(error).__name__
+
+
+def printable(text: object) -> str:
+    r"""What can be shown of a file's name in one line of a terminal: ``\n`` for a line break.
+
+    Names may also hold bytes that are no UTF-8, which a terminal would refuse.
+    """
+    return "".join(
+        char.encode("unicode_escape").decode()
+        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
+        else char
+        for char in str(text)
+    )

@@ -296,15 +296,7 @@ def save_bundle(
         notes: Per tool, facts to record with it, such as how it was trained.
     """
     save_toolbox(toolbox, folder, notes)
-    bound = LstmPolicy(
-        policy.q_net,
-        policy.tool_names,
-        stop_margin=policy.stop_margin,
-        tool_checksums=load_toolbox(folder).checksums,
-        task=policy.task,
-        reward=policy.reward,
-        guard=policy.guard,
-    )
+    bound = policy.changed(tool_checksums=load_toolbox(folder).checksums)
     save_policy(bound, folder / AGENT_FOLDER)
 
 

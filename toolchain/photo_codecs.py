@@ -5,10 +5,11 @@ alpha), 3 (RGB) or 4 (RGB and alpha).
 """
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -19,7 +20,29 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Samples: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
+
+class SampleRows(Protocol):
+    """A sample array, or something of which slices of rows are sample arrays."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8 or uint16."""
+
+    def __len__(self) -> int:
+        """Height."""
+
+    def __getitem__(self, rows: slice, /) -> Samples:
+        """Some rows."""
+
+
 EXIF_PREFIX = b"Exif\x00\x00"
+XMP_KEYWORD = "XML:com.adobe.xmp"
+"""Of the text chunk of a PNG that holds XMP."""
+
 # What Pillow, OpenCV and tifffile raise on damaged content, depending on the format and the damage.
 CODEC_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError,
@@ -37,6 +60,24 @@ _KEPT_EXIF_TAGS = frozenset(
     | {int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)}
 )
 _EXIF_PIXEL_SIZE = (0xA002, 0xA003)  # may be those of the photo before it was turned upright
+
+
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)\d+")
+
+
+def register_heif() -> None:
+    """Let Pillow read and write HEIC files, with the package of the extra ``heif``.
+
+    Raises:
+        ImportError: It is not installed; the message says how to install it.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImportError(
+            "pillow-heif is missing: pip install 'restoration-toolchain[heif]'"
+        ) from error
+    pillow_heif.register_heif_opener()  # again does no harm
 
 
 def decode_16_bit(content: bytes, *, gray: bool, alpha: bool) -> Samples:
@@ -83,13 +124,16 @@ def open_gray_alpha_tiff(content: bytes) -> tifffile.TiffPage | None:
     return page if is_gray_alpha and isinstance(page, tifffile.TiffPage) else None
 
 
-def encode_png_16(samples: Samples, icc: bytes | None, exif: bytes | None) -> bytes:
+def encode_png_16(
+    samples: SampleRows, icc: bytes | None, exif: bytes | None, xmp: bytes | None = None
+) -> bytes:
     """Encode a uint16 sample array as PNG.
 
     Args:
         samples: Shape (H, W, C), uint16.
         icc: Colour profile to embed.
         exif: EXIF block that starts with `EXIF_PREFIX`.
+        xmp: XMP packet.
     """
     height, width, channels = samples.shape
     header = struct.pack(">IIBBBBB", width, height, 16, _PNG_COLOUR_TYPE[channels], 0, 0, 0)
@@ -98,17 +142,22 @@ def encode_png_16(samples: Samples, icc: bytes | None, exif: bytes | None) -> by
         chunks.append(_png_chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(icc)))
     if exif:
         chunks.append(_png_chunk(b"eXIf", exif.removeprefix(EXIF_PREFIX)))
+    if xmp:
+        chunks.append(_png_chunk(b"iTXt", XMP_KEYWORD.encode() + b"\x00\x00\x00\x00\x00" + xmp))
     chunks.extend(_png_chunk(b"IDAT", part) for part in _png_pixels(samples))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + _png_chunk(b"IEND", b"")
 
 
-def encode_tiff(samples: Samples, icc: bytes | None, exif: bytes | None) -> bytes:
+def encode_tiff(
+    samples: SampleRows, icc: bytes | None, exif: bytes | None, xmp: bytes | None = None
+) -> bytes:
     """Encode a sample array of either depth as a deflate-compressed little-endian TIFF.
 
     Args:
         samples: Shape (H, W, C), uint8 or uint16.
         icc: Colour profile to embed.
         exif: EXIF block that starts with `EXIF_PREFIX`; its entries join the image's directory.
+        xmp: XMP packet.
     """
     height, width, channels = samples.shape
     strips = [_tiff_strip(rows) for rows in _bands(samples)]
@@ -131,6 +180,9 @@ def encode_tiff(samples: Samples, icc: bytes | None, exif: bytes | None) -> byte
     if icc:
         directory.tagtype[34675] = 7
         directory[34675] = icc
+    if xmp:
+        directory.tagtype[700] = 1
+        directory[700] = xmp
     stream = io.BytesIO()
     directory.save(stream)
     return stream.getvalue() + b"".join(strips)
@@ -159,6 +211,11 @@ def upright_exif(exif: Image.Exif) -> bytes | None:
     return kept.tobytes()
 
 
+def upright_xmp(xmp: bytes) -> bytes:
+    """The same XMP packet, with orientation 1 where it has one."""
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+
+
 def _add_exif(directory: Any, exif: bytes) -> None:
     source = Image.Exif()
     source.load(exif)
@@ -167,11 +224,12 @@ def _add_exif(directory: Any, exif: bytes) -> None:
         directory[tag] = dict(source.get_ifd(tag)) if nested else source[tag]
 
 
-def _rows_per_band(samples: Samples) -> int:
-    return max(1, min(len(samples), _BAND_BYTES // int(samples[0].nbytes)))
+def _rows_per_band(samples: SampleRows) -> int:
+    _, width, channels = samples.shape
+    return max(1, min(len(samples), _BAND_BYTES // (width * channels * samples.dtype.itemsize)))
 
 
-def _bands(samples: Samples) -> Iterator[Samples]:
+def _bands(samples: SampleRows) -> Iterator[Samples]:
     rows = _rows_per_band(samples)
     for top in range(0, len(samples), rows):
         yield samples[top : top + rows]
@@ -183,7 +241,7 @@ def _tiff_strip(rows: Samples) -> bytes:
     return zlib.compress(differences.tobytes())
 
 
-def _png_pixels(samples: Samples) -> Iterator[bytes]:
+def _png_pixels(samples: SampleRows) -> Iterator[bytes]:
     """Compress rows, each stored as the difference to the pixel on the left (PNG filter 1)."""
     compressor = zlib.compressobj()
     pixel_bytes = samples.shape[2] * 2

@@ -16,6 +16,9 @@ WRITABLE_FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".bmp": "BMP",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
 }
 """Format by suffix."""
 
@@ -54,7 +57,7 @@ def find_photos(
     for path in inputs:
         for job in _jobs_of(Path(path), recursive, exclude):
             other = jobs.setdefault(job.relative, job)
-            if other.source.resolve() != job.source.resolve():
+            if _real(other.source) != _real(job.source):
                 raise PhotoError(
                     f"{other.source} and {job.source} would both be written to {job.relative}; "
                     f"restore them separately"
@@ -70,7 +73,7 @@ def list_photos(inputs: Sequence[Path]) -> list[PhotoJob]:
             another suffix.
     """
     jobs = (job for path in inputs for job in _jobs_of(Path(path), True, None))
-    return list({job.source.resolve(): job for job in jobs}.values())
+    return list({_real(job.source): job for job in jobs}.values())
 
 
 def output_path(job: PhotoJob, output: Path, *, n_inputs: int) -> Path:
@@ -134,7 +137,12 @@ def _raise(error: OSError) -> NoReturn:
 
 
 def _same(folder: Path, other: Path | None) -> bool:
-    return other is not None and folder.resolve() == other.resolve()
+    return other is not None and _real(folder) == _real(other)
+
+
+def _real(path: Path) -> str:
+    # `Path.resolve` raises where links lead in a circle.
+    return os.path.realpath(path)
 
 
 def _is_photo(name: str) -> bool:

@@ -5,31 +5,63 @@ import dataclasses
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+import numpy.typing as npt
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from data.images import FloatImage
 from data.scaling import upsampled
 from toolchain.errors import PhotoError, one_line
 from toolchain.photo_codecs import (
     CODEC_ERRORS,
+    XMP_KEYWORD,
     Samples,
     decode_16_bit,
     open_gray_alpha_tiff,
+    register_heif,
     upright_exif,
+    upright_xmp,
 )
-from toolchain.photo_paths import READABLE_SUFFIXES
+from toolchain.photo_paths import READABLE_SUFFIXES, WRITABLE_FORMATS
+from toolchain.scratch import Empty, in_memory
 
 DEFAULT_MAX_PIXELS = 200_000_000
-_PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+_PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
+_N_CHANNELS = {"1": 1, "L": 1, "I;16": 1, "LA": 2, "RGB": 3, "YCbCr": 3}
+_ORIENTATION = 274
 _PREMULTIPLIED = 1  # TIFF: colours already multiplied with alpha
 
+_ROWS_AT_A_TIME = 256  # keeps the temporaries of a conversion small beside the photo itself
+
 _pillow_limit = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoHeader:
+    """What a file says of its photo before any pixel is decoded.
+
+    Attributes:
+        width: In pixels, as stored.
+        height: In pixels, as stored.
+        file_format: As Pillow names it.
+        channels: Alpha included; of a palette four.
+        is_deep: 16 bits a channel.
+        is_progressive: A JPEG whose decoder must hold all of its coefficients.
+        file_bytes: Size of the file.
+    """
+
+    width: int
+    height: int
+    file_format: str
+    channels: int
+    is_deep: bool
+    is_progressive: bool
+    file_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,6 +76,7 @@ class Photo:
         source: The file the photo was read from.
         exif: EXIF block with the orientation set to 1.
         icc: Colour profile.
+        xmp: XMP packet with the orientation set to 1.
         notes: One sentence for each thing that reading had to change or leave out.
     """
 
@@ -54,6 +87,7 @@ class Photo:
     source: Path | None = None
     exif: bytes | None = None
     icc: bytes | None = None
+    xmp: bytes | None = None
     notes: tuple[str, ...] = ()
 
     def with_rgb(self, rgb: FloatImage) -> "Photo":
@@ -69,8 +103,35 @@ class Photo:
         return dataclasses.replace(self, rgb=rgb, alpha=alpha)
 
 
-def read_photo(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS, scale: int = 1) -> Photo:
-    """Read a PNG, JPEG, WebP, BMP, TIFF or GIF file, turned upright.
+def read_header(path: Path) -> PhotoHeader | None:
+    """Read what is known of a photo before it is decoded; None if it is in no usual format.
+
+    Raises:
+        PhotoError: The file is missing or unreadable.
+    """
+    _check_readable(path)
+    try:
+        with _without_remarks(), _open(path) as image:
+            return PhotoHeader(
+                *image.size,
+                file_format=str(image.format),
+                channels=_N_CHANNELS.get(image.mode, 4),
+                is_deep=_is_16_bit(image, path),
+                is_progressive="progressive" in image.info,
+                file_bytes=path.stat().st_size,
+            )
+    except (*CODEC_ERRORS, PhotoError):  # what is wrong, reading the photo will say
+        return None
+
+
+def read_photo(
+    path: Path | str,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    scale: int = 1,
+    empty: Empty = in_memory,
+) -> Photo:
+    """Read a PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC file, turned upright.
 
     Of an animation or a file of several pages the first image is read. Palette and 1-bit images
     become gray or RGB; CMYK becomes sRGB, through its colour profile where it has one.
@@ -79,6 +140,7 @@ def read_photo(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS, scale:
         path: The file.
         max_pixels: Larger photos are refused by their header, before any pixel is decoded.
         scale: By how much the photo will be enlarged; the limit is on what comes of it.
+        empty: Makes the array that the colours go to.
 
     Raises:
         PhotoError: The file is missing, unreadable, damaged, too large or not such an image.
@@ -88,9 +150,9 @@ def read_photo(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS, scale:
     try:
         with _without_remarks(), _open(path) as image:
             _check_size(path, *image.size, max_pixels, scale)
-            return _read_opened(image, path)
+            return _read_opened(image, path, empty)
     except UnidentifiedImageError as error:
-        photo = _read_gray_alpha_tiff(path, max_pixels, scale)
+        photo = _read_gray_alpha_tiff(path, max_pixels, scale, empty)
         if photo is None:
             raise PhotoError(f"{path}: not an image, or a damaged one") from error
         return photo
@@ -113,10 +175,18 @@ def _check_readable(path: Path) -> None:
         if path.suffix.lower() not in READABLE_SUFFIXES:
             known = " ".join(READABLE_SUFFIXES)
             raise PhotoError(f"{path}: unsupported file type; photos end in {known}")
+        if _is_heif(path):
+            register_heif()
         if path.stat().st_size == 0:
             raise PhotoError(f"{path}: the file is empty")
+    except ImportError as error:
+        raise PhotoError(f"{path}: unsupported file type, because {error}") from error
     except OSError as error:
         raise PhotoError(f"{path}: cannot be read ({one_line(error)})") from error
+
+
+def _is_heif(path: Path) -> bool:
+    return WRITABLE_FORMATS.get(path.suffix.lower()) == "HEIF"
 
 
 @contextlib.contextmanager
@@ -133,7 +203,8 @@ def _open(path: Path) -> Iterator[Image.Image]:
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(path, formats=_PILLOW_FORMATS)
+            formats = (*_PILLOW_FORMATS, "HEIF") if _is_heif(path) else _PILLOW_FORMATS
+            image = Image.open(path, formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     with image:
@@ -149,44 +220,116 @@ def _check_size(path: Path, width: int, height: int, max_pixels: int, scale: int
         )
 
 
-def _read_opened(image: Any, path: Path) -> Photo:
+def _read_opened(image: Any, path: Path, empty: Empty) -> Photo:
     notes = []
     if image.format in ("PNG", "WEBP", "GIF", "TIFF") and getattr(image, "n_frames", 1) > 1:
         kind = "page" if image.format == "TIFF" else "frame"
         notes.append(f"{path}: only the first of {image.n_frames} {kind}s was read")
+    bits = _bits_beyond_8(image, path)
+    if bits:
+        notes.append(f"{path}: its {bits} bits a channel were read as 8")
     icc = image.info.get("icc_profile")
     deep = _is_16_bit(image, path)
     image.load()  # finds damage that OpenCV passes over, and EXIF data behind the pixels
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    exif, lost = _kept_exif(image.getexif, path)
+    notes += lost
+    xmp = image.info.get("xmp") or image.info.get(XMP_KEYWORD)
+    if isinstance(xmp, str):
+        xmp = xmp.encode(errors="replace")
+    bands: _Bands
     if deep:
-        samples = _read_16_bit(image, path)
+        bands = _ArrayBands(_read_16_bit(image, path))
+        if image.format == "TIFF":  # OpenCV has turned it already
+            orientation = 1
     else:
-        upright = ImageOps.exif_transpose(image)
         if image.mode == "CMYK":
-            upright, icc = _cmyk_to_srgb(upright, icc), None
+            image, icc = _cmyk_to_srgb(image, icc), None
             notes.append(f"{path}: CMYK was converted to sRGB")
-        samples = _samples_of(upright)
+        bands = _ImageBands(_plain(image))
+    xmp = upright_xmp(xmp) if xmp else None
+    about = {"exif": exif, "icc": icc, "xmp": xmp, "notes": tuple(notes)}
+    return _photo(bands, orientation, empty, source=path, **about)
+
+
+def _kept_exif(read: Callable[[], Image.Exif], path: Path) -> tuple[bytes | None, tuple[str, ...]]:
+    """What is kept of EXIF data, and a note if it cannot be read."""
     try:
-        exif = upright_exif(image.getexif())
+        return upright_exif(read()), ()
     except CODEC_ERRORS:
-        exif = None
-        notes.append(f"{path}: its EXIF data is damaged and was left out")
-    return _photo(samples, source=path, exif=exif, icc=icc, notes=tuple(notes))
+        return None, (f"{path}: its EXIF data is damaged and was left out",)
 
 
-def _photo(samples: Samples, **about: Any) -> Photo:
-    """Scale samples to [0, 1] and split off alpha."""
-    channels = samples.shape[2]
+def _exif_of_tiff(content: bytes) -> Image.Exif:
+    exif = Image.Exif()
+    exif.load(content)  # what is called EXIF is a TIFF without pixels
+    return exif
+
+
+class _Bands(Protocol):
+    """Samples of which some rows can be had at a time."""
+
+    shape: tuple[int, int, int]
+    """Height, width and channels, as stored."""
+
+    def rows(self, part: slice) -> Samples:
+        """Some rows (h, W, C)."""
+
+
+class _ArrayBands:
+    def __init__(self, samples: Samples) -> None:
+        self._samples = samples
+        height, width, channels = samples.shape
+        self.shape = height, width, channels
+
+    def rows(self, part: slice) -> Samples:
+        return self._samples[part]
+
+
+class _ImageBands:
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+        self.shape = image.height, image.width, len(image.getbands())
+
+    def rows(self, part: slice) -> Samples:
+        box = (0, part.start, self._image.width, part.stop)
+        samples = np.asarray(self._image.crop(box))
+        return samples.reshape(*samples.shape[:2], -1)
+
+
+def _photo(bands: _Bands, orientation: int, empty: Empty, **about: Any) -> Photo:
+    """Scale samples to [0, 1], split off alpha and turn everything upright, band by band."""
+    height, width, channels = bands.shape
     n_colours = 1 if channels <= 2 else 3
-    peak = np.float32(np.iinfo(samples.dtype).max)
-    rgb = np.empty((*samples.shape[:2], 3), np.float32)
-    np.divide(samples[:, :, :n_colours], peak, out=rgb, dtype=np.float32)
+    sides = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+    dtype = bands.rows(slice(0, 1)).dtype
+    rgb = empty(*sides)
+    alpha = np.empty(sides, dtype) if channels in (2, 4) else None
+    peak = np.float32(np.iinfo(dtype).max)
+    stored_rgb = _as_stored(rgb, orientation)
+    stored_alpha = None if alpha is None else _as_stored(alpha, orientation)
+    for top in range(0, height, _ROWS_AT_A_TIME):
+        part = slice(top, min(height, top + _ROWS_AT_A_TIME))
+        samples = bands.rows(part)
+        np.divide(samples[:, :, :n_colours], peak, out=stored_rgb[part], dtype=np.float32)
+        if stored_alpha is not None:
+            stored_alpha[part] = samples[:, :, -1]
     return Photo(
         rgb=rgb,
-        alpha=np.ascontiguousarray(samples[:, :, -1]) if channels in (2, 4) else None,
+        alpha=alpha,
         is_gray=n_colours == 1,
-        bit_depth=16 if samples.dtype == np.uint16 else 8,
+        bit_depth=16 if dtype == np.uint16 else 8,
         **about,
     )
+
+
+def _as_stored(upright: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """An upright array as its file has it: a view, so what is written to it comes out upright."""
+    if orientation in (3, 4, 7, 8):
+        upright = upright[::-1]
+    if orientation in (2, 3, 6, 7):
+        upright = upright[:, ::-1]
+    return upright.swapaxes(0, 1) if orientation in (5, 6, 7, 8) else upright
 
 
 def _is_16_bit(image: Any, path: Path) -> bool:
@@ -202,6 +345,20 @@ def _is_16_bit(image: Any, path: Path) -> bool:
     return False
 
 
+def _bits_beyond_8(image: Any, path: Path) -> int:
+    """Bits a channel of an AVIF or HEIC that holds more than the 8 that Pillow gives, else 0."""
+    if image.format == "HEIF":
+        bits = int(image.info.get("bit_depth", 8))
+        return bits if bits > 8 else 0
+    if image.format != "AVIF":
+        return 0
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    place = head.find(b"av1C")  # its third byte has a flag for more than 8 bits, and for 12
+    flags = head[place + 6] if 0 <= place < len(head) - 6 else 0
+    return 0 if not flags & 0x40 else 12 if flags & 0x20 else 10
+
+
 def _read_16_bit(image: Any, path: Path) -> Samples:
     content = path.read_bytes()
     gray = image.mode in ("L", "LA") or image.mode.startswith("I;16")
@@ -214,32 +371,24 @@ def _read_16_bit(image: Any, path: Path) -> Samples:
         transparent = (samples == np.asarray(key, np.uint16)).all(axis=2, keepdims=True)
         opacity = np.where(transparent, np.uint16(0), np.uint16(65535))
         samples = np.concatenate([samples, opacity], axis=2)
-    if image.format == "TIFF":  # OpenCV has turned it already
-        return samples
-    return _turn_upright(samples, image.getexif().get(0x0112, 1))
+    return samples
 
 
-def _turn_upright(samples: Samples, orientation: int) -> Samples:
-    if orientation in (5, 6, 7, 8):
-        samples = samples.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        samples = samples[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        samples = samples[::-1]
-    return np.ascontiguousarray(samples)
-
-
-def _samples_of(image: Image.Image) -> Samples:
-    """Turn any 8-bit Pillow image into samples: gray stays gray, a transparent colour alpha."""
+def _plain(image: Image.Image) -> Image.Image:
+    """Any 8-bit image with one sample per channel: gray stays gray, a transparent colour alpha."""
     if image.mode == "1":
         image = image.convert("L")
     colours = "L" if image.mode in ("L", "LA", "La") else "RGB"
     alpha = image.has_transparency_data or image.mode == "La"
-    pixels = np.asarray(image.convert(colours + "A" if alpha else colours))
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if image.mode in ("P", "PA") and (pixels[:, :, :1] == pixels[:, :, 1:3]).all():
-        return np.concatenate([pixels[:, :, :1], pixels[:, :, 3:]], axis=2)
-    return pixels
+    mode = colours + "A" if alpha else colours
+    if image.mode == mode:  # converting would copy
+        return image
+    plain = image.convert(mode)
+    if image.mode in ("P", "PA"):
+        red, green, blue, *opacity = plain.split()
+        if red.tobytes() == green.tobytes() == blue.tobytes():
+            return Image.merge("LA", (red, *opacity)) if opacity else red
+    return plain
 
 
 def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
@@ -252,17 +401,26 @@ def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int) -> Photo | None:
+def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int, empty: Empty) -> Photo | None:
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
-    page = open_gray_alpha_tiff(path.read_bytes())
+    content = path.read_bytes()
+    page = open_gray_alpha_tiff(content)
     if page is None:
         return None
     try:
         _check_size(path, page.shape[1], page.shape[0], max_pixels, scale)
         samples = page.asarray().astype(np.uint16, copy=False).reshape(page.shape)
-        orientation = page.tags.valueof(274, default=1)
-        samples = _turn_upright(samples, int(orientation))
-        return _photo(samples, source=path, icc=page.tags.valueof(34675))
+        orientation = int(page.tags.valueof(274, default=1))
+        icc, xmp = page.tags.valueof(34675), page.tags.valueof(700)
+        with _without_remarks():
+            exif, lost = _kept_exif(lambda: _exif_of_tiff(content), path)
+        about = {
+            "exif": exif,
+            "icc": icc,
+            "xmp": upright_xmp(xmp) if isinstance(xmp, bytes) else None,
+            "notes": lost,
+        }
+        return _photo(_ArrayBands(samples), orientation, empty, source=path, **about)
     except CODEC_ERRORS as error:
         raise PhotoError(f"{path}: damaged or truncated image ({one_line(error)})") from error

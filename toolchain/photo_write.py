@@ -1,25 +1,36 @@
 """Write a photo to a file, as faithfully as the format allows."""
 
 import dataclasses
+import hashlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from data.atomic import write_atomically
 from data.images import check_float_image
 from toolchain.errors import PhotoError, one_line
-from toolchain.photo_codecs import CODEC_ERRORS, Samples, encode_png_16, encode_tiff
+from toolchain.photo_codecs import (
+    CODEC_ERRORS,
+    XMP_KEYWORD,
+    Samples,
+    encode_png_16,
+    encode_tiff,
+    register_heif,
+)
 from toolchain.photo_paths import WRITABLE_FORMATS
 from toolchain.photo_read import Photo
 
-_JPEG_QUALITY = 95
+_QUALITY = 95
 _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels
-_ALPHA_FORMATS = ("PNG", "WEBP", "TIFF")
+_ALPHA_FORMATS = ("PNG", "WEBP", "TIFF", "AVIF", "HEIF")
 _DEEP_FORMATS = ("PNG", "TIFF")
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _ROWS_AT_A_TIME = 256  # keeps the temporaries of a conversion small beside the photo itself
 
 
@@ -40,6 +51,11 @@ def check_target(path: Path | str, source: Path | None, *, overwrite: bool = Fal
         raise PhotoError(
             f"{path}: cannot write {path.suffix or 'files without suffix'}; use {known}"
         )
+    if WRITABLE_FORMATS[path.suffix.lower()] == "HEIF":
+        try:
+            register_heif()
+        except ImportError as error:
+            raise PhotoError(f"{path}: cannot write {path.suffix}, because {error}") from error
     check_free(path, source, overwrite=overwrite)
 
 
@@ -68,7 +84,8 @@ def check_free(path: Path, source: Path | None, *, overwrite: bool = False) -> N
 def write_photo(path: Path | str, photo: Photo, *, overwrite: bool = False) -> tuple[str, ...]:
     """Write ``photo`` in the format of the suffix of ``path``, completely or not at all.
 
-    Gray stays gray, and alpha, 16 bits, EXIF and colour profile are kept where the format has them.
+    Gray stays gray, and alpha, 16 bits, EXIF, XMP and colour profile are kept where the format has
+    them.
     Missing folders are made.
 
     Args:
@@ -103,6 +120,25 @@ def write_photo(path: Path | str, photo: Photo, *, overwrite: bool = False) -> t
     return notes
 
 
+def pixels_sha256(photo: Photo, path: Path | str) -> str:
+    """SHA-256 of the samples that `write_photo` would store at ``path``, before any compression.
+
+    What is hashed is ``"HEIGHT WIDTH CHANNELS BITS"`` in ASCII and then the samples, row by row,
+    channels together, 16-bit ones little-endian.
+
+    Args:
+        photo: What would be written.
+        path: Where to; its suffix names the format, and so the depth and the channels.
+    """
+    photo, _ = _fit_to_format(photo, WRITABLE_FORMATS[Path(path).suffix.lower()])
+    quantised = _Quantised(photo)
+    height, width, channels = quantised.shape
+    digest = hashlib.sha256(f"{height} {width} {channels} {photo.bit_depth}".encode())
+    for _, samples in quantised.bands():
+        digest.update(samples.astype(samples.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()
+
+
 def _fit_to_format(photo: Photo, file_format: str) -> tuple[Photo, tuple[str, ...]]:
     """Leave out what the format, or the kind of image, cannot hold."""
     left_out: dict[str, Any] = {}
@@ -119,48 +155,84 @@ def _fit_to_format(photo: Photo, file_format: str) -> tuple[Photo, tuple[str, ..
     if photo.exif and file_format == "JPEG" and len(photo.exif) > 65_533:
         left_out["exif"] = None
         notes.append("the EXIF data is too long for JPEG and was left out")
-    if file_format == "BMP" and (photo.exif or photo.icc):
-        left_out |= {"exif": None, "icc": None}
-        notes.append("BMP holds no EXIF data or colour profile")
+    if photo.xmp and file_format == "JPEG" and len(photo.xmp) > 65_502:
+        left_out["xmp"] = None
+        notes.append("the XMP data is too long for JPEG and was left out")
+    if file_format == "BMP" and (photo.exif or photo.icc or photo.xmp):
+        left_out |= {"exif": None, "icc": None, "xmp": None}
+        notes.append("BMP holds no EXIF data, XMP or colour profile")
     return dataclasses.replace(photo, **left_out), tuple(notes)
 
 
-def _encode(photo: Photo, file_format: str) -> bytes:
-    samples = _quantise(photo)
+def _encode(photo: Photo, file_format: str) -> bytes | memoryview:
+    samples = _Quantised(photo)
     if file_format == "TIFF":
-        return encode_tiff(samples, photo.icc, photo.exif)
+        return encode_tiff(samples, photo.icc, photo.exif, photo.xmp)
     if photo.bit_depth == 16:
-        return encode_png_16(samples, photo.icc, photo.exif)
+        return encode_png_16(samples, photo.icc, photo.exif, photo.xmp)
     options: dict[str, Any] = {"icc_profile": photo.icc, "exif": photo.exif}
+    if file_format == "PNG" and photo.xmp:
+        text = PngInfo()
+        text.add_itxt(XMP_KEYWORD, photo.xmp.decode(errors="replace"))
+        options["pnginfo"] = text
+    elif file_format != "BMP":
+        options["xmp"] = photo.xmp
     if file_format == "JPEG":
-        options |= {"quality": _JPEG_QUALITY, "subsampling": 0}
+        options |= {"quality": _QUALITY, "subsampling": 0}
     if file_format == "WEBP":
-        options |= {"quality": _JPEG_QUALITY, "exact": True}
-    image = Image.fromarray(samples[:, :, 0] if samples.shape[2] == 1 else samples)
+        options |= {"quality": _QUALITY, "exact": True}
+    if file_format == "AVIF":
+        options |= {"quality": _QUALITY, "subsampling": "4:4:4"}
+    if file_format == "HEIF":
+        register_heif()
+        options |= {"quality": _QUALITY, "chroma": 444}
     stream = io.BytesIO()
+    image = samples.to_image()
     image.save(stream, file_format, **{k: v for k, v in options.items() if v is not None})
-    return stream.getvalue()
+    return stream.getbuffer()
 
 
-def _quantise(photo: Photo) -> Samples:
-    """Round the colours, once, to the depth of the photo, and append alpha at that depth."""
-    height, width = photo.rgb.shape[:2]
-    dtype = np.uint16 if photo.bit_depth == 16 else np.uint8
-    n_colours = 1 if photo.is_gray else 3
-    samples: Samples = np.empty((height, width, n_colours + (photo.alpha is not None)), dtype)
-    peak = np.float32(np.iinfo(dtype).max)
-    for top in range(0, height, _ROWS_AT_A_TIME):
-        rows = slice(top, top + _ROWS_AT_A_TIME)
-        colour = photo.rgb[rows].mean(axis=2, keepdims=True) if photo.is_gray else photo.rgb[rows]
-        samples[rows, :, :n_colours] = np.rint(np.clip(colour, 0.0, 1.0) * peak)
-    if photo.alpha is not None:
-        samples[:, :, -1] = _alpha_at(photo.alpha, dtype)
-    return samples
+class _Quantised:
+    """Samples (H, W, C) of a photo, rounded once, some rows at a time: few are ever in memory."""
+
+    def __init__(self, photo: Photo) -> None:
+        self._photo = photo
+        is_deep = photo.bit_depth == 16
+        self._peak = np.float32(65535 if is_deep else 255)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint16 if is_deep else np.uint8)
+        channels = (1 if photo.is_gray else 3) + (photo.alpha is not None)
+        height, width = photo.rgb.shape[:2]
+        self.shape = int(height), int(width), channels
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Samples:
+        rgb, alpha = self._photo.rgb[rows], self._photo.alpha
+        samples: Samples = np.empty((*rgb.shape[:2], self.shape[2]), self.dtype)
+        colour = rgb.mean(axis=2, keepdims=True) if self._photo.is_gray else rgb
+        samples[:, :, : colour.shape[2]] = np.rint(np.clip(colour, 0.0, 1.0) * self._peak)
+        if alpha is not None:
+            samples[:, :, -1] = _alpha_at(alpha[rows], self.dtype)
+        return samples
+
+    def bands(self) -> Iterator[tuple[int, Samples]]:
+        """First row and rows of each band, from the top."""
+        for top in range(0, len(self), _ROWS_AT_A_TIME):
+            yield top, self[top : top + _ROWS_AT_A_TIME]
+
+    def to_image(self) -> Image.Image:
+        """The 8-bit samples as a Pillow image."""
+        height, width, channels = self.shape
+        image = Image.new(_MODES[channels], (width, height))
+        for top, samples in self.bands():
+            image.paste(Image.fromarray(samples[:, :, 0] if channels == 1 else samples), (0, top))
+        return image
 
 
-def _alpha_at(alpha: Samples, dtype: type[np.uint8] | type[np.uint16]) -> Samples:
+def _alpha_at(alpha: Samples, dtype: np.dtype[Any]) -> Samples:
     if alpha.dtype == dtype:
         return alpha
-    if dtype is np.uint16:
+    if dtype == np.uint16:
         return alpha.astype(np.uint16) * np.uint16(257)
     return ((alpha.astype(np.uint32) + 128) // 257).astype(np.uint8)

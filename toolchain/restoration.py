@@ -1,7 +1,7 @@
 """What a restoration is: the image, and the trace of how it came to be."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,9 @@ STOP: Final = "stop"
 
 BICUBIC: Final = "bicubic"
 """What enlarges a photo where no tool did."""
+
+PER_CALL: Final = ("strength", "regions", "forced")
+"""Fields of `Provenance` that each call of `Restorer.restore` may choose, by the same names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class Provenance:
         strength: How far it went from the photo towards the restored one.
         regions: Whether decisions were made per region.
         forced: Actions that were prescribed, in place of the agent's first ones.
+        options: Arguments of `toolchain.restorer.load` that give the same restorer again, with
+            device and precision as they were chosen; empty of one that was not loaded.
         max_risk: Largest risk with which a tool was permitted to run.
     """
 
@@ -112,6 +117,7 @@ class Provenance:
     strength: float = 1.0
     regions: bool = False
     forced: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     max_risk: float = 1.0
 
     @property
@@ -183,6 +189,7 @@ class Restoration:
             "strength": made_by.strength,
             "regions": made_by.regions,
             "forced": list(made_by.forced),
+            "options": dict(made_by.options),
             "max_risk": made_by.max_risk,
             "unfamiliarity": self.unfamiliarity,
             "width": width,

@@ -5,9 +5,9 @@ import hashlib
 import importlib.metadata
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agents.guard import expected_gain
 from agents.policy import LstmPolicy
-from agents.storage import PolicyError, check_fits, load_bundle
+from agents.storage import BUILTIN_AGENTS, PolicyError, check_fits, load_bundle
 from data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from data.images import ByteImage, FloatImage, check_float_image, to_float, to_numpy, to_tensor
 from data.metrics import psnr, ssim
@@ -27,11 +27,13 @@ from envs.scaled_chain import ScaledChain
 from toolchain.colour import bound_drift, colour_drift
 from toolchain.regions import restore_regions
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
+from toolchain.scratch import Empty, in_memory
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import AUTO, choose_device, choose_precision
-from tools_zoo.own_tools import OwnTool, load_own_tool
+from tools_zoo.own_tools import OwnTool, default_home, load_own_tool, own_tool_names
 from tools_zoo.precision import Precision, computing
+from tools_zoo.storage import shipped_toolboxes
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import DuplicateToolError, Toolbox
 
@@ -40,6 +42,7 @@ DEFAULT_MAX_TILE_PIXELS: Final = 1024 * 1024
 
 _SSIM_WINDOW: Final = 7  # pixels
 _MEASURED: Final = 2048  # pixels
+_ROWS_AT_A_TIME: Final = 256  # keeps temporaries small beside the photo itself
 
 UNFAMILIAR: Final = (
     "the damage is unlike anything that the agent was trained on: nothing can be promised"
@@ -70,6 +73,7 @@ class Restorer:
         strength: How far to go from the photo towards the restored one, 0 to 1, unless a call of
             `restore` says otherwise.
         regions: Whether to decide per region (`toolchain.regions`), unless a call says otherwise.
+        options: For the record: see `Provenance`.
         max_risk: Largest probability of making the photo worse with which a tool may still run
             (`agents.guard`); 1 asks nothing of it.
 
@@ -94,6 +98,7 @@ class Restorer:
         scale: int = 1,
         strength: float = 1.0,
         regions: bool = False,
+        options: Mapping[str, Any] | None = None,
         max_risk: float = 1.0,
     ) -> None:
         check_fits(policy, toolbox)
@@ -132,6 +137,7 @@ class Restorer:
             reward=policy.reward.name,
             strength=strength,
             regions=regions,
+            options=options or {},
             max_risk=max_risk,
         )
         _check_settings(self._provenance)
@@ -145,6 +151,16 @@ class Restorer:
     def scale(self) -> int:
         """Side of a restored photo over side of the photo as it came."""
         return self._provenance.scale
+
+    @property
+    def provenance(self) -> Provenance:
+        """What a restoration records of the restorer, unless a call says otherwise."""
+        return self._provenance
+
+    @property
+    def max_tile_pixels(self) -> int:
+        """Most pixels that a tool works on at once."""
+        return self._max_tile_pixels
 
     @property
     def toolbox(self) -> Toolbox:
@@ -161,6 +177,7 @@ class Restorer:
         strength: float | None = None,
         regions: bool | None = None,
         forced: Sequence[str] = (),
+        empty: Empty = in_memory,
     ) -> Restoration:
         """Restore one photo of any size; the photo itself is not changed.
 
@@ -177,6 +194,8 @@ class Restorer:
             regions: Whether to decide per region. None is the restorer's own.
             forced: Names of the first actions, ``stop`` included, in place of the agent's choices;
                 it goes on from there.
+            empty: Makes the arrays of the photo's size that are needed on the way, where decisions
+                are for the whole photo and it keeps its size.
 
         Raises:
             ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes do not go
@@ -192,18 +211,18 @@ class Restorer:
         )
         _check_settings(made_by)
         lq, scorer = _as_float(image), _Scorer(gt, self.scale)
-        record = _Record(lq, scorer, made_by, on_step, keep_frames=keep_frames)
+        record = _Record(lq, scorer, made_by, on_step, empty, keep_frames=keep_frames)
         own, notes = self._choose_own(lq)
         restored = lq
         if own is not None:
             start = time.perf_counter()
-            tiles = self._apply(own.tool, to_tensor(lq[None]), is_gray=_is_gray(lq))
+            tiles = self._apply(own.tool, to_tensor(lq[None]), empty, is_gray=_is_gray(lq))
             restored = to_numpy(tiles.clamp_(0.0, 1.0))[0]
             record.add(self._own_step(own, time.perf_counter() - start), restored)
         max_steps = self._max_steps - len(record.steps)
         if max_steps:
             play = self._play_regions if made_by.regions else self._play
-            for step, image_after in play(lq, restored, max_steps, forced):
+            for step, image_after in play(lq, restored, max_steps, forced, empty):
                 restored = image_after
                 record.add(step, restored)
         unfamiliarity = self._unfamiliarity(lq)
@@ -212,10 +231,15 @@ class Restorer:
         return record.finish(restored, notes, unfamiliarity)
 
     def _play(
-        self, lq: FloatImage, restored: FloatImage, max_steps: int, forced: Sequence[str]
+        self,
+        lq: FloatImage,
+        restored: FloatImage,
+        max_steps: int,
+        forced: Sequence[str],
+        empty: Empty,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """One chain for the whole photo: every decision, and the image after it."""
-        chain = self._chain(restored, max_steps)
+        chain = self._chain(restored, max_steps, empty)
         votes = _Views(self._policy, *lq.shape[:2])
         prescribed = [self._action(name) for name in forced]
         done = False
@@ -224,7 +248,9 @@ class Restorer:
             values = votes.action_values(chain).masked_fill(~chain.allowed()[0], -torch.inf)
             best = int(values.argmax())
             action = prescribed.pop(0) if prescribed else self._dared(best, values)
-            done = bool(chain.advance(torch.tensor([action])).done)
+            # Stopping changes nothing, so that no copy need be made.
+            is_stop = action == self._toolbox.stop
+            done = is_stop or bool(chain.advance(torch.tensor([action])).done)
             seconds = time.perf_counter() - start
             step = dataclasses.replace(
                 self._step(action, values, seconds), risk=self._risk(values, action)
@@ -232,13 +258,20 @@ class Restorer:
             yield step, to_numpy(chain.current(0)[None])[0]
 
     def _play_regions(
-        self, lq: FloatImage, restored: FloatImage, max_steps: int, forced: Sequence[str]
+        self,
+        lq: FloatImage,
+        restored: FloatImage,
+        max_steps: int,
+        forced: Sequence[str],
+        empty: Empty,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """A chain per region: every round of decisions, and the image after it."""
         is_gray = _is_gray(lq)
 
         def run_tool(action: int, part: Tensor) -> Tensor:
-            return self._apply(self._toolbox[action], part, is_gray=is_gray).clamp_(0.0, 1.0)
+            return self._apply(self._toolbox[action], part, in_memory, is_gray=is_gray).clamp_(
+                0.0, 1.0
+            )
 
         start = time.perf_counter()
         for made in restore_regions(
@@ -316,14 +349,11 @@ class Restorer:
             seconds=seconds,
         )
 
-    def _chain(self, lq: FloatImage, max_steps: int) -> BaseChain:
+    def _chain(self, lq: FloatImage, max_steps: int, empty: Empty) -> BaseChain:
         is_gray = _is_gray(lq)
 
         def apply(images: Tensor, actions: Tensor) -> Tensor:
-            action = int(actions[0])
-            if action == self._toolbox.stop:
-                return images.clone()
-            return self._apply(self._toolbox[action], images, is_gray=is_gray)
+            return self._apply(self._toolbox[int(actions[0])], images, empty, is_gray=is_gray)
 
         images, stop, scales = to_tensor(lq[None]), self._toolbox.stop, self._toolbox.scales
         if max(scales) == 1:
@@ -332,7 +362,7 @@ class Restorer:
             images, stop=stop, max_steps=max_steps, apply=apply, scales=scales, scale=self.scale
         )
 
-    def _apply(self, tool: Tool, images: Tensor, *, is_gray: bool) -> Tensor:
+    def _apply(self, tool: Tool, images: Tensor, empty: Empty, *, is_gray: bool) -> Tensor:
         spec = tool.spec
         # A tool that enlarges holds more per pixel; but mostly halo would be mostly wasted work.
         pixels = max(self._max_tile_pixels // spec.scale, 4 * _smallest_tile(tool))
@@ -343,6 +373,7 @@ class Restorer:
             grid=spec.grid,
             max_tile_pixels=min(pixels, self._max_tile_pixels),
             scale=spec.scale,
+            empty=empty,
         )
         return bound_drift(images, restored) if spec.scale == 1 else restored
 
@@ -408,7 +439,9 @@ def load(
             with other tools or not to enlarge, the machine lacks the device, a number is too
             small, or no tool enlarges by this scale.
     """
+    options = dict(locals())  # this signature is the one list of what a restorer depends on
     place = choose_device(device)
+    number_format = choose_precision(precision, place)
     own_tools = [load_own_tool(name) for name in add_tools]
     tools, policy = load_bundle(toolbox, agent, prefer=prefer)
     return Restorer(
@@ -417,13 +450,21 @@ def load(
         max_steps=max_steps,
         max_tile_pixels=max_tile_pixels,
         device=place,
-        precision=choose_precision(precision, place),
+        precision=number_format,
         agent_name=str(agent if agent is not None else toolbox)
         + ("-texture" if prefer == "texture" else ""),
         own_tools=own_tools,
         scale=scale,
         strength=strength,
         regions=regions,
+        options={
+            **options,
+            "agent": agent and _as_recorded(agent, BUILTIN_AGENTS),
+            "toolbox": _as_recorded(toolbox, shipped_toolboxes()),
+            "add_tools": [_as_recorded(n, own_tool_names(default_home())) for n in add_tools],
+            "device": str(place),
+            "precision": number_format,
+        },
         max_risk=max_risk,
     )
 
@@ -464,9 +505,11 @@ class _Record:
         scorer: "_Scorer",
         made_by: Provenance,
         on_step: OnStep | None,
+        empty: Empty,
         *,
         keep_frames: bool,
     ) -> None:
+        self._empty = empty
         self._lq, self._scorer, self._made_by, self._on_step = lq, scorer, made_by, on_step
         self._before = lq
         self._keep_frames = keep_frames
@@ -489,9 +532,12 @@ class _Record:
         self, restored: FloatImage, notes: tuple[str, ...], unfamiliarity: float | None
     ) -> Restoration:
         """All of it; enlarged by bicubic interpolation where no tool has enlarged."""
-        image = _enlarged(restored, self._lq, self._made_by.scale)
+        image = self._blend(_enlarged(restored, self._lq, self._made_by.scale))
+        if np.may_share_memory(image, self._lq):  # nothing ran; the result is the caller's own
+            np.copyto(own := self._empty(*image.shape[:2]), image)
+            image = own
         return Restoration(
-            self._blend(image),
+            image,
             tuple(self.steps),
             self._made_by,
             self._score,
@@ -507,9 +553,13 @@ class _Record:
         before = self._lq
         if before.shape != restored.shape:
             before = upsampled(before, restored.shape[0] // before.shape[0])
-        if strength == 0.0:
-            return before.copy()
-        return before + np.float32(strength) * (restored - before)
+        blended = self._empty(*restored.shape[:2])
+        for top in range(0, len(blended), _ROWS_AT_A_TIME):
+            rows = slice(top, top + _ROWS_AT_A_TIME)
+            blended[rows] = before[rows]
+            if strength > 0.0:
+                blended[rows] += np.float32(strength) * (restored[rows] - before[rows])
+        return blended
 
 
 class _Scorer:
@@ -575,8 +625,11 @@ def _as_float(image: FloatImage | ByteImage) -> FloatImage:
 
 
 def _is_gray(image: FloatImage) -> bool:
-    return np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(
-        image[..., 0], image[..., 2]
+    return all(
+        np.array_equal(rows[..., 0], rows[..., 1]) and np.array_equal(rows[..., 0], rows[..., 2])
+        for rows in (
+            image[top : top + _ROWS_AT_A_TIME] for top in range(0, len(image), _ROWS_AT_A_TIME)
+        )
     )
 
 
@@ -594,6 +647,12 @@ def _check_names(toolbox: Toolbox, own_tools: Sequence[OwnTool]) -> None:
                 f"the toolbox {toolbox.name} has a tool {own.name!r} already; leave --add-tool out"
             )
         names.append(own.name)
+
+
+def _as_recorded(name_or_path: str | Path, names: Collection[str]) -> str:
+    """A known name as it is; a folder by the path that it has from anywhere."""
+    is_name = str(name_or_path) in names or not Path(name_or_path).is_dir()
+    return str(name_or_path) if is_name else str(Path(name_or_path).absolute())
 
 
 def _checksum(policy: LstmPolicy) -> str:

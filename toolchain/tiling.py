@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from toolchain.scratch import Empty
+
 VIEW_SIZE = 63
 """Side of the agent's view, in pixels."""
 
@@ -40,6 +42,7 @@ def apply_tiled(
     max_tile_pixels: int,
     grid: int = 1,
     scale: int = 1,
+    empty: Empty | None = None,
 ) -> Tensor:
     """Apply ``tool`` tile by tile; the result equals ``tool(image)`` but for float rounding.
 
@@ -56,15 +59,17 @@ def apply_tiled(
         grid: Windows start at multiples of this many pixels: the side of the blocks that the tool
             divides its input into.
         scale: Side of the tool's output over side of its input.
+        empty: Makes the array (height, width, 3) that the result is put in, in main memory; None
+            puts it where ``image`` is.
 
     Returns:
-        (1, 3, H * scale, W * scale), dtype and device as ``image``.
+        (1, 3, H * scale, W * scale), dtype and device as ``image``, channels last in memory.
 
     Raises:
         ValueError: The budget holds no tile with such a halo, or the tool changed the shape.
     """
     height, width = image.shape[-2:]
-    output = image.new_empty(*image.shape[:-2], height * scale, width * scale)
+    output = _output(image, height * scale, width * scale, empty)
     halo += grid - 1  # room to move a window to the grid
     n_rows, n_columns = _tile_grid(height, width, halo, max_tile_pixels)
     with torch.no_grad():
@@ -182,6 +187,16 @@ def extract_views(
         for top, left in positions
     ]
     return torch.stack(cut) if cut else image.new_empty((0, image.shape[0], size, size))
+
+
+def _output(image: Tensor, height: int, width: int, empty: Empty | None) -> Tensor:
+    if empty is not None:
+        return torch.from_numpy(empty(height, width)).permute(2, 0, 1)[None]
+    # Channels last, so that the image as an array (H, W, 3) is the same memory.
+    shape = (*image.shape[:-2], height, width)
+    return torch.empty(
+        shape, dtype=image.dtype, device=image.device, memory_format=torch.channels_last
+    )
 
 
 def _tile_grid(height: int, width: int, halo: int, max_tile_pixels: int) -> tuple[int, int]:

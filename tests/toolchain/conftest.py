@@ -147,6 +147,8 @@ def run_cli(toolbox_folder: Path, agent_folder: Path) -> RunCli:
             defaults["--precision"] = "fp32"
         if command == "tools":
             del defaults["--agent"], defaults["--device"]
+        if command == "replay":  # the sidecar knows
+            defaults = {}
         for option, value in defaults.items():
             if option not in words:
                 words += [option, str(value)]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from data.images import to_float
 from tests.toolchain.conftest import SEQUENCE, MakeRestorer, random_samples
@@ -46,3 +47,16 @@ def test_the_drift_of_every_step_is_in_the_trace(make_restorer: MakeRestorer) ->
     brighter = (photo + np.float32(10 / 255)).astype(np.float32)
     assert colour_drift(photo, brighter) == pytest.approx(10.0, abs=1e-3)
     assert colour_drift(photo, photo[:40]) is None
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (200, 130), (70, 300)])
+def test_what_is_taken_back_changes_smoothly_over_the_whole_photo(height: int, width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = torch.rand(1, 3, height, width, generator=generator)
+    shift = torch.rand(1, 3, -(-height // AREA), -(-width // AREA), generator=generator) - 0.5
+    moved = functional.interpolate(shift, scale_factor=AREA, mode="nearest")
+    after = before + moved[..., :height, :width]
+    excess = shift - shift.clamp(-LIMIT, LIMIT)
+    field = functional.interpolate(excess, scale_factor=AREA, mode="bilinear")
+    expected = after - field[..., :height, :width]
+    torch.testing.assert_close(bound_drift(before, after.clone()), expected, atol=1e-4, rtol=0.0)

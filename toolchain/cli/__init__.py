@@ -3,6 +3,10 @@
 Heavy imports stay inside the commands, so that ``toolchain --help`` answers at once.
 """
 
+import os
+import sys
+import threading
+
 import typer
 
 from toolchain.cli import (
@@ -13,12 +17,14 @@ from toolchain.cli import (
     extend,
     fit,
     inspect,
+    replay,
     restore,
     serve,
     tools,
     train,
 )
 from toolchain.cli.errors import OneLineErrors
+from toolchain.pipeline import THREAD_NAME
 
 __all__ = ["app", "main"]
 
@@ -29,6 +35,7 @@ app = typer.Typer(
     help="Restore photos with a learned sequence of small tools, and see why each was chosen.",
 )
 app.command("restore")(restore.restore)
+app.command("replay")(replay.replay)
 app.command("inspect")(inspect.inspect)
 app.command("serve")(serve.serve)
 app.command("fit")(fit.fit)
@@ -43,4 +50,12 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Entry point of the command ``toolchain``."""
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if not any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+            raise
+        # A network that computes on in a thread would be torn down under its feet, and abort.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)

@@ -9,7 +9,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from data.errors import ToolchainError
-from toolchain.errors import one_line
+from toolchain.errors import one_line, printable
 
 STATUS_FAILED: Final = 1
 """The command ran, and some of its files failed."""
@@ -25,7 +25,7 @@ def fail(message: str, status: int = STATUS_USAGE) -> NoReturn:
     """Say what is wrong in one line and end the command."""
     # Built here and not once: standard error may have been redirected since the import.
     console = Console(stderr=True)
-    line = Text.assemble(("error: ", "bold red"), (" ".join(message.split()), "red"))
+    line = Text.assemble(("error: ", "bold red"), (printable(message.strip()), "red"))
     console.print(line, soft_wrap=True)
     raise typer.Exit(status)
 

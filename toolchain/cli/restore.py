@@ -1,5 +1,9 @@
 """``toolchain restore``: photos in, restored photos out."""
 
+import contextlib
+import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from toolchain.cli.errors import STATUS_FAILED, fail
+from toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
 from toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
     DEFAULT_TOOLBOX,
@@ -27,6 +31,7 @@ from toolchain.cli.options import (
     StrengthOption,
     ToolboxOption,
 )
+from toolchain.errors import printable
 
 if TYPE_CHECKING:
     from toolchain.batch import Outcome
@@ -59,8 +64,26 @@ def restore(
     save_steps: Annotated[
         Path | None, typer.Option(help="Write the image after every tool below this folder.")
     ] = None,
+    sidecar: Annotated[
+        bool,
+        typer.Option(
+            "--sidecar", help="Write NAME.EXT.json beside each result: for toolchain replay."
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Skip photos whose results are there and still hold."),
+    ] = False,
     overwrite: OverwriteOption = False,
     max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep within so much memory (800M, 2G): with smaller tiles, and photos that are "
+            "too large for it on disk.",
+            metavar="SIZE",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
     """Restore photos.
@@ -68,8 +91,13 @@ def restore(
     Any size; gray, alpha, 16 bits and EXIF are kept where the format of the result has them.
     """
     from toolchain.batch import check_trace_target, plan_batch, restore_batch, write_traces
+    from toolchain.folder_lock import locked_folder
+    from toolchain.memory import parse_size, tile_pixels_within
     from toolchain.restorer import load
 
+    limit = None if max_memory is None else parse_size(max_memory)
+    if limit is not None:
+        max_tile_pixels = tile_pixels_within(limit, max_tile_pixels)
     plan = plan_batch(inputs, output, steps_folder=save_steps)
     if trace is not None:
         check_trace_target(trace, overwrite=overwrite)
@@ -87,11 +115,49 @@ def restore(
         regions=regions,
         max_risk=max_risk,
     )
-    outcomes = restore_batch(restorer, plan, overwrite=overwrite, steps_folder=save_steps)
-    finished = list(_shown(outcomes, len(plan), quiet=quiet))
-    if trace is not None:
-        write_traces(trace, finished)
-    _summarise(finished, quiet=quiet)
+    stop = threading.Event()
+    finished: list[Outcome] = []
+    is_folder = plan[0].target != output
+    with (
+        locked_folder(output) if is_folder else contextlib.nullcontext(),
+        _first_interrupt_sets(stop),
+    ):
+        outcomes = restore_batch(
+            restorer,
+            plan,
+            overwrite=overwrite,
+            steps_folder=save_steps,
+            sidecars=sidecar,
+            resume=resume,
+            stop=stop,
+            max_memory=limit,
+        )
+        try:
+            finished.extend(_shown(outcomes, len(plan), quiet=quiet))
+        finally:
+            if trace is not None and finished:
+                write_traces(trace, finished)
+    _summarise(finished, len(plan), quiet=quiet)
+
+
+@contextlib.contextmanager
+def _first_interrupt_sets(stop: threading.Event) -> Iterator[None]:
+    """Let the first Ctrl-C ask for an end, and the second one end at once."""
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
+
+    def ask(*_: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # Printing may be what was interrupted, so not through the console and its lock.
+        os.write(2, b"\nfinishing the photo in work; Ctrl-C again stops at once\n")
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _shown(outcomes: "Iterator[Outcome]", total: int, *, quiet: bool) -> "Iterator[Outcome]":
@@ -113,7 +179,7 @@ def _shown(outcomes: "Iterator[Outcome]", total: int, *, quiet: bool) -> "Iterat
         task = progress.add_task("", total=total)
         for outcome in outcomes:
             progress.advance(task)
-            if not quiet and outcome.error is None:
+            if not quiet and outcome.error is None and not outcome.is_skipped:
                 out.print(_line(outcome), soft_wrap=True, highlight=False)
             yield outcome
 
@@ -124,25 +190,38 @@ def _line(outcome: "Outcome") -> str:
     without_tool = [f"{BICUBIC} enlargement"] if outcome.enlarged_by == BICUBIC else []
     tools = ", ".join([*outcome.sequence, *without_tool]) or "left as it is"
     seconds = outcome.trace["seconds"]
-    return f"{escape(str(outcome.photo.target))}  [cyan]{tools}[/]  [dim]{seconds:.1f} s[/]"
+    return f"{escape(printable(outcome.photo.target))}  [cyan]{tools}[/]  [dim]{seconds:.1f} s[/]"
 
 
-def _summarise(outcomes: "Sequence[Outcome]", *, quiet: bool) -> None:
+def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) -> None:
+    """Say what was done, skipped and why what failed; the status says it too."""
     failures = [outcome for outcome in outcomes if outcome.error is not None]
+    n_skipped = sum(outcome.is_skipped for outcome in outcomes)
     console = Console(stderr=True)
     for note in (note for outcome in outcomes for note in outcome.notes if not quiet):
-        console.print(f"note: {escape(note)}", style="yellow", soft_wrap=True, highlight=False)
-    if not failures:
-        if not quiet and len(outcomes) > 1:
-            console.print(f"{len(outcomes)} photos restored", style="green", highlight=False)
-        return
-    if len(outcomes) == 1:
+        text = escape(printable(note))
+        console.print(f"note: {text}", style="yellow", soft_wrap=True, highlight=False)
+    if failures and n_planned == 1:
         fail(str(failures[0].error), STATUS_FAILED)
-    console.print(
-        f"{len(failures)} of {len(outcomes)} photos failed:", style="bold red", highlight=False
-    )
-    for outcome in failures:
+    skipped = f", {n_skipped} skipped: done before" if n_skipped else ""
+    if failures:
         console.print(
-            f"  {escape(str(outcome.error))}", style="red", soft_wrap=True, highlight=False
+            f"{len(failures)} of {len(outcomes)} photos failed{skipped}:",
+            style="bold red",
+            highlight=False,
         )
-    raise typer.Exit(STATUS_FAILED)
+        for outcome in failures:
+            text = escape(printable(outcome.error))
+            console.print(f"  {text}", style="red", soft_wrap=True, highlight=False)
+    elif not quiet and (n_planned > 1 or n_skipped):
+        n_done = len(outcomes) - n_skipped
+        console.print(f"{n_done} photos restored{skipped}", style="green", highlight=False)
+    if len(outcomes) < n_planned:
+        left = n_planned - len(outcomes)
+        fail(
+            f"stopped by Ctrl-C with {left} of {n_planned} photos to go; "
+            "the same command with --resume goes on",
+            STATUS_INTERRUPTED,
+        )
+    if failures:
+        raise typer.Exit(STATUS_FAILED)

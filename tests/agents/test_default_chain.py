@@ -1,0 +1,78 @@
+"""Properties of the chain that an agent falls back on."""
+
+import numpy as np
+import pytest
+import torch
+
+from agents.default_chain import best_chain, tune_default_chain
+from agents.evaluation import play
+from agents.policy import LstmPolicy
+from agents.q_net import LstmState, RecurrentQNet
+from agents.storage import load_policy, save_policy
+
+NAMES = ("brighter", "darker", "much_brighter")
+
+
+def indifferent(**facts):
+    """A policy to which all actions are worth nothing."""
+    net = RecurrentQNet(3, "rl_restore")
+    with torch.no_grad():
+        for parameter in net.head.parameters():
+            parameter.zero_()
+    return LstmPolicy(net, NAMES, **facts)
+
+
+def test_the_best_chain_gains_with_every_tool(shifts, dark_pairs):
+    chain = best_chain(shifts, dark_pairs)
+    alone = {
+        name: play(indifferent(default_chain=(name,), default_margin=1.0), shifts, dark_pairs).gain
+        for name in NAMES
+    }
+    assert chain[0] == max(alone, key=alone.get)
+    gain = play(indifferent(default_chain=chain, default_margin=1.0), shifts, dark_pairs).gain
+    assert gain >= alone[chain[0]]
+    assert len(best_chain(shifts, dark_pairs, max_steps=1)) == 1
+
+
+def test_an_agent_without_an_opinion_follows_the_chain_and_stops(shifts, dark_pairs):
+    chain = ("much_brighter", "darker")
+    results = play(indifferent(default_chain=chain, default_margin=0.1), shifts, dark_pairs)
+    assert (results.actions == np.array([2, 1, 3])).all()
+
+
+def test_an_agent_departs_from_the_chain_for_more_than_the_margin(shifts, dark_pairs):
+    policy = indifferent(default_chain=("brighter",), default_margin=0.2)
+    with torch.no_grad():
+        policy.q_net.head.bias[1] = 0.3
+    assert (play(policy, shifts, dark_pairs).actions[:, 0] == 1).all()
+    careful = policy.changed(default_margin=0.4)
+    assert (play(careful, shifts, dark_pairs).actions[:, 0] == 0).all()
+
+
+def test_the_margin_serves_an_agent_that_is_wrong(shifts, dark_pairs):
+    wrong = indifferent()
+    with torch.no_grad():
+        wrong.q_net.head.bias[1] = 0.3  # darkens what is too dark already
+    tuned = tune_default_chain(wrong, shifts, dark_pairs)
+    assert tuned.default_chain == best_chain(shifts, dark_pairs)
+    assert tuned.default_margin > 0.3
+    assert play(tuned, shifts, dark_pairs).gain > play(wrong, shifts, dark_pairs).gain
+    assert wrong.default_chain == ()
+
+
+def test_margins_are_added_to_the_values_and_kept_on_disk(tmp_path):
+    policy = indifferent(default_chain=("darker",), default_margin=0.5, stop_margin=0.1)
+    save_policy(policy, tmp_path)
+    loaded = load_policy(tmp_path)
+    assert (loaded.default_chain, loaded.default_margin) == (("darker",), 0.5)
+    images, last = torch.rand(3, 3, 63, 63), torch.tensor([3, 1, 0])
+    values, _ = loaded.action_values(images, last, LstmState.zeros(3))
+    expected = [[0.0, 0.5, 0.0, 0.1], [0.0, 0.0, 0.0, 0.6], [0.0, 0.0, 0.0, 0.1]]
+    assert torch.allclose(values, torch.tensor(expected), atol=1e-6)
+    assert loaded.with_stop_margin(0.3).default_chain == ("darker",)
+
+
+def test_a_chain_of_unknown_tools_is_refused():
+    for bad in (("sharpen",), ("darker", "darker")):
+        with pytest.raises(ValueError, match="no chain of different tools"):
+            indifferent(default_chain=bad)

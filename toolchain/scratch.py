@@ -1,0 +1,103 @@
+"""Arrays on disk, for photos that would take too much memory."""
+
+import contextlib
+import mmap
+import os
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from data.images import FloatImage
+
+SLACK_BYTES: Final = 48 << 20
+"""How much of the arrays on disk may be in memory before it is given back."""
+_LOOK_SECONDS: Final = 0.005
+
+Empty = Callable[[int, int], FloatImage]
+"""Makes an array (height, width, 3), float32, of any content."""
+
+
+def in_memory(height: int, width: int) -> FloatImage:
+    """An ordinary array (height, width, 3), float32."""
+    return np.empty((height, width, 3), np.float32)
+
+
+class Scratch:
+    """Arrays in nameless files, which are in memory only where somebody is at work on them.
+
+    A thread watches how much of them is, and gives it back: the file keeps it. So they can be used
+    like any other array, only slower. A nameless file is gone when the program is, however it ends.
+
+    Args:
+        folder: Where; on a disk with room, and not one that itself is memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def empty(self, height: int, width: int) -> FloatImage:
+        """An array (height, width, 3), float32, zero; freed with its last user.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        n_bytes = height * width * 12
+        with tempfile.TemporaryFile(dir=self._folder) as file:
+            # Claimed now: a disk that fills up under a mapping would end the program.
+            _allocate(file.fileno(), n_bytes)
+            pages = mmap.mmap(file.fileno(), n_bytes)
+        with self._lock:
+            self._maps.add(pages)
+        return np.frombuffer(pages, np.float32).reshape(height, width, 3)
+
+    def give_back(self) -> None:
+        """Take all of the arrays out of memory; not a value changes."""
+        with self._lock:
+            maps = list(self._maps)
+        for pages in maps:
+            with contextlib.suppress(ValueError):  # closed in between
+                pages.madvise(mmap.MADV_DONTNEED)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Keep little of the arrays in memory while the block runs."""
+        ends = threading.Event()
+        usual = _shared_bytes()
+
+        def watch() -> None:
+            while not ends.is_set():
+                if _shared_bytes() > usual + SLACK_BYTES:
+                    self.give_back()
+                time.sleep(_LOOK_SECONDS)
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ends.set()
+            thread.join()
+
+
+def _shared_bytes() -> int:
+    """Resident pages that belong to files: of libraries, and of the arrays here."""
+    status = Path("/proc/self/statm")
+    if not status.is_file():
+        return sys.maxsize  # not known: give back always
+    return int(status.read_text().split()[2]) * mmap.PAGESIZE
+
+
+def _allocate(descriptor: int, n_bytes: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, n_bytes)
+    else:
+        os.truncate(descriptor, n_bytes)
