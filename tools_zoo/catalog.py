@@ -42,9 +42,8 @@ EFFICIENT: Final = (
 
 GENERALISTS: Final = (
     ToolSpec("generalist_s", "mixed", (9.0, 20.0), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("generalist_l", "mixed", (9.0, 20.0), "unshuffled_unet", source=_UNSHUFFLED),
 )
-"""The networks of `EFFICIENT` trained on everything: where its tools start from."""
+"""The small network of `EFFICIENT` trained on everything: where its small tools start from."""
 
 BASELINES: Final = (
     ToolSpec("vdsr_s", "mixed", (9.0, 20.0), "vdsr_s", source="after VDSR, CVPR 2016"),

@@ -64,10 +64,12 @@ class ResidualBlock(nn.Module):
 
     Args:
         num_feat: Channels.
+        negative_slope: Of the leaky ReLU between them; 0 is a ReLU.
     """
 
-    def __init__(self, num_feat: int) -> None:
+    def __init__(self, num_feat: int, negative_slope: float = 0.0) -> None:
         super().__init__()
+        self._negative_slope = negative_slope
         self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         # Each block starts small, so that the sum of all does not grow with their number.
@@ -75,5 +77,6 @@ class ResidualBlock(nn.Module):
 
     def forward(self, feat: Tensor) -> Tensor:
         """Map (N, num_feat, H, W) to the same shape."""
-        residual: Tensor = self.conv2(torch.relu(self.conv1(feat)))
+        hidden = functional.leaky_relu(self.conv1(feat), self._negative_slope)
+        residual: Tensor = self.conv2(hidden)
         return feat + residual

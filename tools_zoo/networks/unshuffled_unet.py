@@ -7,7 +7,6 @@ Source:
 
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +17,11 @@ NUM_FEAT: Final = (32, 64)
 
 NUM_BLOCK: Final = (2, 5, 3)
 """Residual blocks on the way down, below, and on the way up."""
+
+
+NEGATIVE_SLOPE: Final = 0.1
+"""Of the leaky ReLUs. With ReLUs, a long training left one block dead and three with one unit in a
+hundred at work (docs/results.md)."""
 
 
 class UnshuffledUnet(nn.Module):
@@ -36,11 +40,11 @@ class UnshuffledUnet(nn.Module):
         upper, lower = NUM_FEAT
         num_down, num_below, num_up = NUM_BLOCK
         self.conv_first = nn.Conv2d(num_ch, upper, 3, padding=1)
-        self.blocks_down = nn.Sequential(*(ResidualBlock(upper) for _ in range(num_down)))
+        self.blocks_down = _blocks(upper, num_down)
         self.shrink = nn.Conv2d(upper, lower, 2, stride=2)
-        self.blocks_below = nn.Sequential(*(ResidualBlock(lower) for _ in range(num_below)))
+        self.blocks_below = _blocks(lower, num_below)
         self.widen = nn.Conv2d(lower, 4 * upper, 1)
-        self.blocks_up = nn.Sequential(*(ResidualBlock(upper) for _ in range(num_up)))
+        self.blocks_up = _blocks(upper, num_up)
         self.conv_last = nn.Conv2d(upper, num_ch, 3, padding=1)
         # Start near the identity; see `SmallCnn`.
         self.conv_last.weight.data.mul_(0.1)
@@ -55,8 +59,16 @@ class UnshuffledUnet(nn.Module):
         height, width = lq.shape[-2:]
         padded = functional.pad(lq, (0, -width % self.grid, 0, -height % self.grid), "replicate")
         feat = self.blocks_down(self.conv_first(functional.pixel_unshuffle(padded, FACTOR)))
-        below = self.blocks_below(self.shrink(torch.relu(feat)))
-        feat = self.blocks_up(feat + functional.pixel_shuffle(self.widen(torch.relu(below)), 2))
-        residual = functional.pixel_shuffle(self.conv_last(torch.relu(feat)), FACTOR)
+        below = self.blocks_below(self.shrink(_activated(feat)))
+        feat = self.blocks_up(feat + functional.pixel_shuffle(self.widen(_activated(below)), 2))
+        residual = functional.pixel_shuffle(self.conv_last(_activated(feat)), FACTOR)
         out: Tensor = lq + residual[..., :height, :width]
         return out
+
+
+def _blocks(num_feat: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(num_feat, NEGATIVE_SLOPE) for _ in range(count)))
+
+
+def _activated(feat: Tensor) -> Tensor:
+    return functional.leaky_relu(feat, NEGATIVE_SLOPE)
