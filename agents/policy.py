@@ -54,7 +54,8 @@ class LstmPolicy:
         reward: In which its values count.
         guard: What is known of its judgement, if it was calibrated.
         default_chain: Names of tools to run one behind the other, then *stop*, unless another
-            action promises more by ``default_margin`` (`agents.default_chain`).
+            action promises more by ``default_margin`` (`agents.default_chain`). To stop at once
+            takes no margin.
         default_margin: dB.
     """
 
@@ -110,6 +111,8 @@ class LstmPolicy:
         if self.default_chain:
             for before, action in pairwise(chain):
                 bonus[before, action] += self.default_margin
+            # Whether anything need be done at all is for the agent to say.
+            bonus[stop, stop] += self.default_margin
         return bonus
 
     def initial_state(self, n_envs: int) -> LstmState:

@@ -49,6 +49,13 @@ def test_an_agent_departs_from_the_chain_for_more_than_the_margin(shifts, dark_p
     assert (play(careful, shifts, dark_pairs).actions[:, 0] == 0).all()
 
 
+def test_the_margin_does_not_make_an_agent_begin(shifts, dark_pairs):
+    policy = indifferent(default_chain=("brighter",), default_margin=5.0)
+    with torch.no_grad():
+        policy.q_net.head.bias[3] = 0.1  # nothing need be done
+    assert (play(policy, shifts, dark_pairs).actions == 3).all()
+
+
 def test_the_margin_serves_an_agent_that_is_wrong(shifts, dark_pairs):
     wrong = indifferent()
     with torch.no_grad():
@@ -67,7 +74,7 @@ def test_margins_are_added_to_the_values_and_kept_on_disk(tmp_path):
     assert (loaded.default_chain, loaded.default_margin) == (("darker",), 0.5)
     images, last = torch.rand(3, 3, 63, 63), torch.tensor([3, 1, 0])
     values, _ = loaded.action_values(images, last, LstmState.zeros(3))
-    expected = [[0.0, 0.5, 0.0, 0.1], [0.0, 0.0, 0.0, 0.6], [0.0, 0.0, 0.0, 0.1]]
+    expected = [[0.0, 0.5, 0.0, 0.6], [0.0, 0.0, 0.0, 0.6], [0.0, 0.0, 0.0, 0.1]]
     assert torch.allclose(values, torch.tensor(expected), atol=1e-6)
     assert loaded.with_stop_margin(0.3).default_chain == ("darker",)
 
