@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from agents.evaluation import EpisodeResults, play
-from agents.guard import Guard, expected_gain
+from agents.guard import Guard, expected_gain, features
 from agents.policy import Actions, LstmPolicy
 from agents.q_net import LstmState
 from data.errors import ToolchainError
@@ -17,10 +17,10 @@ from data.images import to_float, to_tensor
 from data.pairs import ArrayPairs
 from tools_zoo.toolbox import Toolbox
 
-FAMILIAR: Final = 0.995
+FAMILIAR: Final = 0.97
 """Share of the views of the calibration that count as familiar."""
 
-_RIDGE: Final = 1e-3
+_RIDGE: Final = 1e-2
 """Added to the variances of features: some hardly vary."""
 
 
@@ -64,15 +64,15 @@ def calibrate(
             "be learnt from both kinds"
         )
     intercept, slope = _fit_logistic(expected, is_worse)
-    with torch.inference_mode():
-        place = next(policy.q_net.parameters()).device
-        features = policy.q_net.encoder(to_tensor(to_float(pairs.lq)).to(place)).cpu().double()
-    mean = features.mean(dim=0)
-    covariance = torch.cov((features - mean).T)
+    described = features(policy.q_net, to_tensor(to_float(pairs.lq))).double()
+    # What is familiar is measured on others than the mean: so many numbers fit their own sample.
+    known, other = described[::2], described[1::2]
+    mean = known.mean(dim=0)
+    covariance = torch.cov((known - mean).T)
     covariance += _RIDGE * torch.eye(len(covariance), dtype=covariance.dtype)
     values, vectors = torch.linalg.eigh(covariance)
     whitening = vectors / values.sqrt()
-    distances = ((features - mean) @ whitening).norm(dim=1)
+    distances = ((other - mean) @ whitening).norm(dim=1)
     limit = float(torch.quantile(distances, FAMILIAR))
     return Guard(intercept, slope, mean.float(), whitening.float(), limit)
 

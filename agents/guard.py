@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from agents.q_net import RecurrentQNet, StatisticsEncoder
 from data.atomic import write_atomically
 from data.errors import ToolchainError
 
@@ -32,7 +33,7 @@ class Guard:
     Attributes:
         intercept: Of the log odds that a step makes an image worse, where no gain is expected.
         slope: Of the same per dB of expected gain; negative, if the agent knows anything.
-        mean: (D,) of the encoder's features.
+        mean: (D,) of `features`.
         whitening: (D, D) that makes their covariance the identity.
         limit: Largest distance of a familiar view.
     """
@@ -52,6 +53,26 @@ class Guard:
         whitened = (features.to(self.mean) - self.mean) @ self.whitening
         distance: Tensor = whitened.norm(dim=1) / self.limit
         return distance
+
+
+def features(q_net: RecurrentQNet, images: Tensor) -> Tensor:
+    """What familiarity is judged by.
+
+    It is the statistics that the encoder measures, before any layer that learnt to see only what
+    matters to the choice of tools; of an encoder that measures none, what it says.
+
+    Args:
+        q_net: Of the agent.
+        images: Views (N, 3, H, W) in [0, 1].
+
+    Returns:
+        (N, D) on the CPU.
+    """
+    encoder = q_net.encoder
+    describe = encoder.measure if isinstance(encoder, StatisticsEncoder) else encoder
+    with torch.inference_mode():
+        described: Tensor = describe(images.to(next(q_net.parameters()).device))
+    return described.cpu()
 
 
 def expected_gain(values: Tensor, stop_margin: float) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from agents.guard import expected_gain
+from agents.guard import expected_gain, features
 from agents.policy import LstmPolicy
 from agents.storage import BUILTIN_AGENTS, PolicyError, check_fits, load_bundle
 from data.errors import ImageFormatError, ToolchainError, UnknownNameError
@@ -317,9 +317,7 @@ class Restorer:
         if guard is None:
             return None
         images = extract_views(to_tensor(lq[None])[0], views(*lq.shape[:2]))
-        with torch.inference_mode():
-            features = self._policy.q_net.encoder(images.to(self._device)).cpu()
-        return float(guard.distance(features).median())
+        return float(guard.distance(features(self._policy.q_net, images)).median())
 
     def _action(self, name: str) -> int:
         if name not in self._toolbox.action_names:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from agents.calibration import calibrate, reliability, watch
-from agents.guard import GUARD_FILE, Guard, expected_gain, load_guard
+from agents.guard import GUARD_FILE, Guard, expected_gain, features, load_guard
 from agents.policy import LstmPolicy
 from agents.q_net import RecurrentQNet
 from agents.storage import PolicyError, load_policy, put_guard, save_policy
@@ -80,9 +80,8 @@ def test_what_differs_from_the_calibration_is_strange(
     guard = calibrate(policy, shifts, grey_pairs)
 
     def distance(images: np.ndarray) -> float:
-        with torch.inference_mode():
-            features = policy.q_net.encoder(to_tensor(to_float(images)))
-        return float(guard.distance(features).median())
+        described = features(policy.q_net, to_tensor(to_float(images)))
+        return float(guard.distance(described).median())
 
     assert distance(grey_pairs.lq[:64]) < 1.0
     stripes = np.zeros((4, 63, 63, 3), np.uint8)
