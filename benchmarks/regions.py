@@ -84,7 +84,13 @@ def measure(restorer: Restorer, photos: list[FloatImage], damage: Damage) -> dic
                 "elsewhere": energy_ratio(regions.image, clean, [~mask for mask in borders]),
             }
         )
-    return {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]}
+    return {key: _mean([row[key] for row in rows]) for key in rows[0]}
+
+
+def _mean(values: list[float]) -> float:
+    """Of those that are numbers; NaN if none is: a photo may have no border."""
+    known = [value for value in values if value == value]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def border_mask(regions: Restoration, shape: tuple[int, ...]) -> list[npt.NDArray[np.bool_]]:
