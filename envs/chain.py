@@ -126,6 +126,7 @@ class Chain(BaseChain):
         max_steps: Tools that may run on one image.
         apply: Runs the chosen tools.
         differentiable: Let gradients flow through the tools, as joint training needs.
+        is_clipped: ``apply`` has brought its images to [0, 1] itself.
 
     Attributes:
         images: Current images, clipped to [0, 1] after every tool, so that what is observed and
@@ -140,10 +141,11 @@ class Chain(BaseChain):
         max_steps: int,
         apply: Apply,
         differentiable: bool = False,
+        is_clipped: bool = False,
     ) -> None:
         super().__init__(len(images), stop=stop, max_steps=max_steps)
         self.images = images
-        self._apply, self._differentiable = apply, differentiable
+        self._apply, self._differentiable, self._is_clipped = apply, differentiable, is_clipped
 
     def result(self) -> Tensor:
         """The current images."""
@@ -172,7 +174,8 @@ class Chain(BaseChain):
 
     def _run(self, actions: Tensor) -> None:
         with torch.set_grad_enabled(self._differentiable):
-            self.images = self._apply(self.images, actions).clamp_(0.0, 1.0)
+            restored = self._apply(self.images, actions)
+            self.images = restored if self._is_clipped else restored.clamp_(0.0, 1.0)
 
     def _replace(self, rows: Tensor, images: Tensor) -> None:
         self.images[rows] = images

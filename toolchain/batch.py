@@ -30,7 +30,7 @@ from toolchain.photo_paths import WRITABLE_FORMATS
 from toolchain.pipeline import Pipeline
 from toolchain.restoration import Provenance, Restoration, Step
 from toolchain.restorer import Restorer
-from toolchain.scratch import Empty, Scratch, in_memory
+from toolchain.scratch import IN_MEMORY, Arrays, Scratch
 from toolchain.sidecar import (
     Sidecar,
     SidecarError,
@@ -177,11 +177,11 @@ class _Memory:
         self._budget, self._stop = budget, stop
         self._reserved: dict[PlannedPhoto, int] = {}
 
-    def take(self, planned: PlannedPhoto, made_by: Provenance) -> Empty:
+    def take(self, planned: PlannedPhoto, made_by: Provenance) -> Arrays:
         """Wait for room for a photo; how to make its arrays."""
         header = read_header(planned.source)
         if header is None:
-            return in_memory
+            return IN_MEMORY
         whole, on_disk = photo_bytes(
             header,
             WRITABLE_FORMATS[planned.target.suffix.lower()],
@@ -198,7 +198,7 @@ class _Memory:
             )
         self._reserved[planned] = needed
         self._budget.reserve(needed, self._stop.is_set)
-        return in_memory if needed == whole else self.scratch.empty
+        return IN_MEMORY if needed == whole else self.scratch
 
     def release(self, planned: PlannedPhoto) -> None:
         """Give its room to others."""
@@ -211,7 +211,7 @@ class _Loaded:
     photo: Photo
     checksum: str
     frames: "_FrameWriter | None"
-    empty: Empty
+    arrays: Arrays
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,22 +256,22 @@ class _Batch:
         frames = None
         if self.steps_folder is not None:
             frames = _FrameWriter(self.steps_folder / planned.relative, overwrite=self.overwrite)
-        empty: Empty = in_memory
+        arrays: Arrays = IN_MEMORY
         if self.memory is not None:
-            empty = self.memory.take(planned, self.restorer.provenance)
+            arrays = self.memory.take(planned, self.restorer.provenance)
         before = _state(source)
-        photo = read_photo(source, scale=self.restorer.scale, empty=empty)
+        photo = read_photo(source, scale=self.restorer.scale, arrays=arrays)
         checksum = input_checksum(source) if self.sidecars else ""
         if _state(source) != before:
             raise PhotoError(f"{source}: was changed while it was read; restore it again")
-        return _Loaded(planned, photo, checksum, frames, empty)
+        return _Loaded(planned, photo, checksum, frames, arrays)
 
     def restore(self, loaded: _Loaded) -> _Restored:
         """Run the tools."""
         if loaded.frames is not None:
             loaded.frames.begin(loaded.photo)
         restoration = self.restorer.restore(
-            loaded.photo.rgb, on_step=loaded.frames, empty=loaded.empty
+            loaded.photo.rgb, on_step=loaded.frames, arrays=loaded.arrays
         )
         photo = loaded.photo.with_rgb(restoration.image)
         return _Restored(loaded.planned, photo, loaded.checksum, restoration)

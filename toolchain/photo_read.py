@@ -28,15 +28,13 @@ from toolchain.photo_codecs import (
     upright_xmp,
 )
 from toolchain.photo_paths import READABLE_SUFFIXES, WRITABLE_FORMATS
-from toolchain.scratch import Empty, in_memory
+from toolchain.scratch import IN_MEMORY, Arrays
 
 DEFAULT_MAX_PIXELS = 200_000_000
 _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 _N_CHANNELS = {"1": 1, "L": 1, "I;16": 1, "LA": 2, "RGB": 3, "YCbCr": 3}
 _ORIENTATION = 274
 _PREMULTIPLIED = 1  # TIFF: colours already multiplied with alpha
-
-_ROWS_AT_A_TIME = 256  # keeps the temporaries of a conversion small beside the photo itself
 
 _pillow_limit = threading.Lock()
 
@@ -129,7 +127,7 @@ def read_photo(
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     scale: int = 1,
-    empty: Empty = in_memory,
+    arrays: Arrays = IN_MEMORY,
 ) -> Photo:
     """Read a PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC file, turned upright.
 
@@ -140,7 +138,7 @@ def read_photo(
         path: The file.
         max_pixels: Larger photos are refused by their header, before any pixel is decoded.
         scale: By how much the photo will be enlarged; the limit is on what comes of it.
-        empty: Makes the array that the colours go to.
+        arrays: Makes the array that the colours go to.
 
     Raises:
         PhotoError: The file is missing, unreadable, damaged, too large or not such an image.
@@ -150,9 +148,9 @@ def read_photo(
     try:
         with _without_remarks(), _open(path) as image:
             _check_size(path, *image.size, max_pixels, scale)
-            return _read_opened(image, path, empty)
+            return _read_opened(image, path, arrays)
     except UnidentifiedImageError as error:
-        photo = _read_gray_alpha_tiff(path, max_pixels, scale, empty)
+        photo = _read_gray_alpha_tiff(path, max_pixels, scale, arrays)
         if photo is None:
             raise PhotoError(f"{path}: not an image, or a damaged one") from error
         return photo
@@ -226,7 +224,7 @@ def _check_size(path: Path, width: int, height: int, max_pixels: int, scale: int
         )
 
 
-def _read_opened(image: Any, path: Path, empty: Empty) -> Photo:
+def _read_opened(image: Any, path: Path, arrays: Arrays) -> Photo:
     notes = []
     if image.format in ("PNG", "WEBP", "GIF", "TIFF") and getattr(image, "n_frames", 1) > 1:
         kind = "page" if image.format == "TIFF" else "frame"
@@ -255,7 +253,7 @@ def _read_opened(image: Any, path: Path, empty: Empty) -> Photo:
         bands = _ImageBands(_plain(image))
     xmp = upright_xmp(xmp) if xmp else None
     about = {"exif": exif, "icc": icc, "xmp": xmp, "notes": tuple(notes)}
-    return _photo(bands, orientation, empty, source=path, **about)
+    return _photo(bands, orientation, arrays, source=path, **about)
 
 
 def _kept_exif(read: Callable[[], Image.Exif], path: Path) -> tuple[bytes | None, tuple[str, ...]]:
@@ -304,19 +302,18 @@ class _ImageBands:
         return samples.reshape(*samples.shape[:2], -1)
 
 
-def _photo(bands: _Bands, orientation: int, empty: Empty, **about: Any) -> Photo:
+def _photo(bands: _Bands, orientation: int, arrays: Arrays, **about: Any) -> Photo:
     """Scale samples to [0, 1], split off alpha and turn everything upright, band by band."""
     height, width, channels = bands.shape
     n_colours = 1 if channels <= 2 else 3
     sides = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
     dtype = bands.rows(slice(0, 1)).dtype
-    rgb = empty(*sides)
+    rgb = arrays.empty(*sides)
     alpha = np.empty(sides, dtype) if channels in (2, 4) else None
     peak = np.float32(np.iinfo(dtype).max)
     stored_rgb = _as_stored(rgb, orientation)
     stored_alpha = None if alpha is None else _as_stored(alpha, orientation)
-    for top in range(0, height, _ROWS_AT_A_TIME):
-        part = slice(top, min(height, top + _ROWS_AT_A_TIME))
+    for part in arrays.bands(height):
         samples = bands.rows(part)
         np.divide(samples[:, :, :n_colours], peak, out=stored_rgb[part], dtype=np.float32)
         if stored_alpha is not None:
@@ -408,7 +405,7 @@ def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int, empty: Empty) -> Photo | None:
+def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int, arrays: Arrays) -> Photo | None:
     if path.suffix.lower() not in (".tif", ".tiff"):
         return None
     content = path.read_bytes()
@@ -428,6 +425,6 @@ def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int, empty: Empty)
             "xmp": upright_xmp(xmp) if isinstance(xmp, bytes) else None,
             "notes": lost,
         }
-        return _photo(_ArrayBands(samples), orientation, empty, source=path, **about)
+        return _photo(_ArrayBands(samples), orientation, arrays, source=path, **about)
     except CODEC_ERRORS as error:
         raise PhotoError(f"{path}: damaged or truncated image ({one_line(error)})") from error

@@ -27,7 +27,7 @@ from envs.scaled_chain import ScaledChain
 from toolchain.colour import bound_drift, colour_drift
 from toolchain.regions import restore_regions
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
-from toolchain.scratch import Empty, in_memory
+from toolchain.scratch import IN_MEMORY, Arrays
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import AUTO, choose_device, choose_precision
@@ -42,7 +42,6 @@ DEFAULT_MAX_TILE_PIXELS: Final = 1024 * 1024
 
 _SSIM_WINDOW: Final = 7  # pixels
 _MEASURED: Final = 2048  # pixels
-_ROWS_AT_A_TIME: Final = 256  # keeps temporaries small beside the photo itself
 
 UNFAMILIAR: Final = (
     "the damage is unlike anything that the agent was trained on: nothing can be promised"
@@ -177,7 +176,7 @@ class Restorer:
         strength: float | None = None,
         regions: bool | None = None,
         forced: Sequence[str] = (),
-        empty: Empty = in_memory,
+        arrays: Arrays = IN_MEMORY,
     ) -> Restoration:
         """Restore one photo of any size; the photo itself is not changed.
 
@@ -194,7 +193,7 @@ class Restorer:
             regions: Whether to decide per region. None is the restorer's own.
             forced: Names of the first actions, ``stop`` included, in place of the agent's choices;
                 it goes on from there.
-            empty: Makes the arrays of the photo's size that are needed on the way, where decisions
+            arrays: Makes the arrays of the photo's size that are needed on the way, where decisions
                 are for the whole photo and it keeps its size.
 
         Raises:
@@ -210,19 +209,19 @@ class Restorer:
             forced=tuple(forced),
         )
         _check_settings(made_by)
-        lq, scorer = _as_float(image), _Scorer(gt, self.scale)
-        record = _Record(lq, scorer, made_by, on_step, empty, keep_frames=keep_frames)
+        lq, scorer = _as_float(image, arrays), _Scorer(gt, self.scale)
+        record = _Record(lq, scorer, made_by, on_step, arrays, keep_frames=keep_frames)
         own, notes = self._choose_own(lq)
         restored = lq
         if own is not None:
             start = time.perf_counter()
-            tiles = self._apply(own.tool, to_tensor(lq[None]), empty, is_gray=_is_gray(lq))
-            restored = to_numpy(tiles.clamp_(0.0, 1.0))[0]
+            tiles = self._apply(own.tool, to_tensor(lq[None]), arrays, is_gray=_is_gray(lq, arrays))
+            restored = to_numpy(tiles)[0]
             record.add(self._own_step(own, time.perf_counter() - start), restored)
         max_steps = self._max_steps - len(record.steps)
         if max_steps:
             play = self._play_regions if made_by.regions else self._play
-            for step, image_after in play(lq, restored, max_steps, forced, empty):
+            for step, image_after in play(lq, restored, max_steps, forced, arrays):
                 restored = image_after
                 record.add(step, restored)
         unfamiliarity = self._unfamiliarity(lq)
@@ -236,10 +235,10 @@ class Restorer:
         restored: FloatImage,
         max_steps: int,
         forced: Sequence[str],
-        empty: Empty,
+        arrays: Arrays,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """One chain for the whole photo: every decision, and the image after it."""
-        chain = self._chain(restored, max_steps, empty)
+        chain = self._chain(restored, max_steps, arrays)
         votes = _Views(self._policy, *lq.shape[:2])
         prescribed = [self._action(name) for name in forced]
         done = False
@@ -263,13 +262,13 @@ class Restorer:
         restored: FloatImage,
         max_steps: int,
         forced: Sequence[str],
-        empty: Empty,
+        arrays: Arrays,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """A chain per region: every round of decisions, and the image after it."""
         is_gray = _is_gray(lq)
 
         def run_tool(action: int, part: Tensor) -> Tensor:
-            return self._apply(self._toolbox[action], part, in_memory, is_gray=is_gray).clamp_(
+            return self._apply(self._toolbox[action], part, IN_MEMORY, is_gray=is_gray).clamp_(
                 0.0, 1.0
             )
 
@@ -347,20 +346,20 @@ class Restorer:
             seconds=seconds,
         )
 
-    def _chain(self, lq: FloatImage, max_steps: int, empty: Empty) -> BaseChain:
-        is_gray = _is_gray(lq)
+    def _chain(self, lq: FloatImage, max_steps: int, arrays: Arrays) -> BaseChain:
+        is_gray = _is_gray(lq, arrays)
 
         def apply(images: Tensor, actions: Tensor) -> Tensor:
-            return self._apply(self._toolbox[int(actions[0])], images, empty, is_gray=is_gray)
+            return self._apply(self._toolbox[int(actions[0])], images, arrays, is_gray=is_gray)
 
         images, stop, scales = to_tensor(lq[None]), self._toolbox.stop, self._toolbox.scales
         if max(scales) == 1:
-            return Chain(images, stop=stop, max_steps=max_steps, apply=apply)
+            return Chain(images, stop=stop, max_steps=max_steps, apply=apply, is_clipped=True)
         return ScaledChain(
             images, stop=stop, max_steps=max_steps, apply=apply, scales=scales, scale=self.scale
         )
 
-    def _apply(self, tool: Tool, images: Tensor, empty: Empty, *, is_gray: bool) -> Tensor:
+    def _apply(self, tool: Tool, images: Tensor, arrays: Arrays, *, is_gray: bool) -> Tensor:
         spec = tool.spec
         # A tool that enlarges holds more per pixel; but mostly halo would be mostly wasted work.
         pixels = max(self._max_tile_pixels // spec.scale, 4 * _smallest_tile(tool))
@@ -371,9 +370,13 @@ class Restorer:
             grid=spec.grid,
             max_tile_pixels=min(pixels, self._max_tile_pixels),
             scale=spec.scale,
-            empty=empty,
+            arrays=arrays,
         )
-        return bound_drift(images, restored) if spec.scale == 1 else restored
+        if spec.scale == 1:
+            restored = bound_drift(images, restored, arrays=arrays)
+        for rows in arrays.bands(restored.shape[-2]):
+            restored[..., rows, :].clamp_(0.0, 1.0)
+        return restored
 
     def _run(self, tool: Tool, tile: Tensor, *, is_gray: bool) -> Tensor:
         lq = tile.to(self._device).contiguous(memory_format=torch.channels_last)
@@ -503,11 +506,11 @@ class _Record:
         scorer: "_Scorer",
         made_by: Provenance,
         on_step: OnStep | None,
-        empty: Empty,
+        arrays: Arrays,
         *,
         keep_frames: bool,
     ) -> None:
-        self._empty = empty
+        self._arrays = arrays
         self._lq, self._scorer, self._made_by, self._on_step = lq, scorer, made_by, on_step
         self._before = lq
         self._keep_frames = keep_frames
@@ -518,7 +521,7 @@ class _Record:
     def add(self, step: Step, restored: FloatImage) -> None:
         """Take note of a decision and of the image after it."""
         shown = self._blend(restored)
-        drift = None if step.is_stop else colour_drift(self._before, shown)
+        drift = None if step.is_stop else colour_drift(self._before, shown, self._arrays)
         self._before = shown
         self.steps.append(dataclasses.replace(step, score=self._scorer(shown), colour_drift=drift))
         if self._keep_frames and not step.is_stop:
@@ -532,7 +535,9 @@ class _Record:
         """All of it; enlarged by bicubic interpolation where no tool has enlarged."""
         image = self._blend(_enlarged(restored, self._lq, self._made_by.scale))
         if np.may_share_memory(image, self._lq):  # nothing ran; the result is the caller's own
-            np.copyto(own := self._empty(*image.shape[:2]), image)
+            own = self._arrays.empty(*image.shape[:2])
+            for rows in self._arrays.bands(len(own)):
+                own[rows] = image[rows]
             image = own
         return Restoration(
             image,
@@ -551,9 +556,8 @@ class _Record:
         before = self._lq
         if before.shape != restored.shape:
             before = upsampled(before, restored.shape[0] // before.shape[0])
-        blended = self._empty(*restored.shape[:2])
-        for top in range(0, len(blended), _ROWS_AT_A_TIME):
-            rows = slice(top, top + _ROWS_AT_A_TIME)
+        blended = self._arrays.empty(*restored.shape[:2])
+        for rows in self._arrays.bands(len(blended)):
             blended[rows] = before[rows]
             if strength > 0.0:
                 blended[rows] += np.float32(strength) * (restored[rows] - before[rows])
@@ -613,21 +617,22 @@ def _check_settings(made_by: Provenance) -> None:
         raise SettingError("forced actions are for the whole photo: leave them out, or regions")
 
 
-def _as_float(image: FloatImage | ByteImage) -> FloatImage:
+def _as_float(image: FloatImage | ByteImage, arrays: Arrays = IN_MEMORY) -> FloatImage:
     is_bytes = image.dtype == np.uint8
     lq = to_float(cast(ByteImage, image)) if is_bytes else cast(FloatImage, image)
     check_float_image(lq)
-    if not (lq.min() >= 0.0 and lq.max() <= 1.0):  # this way round it also catches NaN
-        raise ImageFormatError(f"expected values in [0, 1], got {lq.min()} to {lq.max()}")
+    for rows in arrays.bands(len(lq)):
+        low, high = lq[rows].min(), lq[rows].max()
+        if not (low >= 0.0 and high <= 1.0):  # this way round it also catches NaN
+            raise ImageFormatError(f"expected values in [0, 1], got {low} to {high}")
     return lq if lq.flags.writeable else lq.copy()  # PyTorch warns of arrays it may not write to
 
 
-def _is_gray(image: FloatImage) -> bool:
+def _is_gray(image: FloatImage, arrays: Arrays = IN_MEMORY) -> bool:
     return all(
-        np.array_equal(rows[..., 0], rows[..., 1]) and np.array_equal(rows[..., 0], rows[..., 2])
-        for rows in (
-            image[top : top + _ROWS_AT_A_TIME] for top in range(0, len(image), _ROWS_AT_A_TIME)
-        )
+        np.array_equal(part[..., 0], part[..., channel])
+        for part in (image[rows] for rows in arrays.bands(len(image)))
+        for channel in (1, 2)
     )
 
 

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,20 +20,39 @@ SLACK_BYTES: Final = 48 << 20
 """How much of the arrays on disk may be in memory before it is given back."""
 _LOOK_SECONDS: Final = 0.005
 
-Empty = Callable[[int, int], FloatImage]
-"""Makes an array (height, width, 3), float32, of any content."""
+
+class Arrays:
+    """Makes arrays of the size of a photo, in memory, and says how to go through them."""
+
+    def empty(self, height: int, width: int) -> FloatImage:
+        """An array (height, width, 3), float32, of any content."""
+        return np.empty((height, width, 3), np.float32)
+
+    def give_back(self) -> None:
+        """Take out of memory what is kept elsewhere: nothing, here."""
+
+    def bands(self, height: int, rows: int = 256) -> Iterator[slice]:
+        """Go through an array from the top, some rows at a time, and give back what was seen.
+
+        Args:
+            height: Of the array.
+            rows: In a band.
+        """
+        for top in range(0, height, rows):
+            yield slice(top, min(top + rows, height))
+            self.give_back()
 
 
-def in_memory(height: int, width: int) -> FloatImage:
-    """An ordinary array (height, width, 3), float32."""
-    return np.empty((height, width, 3), np.float32)
+IN_MEMORY: Final = Arrays()
 
 
-class Scratch:
+class Scratch(Arrays):
     """Arrays in nameless files, which are in memory only where somebody is at work on them.
 
-    A thread watches how much of them is, and gives it back: the file keeps it. So they can be used
-    like any other array, only slower. A nameless file is gone when the program is, however it ends.
+    Who goes through one in `bands` keeps little of it in memory. For all others a thread watches
+    how much of them is, and gives it back; it may come late on a machine that is busy. Either way
+    the file keeps all values, so that they can be used like any other array, only slower. Such a
+    file is gone when the program is, however it ends.
 
     Args:
         folder: Where; on a disk with room, and not one that itself is memory.

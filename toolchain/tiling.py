@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toolchain.scratch import Empty
+from toolchain.scratch import Arrays
 
 VIEW_SIZE = 63
 """Side of the agent's view, in pixels."""
@@ -42,7 +42,7 @@ def apply_tiled(
     max_tile_pixels: int,
     grid: int = 1,
     scale: int = 1,
-    empty: Empty | None = None,
+    arrays: Arrays | None = None,
 ) -> Tensor:
     """Apply ``tool`` tile by tile; the result equals ``tool(image)`` but for float rounding.
 
@@ -59,8 +59,8 @@ def apply_tiled(
         grid: Windows start at multiples of this many pixels: the side of the blocks that the tool
             divides its input into.
         scale: Side of the tool's output over side of its input.
-        empty: Makes the array (height, width, 3) that the result is put in, in main memory; None
-            puts it where ``image`` is.
+        arrays: Makes the array that the result is put in, float32 in main memory; None puts it
+            where ``image`` is.
 
     Returns:
         (1, 3, H * scale, W * scale), dtype and device as ``image``, channels last in memory.
@@ -69,7 +69,7 @@ def apply_tiled(
         ValueError: The budget holds no tile with such a halo, or the tool changed the shape.
     """
     height, width = image.shape[-2:]
-    output = _output(image, height * scale, width * scale, empty)
+    output = _output(image, height * scale, width * scale, arrays)
     halo += grid - 1  # room to move a window to the grid
     n_rows, n_columns = _tile_grid(height, width, halo, max_tile_pixels)
     with torch.no_grad():
@@ -86,6 +86,8 @@ def apply_tiled(
                     )
                 target = output[..., row.within(scale), column.within(scale)]
                 target.copy_(restored[..., row.inside(scale), column.inside(scale)])
+                if arrays is not None:
+                    arrays.give_back()
     return output
 
 
@@ -189,9 +191,9 @@ def extract_views(
     return torch.stack(cut) if cut else image.new_empty((0, image.shape[0], size, size))
 
 
-def _output(image: Tensor, height: int, width: int, empty: Empty | None) -> Tensor:
-    if empty is not None:
-        return torch.from_numpy(empty(height, width)).permute(2, 0, 1)[None]
+def _output(image: Tensor, height: int, width: int, arrays: Arrays | None) -> Tensor:
+    if arrays is not None:
+        return torch.from_numpy(arrays.empty(height, width)).permute(2, 0, 1)[None]
     # Channels last, so that the image as an array (H, W, 3) is the same memory.
     shape = (*image.shape[:-2], height, width)
     return torch.empty(

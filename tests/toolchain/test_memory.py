@@ -31,7 +31,7 @@ from toolchain.memory import (
     tile_pixels_within,
 )
 from toolchain.photo import read_header, read_photo, write_photo
-from toolchain.scratch import SLACK_BYTES, Scratch, in_memory
+from toolchain.scratch import IN_MEMORY, SLACK_BYTES, Scratch
 
 HAS_STATUS = Path("/proc/self/statm").is_file()
 LINUX = pytest.mark.skipif(not HAS_STATUS, reason="the system does not tell what is resident")
@@ -100,6 +100,19 @@ def test_waiting_for_room_ends_with_the_batch() -> None:
 
 
 @LINUX
+def test_who_goes_through_in_bands_needs_no_watch(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path)
+    array = scratch.empty(4000, 4000)  # 192 MB
+    before = resident_bytes()
+    most = 0
+    for rows in scratch.bands(len(array)):
+        array[rows] = 0.5
+        most = max(most, resident_bytes())
+    assert most - before < array.nbytes // 4
+    assert [array[rows].mean() for rows in scratch.bands(4000, 1500)] == [0.5] * 3
+
+
+@LINUX
 def test_arrays_on_disk_keep_their_values_and_little_memory(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path)
     before = resident_bytes()
@@ -127,8 +140,8 @@ def test_a_photo_on_disk_is_restored_to_the_same_bits(
     restorer, scratch = make_restorer(*sequence, strength=strength), Scratch(tmp_path)
     expected = restorer.restore(read_photo(source).rgb).image
     with scratch.watched():
-        photo = read_photo(source, empty=scratch.empty)
-        restored = restorer.restore(photo.rgb, empty=scratch.empty).image
+        photo = read_photo(source, arrays=scratch)
+        restored = restorer.restore(photo.rgb, arrays=scratch).image
         assert np.array_equal(restored, expected)
         assert not np.may_share_memory(restored, photo.rgb)
         write_photo(tmp_path / "a.png", photo.with_rgb(restored))
@@ -169,7 +182,7 @@ def test_the_header_tells_what_will_be_decoded(make_photo: MakePhoto, name: str)
 
 
 def test_ordinary_arrays_have_the_layout_of_those_on_disk(tmp_path: Path) -> None:
-    first, second = in_memory(3, 5), Scratch(tmp_path).empty(3, 5)
+    first, second = IN_MEMORY.empty(3, 5), Scratch(tmp_path).empty(3, 5)
     assert (first.shape, first.dtype, first.strides) == (second.shape, second.dtype, second.strides)
 
 
