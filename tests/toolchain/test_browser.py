@@ -226,23 +226,6 @@ def test_what_is_no_photo_or_too_large_gets_a_message_and_the_page_goes_on(
     wait(lambda: sequence(browser) == ["input", *SEQUENCE, "stop"])
 
 
-def test_a_tab_closed_half_way_disturbs_nobody(
-    browser: Chrome, address: str, photo: Path, tmp_path: Path
-) -> None:
-    large = tmp_path / "large.png"
-    Image.fromarray(random_samples(600, 800)).save(large)
-    browser.get(address)
-    home = browser.current_window_handle
-    browser.switch_to.new_window("tab")
-    browser.get(address)
-    upload(browser, large)
-    wait(lambda: "large.png" in find(browser, "#upload").text)
-    browser.close()
-    browser.switch_to.window(home)
-    upload(browser, photo)
-    wait(lambda: sequence(browser) == ["input", *SEQUENCE, "stop"])
-
-
 def test_the_report_works_from_a_file_and_asks_for_nothing(
     browser: Chrome, photo: Path, run_cli: RunCli, tmp_path: Path
 ) -> None:
