@@ -85,6 +85,6 @@ def tune_default_chain(
 def _run(tool: torch.nn.Module, images: torch.Tensor, device: torch.device | str) -> torch.Tensor:
     parts = (
         tool(part.to(device)).cpu().clamp(0.0, 1.0)
-        for part in torch.split(images, _CHUNK)  # type: ignore[no-untyped-call]
+        for part in torch.split(images, _CHUNK)
     )
     return torch.cat(list(parts))

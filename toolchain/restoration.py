@@ -44,8 +44,9 @@ class Step:
             count on from there.
         action_values: By name and in action order, the gain in dB that the agent expected of each
             action that it could choose, the best continuation and the agent's margins included; of
-            an agent that was not trained for PSNR alone, the reward. Of a tool that it does not know, that tool's alone:
-            what it was estimated to gain on the photos that it was fitted to.
+            an agent that was not trained for PSNR alone, the reward. Of a tool that it does not
+            know, that tool's alone: what it was estimated to gain on the photos that it was fitted
+            to.
         seconds: Time taken by the decision and the tool.
         score: Of the image after the step, and of its bicubic enlargement while it is still small;
             None where no clean image is known.
