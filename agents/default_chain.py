@@ -83,8 +83,5 @@ def tune_default_chain(
 
 @torch.inference_mode()
 def _run(tool: torch.nn.Module, images: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    parts = (
-        tool(part.to(device)).cpu().clamp(0.0, 1.0)
-        for part in torch.split(images, _CHUNK)
-    )
+    parts = (tool(part.to(device)).cpu().clamp(0.0, 1.0) for part in torch.split(images, _CHUNK))
     return torch.cat(list(parts))
