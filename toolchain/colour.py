@@ -67,8 +67,12 @@ def bound_drift(
 
 
 def _means(image: Tensor, arrays: Arrays) -> Tensor:
-    means = [
-        functional.avg_pool2d(image[..., rows, :], AREA, ceil_mode=True)
-        for rows in arrays.bands(image.shape[-2], 4 * AREA)
-    ]
-    return torch.cat(means, dim=-2)
+    height, width = image.shape[-2:]
+    means = image.new_empty(*image.shape[:-2], -(-height // AREA), -(-width // AREA))
+    for row, rows in enumerate(arrays.bands(height, AREA)):
+        # Put in its place at once: small results that live on between large temporaries keep the
+        # allocator from using the same memory again.
+        means[..., row : row + 1, :] = functional.avg_pool2d(
+            image[..., rows, :], AREA, ceil_mode=True
+        )
+    return means
