@@ -1,17 +1,17 @@
 """Learn the guard of an agent from what it does to held-out pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from agents.evaluation import EpisodeResults, play
-from agents.guard import Guard, expected_gain, features
-from agents.policy import Actions, LstmPolicy
-from agents.q_net import LstmState
+from agents.evaluation import play
+from agents.guard import Guard, features
+from agents.policy import LstmPolicy
+from agents.recording import ValueRecorder
 from data.errors import ToolchainError
 from data.images import to_float, to_tensor
 from data.pairs import ArrayPairs
@@ -85,11 +85,9 @@ def watch(
     Returns:
         The gain in dB expected of each of M steps, (M,), and whether it made its image worse.
     """
-    watched = _Watched(policy)
-    results: EpisodeResults = play(
-        watched, toolbox, pairs, task=policy.task, reward=policy.reward, device=device
-    )
-    expected = watched.expected(results.actions.shape[1])
+    recorder = ValueRecorder(policy, over_stopping=True)
+    results = play(recorder, toolbox, pairs, task=policy.task, reward=policy.reward, device=device)
+    expected = recorder.values_of(results.actions)
     ran = results.actions != toolbox.stop
     change = np.diff(results.value, axis=1)
     return expected[ran], change[ran] < -1e-6
@@ -117,42 +115,6 @@ def reliability(
             )
         )
     return groups
-
-
-class _Watched:
-    """Plays like an agent, and remembers what it expected of its choices.
-
-    Args:
-        policy: The agent.
-    """
-
-    def __init__(self, policy: LstmPolicy) -> None:
-        self._policy = policy
-        self._batches: list[list[npt.NDArray[np.float64]]] = []
-
-    def expected(self, max_steps: int) -> npt.NDArray[np.float64]:
-        """What was expected of the choices, (episodes, max_steps) dB; NaN where none was made."""
-        rows = []
-        for batch in self._batches:
-            made = np.stack(batch, axis=1)
-            rows.append(np.pad(made, ((0, 0), (0, max_steps - len(batch))), constant_values=np.nan))
-        return np.concatenate(rows)
-
-    def predict(
-        self,
-        obs: Mapping[str, npt.NDArray[Any]],
-        state: LstmState | None = None,
-        episode_start: npt.NDArray[np.bool_] | None = None,
-        deterministic: bool = True,
-    ) -> tuple[Actions, LstmState]:
-        """Choose as the agent does."""
-        values, state = self._policy.evaluate(obs, state, episode_start)
-        chosen = values.argmax(dim=1)
-        gain = expected_gain(values, self._policy.stop_margin)
-        if episode_start is None or episode_start.all():
-            self._batches.append([])
-        self._batches[-1].append(gain.gather(1, chosen[:, None])[:, 0].double().cpu().numpy())
-        return cast(Actions, chosen.cpu().numpy()), state
 
 
 def _fit_logistic(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agents.guard import expected_gain
 from agents.policy import Actions, LstmPolicy
 from agents.q_net import LstmState
 from envs.restoration_vec_env import RestorationVecEnv
@@ -16,10 +17,12 @@ class ValueRecorder:
 
     Args:
         policy: Who plays.
+        over_stopping: Keep what actions are worth more than stopping (`guard.expected_gain`)
+            in place of the values themselves.
     """
 
-    def __init__(self, policy: LstmPolicy) -> None:
-        self._policy = policy
+    def __init__(self, policy: LstmPolicy, *, over_stopping: bool = False) -> None:
+        self._policy, self._over_stopping = policy, over_stopping
         self._chunks: list[list[npt.NDArray[np.float64]]] = []
 
     def watch(self, env: RestorationVecEnv) -> None:
@@ -41,7 +44,10 @@ class ValueRecorder:
         if not self._chunks:
             raise RuntimeError("a recorder must watch an environment before it plays")
         values, state = self._policy.evaluate(obs, state, episode_start)
-        self._chunks[-1].append(values.double().cpu().numpy())
+        kept = values
+        if self._over_stopping:
+            kept = expected_gain(values, self._policy.stop_margin)
+        self._chunks[-1].append(kept.double().cpu().numpy())
         return values.argmax(dim=1).cpu().numpy(), state
 
     def values_of(self, actions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from data.degradations import SEVERITY, Degradation, degrade_crop, sampler
+from data.degradations import SEVERITY, Degradation, central_patch, degrade_crop, sampler
 from data.errors import ToolchainError, UnknownNameError
-from data.images import FloatImage
+from data.images import FloatImage, to_float, to_tensor
 from data.metrics import batch_psnr
 from data.store import PatchStore
 from tools_zoo.losses import pixel_loss
@@ -467,11 +467,13 @@ class _ChainObjective:
                 chosen = rng.choice(indices, min(config.eval_patches, len(indices)), replace=False)
                 drawn = [sampler(level)(rng) for _ in chosen]
                 chains = torch.tensor([self._prescription.chain(item) for item in drawn])
-                todo = iter(drawn)
-                lq, gt = degrade_batch(
-                    store.read_windows(np.sort(chosen)),
-                    lambda window, rng, todo=todo: degrade_crop(next(todo), window, rng),  # type: ignore[misc]
-                    rng,
+                windows = store.read_windows(np.sort(chosen))
+                lq = np.stack(
+                    [
+                        degrade_crop(degradation, to_float(window), rng)
+                        for degradation, window in zip(drawn, windows, strict=True)
+                    ]
                 )
-                sets[level] = ChainSample(lq, gt, chains)
+                gt = central_patch(windows)
+                sets[level] = ChainSample(to_tensor(lq), to_tensor(gt), chains)
         return sets

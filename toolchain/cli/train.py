@@ -31,6 +31,8 @@ SetOption = Annotated[
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")]
 SeedOption = Annotated[int | None, typer.Option(help="Of everything drawn.")]
 DeviceOption = Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda.")]
+DevicesOption = Annotated[int | None, typer.Option(help="Processes to train with.")]
+PrecisionOption = Annotated[str | None, typer.Option(help="auto (the faster), fp32 or bf16.")]
 
 _STORE_HINT = "--store FILE (toolchain data prepare makes one)"
 
@@ -73,8 +75,8 @@ def train_tools_command(
     total_patches: Annotated[int | None, typer.Option(help="Patches seen per tool.")] = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
-    devices: Annotated[int | None, typer.Option(help="Processes to train with.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto (the faster), fp32 or bf16.")] = None,
+    devices: DevicesOption = None,
+    precision: PrecisionOption = None,
     resume: ResumeOption = False,
 ) -> None:
     """Train restoration tools, and put them in a toolbox with their checksums and scores."""
@@ -131,8 +133,8 @@ def train_chains_command(
     total_patches: Annotated[int | None, typer.Option(help="Chains in all.")] = None,
     seed: SeedOption = None,
     device: DeviceOption = None,
-    devices: Annotated[int | None, typer.Option(help="Processes to train with.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto (the faster), fp32 or bf16.")] = None,
+    devices: DevicesOption = None,
+    precision: PrecisionOption = None,
     resume: ResumeOption = False,
 ) -> None:
     """Train tools one behind the other, in chains that the degradation prescribes."""
