@@ -20,6 +20,7 @@ from agents.policy import LstmPolicy
 from data.images import to_float, to_tensor
 from data.metrics import batch_psnr
 from data.pairs import ArrayPairs
+from tools_zoo.precision import Precision, computing
 from tools_zoo.toolbox import Toolbox
 
 MARGINS: Final = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -29,7 +30,12 @@ _CHUNK: Final = 64
 
 
 def best_chain(
-    toolbox: Toolbox, pairs: ArrayPairs, *, max_steps: int = 2, device: torch.device | str = "cpu"
+    toolbox: Toolbox,
+    pairs: ArrayPairs,
+    *,
+    max_steps: int = 2,
+    device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
 ) -> tuple[str, ...]:
     """The sequence that gains most on average, each tool chosen for what those before it leave.
 
@@ -38,6 +44,7 @@ def best_chain(
         pairs: What it is to be good for.
         max_steps: Tools, at most; none is used twice.
         device: Where they run.
+        precision: What they compute in.
     """
     images, gt = (to_tensor(to_float(side)) for side in (pairs.lq, pairs.gt))
     chain: list[str] = []
@@ -46,7 +53,8 @@ def best_chain(
         tried = {}
         for tool in toolbox:
             if tool.spec.name not in chain:
-                restored = _run(tool, images, device)
+                with computing(precision, device):
+                    restored = _run(tool, images, device)
                 tried[tool.spec.name] = (float(batch_psnr(restored, gt).mean()), restored)
         name = max(tried, key=lambda tool: tried[tool][0])
         if tried[name][0] <= reached:
@@ -63,6 +71,7 @@ def tune_default_chain(
     *,
     margins: Sequence[float] = MARGINS,
     device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
 ) -> LstmPolicy:
     """Give a policy the best chain to fall back on, and the margin that serves it best.
 
@@ -72,16 +81,23 @@ def tune_default_chain(
         pairs: Validation pairs.
         margins: Candidates, in dB.
         device: Where the tools run.
+        precision: What they compute in.
 
     Returns:
         The same network with the candidate of the largest mean gain.
     """
-    chain = best_chain(toolbox, pairs, device=device)
+    chain = best_chain(toolbox, pairs, device=device, precision=precision)
     tried = [policy.changed(default_chain=chain, default_margin=margin) for margin in margins]
-    return max(tried, key=lambda one: play(one, toolbox, pairs, device=device).bounded_gain)
+
+    def gain(one: LstmPolicy) -> float:
+        return play(one, toolbox, pairs, device=device, precision=precision).bounded_gain
+
+    return max(tried, key=gain)
 
 
 @torch.inference_mode()
 def _run(tool: torch.nn.Module, images: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    parts = (tool(part.to(device)).cpu().clamp(0.0, 1.0) for part in torch.split(images, _CHUNK))
+    parts = (
+        tool(part.to(device)).float().cpu().clamp(0.0, 1.0) for part in torch.split(images, _CHUNK)
+    )
     return torch.cat(list(parts))

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents.policy import LstmPolicy, Player
-from agents.q_net import VIEW_SIZE, EncoderName
+from agents.pretraining import pretrain_encoder
+from agents.q_net import DEFAULT_ENCODER, VIEW_SIZE, EncoderName, OptimizerName
 from agents.recurrent_dqn import RecurrentDqn
 from agents.storage import check_same_actions, load_policy
 from agents.training import (
@@ -17,6 +18,8 @@ from agents.training import (
 )
 from data.errors import ToolchainError
 from data.scaled_pairs import SMALL_SIDE
+from data.store import PatchStore
+from tools_zoo.device import choose_precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +31,16 @@ class DrqnConfig(AgentTrainConfig):
     full_backup: bool = True
     """Learn from what every tool would have done; off: from the tool taken, as in the paper."""
     double_q: bool = True
-    encoder: EncoderName = "local_statistics"
+    encoder: EncoderName = DEFAULT_ENCODER
     """How the agent looks at images; ``rl_restore`` is the paper's."""
     init: str | None = None
     """Agent to start from: one that ships, or a folder."""
     train_encoder: bool = True
     """Off: how images are looked at stays as in ``init``, and only what follows is trained."""
+    pretrain_patches: int = 0
+    """Degraded patches on which the encoder first learns to tell what was done to them
+    (`agents.pretraining`); a run that starts from another agent needs none."""
+    optimizer: OptimizerName = "muon"
     buffer_size: int = 40_000
     """Episodes kept; each takes 36 kB."""
     batch_size: int = 32
@@ -59,6 +66,10 @@ class DrqnConfig(AgentTrainConfig):
     def __post_init__(self) -> None:
         """Check the ranges."""
         AgentTrainConfig.__post_init__(self)
+        if self.pretrain_patches < 0:
+            raise ValueError(f"pretrain_patches must not be negative, got {self.pretrain_patches}")
+        if self.pretrain_patches and (self.task != "restore" or not self.levels):
+            raise ToolchainError("pretrain_patches needs the task 'restore', and levels")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 episodes, got {self.batch_size}")
         if not 0.0 <= self.ema_decay < 1.0:
@@ -73,13 +84,14 @@ class DrqnLearner(Learner):
     def __init__(self, config: DrqnConfig) -> None:
         env = config.make_env()
         check_view(env, config.encoder)
-        self._toolbox = env.toolbox
+        self._config, self._toolbox = config, env.toolbox
         self.algorithm = RecurrentDqn(
             env,
             full_backup=config.full_backup,
             double_q=config.double_q,
             encoder=config.encoder,
             train_encoder=config.train_encoder,
+            optimizer=config.optimizer,
             learning_rate=config.learning_rate_at,
             buffer_size=config.buffer_size,
             learning_starts=config.learning_starts,
@@ -105,8 +117,28 @@ class DrqnLearner(Learner):
             self.algorithm.q_net.load_state_dict(policy.q_net.state_dict())
         except RuntimeError as error:
             raise ToolchainError("the agent to start from has another encoder") from error
-        self.algorithm.q_net_target.load_state_dict(policy.q_net.state_dict())
-        self.algorithm.policy.q_net_averaged.load_state_dict(policy.q_net.state_dict())
+        self.algorithm.follow()
+
+    def pretrain(self, on_step: OnStep = lambda step, total, metrics: None) -> None:
+        """Teach the encoder what damage looks like, if the configuration asks for it.
+
+        Raises:
+            ToolchainError: The store is unusable.
+        """
+        config = self._config
+        if not config.pretrain_patches:
+            return
+        with PatchStore(Path(config.store)) as store:
+            pretrain_encoder(
+                self.algorithm.q_net.encoder,
+                store,
+                config.levels,
+                config.pretrain_patches,
+                seed=config.seed,
+                precision=choose_precision(config.precision, self.algorithm.device),
+                on_step=on_step,
+            )
+        self.algorithm.follow()
 
     def player(self) -> Player:
         """The greedy policy as it stands."""
@@ -135,5 +167,8 @@ def train_drqn(
         ToolchainError: The store, the toolbox or the run folder is unusable.
     """
     with opened_run(run_path, config, resume=resume) as run:
-        TrainingRun(DrqnLearner(config), config, run, on_step).learn(resume=resume)
+        learner = DrqnLearner(config)
+        if not resume:
+            learner.pretrain(on_step)
+        TrainingRun(learner, config, run, on_step).learn(resume=resume)
     return load_policy(run_path / "best")

@@ -13,6 +13,7 @@ from data.pairs import ArrayPairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from envs.reward import PSNR, Reward
 from envs.task import Task
+from tools_zoo.precision import Precision
 from tools_zoo.toolbox import Toolbox
 
 CHUNK = 128
@@ -77,6 +78,7 @@ def play(
     task: Task = "restore",
     reward: Reward = PSNR,
     device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
 ) -> EpisodeResults:
     """Let a player restore every pair once, greedily.
 
@@ -88,6 +90,7 @@ def play(
         task: Whether images keep their size or are enlarged.
         reward: What counts.
         device: Where the tools run.
+        precision: What they compute in.
     """
     chunks = [
         _play_chunk(
@@ -101,6 +104,7 @@ def play(
                 max_steps=max_steps,
                 auto_reset=False,
                 device=device,
+                precision=precision,
             ),
         )
         for start in range(0, len(pairs), CHUNK)

@@ -1,6 +1,7 @@
 """Recurrent action-value networks: RL-Restore's, and one that reads image statistics."""
 
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, get_args
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data.errors import UnknownNameError
+from tools_zoo.muon import Muon
 
 VIEW_SIZE: Final = 63
 """Side in pixels of the image that the network looks at."""
@@ -17,7 +19,11 @@ HIDDEN_SIZE: Final = 50
 EPS: Final = 1e-5
 """Energy that counts as none; a grey level of 8 bits is 6e-5."""
 
-EncoderName = Literal["local_statistics", "statistics", "rl_restore"]
+EncoderName = Literal["fine_statistics", "local_statistics", "statistics", "rl_restore"]
+
+OptimizerName = Literal["muon", "adam"]
+
+DEFAULT_ENCODER: Final[EncoderName] = "fine_statistics"
 
 
 class LstmState(NamedTuple):
@@ -69,35 +75,68 @@ class RlRestoreEncoder(nn.Module):
         return functional.relu(self.fc(feat.flatten(1)))
 
 
+@dataclass(frozen=True, slots=True)
+class StatisticsLayers:
+    """Shape of a `StatisticsEncoder`.
+
+    Attributes:
+        convs: Output channels, kernel side, stride and padding of each convolution.
+        area_sides: Side of the areas whose energies are measured too, for the first convolutions.
+        slope: Of the leaky ReLU below zero.
+        hidden: Width of the layer behind the statistics.
+    """
+
+    convs: tuple[tuple[int, int, int, int], ...]
+    area_sides: tuple[int, ...] = ()
+    slope: float = 0.0
+    hidden: int = 64
+
+
+_COARSE: Final = ((24, 7, 2, 3), (32, 3, 2, 0), (48, 3, 2, 0), (64, 3, 2, 0))
+_FINE: Final = ((12, 3, 1, 1), (24, 3, 2, 1), (48, 3, 2, 1), (64, 3, 1, 1), (96, 3, 2, 1))
+STATISTICS_LAYERS: Final[Mapping[EncoderName, StatisticsLayers]] = {
+    "fine_statistics": StatisticsLayers(_FINE, (16, 8, 8, 5), slope=0.1, hidden=128),
+    "local_statistics": StatisticsLayers(_COARSE, (8, 5)),
+    "statistics": StatisticsLayers(_COARSE),
+}
+
+
 class StatisticsEncoder(nn.Module):
-    """Log energies of learnt filters at four scales: what damage, rather than content, looks like.
+    """Log energies of learnt filters at several scales: what damage, not content, looks like.
 
     Noise, blur and compression show in how much energy an image has in which frequencies, not in
     where. So each convolution hands on, besides its features, the logarithm of the mean square of
     its responses, and nothing depends on position. It learns several times faster than
-    `RlRestoreEncoder` at half its arithmetic (docs/results.md).
+    `RlRestoreEncoder` (docs/results.md).
+
+    Energies of small areas tell noise from texture: noise is everywhere, texture is not, so the
+    quietest area and the geometric mean of all differ. A first convolution at full resolution, and
+    more of them, sees the edges of JPEG blocks.
 
     Args:
-        local: Look at the energies of small areas as well: noise is everywhere, texture is not, so
-            the quietest area and the geometric mean of all tell one from the other.
+        name: One of `STATISTICS_LAYERS`.
     """
 
     out_features = 64
 
-    def __init__(self, *, local: bool = False) -> None:
+    def __init__(self, name: EncoderName = DEFAULT_ENCODER) -> None:
         super().__init__()
-        self._area_sides = (8, 5) if local else ()  # of the first two convolutions' responses
-        channels = (24, 32, 48, 64)
-        self.conv1 = nn.Conv2d(3, channels[0], 7, stride=2, padding=3)
-        self.convs = nn.ModuleList(nn.Conv2d(*pair, 3, stride=2) for pair in pairwise(channels))
+        layers = STATISTICS_LAYERS[name]
+        self._area_sides, self._slope = layers.area_sides, layers.slope
+        channels = [conv[0] for conv in layers.convs]
+        self.conv1, *convs = (
+            nn.Conv2d(num_in_ch, *conv)
+            for num_in_ch, conv in zip([3, *channels], layers.convs, strict=False)
+        )
+        self.convs = nn.ModuleList(convs)
         num_statistics = sum(channels) + channels[-1]
         num_statistics += 2 * sum(channels[: len(self._area_sides)])
         self.norm = nn.BatchNorm1d(num_statistics)
-        self.fc1 = nn.Linear(num_statistics, self.out_features)
-        self.fc2 = nn.Linear(self.out_features, self.out_features)
+        self.fc1 = nn.Linear(num_statistics, layers.hidden)
+        self.fc2 = nn.Linear(layers.hidden, self.out_features)
         _start_by_fan_in(self)
         with torch.no_grad():  # two thirds of the first filters start blind to brightness
-            high_pass = self.conv1.weight[:16]
+            high_pass = self.conv1.weight[: channels[0] * 2 // 3]
             high_pass -= high_pass.mean(dim=(2, 3), keepdim=True)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -106,14 +145,14 @@ class StatisticsEncoder(nn.Module):
         return functional.relu(self.fc2(hidden))
 
     def measure(self, images: Tensor) -> Tensor:
-        """Measure the statistics themselves: (N, 232), those of areas, 112 more, come last."""
+        """Measure the statistics themselves, (N, norm.num_features); those of areas come last."""
         feat = 2.0 * images - 1.0
         energies, statistics = [], []
         for conv in (self.conv1, *self.convs):
             response = conv(feat)
             energies.append(response.square())
             statistics.append(torch.log(energies[-1].mean(dim=(2, 3)) + EPS))
-            feat = functional.relu(response)
+            feat = functional.leaky_relu(response, self._slope)
         statistics.append(feat.mean(dim=(2, 3)))
         for energy, side in zip(energies, self._area_sides, strict=False):
             areas = torch.log(functional.avg_pool2d(energy, side) + EPS).flatten(2)
@@ -136,15 +175,14 @@ class RecurrentQNet(nn.Module):
         UnknownNameError: There is no such encoder.
     """
 
-    def __init__(self, n_tools: int, encoder: EncoderName = "local_statistics") -> None:
+    def __init__(self, n_tools: int, encoder: EncoderName = DEFAULT_ENCODER) -> None:
         super().__init__()
         if encoder not in get_args(EncoderName):
             raise UnknownNameError("encoder", encoder, get_args(EncoderName))
         self.n_tools = n_tools
         self.encoder_name: EncoderName = encoder
         original = encoder == "rl_restore"
-        local = encoder == "local_statistics"
-        self.encoder = RlRestoreEncoder() if original else StatisticsEncoder(local=local)
+        self.encoder = RlRestoreEncoder() if original else StatisticsEncoder(encoder)
         self.lstm = nn.LSTMCell(self.encoder.out_features + n_tools, HIDDEN_SIZE)
         self.head = nn.Linear(HIDDEN_SIZE, n_tools + 1)
         self.shortcut = None if original else nn.Linear(self.encoder.out_features, n_tools + 1)
@@ -182,6 +220,32 @@ class RecurrentQNet(nn.Module):
     ) -> tuple[Tensor, LstmState]:
         """Action values of views and the memory after seeing them; see `remember`."""
         return self.remember(self.encoder(images), last_action, state)
+
+
+def make_optimizer(
+    name: OptimizerName, encoder: nn.Module, others: Iterable[nn.Module], learning_rate: float
+) -> torch.optim.Optimizer:
+    """Adam, or Muon for the matrices of an encoder and Adam for all else.
+
+    Args:
+        name: Which one.
+        encoder: How images are looked at; docs/results.md says what Muon does for it.
+        others: What follows.
+        learning_rate: Of Adam; Muon's is larger by a factor (`tools_zoo.muon`).
+
+    Raises:
+        UnknownNameError: There is no such optimizer.
+    """
+    rest = [parameter for module in others for parameter in module.parameters()]
+    seeing = list(encoder.parameters())
+    if name == "adam":
+        return torch.optim.Adam([*seeing, *rest], lr=learning_rate)
+    if name != "muon":
+        raise UnknownNameError("optimizer", name, get_args(OptimizerName))
+    rest += [parameter for parameter in seeing if parameter.ndim < 2]
+    matrices = [parameter for parameter in seeing if parameter.ndim >= 2]
+    groups = [{"params": matrices, "orthogonal": True}, {"params": rest, "orthogonal": False}]
+    return Muon(groups, learning_rate)
 
 
 def _start_by_fan_in(module: nn.Module) -> None:

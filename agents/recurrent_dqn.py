@@ -20,7 +20,14 @@ from torch.nn import functional
 
 from agents.evaluation import MAX_LOSS
 from agents.policy import LstmPolicy
-from agents.q_net import EncoderName, LstmState, RecurrentQNet
+from agents.q_net import (
+    DEFAULT_ENCODER,
+    EncoderName,
+    LstmState,
+    OptimizerName,
+    RecurrentQNet,
+    make_optimizer,
+)
 from agents.reference import draw_permitted
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from envs.restoration_vec_env import RestorationVecEnv
@@ -37,6 +44,7 @@ class RecurrentQPolicy(BasePolicy):
         lr_schedule: Schedule,
         encoder: EncoderName,
         train_encoder: bool = True,
+        optimizer: OptimizerName = "muon",
     ) -> None:
         super().__init__(observation_space, action_space, normalize_images=False)
         self._train_encoder = train_encoder
@@ -45,7 +53,9 @@ class RecurrentQPolicy(BasePolicy):
         self.q_net_target = copy.deepcopy(self.q_net).eval()
         self.q_net_target.requires_grad_(False)
         self.q_net_averaged = copy.deepcopy(self.q_net_target)
-        self.optimizer = torch.optim.Adam(self.q_net.parameters(), lr=lr_schedule(1.0))
+        encoder_net = self.q_net.encoder
+        others = [part for part in self.q_net.children() if part is not encoder_net]
+        self.optimizer = make_optimizer(optimizer, encoder_net, others, lr_schedule(1.0))
 
     def set_training_mode(self, mode: bool) -> None:
         """Switch the online network only: the target's normalisation follows by copying."""
@@ -75,6 +85,7 @@ class RecurrentDqn(DQN):
         double_q: Let the online network choose the action that the target network values.
         encoder: How the value network looks at images.
         train_encoder: Whether that is learnt too, its normalisation included.
+        optimizer: Of the value network (`agents.q_net.make_optimizer`).
         ema_decay: Of the averaged weights that `lstm_policy` plays with.
         **kwargs: As for `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count episodes.
     """
@@ -90,8 +101,9 @@ class RecurrentDqn(DQN):
         *,
         full_backup: bool = False,
         double_q: bool = True,
-        encoder: EncoderName = "local_statistics",
+        encoder: EncoderName = DEFAULT_ENCODER,
         train_encoder: bool = True,
+        optimizer: OptimizerName = "muon",
         ema_decay: float = 0.998,
         **kwargs: Any,
     ) -> None:
@@ -107,7 +119,11 @@ class RecurrentDqn(DQN):
             env,
             replay_buffer_class=EpisodeReplayBuffer,  # type: ignore[arg-type]
             # The stop action is a step of its own, but never follows the last permitted tool.
-            policy_kwargs={"encoder": encoder, "train_encoder": train_encoder},
+            policy_kwargs={
+                "encoder": encoder,
+                "train_encoder": train_encoder,
+                "optimizer": optimizer,
+            },
             replay_buffer_kwargs={"max_steps": env.max_steps, "seed": kwargs.get("seed")},
             **kwargs,
         )
@@ -166,6 +182,11 @@ class RecurrentDqn(DQN):
         gains, next_values = self._look_ahead
         replay_buffer.add(self._last_obs, buffer_action, reward, dones, gains, next_values)
         self._last_obs = new_obs
+
+    def follow(self) -> None:
+        """Set the network's followers, the target and the average, to what it is now."""
+        for follower in (self.q_net_target, self.policy.q_net_averaged):
+            follower.load_state_dict(self.q_net.state_dict())
 
     # Learning ----------------------------------------------------------------------------------
 

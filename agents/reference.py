@@ -15,6 +15,7 @@ from data.scaling import upsample_bicubic
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from envs.reward import PSNR, Judge, Reward
 from envs.task import Task, task_scale
+from tools_zoo.precision import Precision, computing
 from tools_zoo.toolbox import Toolbox
 
 SEARCH_CHUNK: Final = 16
@@ -170,6 +171,7 @@ def search_sequences(
     task: Task = "restore",
     reward: Reward = PSNR,
     device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
     on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> SequenceTable:
     """Run every sequence of up to ``max_steps`` tools on every image.
@@ -184,6 +186,7 @@ def search_sequences(
         task: With *real-sr*, sequences enlarge at most once; else not at all.
         reward: What counts.
         device: Where the tools run.
+        precision: What they compute in.
         on_images: Called with (images done, images in all).
     """
     toolbox.to(device)
@@ -193,7 +196,8 @@ def search_sequences(
         chunk = slice(start, start + SEARCH_CHUNK)
         lq, gt = (to_tensor(images[chunk]).to(device) for images in (pairs.lq, pairs.gt))
         judge.remember(gt)
-        tables.append(_search(toolbox, lq, judge, max_steps, scale))
+        with computing(precision, device):
+            tables.append(_search(toolbox, lq, judge, max_steps, scale))
         on_images(min(start + SEARCH_CHUNK, len(pairs)), len(pairs))
     psnr = np.concatenate([np.stack(list(table.values())) for table in tables], axis=1)
     return SequenceTable(tuple(tables[0]), psnr)
@@ -212,7 +216,7 @@ def _search(
             return
         for action, tool in enumerate(toolbox):
             if tool.spec.scale == 1 or is_small:
-                visit(tool(images).clamp(0.0, 1.0), (*sequence, action))
+                visit(tool(images).to(lq).clamp(0.0, 1.0), (*sequence, action))
 
     with torch.inference_mode():
         visit(lq, ())

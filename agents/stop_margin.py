@@ -8,6 +8,7 @@ import torch
 from agents.evaluation import play
 from agents.policy import LstmPolicy
 from data.pairs import ArrayPairs
+from tools_zoo.precision import Precision
 from tools_zoo.toolbox import Toolbox
 
 MARGINS: Final = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
@@ -25,6 +26,7 @@ def tune_stop_margin(
     max_worse: float,
     margins: Sequence[float] = MARGINS,
     device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
 ) -> LstmPolicy:
     """Give a policy the stop margin that serves it best.
 
@@ -38,6 +40,7 @@ def tune_stop_margin(
         max_worse: Largest share of images that may end worse than they began.
         margins: Candidates.
         device: Where the tools run.
+        precision: What they compute in.
 
     Returns:
         The same network with the candidate of the largest mean gain among those that keep to
@@ -50,7 +53,13 @@ def tune_stop_margin(
     for margin in margins:
         candidate = policy.with_stop_margin(margin)
         results = play(
-            candidate, toolbox, pairs, task=policy.task, reward=policy.reward, device=device
+            candidate,
+            toolbox,
+            pairs,
+            task=policy.task,
+            reward=policy.reward,
+            device=device,
+            precision=precision,
         )
         tried.append((candidate, results))
     keeping = [pair for pair in tried if pair[1].share_worse <= max_worse]

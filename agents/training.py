@@ -191,6 +191,7 @@ class TrainingRun(BaseCallback):
         self._toolbox = load_toolbox(config.toolbox)
         self._pairs = config.make_eval_pairs()
         self._device = choose_device(config.device)
+        self._precision = choose_precision(config.precision, self._device)
         self._next_eval = config.eval_every
         self._metrics: dict[str, float] = {}
         self._validated_at = -1
@@ -239,13 +240,16 @@ class TrainingRun(BaseCallback):
         best = self._run.path / "best"
         policy = load_policy(best)
         if self._config.default_chain:
-            policy = tune_default_chain(policy, self._toolbox, self._pairs, device=self._device)
+            policy = tune_default_chain(
+                policy, self._toolbox, self._pairs, device=self._device, precision=self._precision
+            )
         policy = tune_stop_margin(
             policy,
             self._toolbox,
             self._pairs,
             max_worse=self._config.max_worse,
             device=self._device,
+            precision=self._precision,
         )
         save_policy(policy, best, {"validation": self._measure(policy)})
 
@@ -259,6 +263,7 @@ class TrainingRun(BaseCallback):
             task=config.task,
             reward=config.made_reward,
             device=self._device,
+            precision=self._precision,
         )
         return {"gain": results.bounded_gain, "share_worse": results.share_worse}
 

@@ -11,7 +11,7 @@ import numpy as np
 from agents.drqn import DrqnConfig, train_drqn
 from agents.evaluation import play
 from agents.policy import LstmPolicy
-from agents.q_net import EncoderName
+from agents.q_net import DEFAULT_ENCODER, EncoderName
 from agents.storage import AGENT_FOLDER, load_bundle, load_policy, save_policy
 from data.degradations import SEVERITY, TRAINING_LEVELS, sampler
 from data.errors import ToolchainError
@@ -79,7 +79,7 @@ class JointConfig:
     agent_timesteps: int = 12_000
     """Environment steps per agent phase; 0 leaves the agent as it is."""
     agent_learning_rate: float = 5e-4
-    encoder: EncoderName = "local_statistics"
+    encoder: EncoderName = DEFAULT_ENCODER
     eval_pairs: int = 192
     """Validation pairs of each level."""
     tolerance: float = 0.02

@@ -1,9 +1,18 @@
 from functools import partial
+from typing import get_args
 
 import pytest
 import torch
 
-from agents.q_net import LstmState, RecurrentQNet, RlRestoreEncoder, StatisticsEncoder
+from agents.q_net import (
+    STATISTICS_LAYERS,
+    EncoderName,
+    LstmState,
+    RecurrentQNet,
+    RlRestoreEncoder,
+    StatisticsEncoder,
+    make_optimizer,
+)
 from data.errors import UnknownNameError
 
 
@@ -14,7 +23,7 @@ def test_the_network_has_the_published_number_of_parameters():
 
 
 @pytest.mark.parametrize(
-    "encoder", [RlRestoreEncoder, StatisticsEncoder, partial(StatisticsEncoder, local=True)]
+    "encoder", [RlRestoreEncoder, *(partial(StatisticsEncoder, name) for name in STATISTICS_LAYERS)]
 )
 def test_an_encoder_describes_each_view_by_its_own(encoder):
     look = encoder().eval()
@@ -25,7 +34,7 @@ def test_an_encoder_describes_each_view_by_its_own(encoder):
 
 
 def test_statistics_see_noise_and_not_where_things_are():
-    look = StatisticsEncoder().eval()
+    look = StatisticsEncoder("statistics").eval()
     smooth = torch.linspace(0, 1, 128).expand(1, 3, 128, 128)
     noisy = smooth + 0.1 * torch.randn(smooth.shape, generator=torch.Generator().manual_seed(0))
     here, there = look(noisy[..., :63, :63]), look(noisy[..., 32:95, :63])
@@ -34,7 +43,7 @@ def test_statistics_see_noise_and_not_where_things_are():
 
 
 def test_statistics_of_areas_tell_noise_from_texture_of_the_same_energy():
-    look = StatisticsEncoder(local=True).eval()
+    look = StatisticsEncoder("local_statistics").eval()
     grain = torch.randn(1, 3, 63, 63, generator=torch.Generator().manual_seed(0))
     noise = 0.5 + 0.05 * grain  # everywhere
     texture = 0.5 + 0.05 * 2**0.5 * grain * (torch.arange(63) < 32)  # on one half
@@ -43,7 +52,7 @@ def test_statistics_of_areas_tell_noise_from_texture_of_the_same_energy():
     assert of_areas.mean() > 4 * of_all.mean()
 
 
-@pytest.mark.parametrize("encoder", ["rl_restore", "statistics", "local_statistics"])
+@pytest.mark.parametrize("encoder", get_args(EncoderName))
 def test_different_images_get_different_values_after_training_steps(encoder):
     """Large activations used to saturate the LSTM: then every image gets the same values."""
     torch.manual_seed(0)
@@ -82,3 +91,17 @@ def test_masking_forgets_exactly_the_rows_asked_for():
     kept = state.masked(torch.tensor([True, False, True]))
     assert kept.hidden.sum(dim=1).tolist() == [50, 0, 50]
     assert kept.cell.sum(dim=1).tolist() == [50, 0, 50]
+
+
+def test_muon_takes_the_matrices_of_the_encoder_and_nothing_else():
+    net = RecurrentQNet(3)
+    others = [part for part in net.children() if part is not net.encoder]
+    groups = make_optimizer("muon", net.encoder, others, 1e-3).param_groups
+    matrices, rest = (
+        {id(p) for group in groups if group["orthogonal"] == kind for p in group["params"]}
+        for kind in (True, False)
+    )
+    assert matrices == {id(p) for p in net.encoder.parameters() if p.ndim >= 2}
+    assert matrices | rest == {id(p) for p in net.parameters()}
+    with pytest.raises(UnknownNameError, match="muon"):
+        make_optimizer("sgd", net.encoder, others, 1e-3)

@@ -66,7 +66,9 @@ def evaluate(
     device: Annotated[
         str, typer.Option(help="For --restore, --scale and --suite: auto, cpu, cuda, mps.")
     ] = "auto",
-    precision: Annotated[str, typer.Option(help="For --restore: auto, fp32, bf16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="For --restore and --suite: auto, fp32 or bf16.")
+    ] = "auto",
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -128,6 +130,7 @@ def evaluate(
             oracle_count=oracle_count,
             max_steps=max_steps,
             device=device,
+            precision=precision,
             output=output_folder,
             plots=plots,
             overwrite=overwrite,

@@ -27,7 +27,7 @@ SUITE_OPTIONS: Final = (
 )
 """Parameters of ``toolchain evaluate`` that only a suite has a use for."""
 
-OTHER_OPTIONS: Final = ("players", "restore", "precision", "output", "scale", "prefer")
+OTHER_OPTIONS: Final = ("players", "restore", "output", "scale", "prefer")
 """Parameters that a suite has no use for."""
 
 
@@ -49,6 +49,7 @@ class SuiteRequest:
     oracle_count: int
     max_steps: int
     device: str
+    precision: str
     output: Path
     plots: bool
     overwrite: bool
@@ -70,7 +71,7 @@ def run(ctx: typer.Context, suite: str, request: SuiteRequest) -> None:
     from toolchain.suite import SuiteConfig, load_cast, run_suite
     from toolchain.suite.plots import check_plotting
     from toolchain.suite.report import check_folder, write_report
-    from tools_zoo.device import choose_device
+    from tools_zoo.device import choose_device, choose_precision
 
     if suite not in SUITES:
         raise UnknownNameError("suite", suite, SUITES)
@@ -85,11 +86,13 @@ def run(ctx: typer.Context, suite: str, request: SuiteRequest) -> None:
         before=request.before,
         baselines=request.baselines,
     )
+    device = choose_device(request.device)
     config = SuiteConfig(
         oracle_count=request.oracle_count,
         max_steps=request.max_steps,
         seed=request.seed,
-        device=str(choose_device(request.device)),
+        device=str(device),
+        precision=choose_precision(request.precision, device),
     )
     with Steps("") as steps:
         results = run_suite(

@@ -22,6 +22,7 @@ from toolchain.suite.contenders import AGENT, GREEDY, Contender, contenders, ora
 from toolchain.suite.cost import cost_of
 from toolchain.suite.levels import LevelSet
 from toolchain.suite.results import Decisions, OracleShare, Row, SuiteResults
+from tools_zoo.precision import Precision
 
 OnProgress = Callable[[str, int, int, str], None]
 """Called with (what is going on, done, total, what was done last)."""
@@ -39,6 +40,8 @@ class SuiteConfig:
     seed: int = 0
     """Of the random player and of the choice of the oracle's patches."""
     device: str = "cpu"
+    precision: Precision = "fp32"
+    """What all networks but the agents' compute in."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -63,7 +66,7 @@ def run_suite(
         facts: To record beside those known here.
         on_progress: Progress.
     """
-    _warm_up(cast, levels[0].pairs, config.device)
+    _warm_up(cast, levels[0].pairs, config)
     results = [_LevelRun(cast, level, config, on_progress).run() for level in levels]
     return SuiteResults(
         facts={**_facts(cast, config), **(facts or {})},
@@ -105,7 +108,9 @@ class _LevelRun:
         chosen = _choose(len(pairs), config)
         subset = ArrayPairs(pairs.lq[chosen], pairs.gt[chosen])
         searched, seconds = self._search(subset)
-        single = search_sequences(cast.ours.toolbox, pairs, max_steps=1, device=config.device)
+        single = search_sequences(
+            cast.ours.toolbox, pairs, max_steps=1, device=config.device, precision=config.precision
+        )
         playing = [
             *contenders(
                 cast,
@@ -137,6 +142,7 @@ class _LevelRun:
             pairs,
             max_steps=self._config.max_steps,
             device=self._config.device,
+            precision=self._config.precision,
             on_images=lambda done, total: self._on_progress(title, done, total, "patches"),
         )
         return searched, time.perf_counter() - began
@@ -151,6 +157,7 @@ class _LevelRun:
             pairs,
             max_steps=contender.max_steps,
             device=self._config.device,
+            precision=self._config.precision,
         )
         score = score_results(contender.key, results, pairs, level=self._level.name)
         cost = cost_of(contender, results.actions, pairs.lq.shape[1])
@@ -184,16 +191,18 @@ class _LevelRun:
         return decisions_on(self._level.name, results, values, contender.toolbox.stop)
 
 
-def _warm_up(cast: Cast, pairs: ArrayPairs, device: str) -> None:
+def _warm_up(cast: Cast, pairs: ArrayPairs, config: SuiteConfig) -> None:
     """Run every network once, so that no row is charged for what happens only the first time."""
     few = ArrayPairs(pairs.lq[:_WARM_UP], pairs.gt[:_WARM_UP])
     bundles = [cast.ours, *cast.rivals.values(), *([cast.before] if cast.before else [])]
     for bundle in bundles:
-        bundle.policy.q_net.to(device)
-        play(bundle.policy, bundle.toolbox, few, device=device)
+        bundle.policy.q_net.to(config.device)
+        play(bundle.policy, bundle.toolbox, few, device=config.device, precision=config.precision)
     for toolbox in (cast.ours.toolbox, cast.baselines):
         if toolbox is not None:
-            search_sequences(toolbox, few, max_steps=1, device=device)
+            search_sequences(
+                toolbox, few, max_steps=1, device=config.device, precision=config.precision
+            )
 
 
 def _choose(count: int, config: SuiteConfig) -> npt.NDArray[np.int64]:
@@ -229,6 +238,6 @@ def _facts(cast: Cast, config: SuiteConfig) -> dict[str, str | int | float]:
         "seed": config.seed,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
-        "precision": "fp32",
+        "precision": config.precision,
         "torch": torch.__version__,
     }

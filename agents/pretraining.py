@@ -1,0 +1,120 @@
+"""Teach an encoder to see damage before the agent learns what tools do about it.
+
+To learn from a state, an agent needs every tool to run on it. What was done to an image is known
+for nothing, so an encoder can see many more images beforehand, and tell how strong each distortion
+is.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from agents.q_net import RlRestoreEncoder, StatisticsEncoder, make_optimizer
+from data.degradations import (
+    BLUR_SIGMA_EDGES,
+    JPEG_QUALITY_EDGES,
+    NOISE_SIGMA_EDGES,
+    Degradation,
+    sampler,
+)
+from data.images import to_float, to_tensor
+from data.pairs import degrade_windows
+from data.store import Patches, PatchStore
+from tools_zoo.precision import Precision, computing
+
+NUM_FACTS: Final = 5
+"""Blur, noise, JPEG, error, and whether there is any."""
+
+BATCH_SIZE: Final = 64
+PATCHES_AT_ONCE: Final = 4096
+"""Read from the store in one go, in the order in which they lie there."""
+
+_NO_ERROR: Final = 1e-5
+"""Mean squared error that is hardly any: 50 dB of PSNR."""
+
+
+def facts(damage: Degradation, lq: Patches, gt: Patches) -> list[float]:
+    """What an encoder is to tell about one image: `NUM_FACTS` numbers, each about 0 to 1.
+
+    Args:
+        damage: What was done.
+        lq: Damaged, uint8 (P, P, 3).
+        gt: Clean, the same shape.
+    """
+    quality = JPEG_QUALITY_EDGES[0] if damage.jpeg_quality is None else damage.jpeg_quality
+    error = float(np.mean(np.square(to_float(lq) - to_float(gt))))
+    return [
+        damage.blur_sigma / BLUR_SIGMA_EDGES[-1],
+        damage.noise_sigma / NOISE_SIGMA_EDGES[-1],
+        (JPEG_QUALITY_EDGES[0] - quality) / (JPEG_QUALITY_EDGES[0] - JPEG_QUALITY_EDGES[-1]),
+        float(np.log10(error / _NO_ERROR + 1.0)) / 4.0,
+        float(error == 0.0),
+    ]
+
+
+def pretrain_encoder(
+    encoder: StatisticsEncoder | RlRestoreEncoder,
+    store: PatchStore,
+    levels: Sequence[str],
+    num_patches: int,
+    *,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+    precision: Precision = "fp32",
+    on_step: Callable[[int, int, dict[str, float]], None] = lambda step, total, metrics: None,
+) -> None:
+    """Train an encoder, in place, to tell the `facts` of freshly degraded patches.
+
+    Args:
+        encoder: On any device; left in training mode.
+        store: Clean patches.
+        levels: Distribution of the damages (`data.degradations.sampler`).
+        num_patches: Patches in all; the learning rate falls to nothing over them.
+        learning_rate: At the start.
+        seed: Of everything drawn.
+        precision: What the encoder computes in.
+        on_step: Called with (patches so far, total, newest errors) after every optimiser step.
+    """
+    device = next(encoder.parameters()).device
+    torch.manual_seed(seed)
+    head = nn.Linear(encoder.out_features, NUM_FACTS, device=device)
+    optimizer = make_optimizer("muon", encoder, [head], learning_rate)
+    encoder.train()
+    rng = np.random.default_rng((seed, 2))
+    draw, done, error = sampler(*levels), 0, 0.0
+    while done < num_patches:
+        chosen = rng.choice(store.train_indices, min(PATCHES_AT_ONCE, num_patches - done))
+        windows = store.read_windows(np.sort(chosen))
+        for rows in np.array_split(rng.permutation(len(chosen)), max(1, len(chosen) // BATCH_SIZE)):
+            images, known = _examples(windows[rows], draw, rng)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * max(0.02, 1.0 - done / num_patches)
+            with computing(precision, device):
+                told = head(encoder(images.to(device)))
+            loss = functional.mse_loss(told.float(), known.to(device))
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_([*encoder.parameters(), *head.parameters()], 1.0)
+            optimizer.step()
+            done += len(rows)
+            newest = float(loss.detach())
+            error = 0.9 * error + 0.1 * newest if error else newest
+            on_step(done, num_patches, {"pretraining_error": error})
+
+
+def _examples(
+    windows: Patches, draw: Callable[[np.random.Generator], Degradation], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Degraded views (N, 3, P, P), all turned alike, and their facts (N, NUM_FACTS)."""
+    damages = [draw(rng) for _ in windows]
+    following = iter(damages)
+    lq, gt = degrade_windows(windows, lambda _: next(following), rng)
+    known = [facts(*each) for each in zip(damages, lq, gt, strict=True)]
+    images = to_tensor(to_float(lq))
+    axes = [axis for axis in (-1, -2) if rng.random() < 0.5]
+    images = images.flip(axes) if axes else images
+    return images.transpose(-1, -2) if rng.random() < 0.5 else images, torch.tensor(known)
