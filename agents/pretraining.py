@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.q_net import RlRestoreEncoder, StatisticsEncoder, make_optimizer
+from agents.q_net import OptimizerName, RlRestoreEncoder, StatisticsEncoder, make_optimizer
 from data.degradations import (
     BLUR_SIGMA_EDGES,
     JPEG_QUALITY_EDGES,
@@ -62,11 +62,12 @@ def pretrain_encoder(
     levels: Sequence[str],
     num_patches: int,
     *,
+    optimizer: OptimizerName = "muon",
     learning_rate: float = 3e-3,
     seed: int = 0,
     precision: Precision = "fp32",
     on_step: Callable[[int, int, dict[str, float]], None] = lambda step, total, metrics: None,
-) -> None:
+) -> nn.Linear:
     """Train an encoder, in place, to tell the `facts` of freshly degraded patches.
 
     Args:
@@ -74,15 +75,19 @@ def pretrain_encoder(
         store: Clean patches.
         levels: Distribution of the damages (`data.degradations.sampler`).
         num_patches: Patches in all; the learning rate falls to nothing over them.
+        optimizer: See `agents.q_net.make_optimizer`.
         learning_rate: At the start.
         seed: Of everything drawn.
         precision: What the encoder computes in.
         on_step: Called with (patches so far, total, newest errors) after every optimiser step.
+
+    Returns:
+        What tells the facts from what the encoder says.
     """
     device = next(encoder.parameters()).device
     torch.manual_seed(seed)
     head = nn.Linear(encoder.out_features, NUM_FACTS, device=device)
-    optimizer = make_optimizer("muon", encoder, [head], learning_rate)
+    learner = make_optimizer(optimizer, encoder, [head], learning_rate)
     encoder.train()
     rng = np.random.default_rng((seed, 2))
     draw, done, error = sampler(*levels), 0, 0.0
@@ -90,26 +95,37 @@ def pretrain_encoder(
         chosen = rng.choice(store.train_indices, min(PATCHES_AT_ONCE, num_patches - done))
         windows = store.read_windows(np.sort(chosen))
         for rows in np.array_split(rng.permutation(len(chosen)), max(1, len(chosen) // BATCH_SIZE)):
-            images, known = _examples(windows[rows], draw, rng)
-            for group in optimizer.param_groups:
+            images, known = examples(windows[rows], draw, rng)
+            for group in learner.param_groups:
                 group["lr"] = learning_rate * max(0.02, 1.0 - done / num_patches)
             with computing(precision, device):
                 told = head(encoder(images.to(device)))
             loss = functional.mse_loss(told.float(), known.to(device))
-            optimizer.zero_grad()
+            learner.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_([*encoder.parameters(), *head.parameters()], 1.0)
-            optimizer.step()
+            learner.step()
             done += len(rows)
             newest = float(loss.detach())
             error = 0.9 * error + 0.1 * newest if error else newest
             on_step(done, num_patches, {"pretraining_error": error})
+    return head
 
 
-def _examples(
+def examples(
     windows: Patches, draw: Callable[[np.random.Generator], Degradation], rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Degraded views (N, 3, P, P), all turned alike, and their facts (N, NUM_FACTS)."""
+    """Degraded views to learn from, and what is to be told about them.
+
+    Args:
+        windows: Clean patches with their surroundings (`data.store.cut_windows`).
+        draw: Distribution of the damages.
+        rng: Of everything random.
+
+    Returns:
+        Views (N, 3, P, P) in [0, 1], all flipped and transposed alike, and their `facts`,
+        (N, NUM_FACTS).
+    """
     damages = [draw(rng) for _ in windows]
     following = iter(damages)
     lq, gt = degrade_windows(windows, lambda _: next(following), rng)

@@ -160,6 +160,17 @@ class StatisticsEncoder(nn.Module):
         return torch.cat(statistics, dim=1)
 
 
+def make_encoder(name: EncoderName) -> RlRestoreEncoder | StatisticsEncoder:
+    """An encoder with fresh weights.
+
+    Raises:
+        UnknownNameError: There is no such encoder.
+    """
+    if name not in get_args(EncoderName):
+        raise UnknownNameError("encoder", name, get_args(EncoderName))
+    return RlRestoreEncoder() if name == "rl_restore" else StatisticsEncoder(name)
+
+
 class RecurrentQNet(nn.Module):
     """An encoder of the image, the previous action, an LSTM, one value per action.
 
@@ -177,12 +188,10 @@ class RecurrentQNet(nn.Module):
 
     def __init__(self, n_tools: int, encoder: EncoderName = DEFAULT_ENCODER) -> None:
         super().__init__()
-        if encoder not in get_args(EncoderName):
-            raise UnknownNameError("encoder", encoder, get_args(EncoderName))
         self.n_tools = n_tools
         self.encoder_name: EncoderName = encoder
+        self.encoder = make_encoder(encoder)
         original = encoder == "rl_restore"
-        self.encoder = RlRestoreEncoder() if original else StatisticsEncoder(encoder)
         self.lstm = nn.LSTMCell(self.encoder.out_features + n_tools, HIDDEN_SIZE)
         self.head = nn.Linear(HIDDEN_SIZE, n_tools + 1)
         self.shortcut = None if original else nn.Linear(self.encoder.out_features, n_tools + 1)

@@ -31,6 +31,7 @@ from agents.q_net import (
 from agents.reference import draw_permitted
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from envs.restoration_vec_env import RestorationVecEnv
+from tools_zoo.precision import Precision, computing
 from tools_zoo.training_loop import average_into
 
 
@@ -212,7 +213,7 @@ class RecurrentDqn(DQN):
 
     def loss(self, batch: EpisodeBatch) -> Tensor:
         """`value_errors`, averaged over the actions and the steps of all episodes."""
-        values = unroll(self.q_net, batch)
+        values = unroll(self.q_net, batch, self._simulator.precision)
         if self.full_backup:
             stop = torch.zeros_like(batch.gains[..., :1])
             gains = batch.gains.clamp(min=-MAX_LOSS)
@@ -234,7 +235,7 @@ class RecurrentDqn(DQN):
             values: The online network's values, (E, T, n_actions).
         """
         with torch.no_grad():
-            following = unroll(self.q_net_target, batch)
+            following = unroll(self.q_net_target, batch, self._simulator.precision)
         choosing = values if self.double_q else following
         choosing = choosing.masked_fill(~self.allowed(batch), -torch.inf)
         best = choosing.argmax(dim=2, keepdim=True)
@@ -279,11 +280,15 @@ def value_errors(values: Tensor, targets: Tensor) -> Tensor:
     return functional.huber_loss(values, targets, reduction="none", delta=MAX_LOSS)
 
 
-def unroll(q_net: RecurrentQNet, batch: EpisodeBatch) -> Tensor:
-    """Values of every step of every episode, from an empty memory: (E, T, n_actions)."""
+def unroll(q_net: RecurrentQNet, batch: EpisodeBatch, precision: Precision = "fp32") -> Tensor:
+    """Values of every step of every episode, from an empty memory: (E, T, n_actions).
+
+    The encoder computes in ``precision``, all else in float32.
+    """
     episodes, steps = batch.actions.shape
     # The convolutions see only the steps that count; padding costs nothing.
-    seen = q_net.encoder(batch.images[batch.mask])
+    with computing(precision, batch.images.device):
+        seen = q_net.encoder(batch.images[batch.mask]).float()
     embedding = seen.new_zeros(episodes, steps, seen.shape[1])
     embedding[batch.mask] = seen
     state = LstmState.zeros(episodes, batch.images.device)

@@ -90,7 +90,7 @@ class RestorationVecEnv(VecEnv):
         self.render_mode = "rgb_array"
         self._pairs = pairs
         self._device = torch.device(device)
-        self._precision: Precision = precision
+        self.precision: Precision = precision
         self._stop_when_worse = stop_when_worse
         self._auto_reset = auto_reset
         self._rng = np.random.default_rng(seed)
@@ -238,11 +238,11 @@ class RestorationVecEnv(VecEnv):
     # Private -----------------------------------------------------------------------------------
 
     def _apply(self, images: Tensor, actions: Tensor) -> Tensor:
-        with computing(self._precision, self._device):
+        with computing(self.precision, self._device):
             return self.toolbox.restore(images, actions)
 
     def _run(self, tool: Tool, images: Tensor) -> Tensor:
-        with computing(self._precision, self._device):
+        with computing(self.precision, self._device):
             restored: Tensor = tool(images).to(images)
         return restored
 
