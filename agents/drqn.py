@@ -30,6 +30,8 @@ class DrqnConfig(AgentTrainConfig):
     """0 values the next step alone, which is nearly as good as a plan; 0.99 in the paper."""
     full_backup: bool = True
     """Learn from what every tool would have done; off: from the tool taken, as in the paper."""
+    tools_per_step: int = 0
+    """Tools that ``full_backup`` looks at in each step, drawn at random; 0 is all."""
     double_q: bool = True
     encoder: EncoderName = DEFAULT_ENCODER
     """How the agent looks at images; ``rl_restore`` is the paper's."""
@@ -70,6 +72,8 @@ class DrqnConfig(AgentTrainConfig):
             raise ValueError(f"pretrain_patches must not be negative, got {self.pretrain_patches}")
         if self.pretrain_patches and (self.task != "restore" or not self.levels):
             raise ToolchainError("pretrain_patches needs the task 'restore', and levels")
+        if self.tools_per_step < 0:
+            raise ValueError(f"tools_per_step must not be negative, got {self.tools_per_step}")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 episodes, got {self.batch_size}")
         if not 0.0 <= self.ema_decay < 1.0:
@@ -88,6 +92,7 @@ class DrqnLearner(Learner):
         self.algorithm = RecurrentDqn(
             env,
             full_backup=config.full_backup,
+            tools_per_step=config.tools_per_step,
             double_q=config.double_q,
             encoder=config.encoder,
             train_encoder=config.train_encoder,

@@ -83,6 +83,8 @@ class RecurrentDqn(DQN):
         env: The environment; ``full_backup`` needs it to be a `RestorationVecEnv`.
         full_backup: Learn from what *every* tool would have done, which the simulator can tell,
             rather than from the tool taken alone.
+        tools_per_step: Tools, drawn anew at each step, whose gains are looked at for
+            ``full_backup``; 0 is all of them. Fewer leave time for more images.
         double_q: Let the online network choose the action that the target network values.
         encoder: How the value network looks at images.
         train_encoder: Whether that is learnt too, its normalisation included.
@@ -101,6 +103,7 @@ class RecurrentDqn(DQN):
         env: RestorationVecEnv,
         *,
         full_backup: bool = False,
+        tools_per_step: int = 0,
         double_q: bool = True,
         encoder: EncoderName = DEFAULT_ENCODER,
         train_encoder: bool = True,
@@ -108,7 +111,7 @@ class RecurrentDqn(DQN):
         ema_decay: float = 0.998,
         **kwargs: Any,
     ) -> None:
-        self.full_backup = full_backup
+        self.full_backup, self.tools_per_step = full_backup, tools_per_step
         self.ema_decay = ema_decay
         self.double_q = double_q
         self._simulator = env
@@ -159,11 +162,22 @@ class RecurrentDqn(DQN):
         return actions, actions
 
     def _simulate(self, state: LstmState) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Gain of every tool, and the target network's value of what it leads to; (n_envs, n)."""
-        outcomes, gains = self._simulator.outcomes()
-        next_values = torch.zeros_like(gains)
+        """Gain of tools, and the target network's value of what they lead to; (n_envs, n_tools).
+
+        Both are NaN for tools that were not tried.
+        """
+        n_tools = len(self._simulator.toolbox)
+        count = min(self.tools_per_step or n_tools, n_tools)
+        tools = sorted(self._explorer.choice(n_tools, count, replace=False).tolist())
+        outcomes, rewards = self._simulator.outcomes(tools)
+        gains = torch.full((n_tools, len(rewards[0])), torch.nan)
+        gains[tools] = rewards
+        next_values = torch.full_like(gains, torch.nan)
         going_on = self._simulator.num_steps + 1 < self._simulator.max_steps
-        for tool, images in enumerate(outcomes):
+        for tool, images in zip(tools, outcomes, strict=True):
+            if not self.gamma:  # of no account
+                next_values[tool] = 0.0
+                continue
             action = torch.full((len(images),), tool, device=self.device)
             following, _ = self.q_net_target(images.to(self.device), action, state)
             allowed = self._simulator.allowed_after(tool).to(following.device)
@@ -218,9 +232,10 @@ class RecurrentDqn(DQN):
             stop = torch.zeros_like(batch.gains[..., :1])
             gains = batch.gains.clamp(min=-MAX_LOSS)
             targets = torch.cat([gains + self.gamma * batch.next_values, stop], dim=2)
-            # What is never chosen need not be learnt.
-            targets = torch.where(self.allowed(batch), targets, values.detach())
-            errors = value_errors(values, targets).mean(dim=2)
+            # What is never chosen need not be learnt, and what was not tried cannot be.
+            known = self.allowed(batch) & ~targets.isnan()
+            errors = value_errors(values, torch.where(known, targets, values.detach()))
+            errors = errors.sum(dim=2) / known.sum(dim=2).clamp(min=1)
         else:
             targets = self.targets(batch, values.detach())
             taken = values.gather(2, batch.actions.unsqueeze(2)).squeeze(2)
