@@ -188,7 +188,7 @@ class _Memory:
         self._budget, self._stop = budget, stop
         self._reserved: dict[PlannedPhoto, int] = {}
 
-    def take(self, planned: PlannedPhoto, made_by: Provenance) -> "_Place":
+    def take(self, planned: PlannedPhoto, made_by: Provenance) -> _Place:
         """Wait for room for a photo; how to handle it."""
         header = read_header(planned.source)
         if header is None:
@@ -200,25 +200,30 @@ class _Memory:
             strength=made_by.strength,
             regions=made_by.regions,
         )
-        possible = [(needs.whole, _Place())]
+        choices = [(needs.whole, _Place())]
         if needs.on_disk is not None:
-            possible.append((needs.on_disk, _Place(self.scratch)))
-        would_help = needs.in_strips is not None and needs.in_strips < possible[-1][0]
-        if needs.in_strips is not None and would_help and photo_strips.is_installed():
-            possible.append((needs.in_strips, _Place(self.scratch, self.scratch)))
-            would_help = False
-        fitting = [choice for choice in possible if self._budget.fits(choice[0])]
+            choices.append((needs.on_disk, _Place(self.scratch)))
+        hint, least = "", choices[-1][0]
+        if not self._fitting(choices) and needs.in_strips is not None and needs.in_strips < least:
+            if photo_strips.is_installed():
+                least = needs.in_strips
+                choices.append((least, _Place(self.scratch, self.scratch)))
+            else:
+                hint = f" (less with: pip install '{photo_strips.EXTRA}')"
+        fitting = self._fitting(choices)
         if not fitting:
-            least = readable_size(self._budget.needed_limit(possible[-1][0]))
-            hint = f" (less with: pip install '{photo_strips.EXTRA}')" if would_help else ""
             raise PhotoError(
                 f"{planned.source}: {header.width} x {header.height} pixels do not fit into "
-                f"--max-memory {readable_size(self._budget.limit)}; this one takes {least}{hint}"
+                f"--max-memory {readable_size(self._budget.limit)}; this one takes "
+                f"{readable_size(self._budget.needed_limit(least))}{hint}"
             )
         needed, place = fitting[0]
         self._reserved[planned] = needed
         self._budget.reserve(needed, self._stop.is_set)
         return place
+
+    def _fitting(self, choices: list[tuple[int, _Place]]) -> list[tuple[int, _Place]]:
+        return [choice for choice in choices if self._budget.fits(choice[0])]
 
     def release(self, planned: PlannedPhoto) -> None:
         """Give its room to others."""

@@ -1,7 +1,6 @@
 """Photos strip by strip, with pyvips (extra ``huge``): little of one is in memory at any time."""
 
 import contextlib
-import importlib.util
 import io
 import struct
 import zlib
@@ -41,8 +40,12 @@ _WRITES_UNTIL_LOOK: Final = 64
 
 
 def is_installed() -> bool:
-    """Whether pyvips is there."""
-    return importlib.util.find_spec("pyvips") is not None
+    """Whether pyvips is there; it is loaded, which takes some memory."""
+    try:
+        _pyvips()
+    except ImportError:
+        return False
+    return True
 
 
 def can_read(image: Any, path: Path) -> bool:
