@@ -346,7 +346,9 @@ def _photo(bands: _Bands, orientation: int, arrays: Arrays, **about: Any) -> Pho
     stored_alpha = None if alpha is None else _as_stored(alpha, orientation)
     for part in arrays.bands(height):
         samples = bands.rows(part)
-        np.divide(samples[:, :, :n_colours], peak, out=stored_rgb[part], dtype=np.float32)
+        for columns in _columns(width, orientation):
+            colours = samples[:, columns, :n_colours]
+            np.divide(colours, peak, out=stored_rgb[part, columns], dtype=np.float32)
         if stored_alpha is not None:
             stored_alpha[part] = samples[:, :, -1]
     return Photo(
@@ -356,6 +358,12 @@ def _photo(bands: _Bands, orientation: int, arrays: Arrays, **about: Any) -> Pho
         bit_depth=16 if dtype == np.uint16 else 8,
         **about,
     )
+
+
+def _columns(width: int, orientation: int) -> Iterator[slice]:
+    """All of a band, or few columns at a time where they become rows of an array on disk."""
+    step = 64 if orientation in (5, 6, 7, 8) else width
+    return (slice(left, left + step) for left in range(0, width, step))
 
 
 def _as_stored(upright: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
