@@ -170,7 +170,8 @@ def photo_bytes(
     on_disk, in_strips = alpha + decoding + encoding, alpha
     if header.in_strips:
         decoding = min(header.height, ROWS_KEPT) * header.width * header.channels * sample_bytes
-        decoding += _STRIPS_BYTES + header.file_bytes  # which libvips maps
+        decoding += _STRIPS_BYTES
+        decoding += header.file_bytes if header.file_format in ("JPEG", "MPO") else 0  # mapped
         decoding += pixels * 6 if header.is_progressive else 0
     if target_format in WRITABLE_IN_STRIPS:
         encoding = 0 if header.in_strips else _STRIPS_BYTES

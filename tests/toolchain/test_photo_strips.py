@@ -17,7 +17,14 @@ from tests.toolchain.conftest import SEQUENCE, MakeRestorer, random_samples
 from toolchain import photo_strips
 from toolchain.batch import PlannedPhoto, restore_batch
 from toolchain.memory import MemoryBudget, photo_bytes
-from toolchain.photo import Photo, PhotoError, read_header, read_photo, write_photo
+from toolchain.photo import (
+    Photo,
+    PhotoError,
+    PhotoHeader,
+    read_header,
+    read_photo,
+    write_photo,
+)
 from toolchain.scratch import Scratch
 
 pytest.importorskip("pyvips", reason="the extra huge is not installed")
@@ -307,6 +314,22 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         write_photo(tmp_path / "a.jpg", photo, scratch=Scratch(tmp_path))
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("file_format", "is_deep", "file_bytes"),
+    [("JPEG", False, 130_000_000), ("PNG", True, 900_000_000), ("TIFF", True, 1_200_000_000)],
+)
+def test_200_megapixels_take_less_than_is_free_within_1g(
+    file_format: str, is_deep: bool, file_bytes: int
+) -> None:
+    header = PhotoHeader(
+        width=16_330, height=12_247, file_format=file_format, channels=3, is_deep=is_deep,
+        is_progressive=False, file_bytes=file_bytes, in_strips=True,
+    )  # fmt: skip
+    needs = photo_bytes(header, file_format, scale=1, strength=1.0, regions=False)
+    assert needs.in_strips is not None
+    assert needs.in_strips < 400 << 20  # what the program and tiles leave of 1 GiB
 
 
 # In a batch -------------------------------------------------------------------------------------
