@@ -6,10 +6,22 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Put ``content`` at ``path``: afterwards the file is either complete or as it was before.
+    """Put ``content`` at ``path``, as `file_written_atomically` does.
+
+    Raises:
+        OSError: The folder is missing or not writable, the disk is full, ``path`` is a folder.
+    """
+    with file_written_atomically(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def file_written_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Fill a file that takes its name when it is complete; until then, ``path`` is as it was.
 
     The bytes go to a hidden temporary file in the same folder (a rename is atomic only within one
     file system), reach the disk, and take the name in one step. Whatever goes wrong, Ctrl-C
@@ -23,7 +35,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -13,6 +13,7 @@ from typing import Any
 from data.atomic import write_atomically
 from data.errors import ToolchainError
 from data.images import FloatImage
+from toolchain import photo_strips
 from toolchain.errors import PhotoError, one_line
 from toolchain.memory import MemoryBudget, photo_bytes, readable_size
 from toolchain.photo import (
@@ -147,8 +148,9 @@ def restore_batch(
             it is newer than the photo.
         stop: When it is set, the photos in work are finished and no others are begun.
         max_memory: Of the process, in bytes. Photos wait until there is room for them, those that
-            are too large for it are kept on disk while they are restored, beside their results,
-            and those that are still too large fail.
+            are too large for it are kept on disk while they are restored, beside their results;
+            if that is not enough, they are also read and written row by row (extra ``huge``), and
+            those that are still too large fail.
 
     Yields:
         What became of each photo, in the order of the plan.
@@ -169,6 +171,15 @@ def restore_batch(
             yield outcome
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Where the arrays of a photo lie."""
+
+    arrays: Arrays = IN_MEMORY
+    strips: Scratch | None = None
+    """Given where the photo is also decoded and encoded row by row."""
+
+
 class _Memory:
     """Decides where the arrays of each photo lie, and when there is room for them."""
 
@@ -177,28 +188,42 @@ class _Memory:
         self._budget, self._stop = budget, stop
         self._reserved: dict[PlannedPhoto, int] = {}
 
-    def take(self, planned: PlannedPhoto, made_by: Provenance) -> Arrays:
-        """Wait for room for a photo; how to make its arrays."""
+    def take(self, planned: PlannedPhoto, made_by: Provenance) -> _Place:
+        """Wait for room for a photo; how to handle it."""
         header = read_header(planned.source)
         if header is None:
-            return IN_MEMORY
-        whole, on_disk = photo_bytes(
+            return _Place()
+        needs = photo_bytes(
             header,
             WRITABLE_FORMATS[planned.target.suffix.lower()],
             scale=made_by.scale,
             strength=made_by.strength,
             regions=made_by.regions,
         )
-        needed = whole if self._budget.fits(whole) or on_disk is None else on_disk
-        if not self._budget.fits(needed):
-            limit = readable_size(self._budget.needed_limit(needed))
+        choices = [(needs.whole, _Place())]
+        if needs.on_disk is not None:
+            choices.append((needs.on_disk, _Place(self.scratch)))
+        hint, least = "", choices[-1][0]
+        if not self._fitting(choices) and needs.in_strips is not None and needs.in_strips < least:
+            if photo_strips.is_installed():
+                least = needs.in_strips
+                choices.append((least, _Place(self.scratch, self.scratch)))
+            else:
+                hint = f" (less with: pip install '{photo_strips.EXTRA}')"
+        fitting = self._fitting(choices)
+        if not fitting:
             raise PhotoError(
                 f"{planned.source}: {header.width} x {header.height} pixels do not fit into "
-                f"--max-memory {readable_size(self._budget.limit)}; this one takes {limit}"
+                f"--max-memory {readable_size(self._budget.limit)}; this one takes "
+                f"{readable_size(self._budget.needed_limit(least))}{hint}"
             )
+        needed, place = fitting[0]
         self._reserved[planned] = needed
         self._budget.reserve(needed, self._stop.is_set)
-        return IN_MEMORY if needed == whole else self.scratch
+        return place
+
+    def _fitting(self, choices: list[tuple[int, _Place]]) -> list[tuple[int, _Place]]:
+        return [choice for choice in choices if self._budget.fits(choice[0])]
 
     def release(self, planned: PlannedPhoto) -> None:
         """Give its room to others."""
@@ -211,7 +236,7 @@ class _Loaded:
     photo: Photo
     checksum: str
     frames: "_FrameWriter | None"
-    arrays: Arrays
+    place: _Place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,6 +245,7 @@ class _Restored:
     photo: Photo
     checksum: str
     restoration: Restoration
+    place: _Place
 
 
 class _DoneBeforeError(Exception):
@@ -256,30 +282,40 @@ class _Batch:
         frames = None
         if self.steps_folder is not None:
             frames = _FrameWriter(self.steps_folder / planned.relative, overwrite=self.overwrite)
-        arrays: Arrays = IN_MEMORY
+        place = _Place()
         if self.memory is not None:
-            arrays = self.memory.take(planned, self.restorer.provenance)
+            place = self.memory.take(planned, self.restorer.provenance)
         before = _state(source)
-        photo = read_photo(source, scale=self.restorer.scale, arrays=arrays)
+        photo = read_photo(
+            source,
+            scale=self.restorer.scale,
+            arrays=place.arrays,
+            in_strips=place.strips is not None,
+        )
         checksum = input_checksum(source) if self.sidecars else ""
         if _state(source) != before:
             raise PhotoError(f"{source}: was changed while it was read; restore it again")
-        return _Loaded(planned, photo, checksum, frames, arrays)
+        return _Loaded(planned, photo, checksum, frames, place)
 
     def restore(self, loaded: _Loaded) -> _Restored:
         """Run the tools."""
         if loaded.frames is not None:
-            loaded.frames.begin(loaded.photo)
+            loaded.frames.begin(loaded.photo, loaded.place.strips)
         restoration = self.restorer.restore(
-            loaded.photo.rgb, on_step=loaded.frames, arrays=loaded.arrays
+            loaded.photo.rgb, on_step=loaded.frames, arrays=loaded.place.arrays
         )
         photo = loaded.photo.with_rgb(restoration.image)
-        return _Restored(loaded.planned, photo, loaded.checksum, restoration)
+        return _Restored(loaded.planned, photo, loaded.checksum, restoration, loaded.place)
 
     def save(self, restored: _Restored) -> Outcome:
         """Write the result and then its sidecar, so that none ever speaks of an older result."""
         planned, restoration = restored.planned, restored.restoration
-        written = write_photo(planned.target, restored.photo, overwrite=self.overwrite)
+        written = write_photo(
+            planned.target,
+            restored.photo,
+            overwrite=self.overwrite,
+            scratch=restored.place.strips,
+        )
         if self.sidecars:
             write_sidecar(_sidecar(restored))
         about = (f"{planned.source}: {note}" for note in restoration.notes)
@@ -390,11 +426,12 @@ class _FrameWriter:
             raise PhotoError(f"{folder}: exists already; pass --overwrite to write into it")
         self._folder, self._overwrite = folder, overwrite
         self._photo: Photo | None = None
+        self._strips: Scratch | None = None
         self._n_written = 0
 
-    def begin(self, photo: Photo) -> None:
+    def begin(self, photo: Photo, strips: Scratch | None) -> None:
         """Write the input."""
-        self._photo = photo
+        self._photo, self._strips = photo, strips
         self._write("input", photo.rgb)
 
     def __call__(self, step: Step, image: FloatImage) -> None:
@@ -405,7 +442,8 @@ class _FrameWriter:
     def _write(self, name: str, image: FloatImage) -> None:
         assert self._photo is not None
         path = self._folder / f"{self._n_written:02d}_{name}.png"
-        write_photo(path, self._photo.with_rgb(image), overwrite=self._overwrite)
+        photo = self._photo.with_rgb(image)
+        write_photo(path, photo, overwrite=self._overwrite, scratch=self._strips)
         self._n_written += 1
 
 

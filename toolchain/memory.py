@@ -6,12 +6,13 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from data.errors import ToolchainError
 from toolchain.photo_read import PhotoHeader
+from toolchain.photo_strips import ROWS_KEPT, WRITABLE_IN_STRIPS
 from toolchain.scratch import SLACK_BYTES
 
 TILE_PIXEL_BYTES: Final = 700
@@ -25,6 +26,8 @@ _DECODING: Final = {"PNG": 0, "BMP": 0, "JPEG": 0, "TIFF": 2, "GIF": 4, "AVIF": 
 """Beside Pillow's image of four bytes per pixel."""
 _ENCODING: Final = {"JPEG": 1, "WEBP": 8, "BMP": 3, "AVIF": 26, "HEIF": 22}
 """Likewise. What PNG and TIFF take are the samples, compressed; of noise that is hardly less."""
+_STRIPS_BYTES: Final = 96 << 20
+"""What libvips and the conversion of samples take, beside the rows that are kept."""
 
 
 class MemoryLimitError(ToolchainError):
@@ -123,9 +126,20 @@ class MemoryBudget:
             self._changed.notify_all()
 
 
+class PhotoNeeds(NamedTuple):
+    """Bytes of memory that a photo takes, the tiles not counted; None where it is not possible."""
+
+    whole: int
+    """With everything in memory."""
+    on_disk: int | None
+    """With all arrays of the photo's size on disk; it is decoded and encoded in memory."""
+    in_strips: int | None
+    """Likewise, and decoded and encoded row by row where the formats allow it."""
+
+
 def photo_bytes(
     header: PhotoHeader, target_format: str, *, scale: int, strength: float, regions: bool
-) -> tuple[int, int | None]:
+) -> PhotoNeeds:
     """What reading, restoring and writing a photo takes at most, the tiles not counted.
 
     The factors are bytes per pixel, measured and rounded up (``python -m benchmarks.memory``).
@@ -136,10 +150,6 @@ def photo_bytes(
         scale: By how much it is enlarged.
         strength: See `toolchain.restorer.Restorer`.
         regions: Likewise.
-
-    Returns:
-        With all arrays in memory, and with those of the photo's size on disk; None where that is
-        not possible.
     """
     pixels = header.width * header.height
     result_pixels = pixels * scale**2
@@ -157,5 +167,15 @@ def photo_bytes(
     colours, result = 12 * pixels, 12 * result_pixels
     whole = max(colours + decoding, 12 * pixels * working, result + encoding)
     # The sum: what a decoder has freed, the allocator may still hold when the encoder comes.
-    on_disk = None if scale > 1 or regions else alpha + decoding + encoding
-    return alpha * scale**2 + whole, on_disk
+    on_disk, in_strips = alpha + decoding + encoding, alpha
+    if header.in_strips:
+        decoding = min(header.height, ROWS_KEPT) * header.width * header.channels * sample_bytes
+        decoding += _STRIPS_BYTES
+        decoding += header.file_bytes if header.file_format in ("JPEG", "MPO") else 0  # mapped
+        decoding += pixels * 6 if header.is_progressive else 0
+    if target_format in WRITABLE_IN_STRIPS:
+        encoding = 0 if header.in_strips else _STRIPS_BYTES
+    in_strips += decoding + encoding
+    if scale > 1 or regions:
+        return PhotoNeeds(alpha * scale**2 + whole, None, None)
+    return PhotoNeeds(alpha + whole, on_disk, in_strips)

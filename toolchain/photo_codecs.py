@@ -9,7 +9,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import cv2
 import numpy as np
@@ -127,65 +127,76 @@ def open_gray_alpha_tiff(content: bytes) -> tifffile.TiffPage | None:
 def encode_png_16(
     samples: SampleRows, icc: bytes | None, exif: bytes | None, xmp: bytes | None = None
 ) -> bytes:
-    """Encode a uint16 sample array as PNG.
+    """Encode a uint16 sample array as PNG; see `write_png`."""
+    stream = io.BytesIO()
+    write_png(stream, samples, icc, exif, xmp)
+    return stream.getvalue()
+
+
+def write_png(
+    file: BinaryIO,
+    samples: SampleRows,
+    icc: bytes | None,
+    exif: bytes | None,
+    xmp: bytes | None = None,
+) -> None:
+    """Encode a sample array of either depth as PNG.
 
     Args:
-        samples: Shape (H, W, C), uint16.
+        file: Where to; only the rows in work are in memory.
+        samples: Shape (H, W, C), uint8 or uint16.
         icc: Colour profile to embed.
         exif: EXIF block that starts with `EXIF_PREFIX`.
         xmp: XMP packet.
     """
     height, width, channels = samples.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, _PNG_COLOUR_TYPE[channels], 0, 0, 0)
-    chunks = [_png_chunk(b"IHDR", header)]
+    bits, colour_type = samples.dtype.itemsize * 8, _PNG_COLOUR_TYPE[channels]
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    file.write(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header))
     if icc:
-        chunks.append(_png_chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(icc)))
+        file.write(png_chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(icc)))
     if exif:
-        chunks.append(_png_chunk(b"eXIf", exif.removeprefix(EXIF_PREFIX)))
+        file.write(png_chunk(b"eXIf", exif.removeprefix(EXIF_PREFIX)))
     if xmp:
-        chunks.append(_png_chunk(b"iTXt", XMP_KEYWORD.encode() + b"\x00\x00\x00\x00\x00" + xmp))
-    chunks.extend(_png_chunk(b"IDAT", part) for part in _png_pixels(samples))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + _png_chunk(b"IEND", b"")
+        file.write(png_chunk(b"iTXt", XMP_KEYWORD.encode() + b"\x00\x00\x00\x00\x00" + xmp))
+    for part in _png_pixels(samples):
+        file.write(png_chunk(b"IDAT", part))
+    file.write(png_chunk(b"IEND", b""))
 
 
 def encode_tiff(
     samples: SampleRows, icc: bytes | None, exif: bytes | None, xmp: bytes | None = None
 ) -> bytes:
+    """Encode a sample array of either depth as TIFF; see `write_tiff`."""
+    stream = io.BytesIO()
+    write_tiff(stream, samples, icc, exif, xmp)
+    return stream.getvalue()
+
+
+def write_tiff(
+    file: BinaryIO,
+    samples: SampleRows,
+    icc: bytes | None,
+    exif: bytes | None,
+    xmp: bytes | None = None,
+) -> None:
     """Encode a sample array of either depth as a deflate-compressed little-endian TIFF.
 
     Args:
+        file: Where to, from its start; only the rows in work are in memory.
         samples: Shape (H, W, C), uint8 or uint16.
         icc: Colour profile to embed.
         exif: EXIF block that starts with `EXIF_PREFIX`; its entries join the image's directory.
         xmp: XMP packet.
     """
-    height, width, channels = samples.shape
-    strips = [_tiff_strip(rows) for rows in _bands(samples)]
-    sizes = [len(strip) for strip in strips]
-    directory: Any = ImageFileDirectory_v2()
-    if exif:
-        _add_exif(directory, exif)
-    directory[256], directory[257] = width, height
-    directory[258] = (samples.dtype.itemsize * 8,) * channels
-    directory[259] = 8  # deflate
-    directory[262] = 1 if channels <= 2 else 2  # black is zero, RGB
-    directory[277] = channels
-    directory[278] = _rows_per_band(samples)
-    directory.tagtype[273] = directory.tagtype[279] = 4  # LONG; Pillow adds the start of the pixels
-    directory[273] = tuple(int(offset) for offset in np.cumsum([0, *sizes[:-1]]))
-    directory[279] = tuple(sizes)
-    directory[317] = 2  # horizontal differences: photos compress far better
-    if channels in (2, 4):
-        directory[338] = 2  # alpha that the colours are not multiplied with
-    if icc:
-        directory.tagtype[34675] = 7
-        directory[34675] = icc
-    if xmp:
-        directory.tagtype[700] = 1
-        directory[700] = xmp
-    stream = io.BytesIO()
-    directory.save(stream)
-    return stream.getvalue() + b"".join(strips)
+    sizes = [0] * -(-len(samples) // _rows_per_band(samples))
+    file.write(_tiff_directory(samples, sizes, icc, exif, xmp))  # as long as the true one
+    for number, rows in enumerate(_bands(samples)):
+        strip = _tiff_strip(rows)
+        sizes[number] = len(strip)
+        file.write(strip)
+    file.seek(0)
+    file.write(_tiff_directory(samples, sizes, icc, exif, xmp))
 
 
 def upright_exif(exif: Image.Exif) -> bytes | None:
@@ -224,6 +235,41 @@ def _add_exif(directory: Any, exif: bytes) -> None:
         directory[tag] = dict(source.get_ifd(tag)) if nested else source[tag]
 
 
+def _tiff_directory(
+    samples: SampleRows,
+    sizes: list[int],
+    icc: bytes | None,
+    exif: bytes | None,
+    xmp: bytes | None,
+) -> bytes:
+    """Everything before the strips, which have these sizes."""
+    height, width, channels = samples.shape
+    directory: Any = ImageFileDirectory_v2()
+    if exif:
+        _add_exif(directory, exif)
+    directory[256], directory[257] = width, height
+    directory[258] = (samples.dtype.itemsize * 8,) * channels
+    directory[259] = 8  # deflate
+    directory[262] = 1 if channels <= 2 else 2  # black is zero, RGB
+    directory[277] = channels
+    directory[278] = _rows_per_band(samples)
+    directory.tagtype[273] = directory.tagtype[279] = 4  # LONG; Pillow adds the start of the pixels
+    directory[273] = tuple(int(offset) for offset in np.cumsum([0, *sizes[:-1]]))
+    directory[279] = tuple(sizes)
+    directory[317] = 2  # horizontal differences: photos compress far better
+    if channels in (2, 4):
+        directory[338] = 2  # alpha that the colours are not multiplied with
+    if icc:
+        directory.tagtype[34675] = 7
+        directory[34675] = icc
+    if xmp:
+        directory.tagtype[700] = 1
+        directory[700] = xmp
+    stream = io.BytesIO()
+    directory.save(stream)
+    return stream.getvalue()
+
+
 def _rows_per_band(samples: SampleRows) -> int:
     _, width, channels = samples.shape
     return max(1, min(len(samples), _BAND_BYTES // (width * channels * samples.dtype.itemsize)))
@@ -244,9 +290,10 @@ def _tiff_strip(rows: Samples) -> bytes:
 def _png_pixels(samples: SampleRows) -> Iterator[bytes]:
     """Compress rows, each stored as the difference to the pixel on the left (PNG filter 1)."""
     compressor = zlib.compressobj()
-    pixel_bytes = samples.shape[2] * 2
+    dtype = samples.dtype.newbyteorder(">")
+    pixel_bytes = samples.shape[2] * dtype.itemsize
     for rows in _bands(samples):
-        raw = np.ascontiguousarray(rows, dtype=">u2").view(np.uint8).reshape(len(rows), -1)
+        raw = np.ascontiguousarray(rows, dtype=dtype).view(np.uint8).reshape(len(rows), -1)
         filtered = np.ones((len(rows), raw.shape[1] + 1), np.uint8)
         filtered[:, 1:] = raw
         filtered[:, 1 + pixel_bytes :] -= raw[:, :-pixel_bytes]
@@ -254,6 +301,7 @@ def _png_pixels(samples: SampleRows) -> Iterator[bytes]:
     yield compressor.flush()
 
 
-def _png_chunk(kind: bytes, body: bytes) -> bytes:
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG, with its length and checksum."""
     checksum = zlib.crc32(kind + body)
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)

@@ -28,6 +28,7 @@ from toolchain.photo_codecs import (
     upright_xmp,
 )
 from toolchain.photo_paths import READABLE_SUFFIXES, WRITABLE_FORMATS
+from toolchain.photo_strips import StripBands, can_read, png_without_pixels
 from toolchain.scratch import IN_MEMORY, Arrays
 
 DEFAULT_MAX_PIXELS = 200_000_000
@@ -51,6 +52,7 @@ class PhotoHeader:
         is_deep: 16 bits a channel.
         is_progressive: A JPEG whose decoder must hold all of its coefficients.
         file_bytes: Size of the file.
+        in_strips: Can be decoded from the top, row by row (`toolchain.photo_strips`).
     """
 
     width: int
@@ -60,6 +62,7 @@ class PhotoHeader:
     is_deep: bool
     is_progressive: bool
     file_bytes: int
+    in_strips: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,6 +120,7 @@ def read_header(path: Path) -> PhotoHeader | None:
                 is_deep=_is_16_bit(image, path),
                 is_progressive="progressive" in image.info,
                 file_bytes=path.stat().st_size,
+                in_strips=can_read(image, path),
             )
     except (*CODEC_ERRORS, PhotoError):  # what is wrong, reading the photo will say
         return None
@@ -128,6 +132,7 @@ def read_photo(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     scale: int = 1,
     arrays: Arrays = IN_MEMORY,
+    in_strips: bool = False,
 ) -> Photo:
     """Read a PNG, JPEG, WebP, BMP, TIFF, GIF, AVIF or HEIC file, turned upright.
 
@@ -139,6 +144,8 @@ def read_photo(
         max_pixels: Larger photos are refused by their header, before any pixel is decoded.
         scale: By how much the photo will be enlarged; the limit is on what comes of it.
         arrays: Makes the array that the colours go to.
+        in_strips: Whether to decode it row by row where that is possible, to the same samples; it
+            needs the extra ``huge``.
 
     Raises:
         PhotoError: The file is missing, unreadable, damaged, too large or not such an image.
@@ -148,6 +155,8 @@ def read_photo(
     try:
         with _without_remarks(), _open(path) as image:
             _check_size(path, *image.size, max_pixels, scale)
+            if in_strips and can_read(image, path):
+                return _read_in_strips(image, path, arrays)
             return _read_opened(image, path, arrays)
     except UnidentifiedImageError as error:
         photo = _read_gray_alpha_tiff(path, max_pixels, scale, arrays)
@@ -158,6 +167,8 @@ def read_photo(
         raise PhotoError(f"{path}: no permission to read it") from error
     except MemoryError as error:
         raise PhotoError(f"{path}: not enough memory to read it") from error
+    except ImportError as error:
+        raise PhotoError(f"{path}: cannot be read row by row, because {error}") from error
     except CODEC_ERRORS as error:
         raise PhotoError(f"{path}: damaged or truncated image ({one_line(error)})") from error
 
@@ -225,22 +236,12 @@ def _check_size(path: Path, width: int, height: int, max_pixels: int, scale: int
 
 
 def _read_opened(image: Any, path: Path, arrays: Arrays) -> Photo:
-    notes = []
-    if image.format in ("PNG", "WEBP", "GIF", "TIFF") and getattr(image, "n_frames", 1) > 1:
-        kind = "page" if image.format == "TIFF" else "frame"
-        notes.append(f"{path}: only the first of {image.n_frames} {kind}s was read")
-    bits = _bits_beyond_8(image, path)
-    if bits:
-        notes.append(f"{path}: its {bits} bits a channel were read as 8")
+    notes = _notes(image, path)
     icc = image.info.get("icc_profile")
     deep = _is_16_bit(image, path)
     image.load()  # finds damage that OpenCV passes over, and EXIF data behind the pixels
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    exif, lost = _kept_exif(image.getexif, path)
-    notes += lost
-    xmp = image.info.get("xmp") or image.info.get(XMP_KEYWORD)
-    if isinstance(xmp, str):
-        xmp = xmp.encode(errors="replace")
+    orientation, about = _described(image, path)
+    notes += about.pop("notes")
     bands: _Bands
     if deep:
         bands = _ArrayBands(_read_16_bit(image, path))
@@ -251,9 +252,39 @@ def _read_opened(image: Any, path: Path, arrays: Arrays) -> Photo:
             image, icc = _cmyk_to_srgb(image, icc), None
             notes.append(f"{path}: CMYK was converted to sRGB")
         bands = _ImageBands(_plain(image))
-    xmp = upright_xmp(xmp) if xmp else None
-    about = {"exif": exif, "icc": icc, "xmp": xmp, "notes": tuple(notes)}
-    return _photo(bands, orientation, arrays, source=path, **about)
+    return _photo(bands, orientation, arrays, source=path, icc=icc, notes=tuple(notes), **about)
+
+
+def _read_in_strips(image: Any, path: Path, arrays: Arrays) -> Photo:
+    """The same photo as `_read_opened` reads, of which little is in memory at any time."""
+    described = png_without_pixels(path) if image.format == "PNG" else image
+    orientation, about = _described(described, path)
+    notes = (*_notes(image, path), *about.pop("notes"))
+    icc = image.info.get("icc_profile")
+    bands = StripBands(path)
+    return _photo(bands, orientation, arrays, source=path, icc=icc, notes=notes, **about)
+
+
+def _notes(image: Any, path: Path) -> list[str]:
+    """What the samples of a file will lack."""
+    notes = []
+    if image.format in ("PNG", "WEBP", "GIF", "TIFF") and getattr(image, "n_frames", 1) > 1:
+        kind = "page" if image.format == "TIFF" else "frame"
+        notes.append(f"{path}: only the first of {image.n_frames} {kind}s was read")
+    bits = _bits_beyond_8(image, path)
+    if bits:
+        notes.append(f"{path}: its {bits} bits a channel were read as 8")
+    return notes
+
+
+def _described(image: Any, path: Path) -> tuple[int, dict[str, Any]]:
+    """Orientation, and what is kept of EXIF and XMP data, with a note if some is not."""
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    exif, lost = _kept_exif(image.getexif, path)
+    xmp = image.info.get("xmp") or image.info.get(XMP_KEYWORD)
+    if isinstance(xmp, str):
+        xmp = xmp.encode(errors="replace")
+    return orientation, {"exif": exif, "xmp": upright_xmp(xmp) if xmp else None, "notes": lost}
 
 
 def _kept_exif(read: Callable[[], Image.Exif], path: Path) -> tuple[bytes | None, tuple[str, ...]]:
@@ -315,7 +346,9 @@ def _photo(bands: _Bands, orientation: int, arrays: Arrays, **about: Any) -> Pho
     stored_alpha = None if alpha is None else _as_stored(alpha, orientation)
     for part in arrays.bands(height):
         samples = bands.rows(part)
-        np.divide(samples[:, :, :n_colours], peak, out=stored_rgb[part], dtype=np.float32)
+        for columns in _columns(width, orientation):
+            colours = samples[:, columns, :n_colours]
+            np.divide(colours, peak, out=stored_rgb[part, columns], dtype=np.float32)
         if stored_alpha is not None:
             stored_alpha[part] = samples[:, :, -1]
     return Photo(
@@ -325,6 +358,12 @@ def _photo(bands: _Bands, orientation: int, arrays: Arrays, **about: Any) -> Pho
         bit_depth=16 if dtype == np.uint16 else 8,
         **about,
     )
+
+
+def _columns(width: int, orientation: int) -> Iterator[slice]:
+    """All of a band, or few columns at a time where they become rows of an array on disk."""
+    step = 64 if orientation in (5, 6, 7, 8) else width
+    return (slice(left, left + step) for left in range(0, width, step))
 
 
 def _as_stored(upright: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from data.atomic import write_atomically
+from data.atomic import file_written_atomically, write_atomically
 from data.images import check_float_image
 from toolchain.errors import PhotoError, one_line
 from toolchain.photo_codecs import (
@@ -25,13 +25,15 @@ from toolchain.photo_codecs import (
 )
 from toolchain.photo_paths import WRITABLE_FORMATS
 from toolchain.photo_read import Photo
+from toolchain.photo_strips import WRITABLE_IN_STRIPS, write_in_strips
+from toolchain.scratch import Scratch
 
 _QUALITY = 95
 _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels
 _ALPHA_FORMATS = ("PNG", "WEBP", "TIFF", "AVIF", "HEIF")
 _DEEP_FORMATS = ("PNG", "TIFF")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_ROWS_AT_A_TIME = 256  # keeps the temporaries of a conversion small beside the photo itself
+_PIXELS_AT_A_TIME = 1 << 20  # keeps the temporaries of a conversion small beside the photo itself
 
 
 def check_target(path: Path | str, source: Path | None, *, overwrite: bool = False) -> None:
@@ -81,7 +83,9 @@ def check_free(path: Path, source: Path | None, *, overwrite: bool = False) -> N
         raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
 
 
-def write_photo(path: Path | str, photo: Photo, *, overwrite: bool = False) -> tuple[str, ...]:
+def write_photo(
+    path: Path | str, photo: Photo, *, overwrite: bool = False, scratch: Scratch | None = None
+) -> tuple[str, ...]:
     """Write ``photo`` in the format of the suffix of ``path``, completely or not at all.
 
     Gray stays gray, and alpha, 16 bits, EXIF, XMP and colour profile are kept where the format has
@@ -92,6 +96,7 @@ def write_photo(path: Path | str, photo: Photo, *, overwrite: bool = False) -> t
         path: Where to; never the file that the photo was read from.
         photo: Colours outside [0, 1] are clipped; a gray photo is written as its channels' mean.
         overwrite: Whether an existing file may be replaced.
+        scratch: Where given, JPEG, PNG and TIFF are encoded row by row, with the extra ``huge``.
 
     Returns:
         One sentence for each thing that the format cannot hold.
@@ -109,8 +114,11 @@ def write_photo(path: Path | str, photo: Photo, *, overwrite: bool = False) -> t
         raise PhotoError(f"{path}: {file_format} holds {limit} pixels a side; write .png or .tif")
     photo, notes = _fit_to_format(photo, file_format)
     try:
+        if scratch is not None and file_format in WRITABLE_IN_STRIPS:
+            _write_in_strips(path, photo, file_format, scratch)
+            return notes
         content = _encode(photo, file_format)
-    except (*CODEC_ERRORS, MemoryError) as error:
+    except (*CODEC_ERRORS, ImportError, MemoryError) as error:
         raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,6 +170,21 @@ def _fit_to_format(photo: Photo, file_format: str) -> tuple[Photo, tuple[str, ..
         left_out |= {"exif": None, "icc": None, "xmp": None}
         notes.append("BMP holds no EXIF data, XMP or colour profile")
     return dataclasses.replace(photo, **left_out), tuple(notes)
+
+
+def _write_in_strips(path: Path, photo: Photo, file_format: str, scratch: Scratch) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file_written_atomically(path) as file:
+        write_in_strips(
+            file,
+            _Quantised(photo),
+            file_format,
+            icc=photo.icc,
+            exif=photo.exif,
+            xmp=photo.xmp,
+            jpeg_quality=_QUALITY,
+            scratch=scratch,
+        )
 
 
 def _encode(photo: Photo, file_format: str) -> bytes | memoryview:
@@ -218,8 +241,9 @@ class _Quantised:
 
     def bands(self) -> Iterator[tuple[int, Samples]]:
         """First row and rows of each band, from the top."""
-        for top in range(0, len(self), _ROWS_AT_A_TIME):
-            yield top, self[top : top + _ROWS_AT_A_TIME]
+        n_rows = max(1, _PIXELS_AT_A_TIME // self.shape[1])
+        for top in range(0, len(self), n_rows):
+            yield top, self[top : top + n_rows]
 
     def to_image(self) -> Image.Image:
         """The 8-bit samples as a Pillow image."""

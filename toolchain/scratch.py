@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from data.images import FloatImage
 
@@ -69,14 +70,26 @@ class Scratch(Arrays):
         Raises:
             OSError: The disk is full.
         """
-        n_bytes = height * width * 12
+        pages = self._pages(height * width * 12)
+        return np.frombuffer(pages, np.float32).reshape(height, width, 3)
+
+    def empty_samples(self, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
+        """An array (height, width, channels), uint8, zero; freed with its last user.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        pages = self._pages(height * width * channels)
+        return np.frombuffer(pages, np.uint8).reshape(height, width, channels)
+
+    def _pages(self, n_bytes: int) -> mmap.mmap:
         with tempfile.TemporaryFile(dir=self._folder) as file:
             # Claimed now: a disk that fills up under a mapping would end the program.
             _allocate(file.fileno(), n_bytes)
             pages = mmap.mmap(file.fileno(), n_bytes)
         with self._lock:
             self._maps.add(pages)
-        return np.frombuffer(pages, np.float32).reshape(height, width, 3)
+        return pages
 
     def give_back(self) -> None:
         """Take all of the arrays out of memory; not a value changes."""

@@ -173,12 +173,12 @@ def test_the_header_tells_what_will_be_decoded(make_photo: MakePhoto, name: str)
     assert (header.width, header.height, header.channels) == (48, 40, 3)
     assert not header.is_deep
     options = {"scale": 1, "strength": 1.0, "regions": False}
-    whole, on_disk = photo_bytes(header, "PNG", **options)  # type: ignore[arg-type]
-    assert on_disk is not None
-    assert on_disk < whole
-    larger, none = photo_bytes(header, "PNG", **{**options, "scale": 4})  # type: ignore[arg-type]
-    assert none is None
-    assert larger > whole
+    needs = photo_bytes(header, "PNG", **options)  # type: ignore[arg-type]
+    assert needs.on_disk is not None
+    assert needs.on_disk < needs.whole
+    larger = photo_bytes(header, "PNG", **{**options, "scale": 4})  # type: ignore[arg-type]
+    assert larger.on_disk is larger.in_strips is None
+    assert larger.whole > needs.whole
 
 
 def test_ordinary_arrays_have_the_layout_of_those_on_disk(tmp_path: Path) -> None:
