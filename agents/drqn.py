@@ -16,10 +16,11 @@ from agents.training import (
     check_view,
     opened_run,
 )
-from data.errors import ToolchainError
+from data.errors import ToolchainError, UnknownNameError
 from data.scaled_pairs import SMALL_SIDE
 from data.store import PatchStore
 from tools_zoo.device import choose_precision
+from tools_zoo.toolbox import Toolbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,9 @@ class DrqnConfig(AgentTrainConfig):
     """Learn from what every tool would have done; off: from the tool taken, as in the paper."""
     tools_per_step: int = 0
     """Tools that ``full_backup`` looks at in each step, drawn at random; 0 is all."""
+    rollout_chain: tuple[str, ...] = ()
+    """Names of tools that run one behind the other. With ``full_backup`` and a ``gamma`` above 0,
+    what follows a tool is measured, by running the rest of this chain, and not estimated."""
     double_q: bool = True
     encoder: EncoderName = DEFAULT_ENCODER
     """How the agent looks at images; ``rl_restore`` is the paper's."""
@@ -74,6 +78,12 @@ class DrqnConfig(AgentTrainConfig):
             raise ToolchainError("pretrain_patches needs the task 'restore', and levels")
         if self.tools_per_step < 0:
             raise ValueError(f"tools_per_step must not be negative, got {self.tools_per_step}")
+        if self.rollout_chain and not (
+            self.full_backup and self.gamma > 0.0 and self.task == "restore"
+        ):
+            raise ToolchainError(
+                "rollout_chain needs full_backup, a gamma above 0 and the task 'restore'"
+            )
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 episodes, got {self.batch_size}")
         if not 0.0 <= self.ema_decay < 1.0:
@@ -93,6 +103,7 @@ class DrqnLearner(Learner):
             env,
             full_backup=config.full_backup,
             tools_per_step=config.tools_per_step,
+            rollout_chain=_rollout_chain(config, env.toolbox),
             double_q=config.double_q,
             encoder=config.encoder,
             train_encoder=config.train_encoder,
@@ -148,6 +159,13 @@ class DrqnLearner(Learner):
     def player(self) -> Player:
         """The greedy policy as it stands."""
         return self.algorithm.lstm_policy()
+
+
+def _rollout_chain(config: DrqnConfig, toolbox: Toolbox) -> list[int]:
+    for name in config.rollout_chain:
+        if name not in toolbox.names:
+            raise UnknownNameError("tool", name, toolbox.names)
+    return [toolbox.names.index(name) for name in config.rollout_chain]
 
 
 def train_drqn(

@@ -7,6 +7,7 @@ Source:
 """
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,8 @@ class RecurrentDqn(DQN):
             rather than from the tool taken alone.
         tools_per_step: Tools, drawn anew at each step, whose gains are looked at for
             ``full_backup``; 0 is all of them. Fewer leave time for more images.
+        rollout_chain: Indices of tools that run one behind the other: what follows a tool is then
+            measured, by running the rest of the chain, and not what the target network expects.
         double_q: Let the online network choose the action that the target network values.
         encoder: How the value network looks at images.
         train_encoder: Whether that is learnt too, its normalisation included.
@@ -104,6 +107,7 @@ class RecurrentDqn(DQN):
         *,
         full_backup: bool = False,
         tools_per_step: int = 0,
+        rollout_chain: Sequence[int] = (),
         double_q: bool = True,
         encoder: EncoderName = DEFAULT_ENCODER,
         train_encoder: bool = True,
@@ -112,6 +116,7 @@ class RecurrentDqn(DQN):
         **kwargs: Any,
     ) -> None:
         self.full_backup, self.tools_per_step = full_backup, tools_per_step
+        self.rollout_chain = tuple(rollout_chain)
         self.ema_decay = ema_decay
         self.double_q = double_q
         self._simulator = env
@@ -173,17 +178,34 @@ class RecurrentDqn(DQN):
         gains = torch.full((n_tools, len(rewards[0])), torch.nan)
         gains[tools] = rewards
         next_values = torch.full_like(gains, torch.nan)
-        going_on = self._simulator.num_steps + 1 < self._simulator.max_steps
         for tool, images in zip(tools, outcomes, strict=True):
             if not self.gamma:  # of no account
                 next_values[tool] = 0.0
-                continue
-            action = torch.full((len(images),), tool, device=self.device)
-            following, _ = self.q_net_target(images.to(self.device), action, state)
-            allowed = self._simulator.allowed_after(tool).to(following.device)
-            following = following.masked_fill(~allowed, -torch.inf)
-            next_values[tool] = torch.where(going_on, following.max(dim=1).values.cpu(), 0.0)
+            elif self.rollout_chain:
+                next_values[tool] = self._roll_out(images, gains[tool])
+            else:
+                next_values[tool] = self._bootstrap(tool, images, state)
         return gains.T.numpy(), next_values.T.numpy()
+
+    def _bootstrap(self, tool: int, images: Tensor, state: LstmState) -> Tensor:
+        """The target network's value of what a tool made, (n_envs,)."""
+        going_on = self._simulator.num_steps + 1 < self._simulator.max_steps
+        action = torch.full((len(images),), tool, device=self.device)
+        following, _ = self.q_net_target(images.to(self.device), action, state)
+        allowed = self._simulator.allowed_after(tool).to(following.device)
+        following = following.masked_fill(~allowed, -torch.inf)
+        return torch.where(going_on, following.max(dim=1).values.cpu(), 0.0)
+
+    def _roll_out(self, images: Tensor, gains: Tensor) -> Tensor:
+        """What the rest of the chain adds to what a tool made, stopped where that is most."""
+        simulator, before = self._simulator, self._simulator.value + gains
+        added, images = torch.zeros_like(gains), images.clone()
+        for position, action in enumerate(self.rollout_chain[1:], start=1):
+            rows = torch.nonzero(simulator.num_steps < position).flatten()
+            if len(rows):
+                images[rows], values = simulator.further(images[rows], action, rows)
+                added[rows] = torch.maximum(added[rows], values - before[rows])
+        return added
 
     def _store_transition(
         self,

@@ -163,6 +163,21 @@ class RestorationVecEnv(VecEnv):
                 gains.append(self._judge.score(result).value - self.value)
         return torch.stack(views).clone(), torch.stack(gains)
 
+    def further(self, images: Tensor, action: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What a tool would do to images that `outcomes` showed; where all keep their size.
+
+        Args:
+            images: (N, 3, P, P) in [0, 1].
+            action: Index of the tool.
+            rows: (N,) episodes that the images belong to.
+
+        Returns:
+            The images after it, and their `value`, (N,).
+        """
+        with torch.inference_mode():
+            restored = self._run(self.toolbox[action], images.to(self._device)).clamp(0.0, 1.0)
+            return restored, self._judge.score(restored, rows).value
+
     def allowed_after(self, action: int) -> Tensor:
         """Which actions would make sense after a tool has run, (n_envs, n_tools + 1) bool."""
         return self._chain.allowed_after(action)

@@ -121,6 +121,32 @@ def test_only_some_tools_are_tried_in_a_step(shifts, dark_pairs, gamma):
     np.testing.assert_allclose(gains[known], everything[known], rtol=1e-5)
 
 
+def test_what_follows_a_tool_is_what_the_rest_of_the_chain_gains(shifts, dark_pairs):
+    env = RestorationVecEnv(shifts, dark_pairs, 16, seed=0)
+    model = RecurrentDqn(
+        env, full_backup=True, rollout_chain=(0, 2), gamma=1.0, buffer_size=4, seed=0
+    )
+    images, before = env.images.clone(), env.value.clone()
+    gains, next_values = model._simulate(LstmState.zeros(16))
+    env.step(np.full(16, 1))  # darker
+    middle = env.value.clone()
+    np.testing.assert_allclose(gains[:, 1], middle - before, atol=1e-4)
+    env.step(np.full(16, 2))  # then what the chain has in second place
+    expected = (env.value - middle).clamp(min=0.0)
+    assert (expected > 0.0).any()
+    assert not torch.equal(env.images, images)
+    np.testing.assert_allclose(next_values[:, 1], expected, atol=1e-4)
+
+
+def test_nothing_follows_the_end_of_the_chain(shifts, dark_pairs):
+    env = RestorationVecEnv(shifts, dark_pairs, 4, seed=0)
+    model = RecurrentDqn(
+        env, full_backup=True, rollout_chain=(0, 2), gamma=1.0, buffer_size=4, seed=0
+    )
+    env.step(np.zeros(4, np.int64))
+    assert (model._simulate(LstmState.zeros(4))[1] == 0.0).all()
+
+
 @pytest.mark.parametrize("full_backup", [False, True])
 def test_optimising_the_loss_brings_the_values_to_the_targets(learner, full_backup):
     learner.full_backup, learner.gamma = full_backup, 0.0
