@@ -110,6 +110,9 @@ class LstmPolicy:
         chain = [stop, *(self.tool_names.index(name) for name in self.default_chain), stop]
         if self.default_chain:
             for before, action in pairwise(chain):
+                if action != stop:
+                    # A handicap of all others: what the tool itself is worth stays as it is.
+                    bonus[before] -= self.default_margin
                 bonus[before, action] += self.default_margin
             # Whether anything need be done at all is for the agent to say.
             bonus[stop, stop] += self.default_margin

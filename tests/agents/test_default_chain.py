@@ -74,7 +74,7 @@ def test_margins_are_added_to_the_values_and_kept_on_disk(tmp_path):
     assert (loaded.default_chain, loaded.default_margin) == (("darker",), 0.5)
     images, last = torch.rand(3, 3, 63, 63), torch.tensor([3, 1, 0])
     values, _ = loaded.action_values(images, last, LstmState.zeros(3))
-    expected = [[0.0, 0.5, 0.0, 0.6], [0.0, 0.0, 0.0, 0.6], [0.0, 0.0, 0.0, 0.1]]
+    expected = [[-0.5, 0.0, -0.5, 0.1], [0.0, 0.0, 0.0, 0.6], [0.0, 0.0, 0.0, 0.1]]
     assert torch.allclose(values, torch.tensor(expected), atol=1e-6)
     assert loaded.with_stop_margin(0.3).default_chain == ("darker",)
 
