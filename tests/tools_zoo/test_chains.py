@@ -85,7 +85,13 @@ def test_a_prescription_must_fit_the_toolbox(tiny_toolbox: Toolbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "endings"), [("efficient_pair", ["e3"] * 2), ("efficient_chains", ["e3", "e4"] * 3)]
+    ("recipe", "endings"),
+    [
+        ("efficient_pair", ["e3"] * 2),
+        ("efficient_chains", ["e3", "e4"] * 3),
+        ("efficient_detours", ["e3", "e4"] * 3),
+        ("efficient_finish", ["e3", "e4"]),
+    ],
 )
 def test_the_shipped_prescriptions_fit_the_default_toolbox(recipe: str, endings: list[str]) -> None:
     values = {**read_recipe(recipe), "store": "store.h5"}

@@ -124,9 +124,9 @@ def train_chains_command(
     config: Annotated[
         str | None,
         typer.Option(
-            help="Which tools follow each other on what: 'efficient_pair', then "
-            "'efficient_chains', which made the shipped tools, or a TOML file; --set and the flags "
-            "win over it."
+            help="Which tools follow each other on what: 'efficient_pair', 'efficient_chains', "
+            "'efficient_detours' and 'efficient_finish' made the shipped tools; or a TOML file. "
+            "--set and the flags win over it."
         ),
     ] = None,
     settings: SetOption = None,
