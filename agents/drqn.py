@@ -31,8 +31,6 @@ class DrqnConfig(AgentTrainConfig):
     """0 values the next step alone, which is nearly as good as a plan; 0.99 in the paper."""
     full_backup: bool = True
     """Learn from what every tool would have done; off: from the tool taken, as in the paper."""
-    tools_per_step: int = 0
-    """Tools that ``full_backup`` looks at in each step, drawn at random; 0 is all."""
     rollout_chain: tuple[str, ...] = ()
     """Names of tools that run one behind the other. With ``full_backup`` and a ``gamma`` above 0,
     what follows a tool is measured, by running the rest of this chain, and not estimated."""
@@ -76,8 +74,6 @@ class DrqnConfig(AgentTrainConfig):
             raise ValueError(f"pretrain_patches must not be negative, got {self.pretrain_patches}")
         if self.pretrain_patches and (self.task != "restore" or not self.levels):
             raise ToolchainError("pretrain_patches needs the task 'restore', and levels")
-        if self.tools_per_step < 0:
-            raise ValueError(f"tools_per_step must not be negative, got {self.tools_per_step}")
         if self.rollout_chain and not (
             self.full_backup and self.gamma > 0.0 and self.task == "restore"
         ):
@@ -102,7 +98,6 @@ class DrqnLearner(Learner):
         self.algorithm = RecurrentDqn(
             env,
             full_backup=config.full_backup,
-            tools_per_step=config.tools_per_step,
             rollout_chain=_rollout_chain(config, env.toolbox),
             double_q=config.double_q,
             encoder=config.encoder,

@@ -84,8 +84,6 @@ class RecurrentDqn(DQN):
         env: The environment; ``full_backup`` needs it to be a `RestorationVecEnv`.
         full_backup: Learn from what *every* tool would have done, which the simulator can tell,
             rather than from the tool taken alone.
-        tools_per_step: Tools, drawn anew at each step, whose gains are looked at for
-            ``full_backup``; 0 is all of them. Fewer leave time for more images.
         rollout_chain: Indices of tools that run one behind the other: what follows a tool is then
             measured, by running the rest of the chain, and not what the target network expects.
         double_q: Let the online network choose the action that the target network values.
@@ -106,7 +104,6 @@ class RecurrentDqn(DQN):
         env: RestorationVecEnv,
         *,
         full_backup: bool = False,
-        tools_per_step: int = 0,
         rollout_chain: Sequence[int] = (),
         double_q: bool = True,
         encoder: EncoderName = DEFAULT_ENCODER,
@@ -115,8 +112,7 @@ class RecurrentDqn(DQN):
         ema_decay: float = 0.998,
         **kwargs: Any,
     ) -> None:
-        self.full_backup, self.tools_per_step = full_backup, tools_per_step
-        self.rollout_chain = tuple(rollout_chain)
+        self.full_backup, self.rollout_chain = full_backup, tuple(rollout_chain)
         self.ema_decay = ema_decay
         self.double_q = double_q
         self._simulator = env
@@ -167,21 +163,13 @@ class RecurrentDqn(DQN):
         return actions, actions
 
     def _simulate(self, state: LstmState) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Gain of tools, and the target network's value of what they lead to; (n_envs, n_tools).
-
-        Both are NaN for tools that were not tried.
-        """
-        n_tools = len(self._simulator.toolbox)
-        count = min(self.tools_per_step or n_tools, n_tools)
-        tools = sorted(self._explorer.choice(n_tools, count, replace=False).tolist())
-        outcomes, rewards = self._simulator.outcomes(tools)
-        gains = torch.full((n_tools, len(rewards[0])), torch.nan)
-        gains[tools] = rewards
-        next_values = torch.full_like(gains, torch.nan)
-        for tool, images in zip(tools, outcomes, strict=True):
-            if not self.gamma:  # of no account
-                next_values[tool] = 0.0
-            elif self.rollout_chain:
+        """Gain of every tool, and the value of what it leads to; both (n_envs, n_tools)."""
+        outcomes, gains = self._simulator.outcomes()
+        next_values = torch.zeros_like(gains)
+        for tool, images in enumerate(outcomes):
+            if not self.gamma:
+                break  # what follows is of no account
+            if self.rollout_chain:
                 next_values[tool] = self._roll_out(images, gains[tool])
             else:
                 next_values[tool] = self._bootstrap(tool, images, state)
@@ -254,10 +242,9 @@ class RecurrentDqn(DQN):
             stop = torch.zeros_like(batch.gains[..., :1])
             gains = batch.gains.clamp(min=-MAX_LOSS)
             targets = torch.cat([gains + self.gamma * batch.next_values, stop], dim=2)
-            # What is never chosen need not be learnt, and what was not tried cannot be.
-            known = self.allowed(batch) & ~targets.isnan()
-            errors = value_errors(values, torch.where(known, targets, values.detach()))
-            errors = errors.sum(dim=2) / known.sum(dim=2).clamp(min=1)
+            # What is never chosen need not be learnt.
+            targets = torch.where(self.allowed(batch), targets, values.detach())
+            errors = value_errors(values, targets).mean(dim=2)
         else:
             targets = self.targets(batch, values.detach())
             taken = values.gather(2, batch.actions.unsqueeze(2)).squeeze(2)

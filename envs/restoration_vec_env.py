@@ -144,11 +144,8 @@ class RestorationVecEnv(VecEnv):
         """Which actions make sense now, (n_envs, n_tools + 1) bool."""
         return self._chain.allowed()
 
-    def outcomes(self, tools: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
-        """What tools would do now: a look ahead that only a simulator can offer.
-
-        Args:
-            tools: Which ones, by index; None is all.
+    def outcomes(self) -> tuple[Tensor, Tensor]:
+        """What every tool would do now: a look ahead that only a simulator can offer.
 
         Returns:
             What would be observed, (n_tools, n_envs, 3, P, P) in [0, 1], and the rewards of each,
@@ -156,8 +153,7 @@ class RestorationVecEnv(VecEnv):
         """
         views, gains = [], []
         with torch.inference_mode():
-            for action in range(len(self.toolbox)) if tools is None else tools:
-                tool = self.toolbox[action]
+            for action, tool in enumerate(self.toolbox):
                 result, view = self._chain.ahead(action, partial(self._run, tool))
                 views.append(view)
                 gains.append(self._judge.score(result).value - self.value)

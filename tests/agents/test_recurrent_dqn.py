@@ -97,30 +97,6 @@ def test_a_ruined_image_counts_no_more_than_a_bad_one(learner):
     torch.testing.assert_close(learner.loss(bad), learner.loss(ruined))
 
 
-def test_the_value_of_a_tool_that_was_not_tried_is_left_alone(learner):
-    learner.full_backup, learner.gamma = True, 0.0
-    batch = make_batch()
-    batch.gains[..., 1] = torch.nan
-    head = learner.q_net.head.bias
-    (gradient,) = torch.autograd.grad(learner.loss(batch), head)
-    assert gradient[1] == 0.0
-    assert (gradient[[0, 2]] != 0.0).all()
-
-
-@pytest.mark.parametrize("gamma", [0.0, 0.9])
-def test_only_some_tools_are_tried_in_a_step(shifts, dark_pairs, gamma):
-    env = RestorationVecEnv(shifts, dark_pairs, 4, seed=0)
-    model = RecurrentDqn(
-        env, full_backup=True, tools_per_step=2, gamma=gamma, buffer_size=4, seed=0
-    )
-    gains, next_values = model._simulate(LstmState.zeros(4))
-    known = ~np.isnan(gains)
-    assert known.sum(axis=1).tolist() == [2] * 4
-    assert (np.isnan(next_values) == ~known).all()
-    everything = env.outcomes()[1].numpy().T
-    np.testing.assert_allclose(gains[known], everything[known], rtol=1e-5)
-
-
 def test_what_follows_a_tool_is_what_the_rest_of_the_chain_gains(shifts, dark_pairs):
     env = RestorationVecEnv(shifts, dark_pairs, 16, seed=0)
     model = RecurrentDqn(
