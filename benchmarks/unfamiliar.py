@@ -29,7 +29,7 @@ def drawn(level: str) -> Damage:
 
 def motion(clean: FloatImage, rng: np.random.Generator) -> FloatImage:
     """Blur along a horizontal line of 21 pixels."""
-    return cv2.blur(clean, (21, 1), borderType=cv2.BORDER_REPLICATE)
+    return cv2.blur(clean, (21, 1), borderType=cv2.BORDER_REPLICATE).astype(np.float32)
 
 
 def lines(clean: FloatImage, rng: np.random.Generator) -> FloatImage:
@@ -41,8 +41,8 @@ def lines(clean: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 def salt_and_pepper(clean: FloatImage, rng: np.random.Generator) -> FloatImage:
     """One pixel in ten black or white."""
-    spoilt, drawn_ = clean.copy(), rng.random(clean.shape[:2])
-    spoilt[drawn_ < 0.05], spoilt[drawn_ > 0.95] = 0.0, 1.0
+    spoilt, chance = clean.copy(), rng.random(clean.shape[:2])
+    spoilt[chance < 0.05], spoilt[chance > 0.95] = 0.0, 1.0
     return spoilt
 
 
@@ -51,7 +51,9 @@ DAMAGES: Final[dict[str, Damage]] = {
     "noise of sigma 100": lambda clean, rng: Degradation(noise_sigma=100.0).apply(clean, rng),
     "every fourth line darkened": lines,
     "JPEG of quality 3": lambda clean, rng: Degradation(jpeg_quality=3).apply(clean, rng),
-    "blur of sigma 8 px": lambda clean, rng: cv2.GaussianBlur(clean, (0, 0), 8.0),
+    "blur of sigma 8 px": lambda clean, rng: cv2.GaussianBlur(clean, (0, 0), 8.0).astype(
+        np.float32
+    ),
     "motion blur of 21 px": motion,
     "salt and pepper on 10 %": salt_and_pepper,
 }
