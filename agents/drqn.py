@@ -19,7 +19,6 @@ from agents.training import (
 from data.errors import ToolchainError, UnknownNameError
 from data.scaled_pairs import SMALL_SIDE
 from data.store import PatchStore
-from tools_zoo.device import choose_precision
 from tools_zoo.toolbox import Toolbox
 
 
@@ -94,7 +93,7 @@ class DrqnLearner(Learner):
     def __init__(self, config: DrqnConfig) -> None:
         env = config.make_env()
         check_view(env, config.encoder)
-        self._config, self._toolbox = config, env.toolbox
+        self._config, self._toolbox, self._precision = config, env.toolbox, env.precision
         self.algorithm = RecurrentDqn(
             env,
             full_backup=config.full_backup,
@@ -146,7 +145,7 @@ class DrqnLearner(Learner):
                 config.levels,
                 config.pretrain_patches,
                 seed=config.seed,
-                precision=choose_precision(config.precision, self.algorithm.device),
+                precision=self._precision,
                 on_step=on_step,
             )
         self.algorithm.follow()

@@ -124,15 +124,6 @@ def open_gray_alpha_tiff(content: bytes) -> tifffile.TiffPage | None:
     return page if is_gray_alpha and isinstance(page, tifffile.TiffPage) else None
 
 
-def encode_png_16(
-    samples: SampleRows, icc: bytes | None, exif: bytes | None, xmp: bytes | None = None
-) -> bytes:
-    """Encode a uint16 sample array as PNG; see `write_png`."""
-    stream = io.BytesIO()
-    write_png(stream, samples, icc, exif, xmp)
-    return stream.getvalue()
-
-
 def write_png(
     file: BinaryIO,
     samples: SampleRows,
@@ -162,15 +153,6 @@ def write_png(
     for part in _png_pixels(samples):
         file.write(png_chunk(b"IDAT", part))
     file.write(png_chunk(b"IEND", b""))
-
-
-def encode_tiff(
-    samples: SampleRows, icc: bytes | None, exif: bytes | None, xmp: bytes | None = None
-) -> bytes:
-    """Encode a sample array of either depth as TIFF; see `write_tiff`."""
-    stream = io.BytesIO()
-    write_tiff(stream, samples, icc, exif, xmp)
-    return stream.getvalue()
 
 
 def write_tiff(

@@ -19,9 +19,9 @@ from toolchain.photo_codecs import (
     CODEC_ERRORS,
     XMP_KEYWORD,
     Samples,
-    encode_png_16,
-    encode_tiff,
     register_heif,
+    write_png,
+    write_tiff,
 )
 from toolchain.photo_paths import WRITABLE_FORMATS
 from toolchain.photo_read import Photo
@@ -187,12 +187,12 @@ def _write_in_strips(path: Path, photo: Photo, file_format: str, scratch: Scratc
         )
 
 
-def _encode(photo: Photo, file_format: str) -> bytes | memoryview:
-    samples = _Quantised(photo)
-    if file_format == "TIFF":
-        return encode_tiff(samples, photo.icc, photo.exif, photo.xmp)
-    if photo.bit_depth == 16:
-        return encode_png_16(samples, photo.icc, photo.exif, photo.xmp)
+def _encode(photo: Photo, file_format: str) -> memoryview:
+    samples, stream = _Quantised(photo), io.BytesIO()
+    if file_format == "TIFF" or photo.bit_depth == 16:
+        write = write_tiff if file_format == "TIFF" else write_png
+        write(stream, samples, photo.icc, photo.exif, photo.xmp)
+        return stream.getbuffer()
     options: dict[str, Any] = {"icc_profile": photo.icc, "exif": photo.exif}
     if file_format == "PNG" and photo.xmp:
         text = PngInfo()
@@ -209,7 +209,6 @@ def _encode(photo: Photo, file_format: str) -> bytes | memoryview:
     if file_format == "HEIF":
         register_heif()
         options |= {"quality": _QUALITY, "chroma": 444}
-    stream = io.BytesIO()
     image = samples.to_image()
     image.save(stream, file_format, **{k: v for k, v in options.items() if v is not None})
     return stream.getbuffer()
