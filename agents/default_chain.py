@@ -1,4 +1,4 @@
-"""A chain that an agent follows unless it is sure of something better.
+"""Chains that an agent follows unless it is sure of something better.
 
 Values are estimates, and the largest of many is likely an overestimate. Where one sequence of
 tools is good for nearly everything, an agent that departs from it for every hundredth of a dB does
@@ -64,21 +64,23 @@ def best_chain(
     return tuple(chain)
 
 
-def tune_default_chain(
+def tune_default_chains(
     policy: LstmPolicy,
     toolbox: Toolbox,
     pairs: ArrayPairs,
     *,
+    chains: Sequence[tuple[str, ...]] = (),
     margins: Sequence[float] = MARGINS,
     device: torch.device | str = "cpu",
     precision: Precision = "fp32",
 ) -> LstmPolicy:
-    """Give a policy the best chain to fall back on, and the margin that serves it best.
+    """Give a policy chains to fall back on, and the margin that serves it best.
 
     Args:
         policy: The policy, trained towards PSNR; not changed.
         toolbox: Its tools.
         pairs: Validation pairs.
+        chains: Names of tools each; none takes the best chain there is.
         margins: Candidates, in dB.
         device: Where the tools run.
         precision: What they compute in.
@@ -86,8 +88,11 @@ def tune_default_chain(
     Returns:
         The same network with the candidate of the largest mean gain.
     """
-    chain = best_chain(toolbox, pairs, device=device, precision=precision)
-    tried = [policy.changed(default_chain=chain, default_margin=margin) for margin in margins]
+    if not chains:
+        chains = [best_chain(toolbox, pairs, device=device, precision=precision)]
+    tried = [
+        policy.changed(default_chains=tuple(chains), default_margin=margin) for margin in margins
+    ]
 
     def gain(one: LstmPolicy) -> float:
         return play(one, toolbox, pairs, device=device, precision=precision).bounded_gain

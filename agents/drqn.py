@@ -1,5 +1,7 @@
 """Train the LSTM policy by recurrent Q-learning."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +32,10 @@ class DrqnConfig(AgentTrainConfig):
     """0 values the next step alone, which is nearly as good as a plan; 0.99 in the paper."""
     full_backup: bool = True
     """Learn from what every tool would have done; off: from the tool taken, as in the paper."""
-    rollout_chain: tuple[str, ...] = ()
-    """Names of tools that run one behind the other. With ``full_backup`` and a ``gamma`` above 0,
-    what follows a tool is measured, by running the rest of this chain, and not estimated."""
+    rollout_chains: tuple[Sequence[str], ...] = ()
+    """Each of names of tools that run one behind the other. With ``full_backup`` and a ``gamma``
+    above 0, what follows a tool is measured, by running the rest of its chain (of the first, if it
+    is in none), and not estimated."""
     double_q: bool = True
     encoder: EncoderName = DEFAULT_ENCODER
     """How the agent looks at images; ``rl_restore`` is the paper's."""
@@ -62,6 +65,11 @@ class DrqnConfig(AgentTrainConfig):
     """Of the averaged weights that are validated and kept."""
 
     @property
+    def known_chains(self) -> tuple[tuple[str, ...], ...]:
+        """Those of the rollouts."""
+        return tuple(tuple(chain) for chain in self.rollout_chains)
+
+    @property
     def small_side(self) -> int:
         """The encoder of the paper looks at 63 pixels, the other one at any number."""
         return VIEW_SIZE if self.encoder == "rl_restore" else SMALL_SIDE
@@ -73,11 +81,11 @@ class DrqnConfig(AgentTrainConfig):
             raise ValueError(f"pretrain_patches must not be negative, got {self.pretrain_patches}")
         if self.pretrain_patches and (self.task != "restore" or not self.levels):
             raise ToolchainError("pretrain_patches needs the task 'restore', and levels")
-        if self.rollout_chain and not (
+        if self.rollout_chains and not (
             self.full_backup and self.gamma > 0.0 and self.task == "restore"
         ):
             raise ToolchainError(
-                "rollout_chain needs full_backup, a gamma above 0 and the task 'restore'"
+                "rollout_chains needs full_backup, a gamma above 0 and the task 'restore'"
             )
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 episodes, got {self.batch_size}")
@@ -97,7 +105,7 @@ class DrqnLearner(Learner):
         self.algorithm = RecurrentDqn(
             env,
             full_backup=config.full_backup,
-            rollout_chain=_rollout_chain(config, env.toolbox),
+            rollout_chains=_rollout_chains(config, env.toolbox),
             double_q=config.double_q,
             encoder=config.encoder,
             train_encoder=config.train_encoder,
@@ -155,11 +163,11 @@ class DrqnLearner(Learner):
         return self.algorithm.lstm_policy()
 
 
-def _rollout_chain(config: DrqnConfig, toolbox: Toolbox) -> list[int]:
-    for name in config.rollout_chain:
+def _rollout_chains(config: DrqnConfig, toolbox: Toolbox) -> list[list[int]]:
+    for name in itertools.chain(*config.rollout_chains):
         if name not in toolbox.names:
             raise UnknownNameError("tool", name, toolbox.names)
-    return [toolbox.names.index(name) for name in config.rollout_chain]
+    return [[toolbox.names.index(name) for name in chain] for chain in config.rollout_chains]
 
 
 def train_drqn(

@@ -53,9 +53,9 @@ class LstmPolicy:
         task: For which it was trained.
         reward: In which its values count.
         guard: What is known of its judgement, if it was calibrated.
-        default_chain: Names of tools to run one behind the other, then *stop*, unless another
-            action promises more by ``default_margin`` (`agents.default_chain`). To stop at once
-            takes no margin.
+        default_chains: Each of names of tools to run one behind the other, then *stop*: the agent
+            chooses among them, unless another action promises more by ``default_margin``
+            (`agents.default_chain`). To stop at once takes no margin.
         default_margin: dB.
     """
 
@@ -69,7 +69,7 @@ class LstmPolicy:
         task: Task = "restore",
         reward: Reward = PSNR,
         guard: Guard | None = None,
-        default_chain: tuple[str, ...] = (),
+        default_chains: tuple[tuple[str, ...], ...] = (),
         default_margin: float = 0.0,
     ) -> None:
         if len(tool_names) != q_net.n_tools:
@@ -79,7 +79,7 @@ class LstmPolicy:
         self.stop_margin = stop_margin
         self.tool_checksums = dict(tool_checksums or {})
         self.task, self.reward, self.guard = task, reward, guard
-        self.default_chain, self.default_margin = default_chain, default_margin
+        self.default_chains, self.default_margin = default_chains, default_margin
         self._bonus = self._make_bonus()
 
     def with_stop_margin(self, stop_margin: float) -> "LstmPolicy":
@@ -94,7 +94,7 @@ class LstmPolicy:
             "task": self.task,
             "reward": self.reward,
             "guard": self.guard,
-            "default_chain": self.default_chain,
+            "default_chains": self.default_chains,
             "default_margin": self.default_margin,
         }
         return LstmPolicy(self.q_net, self.tool_names, **{**same, **facts})
@@ -104,17 +104,19 @@ class LstmPolicy:
         stop = len(self.tool_names)
         bonus = torch.zeros(stop + 1, stop + 1)
         bonus[:, stop] = self.stop_margin
-        unknown = set(self.default_chain) - set(self.tool_names)
-        if unknown or len(set(self.default_chain)) < len(self.default_chain):
-            raise ValueError(f"no chain of different tools: {', '.join(self.default_chain)}")
-        chain = [stop, *(self.tool_names.index(name) for name in self.default_chain), stop]
-        if self.default_chain:
+        behind: dict[int, set[int]] = {}
+        for names in self.default_chains:
+            if set(names) - set(self.tool_names) or len(set(names)) < len(names):
+                raise ValueError(f"no chain of different tools: {', '.join(names)}")
+            chain = [stop, *(self.tool_names.index(name) for name in names), stop]
             for before, action in pairwise(chain):
-                if action != stop:
-                    # A handicap of all others: what the tool itself is worth stays as it is.
-                    bonus[before] -= self.default_margin
-                bonus[before, action] += self.default_margin
-            # Whether anything need be done at all is for the agent to say.
+                behind.setdefault(before, set()).add(action)
+        for before, actions in behind.items():
+            if actions != {stop}:
+                # A handicap of all others: what the tool itself is worth stays as it is.
+                bonus[before] -= self.default_margin
+            bonus[before, list(actions)] += self.default_margin
+        if behind:  # whether anything need be done at all is for the agent to say
             bonus[stop, stop] += self.default_margin
         return bonus
 

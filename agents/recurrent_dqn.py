@@ -84,8 +84,9 @@ class RecurrentDqn(DQN):
         env: The environment; ``full_backup`` needs it to be a `RestorationVecEnv`.
         full_backup: Learn from what *every* tool would have done, which the simulator can tell,
             rather than from the tool taken alone.
-        rollout_chain: Indices of tools that run one behind the other: what follows a tool is then
-            measured, by running the rest of the chain, and not what the target network expects.
+        rollout_chains: Each of indices of tools that run one behind the other: what follows a tool
+            is then measured, by running the rest of the chain that it is in, or else of the first,
+            and not what the target network expects.
         double_q: Let the online network choose the action that the target network values.
         encoder: How the value network looks at images.
         train_encoder: Whether that is learnt too, its normalisation included.
@@ -104,7 +105,7 @@ class RecurrentDqn(DQN):
         env: RestorationVecEnv,
         *,
         full_backup: bool = False,
-        rollout_chain: Sequence[int] = (),
+        rollout_chains: Sequence[Sequence[int]] = (),
         double_q: bool = True,
         encoder: EncoderName = DEFAULT_ENCODER,
         train_encoder: bool = True,
@@ -112,7 +113,7 @@ class RecurrentDqn(DQN):
         ema_decay: float = 0.998,
         **kwargs: Any,
     ) -> None:
-        self.full_backup, self.rollout_chain = full_backup, tuple(rollout_chain)
+        self.full_backup, self.rollout_chains = full_backup, tuple(rollout_chains)
         self.ema_decay = ema_decay
         self.double_q = double_q
         self._simulator = env
@@ -169,8 +170,8 @@ class RecurrentDqn(DQN):
         for tool, images in enumerate(outcomes):
             if not self.gamma:
                 break  # what follows is of no account
-            if self.rollout_chain:
-                next_values[tool] = self._roll_out(images, gains[tool])
+            if self.rollout_chains:
+                next_values[tool] = self._roll_out(tool, images, gains[tool])
             else:
                 next_values[tool] = self._bootstrap(tool, images, state)
         return gains.T.numpy(), next_values.T.numpy()
@@ -184,11 +185,13 @@ class RecurrentDqn(DQN):
         following = following.masked_fill(~allowed, -torch.inf)
         return torch.where(going_on, following.max(dim=1).values.cpu(), 0.0)
 
-    def _roll_out(self, images: Tensor, gains: Tensor) -> Tensor:
-        """What the rest of the chain adds to what a tool made, stopped where that is most."""
+    def _roll_out(self, tool: int, images: Tensor, gains: Tensor) -> Tensor:
+        """What the rest of its chain adds to what a tool made, stopped where that is most."""
+        chains = self.rollout_chains
+        chain = next((chain for chain in chains if tool in chain), chains[0])
         simulator, before = self._simulator, self._simulator.value + gains
         added, images = torch.zeros_like(gains), images.clone()
-        for position, action in enumerate(self.rollout_chain[1:], start=1):
+        for position, action in enumerate(chain[1:], start=1):
             rows = torch.nonzero(simulator.num_steps < position).flatten()
             if len(rows):
                 images[rows], values = simulator.further(images[rows], action, rows)

@@ -44,7 +44,7 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
         "encoder": policy.q_net.encoder_name,
         "tools": {name: policy.tool_checksums.get(name, "") for name in policy.tool_names},
         "stop_margin": policy.stop_margin,
-        "default_chain": list(policy.default_chain),
+        "default_chains": [list(chain) for chain in policy.default_chains],
         "default_margin": policy.default_margin,
         "task": policy.task,
         "reward": policy.reward.to_dict(),
@@ -92,7 +92,7 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         task, weights = config.get("task", "restore"), config.get("reward", PSNR.to_dict())
         check_task(task)
         reward = Reward(float(weights["psnr"]), float(weights["perceptual"]))
-        default_chain = tuple(map(str, config.get("default_chain", ())))
+        default_chains = tuple(tuple(map(str, one)) for one in config.get("default_chains", ()))
         default_margin = float(config.get("default_margin", 0.0))
         sha256 = config["sha256"]
     except OSError as error:
@@ -109,7 +109,7 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         task=task,
         reward=reward,
         guard=load_guard(folder, sha256),
-        default_chain=default_chain,
+        default_chains=default_chains,
         default_margin=default_margin,
     )
 

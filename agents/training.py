@@ -11,7 +11,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
-from agents.default_chain import tune_default_chain
+from agents.default_chain import tune_default_chains
 from agents.evaluation import play
 from agents.policy import LstmPolicy, Player
 from agents.q_net import VIEW_SIZE, EncoderName
@@ -69,8 +69,8 @@ class AgentTrainConfig:
     """Of the validation pairs, if not ``levels``. They also set the caution: where clean images are
     among them, the stop margin rises until those are left alone, at the cost of all others."""
     default_chain: bool = False
-    """Let the agent fall back on the best fixed chain where it is not sure of something better
-    (`agents.default_chain`)."""
+    """Let the agent fall back on its `known_chains`, or on the best fixed chain, where it is not
+    sure of something better (`agents.default_chain`)."""
     max_worse: float = 0.02
     """Share of validation images that may end worse; sets how sure the agent must be to act."""
     seed: int = 0
@@ -95,6 +95,11 @@ class AgentTrainConfig:
     def made_reward(self) -> Reward:
         """What an agent is after."""
         return make_reward(self.reward, self.reward_weights)
+
+    @property
+    def known_chains(self) -> tuple[tuple[str, ...], ...]:
+        """Names of tools that were trained one behind the other, as far as the user says so."""
+        return ()
 
     @property
     def small_side(self) -> int:
@@ -240,8 +245,13 @@ class TrainingRun(BaseCallback):
         best = self._run.path / "best"
         policy = load_policy(best)
         if self._config.default_chain:
-            policy = tune_default_chain(
-                policy, self._toolbox, self._pairs, device=self._device, precision=self._precision
+            policy = tune_default_chains(
+                policy,
+                self._toolbox,
+                self._pairs,
+                chains=self._config.known_chains,
+                device=self._device,
+                precision=self._precision,
             )
         policy = tune_stop_margin(
             policy,

@@ -13,7 +13,7 @@ from data.images import to_tensor
 from data.pairs import StorePairs
 from data.store import PatchStore
 from envs.restoration_vec_env import RestorationVecEnv
-from tools_zoo.precision import FABRIC_PRECISION, Precision, computing
+from tools_zoo.precision import PRECISIONS, Precision, computing
 from tools_zoo.toolbox import Toolbox
 
 
@@ -26,8 +26,8 @@ def run(*, quick: bool) -> Report:
         make_store(path, quick=quick)
         with PatchStore(path) as store:
             pairs = StorePairs(store)
-            rows = [_environment(toolbox, pairs, n_envs, repeats, p) for p in FABRIC_PRECISION]
-            rows += [_tools(toolbox, pairs, n_envs, repeats, p) for p in FABRIC_PRECISION]
+            rows = [_environment(toolbox, pairs, n_envs, repeats, p) for p in PRECISIONS]
+            rows += [_tools(toolbox, pairs, n_envs, repeats, p) for p in PRECISIONS]
     return Report(
         title="Environment steps",
         method=(

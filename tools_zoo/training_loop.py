@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Subset
 from data.errors import ToolchainError
 from tools_zoo.muon import Muon, parameter_groups
 from tools_zoo.objectives import Adversary, Objective, Termed
-from tools_zoo.precision import FABRIC_PRECISION, fastest_precision
+from tools_zoo.precision import MixedBf16, fastest_precision
 from tools_zoo.run_folder import RunFolder
 
 OnStep = Callable[[int, int, dict[str, float]], None]
@@ -128,7 +128,7 @@ def make_fabric(config: LoopConfig, *, skips_parts: bool = False) -> Fabric:
         accelerator=device,
         devices=config.devices,
         strategy=several if config.devices > 1 else "auto",
-        precision=FABRIC_PRECISION[precision],
+        plugins=MixedBf16(probe) if precision == "bf16" else None,
     )
     fabric.launch()
     return fabric

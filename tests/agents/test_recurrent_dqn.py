@@ -100,7 +100,7 @@ def test_a_ruined_image_counts_no_more_than_a_bad_one(learner):
 def test_what_follows_a_tool_is_what_the_rest_of_the_chain_gains(shifts, dark_pairs):
     env = RestorationVecEnv(shifts, dark_pairs, 16, seed=0)
     model = RecurrentDqn(
-        env, full_backup=True, rollout_chain=(0, 2), gamma=1.0, buffer_size=4, seed=0
+        env, full_backup=True, rollout_chains=[(0, 2)], gamma=1.0, buffer_size=4, seed=0
     )
     images, before = env.images.clone(), env.value.clone()
     gains, next_values = model._simulate(LstmState.zeros(16))
@@ -114,10 +114,24 @@ def test_what_follows_a_tool_is_what_the_rest_of_the_chain_gains(shifts, dark_pa
     np.testing.assert_allclose(next_values[:, 1], expected, atol=1e-4)
 
 
+def test_what_follows_a_tool_is_its_own_chain(shifts, dark_pairs):
+    env = RestorationVecEnv(shifts, dark_pairs, 16, seed=0)
+    model = RecurrentDqn(
+        env, full_backup=True, rollout_chains=[(0, 2), (1, 0)], gamma=1.0, buffer_size=4, seed=0
+    )
+    _, next_values = model._simulate(LstmState.zeros(16))
+    env.step(np.full(16, 1))
+    middle = env.value.clone()
+    env.step(np.full(16, 0))
+    expected = (env.value - middle).clamp(min=0.0)
+    assert (expected > 0.0).any()
+    np.testing.assert_allclose(next_values[:, 1], expected, atol=1e-4)
+
+
 def test_nothing_follows_the_end_of_the_chain(shifts, dark_pairs):
     env = RestorationVecEnv(shifts, dark_pairs, 4, seed=0)
     model = RecurrentDqn(
-        env, full_backup=True, rollout_chain=(0, 2), gamma=1.0, buffer_size=4, seed=0
+        env, full_backup=True, rollout_chains=[(0, 2)], gamma=1.0, buffer_size=4, seed=0
     )
     env.step(np.zeros(4, np.int64))
     assert (model._simulate(LstmState.zeros(4))[1] == 0.0).all()
