@@ -16,8 +16,8 @@ PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 class MixedBf16(MixedPrecision):
     """Computes in bfloat16 where that is safe, as autocast does, and leaves images as they are.
 
-    Fabric's own would round them to bfloat16 first: a step there is a whole grey level, an image that
-    a network adds to its result is worse for it, and some operations on images do not exist in it.
+    Fabric's own rounds them to bfloat16 first: a step there is a whole grey level, an image that a
+    network adds to its result is worse for it, and some operations on images do not exist in it.
 
     Args:
         device: ``cpu`` or ``cuda``.

@@ -24,12 +24,8 @@ def indifferent(**facts):
 
 def test_the_best_chain_gains_with_every_tool(shifts, dark_pairs):
     chain = best_chain(shifts, dark_pairs)
-    alone = {
-        name: play(
-            indifferent(default_chains=((name,),), default_margin=1.0), shifts, dark_pairs
-        ).gain
-        for name in NAMES
-    }
+    followers = {name: indifferent(default_chains=((name,),), default_margin=1.0) for name in NAMES}
+    alone = {name: play(one, shifts, dark_pairs).gain for name, one in followers.items()}
     assert chain[0] == max(alone, key=alone.get)
     gain = play(indifferent(default_chains=(chain,), default_margin=1.0), shifts, dark_pairs).gain
     assert gain >= alone[chain[0]]
