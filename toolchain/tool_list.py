@@ -12,7 +12,13 @@ from data.metrics import batch_psnr
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.generative.batches import held_out_pairs, open_scaled_store
 from tools_zoo.generative.objective import bicubic
-from tools_zoo.storage import read_checked, read_manifest, toolbox_folder
+from tools_zoo.storage import (
+    read_checked,
+    read_manifest,
+    read_spec,
+    toolbox_folder,
+    weights_path,
+)
 from tools_zoo.tool import ToolSpec
 from tools_zoo.tool_data import ToolDegrader, validation_pairs
 from tools_zoo.toolbox import Toolbox
@@ -38,10 +44,8 @@ def list_tools(name_or_path: str | Path = DEFAULT_TOOLBOX) -> list[ListedTool]:
     folder = toolbox_folder(name_or_path)
     listed = []
     for entry in read_manifest(folder)["tools"]:
-        facts = {key: value for key, value in entry.items() if key not in {"sha256", "notes"}}
-        spec = ToolSpec.from_dict(facts)
-        path = folder / f"{spec.name}.safetensors"
-        listed.append(ListedTool(spec, _weight_state(path, entry["sha256"])))
+        state = _weight_state(weights_path(folder, entry), entry["sha256"])
+        listed.append(ListedTool(read_spec(entry), state))
     return listed
 
 

@@ -19,6 +19,9 @@ from tools_zoo.tool import Tool, ToolSpec
 from tools_zoo.toolbox import Toolbox
 
 MANIFEST: Final = "manifest.json"
+FROM: Final = "from"
+"""In the entry of a tool: the shipped toolbox that has its weights."""
+
 FORMAT_VERSION: Final = 1
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 
@@ -28,7 +31,11 @@ class ToolboxError(ToolchainError):
 
 
 def save_toolbox(
-    toolbox: Toolbox, folder: Path, notes: Mapping[str, Mapping[str, Any]] | None = None
+    toolbox: Toolbox,
+    folder: Path,
+    notes: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    shared: str | None = None,
 ) -> None:
     """Write every tool's weights, then the manifest that vouches for them.
 
@@ -36,19 +43,28 @@ def save_toolbox(
         toolbox: What to save.
         folder: Made if missing; files of the same names are replaced.
         notes: Per tool, facts to record with it, such as how it was trained.
+        shared: Name of a shipped toolbox. Tools of the same weights are not written again; the
+            manifest says that they are ``from`` there.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    there = None if shared is None else load_toolbox(shared)
     entries = []
     for tool in toolbox:
-        content = save(
-            {name: value.contiguous() for name, value in tool.network.state_dict().items()}
-        )
-        write_atomically(folder / f"{tool.spec.name}.safetensors", content)
+        name = tool.spec.name
+        if there is not None and name in there.names and _same_weights(tool, there[name]):
+            home, sha256 = {FROM: shared}, there.checksums[name]
+        else:
+            content = save(
+                {key: value.contiguous() for key, value in tool.network.state_dict().items()}
+            )
+            write_atomically(folder / f"{name}.safetensors", content)
+            home, sha256 = {}, hashlib.sha256(content).hexdigest()
         entries.append(
             {
                 **tool.spec.to_dict(),
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "notes": dict((notes or {}).get(tool.spec.name, {})),
+                **home,
+                "sha256": sha256,
+                "notes": dict((notes or {}).get(name, {})),
             }
         )
     manifest = {"format_version": FORMAT_VERSION, "name": toolbox.name, "tools": entries}
@@ -69,15 +85,36 @@ def load_toolbox(name_or_path: str | Path = DEFAULT_TOOLBOX) -> Toolbox:
     manifest = read_manifest(folder)
     tools, checksums = [], {}
     for entry in manifest["tools"]:
-        facts = {key: value for key, value in entry.items() if key not in {"sha256", "notes"}}
-        tool = Tool(ToolSpec.from_dict(facts))
-        path = folder / f"{tool.spec.name}.safetensors"
+        tool = Tool(read_spec(entry))
+        path = weights_path(folder, entry)
         load_weights(tool.network, read_checked(path, entry["sha256"]), path)
         tools.append(tool)
         checksums[tool.spec.name] = entry["sha256"]
     toolbox = Toolbox(manifest["name"], tools, checksums)
     toolbox.requires_grad_(False).eval()
     return toolbox.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def read_spec(entry: Mapping[str, Any]) -> ToolSpec:
+    """What an entry of a manifest says of the tool itself."""
+    others = {"sha256", "notes", FROM}
+    return ToolSpec.from_dict({key: value for key, value in entry.items() if key not in others})
+
+
+def weights_path(folder: Path, entry: Mapping[str, Any]) -> Path:
+    """The file with the weights of a tool.
+
+    Args:
+        folder: Of the toolbox.
+        entry: Of the tool in its manifest.
+
+    Raises:
+        UnknownNameError: They are to be from a toolbox that does not ship.
+    """
+    home = entry.get(FROM)
+    if home is not None and home not in shipped_toolboxes():
+        raise UnknownNameError("toolbox", str(home), shipped_toolboxes())
+    return (folder if home is None else WEIGHTS_FOLDER / home) / f"{entry['name']}.safetensors"
 
 
 def shipped_toolboxes() -> tuple[str, ...]:
@@ -196,3 +233,8 @@ def load_weights(module: nn.Module, content: bytes, path: Path) -> None:
     except RuntimeError as error:
         kind = type(module).__name__
         raise ToolboxError(f"{path} holds weights of another shape than {kind} needs") from error
+
+
+def _same_weights(tool: Tool, other: Tool) -> bool:
+    ours, theirs = tool.network.state_dict(), other.network.state_dict()
+    return tool.spec == other.spec and all(torch.equal(ours[key], theirs[key]) for key in ours)

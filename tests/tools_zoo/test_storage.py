@@ -11,6 +11,7 @@ import torch
 
 from data.errors import ChecksumError, ToolchainError, UnknownNameError
 from tools_zoo import storage
+from tools_zoo.recipe import SPECS
 from tools_zoo.storage import (
     MANIFEST,
     ToolboxError,
@@ -19,6 +20,7 @@ from tools_zoo.storage import (
     save_toolbox,
     shipped_toolboxes,
 )
+from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
 
 WEIGHTS = "denoise_1.safetensors"
@@ -54,6 +56,25 @@ def test_a_saved_toolbox_loads_as_it_was(tiny_toolbox: Toolbox, folder: Path) ->
     for before, after in zip(tiny_toolbox, loaded, strict=True):
         for name, value in before.network.state_dict().items():
             assert torch.equal(after.network.state_dict()[name], value)
+
+
+def test_weights_that_ship_elsewhere_are_not_written_again(tmp_path: Path) -> None:
+    shipped = load_toolbox("classic")
+    mixed = Toolbox("mixed", [shipped["deblur_1"], Tool(SPECS["deblur_2"]), shipped["deblock_1"]])
+    save_toolbox(mixed, tmp_path, shared="classic")
+    assert {path.name for path in tmp_path.iterdir()} == {MANIFEST, "deblur_2.safetensors"}
+    loaded = load_toolbox(tmp_path)
+    assert [tool.spec for tool in loaded] == [tool.spec for tool in mixed]
+    assert loaded.checksums["deblur_1"] == shipped.checksums["deblur_1"]
+    images = torch.rand(1, 3, 16, 16)
+    for before, after in zip(mixed, loaded, strict=True):
+        torch.testing.assert_close(after(images), before(images))
+
+
+def test_weights_from_a_toolbox_that_does_not_ship_are_an_error(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["tools"][0].update({"from": "../elsewhere"}))
+    with pytest.raises(UnknownNameError, match="elsewhere"):
+        load_toolbox(folder)
 
 
 def test_a_loaded_toolbox_is_frozen(folder: Path) -> None:
