@@ -5,6 +5,7 @@ Photos are made smaller by bicubic and enlarged again, so there is a clean image
 
 import argparse
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from rich.console import Console
 from scipy.stats import spearmanr
 from torch import Tensor
+from torch.nn import functional
 
+from benchmarks.crops import save_crops
 from benchmarks.report import Report, Row, median_seconds
 from data.degradations import Degradation
 from data.images import FloatImage, to_float, to_numpy, to_tensor
@@ -31,6 +34,9 @@ from tools_zoo.storage import load_toolbox, toolbox_folder
 
 BORDER: Final = 4
 """Pixels at each side that PSNR and SSIM leave out, as is usual at x4."""
+
+SHEET_ROWS: Final = 8
+SHEET_SIDE: Final = 200  # pixels of a crop
 
 Enlarge = Callable[[Tensor], Tensor]
 
@@ -53,12 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--toolbox", default="generative", help="a shipped one, or a folder")
     parser.add_argument("--controls", help="folder of a toolbox to compare with: sr-gan")
     parser.add_argument("--count", type=int, default=20, help="photos; 0 takes all")
+    parser.add_argument("--sheet", type=Path, help="also draw crops of the first photos, a .jpg")
     options = parser.parse_args(arguments)
     photos = [to_float(_divisible(photo)) for _, photo in open_source(options.photos)]
     photos = photos[: options.count or None]
     console, encoder = Console(), load_encoder()
     folders = [options.toolbox, *([options.controls] if options.controls else [])]
     console.print(compare_tools(folders, photos, encoder).to_table())
+    if options.sheet:
+        draw_crops(options.sheet, enlargers(folders), photos[:SHEET_ROWS])
     for name in folders:
         for report in (_steps(name, photos), _score(name, photos)):
             if report is not None:
@@ -69,9 +78,6 @@ def compare_tools(
     folders: Sequence[str], photos: Sequence[FloatImage], encoder: SemanticEncoder
 ) -> Report:
     """Every tool that enlarges x4, beside bicubic."""
-    tools: dict[str, Enlarge] = {"bicubic": lambda lq: bicubic(lq, 4)}
-    for folder in folders:
-        tools.update({t.spec.name: t for t in load_toolbox(folder) if t.spec.scale == 4})
     return Report(
         title="Enlarging x4",
         method=(
@@ -80,8 +86,32 @@ def compare_tools(
             "the energy of high frequencies over the clean photo's; artefacts is the distance of "
             "self-similarity at edges (SSL). The last column counts pixels of the result."
         ),
-        rows=tuple(_tool_row(name, tool, photos, encoder) for name, tool in tools.items()),
+        rows=tuple(
+            _tool_row(name, tool, photos, encoder) for name, tool in enlargers(folders).items()
+        ),
     )
+
+
+def enlargers(folders: Sequence[str]) -> dict[str, Enlarge]:
+    """Every tool of some toolboxes that enlarges x4 by its name, and bicubic before them."""
+    tools: dict[str, Enlarge] = {"bicubic": lambda lq: bicubic(lq, 4)}
+    for folder in folders:
+        tools.update({t.spec.name: t for t in load_toolbox(folder) if t.spec.scale == 4})
+    return tools
+
+
+def draw_crops(path: Path, tools: dict[str, Enlarge], photos: Sequence[FloatImage]) -> None:
+    """A row for each photo: its input, what each tool makes of it, and the photo itself."""
+    rows = []
+    for photo in photos:
+        lq, gt = _pair(photo)
+        small = functional.interpolate(lq, scale_factor=4.0, mode="nearest")
+        images = [small, *(_clipped(tool, lq) for tool in tools.values()), gt]
+        top, left = ((side - SHEET_SIDE) // 2 for side in photo.shape[:2])
+        rows.append(
+            [to_numpy(i)[0][top : top + SHEET_SIDE, left : left + SHEET_SIDE] for i in images]
+        )
+    save_crops(path, ["input", *tools, "clean"], rows, zoom=1)
 
 
 def _tool_row(

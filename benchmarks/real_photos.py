@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageDraw
 from rich.console import Console
 
+from benchmarks.crops import save_crops
 from benchmarks.self_supervised import as_denoise
-from data.images import FloatImage, to_uint8
+from data.images import FloatImage
 from toolchain.fitting import Fitted, NoisyPhotos, fit_to_photos, measure_noise
 from toolchain.photo import read_photo
 from toolchain.restorer import load
@@ -22,8 +22,7 @@ from tools_zoo.fitting import FitConfig
 from tools_zoo.run_folder import config_from_dict
 from tools_zoo.storage import load_toolbox
 
-SIDE: Final = 192  # pixels of a crop, shown twice as large
-HEADING: Final = 40  # pixels
+SIDE: Final = 192  # pixels of a crop
 COLUMNS: Final = ("noisy", "restored as shipped", "best shipped denoiser", "fitted to this photo")
 
 
@@ -36,18 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parsed = parser.parse_args(arguments)
     rows = [_row(path, parsed.method, parsed.steps) for path in parsed.photos]
-    width, height = 2 * SIDE * len(COLUMNS), HEADING + 2 * SIDE * len(rows)
-    sheet = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(sheet)
-    for index, title in enumerate(COLUMNS):
-        draw.text((2 * SIDE * index + 8, 8), title, "black", font_size=20)
-    for top, row in enumerate(rows):
-        for left, crop in enumerate(row):
-            big = Image.fromarray(to_uint8(crop)).resize(
-                (2 * SIDE, 2 * SIDE), Image.Resampling.NEAREST
-            )
-            sheet.paste(big, (2 * SIDE * left, HEADING + 2 * SIDE * top))
-    sheet.save(parsed.output, quality=80)
+    save_crops(parsed.output, COLUMNS, rows)
 
 
 def _row(path: Path, method: str, steps: int) -> list[FloatImage]:
