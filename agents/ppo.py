@@ -4,13 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from torch import Tensor
 
+from agents.evaluation import MAX_LOSS
 from agents.policy import LstmPolicy, Player
 from agents.q_net import HIDDEN_SIZE, VIEW_SIZE, RecurrentQNet, RlRestoreEncoder
 from agents.storage import load_policy
@@ -43,6 +47,23 @@ class PpoConfig(AgentTrainConfig):
         return VIEW_SIZE
 
 
+class BoundedLosses(VecEnvWrapper):
+    """Rewards of at least minus `agents.evaluation.MAX_LOSS` dB, as Q-learning counts them.
+
+    A clean image can lose 60 dB to a tool whose work nobody sees. With a few of those among the
+    episodes of a rollout, no other reward moves the policy, which then stops at once on everything.
+    """
+
+    def reset(self) -> VecEnvObs:
+        """Begin new episodes."""
+        return self.venv.reset()
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Take the step, with bounded rewards."""
+        obs, rewards, dones, infos = self.venv.step_wait()
+        return obs, np.maximum(rewards, np.float32(-MAX_LOSS)), dones, infos
+
+
 class QNetFeatures(BaseFeaturesExtractor):
     """An encoder of `agents.q_net` and the previous action, as features for an LSTM."""
 
@@ -72,7 +93,7 @@ class PpoLearner(Learner):
         self._toolbox, self._config = env.toolbox, config
         self.algorithm = RecurrentPPO(
             "MultiInputLstmPolicy",
-            env,
+            BoundedLosses(env),
             learning_rate=config.learning_rate_at,
             n_steps=config.n_steps,
             batch_size=config.batch_size,

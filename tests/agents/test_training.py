@@ -5,9 +5,12 @@ import pytest
 import torch
 
 from agents.drqn import DrqnConfig, train_drqn
-from agents.ppo import PpoConfig, PpoLearner, train_ppo
+from agents.evaluation import MAX_LOSS
+from agents.ppo import BoundedLosses, PpoConfig, PpoLearner, train_ppo
 from agents.storage import load_policy
 from data.errors import ToolchainError
+from data.pairs import ArrayPairs
+from envs.restoration_vec_env import RestorationVecEnv
 
 TINY = {"store": "embedded", "total_timesteps": 48, "n_envs": 4, "eval_every": 24, "eval_pairs": 4}
 
@@ -79,6 +82,18 @@ def test_the_exported_ppo_policy_plays_like_ppo_itself(toolbox_folder):
         same, exported = player.predict(obs, exported, start)
         assert (actions == same).all()
         obs, _, start, _ = env.step(actions)
+
+
+def test_ppo_counts_no_loss_as_more_than_it_can_bear(shifts, dark_pairs):
+    clean = ArrayPairs(dark_pairs.gt, dark_pairs.gt)
+    plain = RestorationVecEnv(shifts, clean, 4, seed=0)
+    bounded = BoundedLosses(RestorationVecEnv(shifts, clean, 4, seed=0))
+    bounded.reset()
+    ruin = np.zeros(4, np.int64)
+    assert (plain.step(ruin)[1] < -2 * MAX_LOSS).all()
+    np.testing.assert_array_equal(bounded.step(ruin)[1], np.full(4, -MAX_LOSS))
+    undo = np.ones(4, np.int64)  # gains are not bounded
+    np.testing.assert_array_equal(bounded.step(undo)[1], plain.step(undo)[1])
 
 
 def test_an_encoder_that_is_not_trained_stays_bit_for_bit(toolbox_folder, tmp_path):
