@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from selenium.webdriver.common.actions.interaction import POINTER_TOUCH
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.remote.webelement import WebElement
 
+from toolchain.web import page
 from toolchain.web.examples import make_examples
 from toolchain.web.page import Limits, build_page, launch, prepare_environment
 
@@ -46,9 +48,9 @@ def address(
         prepare_environment(folder)
         limits = Limits(max_pixels=500_000)
         examples = make_examples(folder / "examples")
-        page = build_page(restorer, examples, folder, limits)
-        yield launch(page, port=free_port(), limits=limits)
-        page.close(verbose=False)
+        blocks = build_page(restorer, examples, folder, limits)
+        yield launch(blocks, port=free_port(), limits=limits)
+        blocks.close(verbose=False)
 
 
 @pytest.fixture
@@ -223,6 +225,33 @@ def test_what_is_no_photo_or_too_large_gets_a_message_and_the_page_goes_on(
         assert "Traceback" not in find(browser, "body").text
     browser.get(address)
     upload(browser, photo)
+    wait(lambda: sequence(browser) == ["input", *SEQUENCE, "stop"])
+
+
+def test_a_tab_closed_half_way_leaves_the_page_to_others(
+    browser: Chrome, address: str, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, tab_closed = threading.Event(), threading.Event()
+    show = page.show
+
+    def held(*arguments: Any, **options: Any) -> Any:
+        begun.set()
+        assert tab_closed.wait(60.0)
+        return show(*arguments, **options)
+
+    monkeypatch.setattr(page, "show", held)
+    browser.get(address)
+    upload(browser, photo)
+    assert begun.wait(60.0)
+    (first,) = browser.window_handles
+    browser.switch_to.new_window("tab")
+    other = browser.current_window_handle
+    browser.switch_to.window(first)
+    browser.close()
+    browser.switch_to.window(other)
+    browser.get(address)
+    upload(browser, photo)  # waits for its turn
+    tab_closed.set()
     wait(lambda: sequence(browser) == ["input", *SEQUENCE, "stop"])
 
 
