@@ -70,8 +70,9 @@ def features(q_net: RecurrentQNet, images: Tensor) -> Tensor:
     """
     encoder = q_net.encoder
     describe = encoder.measure if isinstance(encoder, StatisticsEncoder) else encoder
+    views = images.to(next(q_net.parameters()).device, memory_format=torch.channels_last)
     with torch.inference_mode():
-        described: Tensor = describe(images.to(next(q_net.parameters()).device))
+        described: Tensor = describe(views)
     return described.cpu()
 
 

@@ -13,6 +13,7 @@ from agents.guard import Guard
 from agents.q_net import LstmState, RecurrentQNet
 from envs.reward import PSNR, Reward
 from envs.task import Task
+from tools_zoo.precision import Precision
 
 Actions = npt.NDArray[np.int64]
 
@@ -43,6 +44,9 @@ class Player(Protocol):
 
 class LstmPolicy:
     """Greedy play on the values of a `RecurrentQNet`.
+
+    Attributes:
+        precision: What the encoder computes in; all else is float32. A restorer sets its own.
 
     Args:
         q_net: The network; put in evaluation mode.
@@ -75,6 +79,8 @@ class LstmPolicy:
         if len(tool_names) != q_net.n_tools:
             raise ValueError(f"{q_net.n_tools} actions but {len(tool_names)} tool names")
         self.q_net = q_net.requires_grad_(False).eval()
+        self.q_net.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.precision: Precision = "fp32"
         self.tool_names = tool_names
         self.stop_margin = stop_margin
         self.tool_checksums = dict(tool_checksums or {})
@@ -140,7 +146,8 @@ class LstmPolicy:
         """
         device = next(self.q_net.parameters()).device
         with torch.inference_mode():
-            values, state = self.q_net(images.to(device), last_action.to(device), state)
+            views = images.to(device, memory_format=torch.channels_last)
+            values, state = self.q_net(views, last_action.to(device), state, self.precision)
             values += self._bonus[last_action.cpu()].to(values)
         return values, state
 

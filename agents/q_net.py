@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from data.errors import UnknownNameError
 from tools_zoo.muon import Muon
+from tools_zoo.precision import Precision, computing
 
 VIEW_SIZE: Final = 63
 """Side in pixels of the image that the network looks at."""
@@ -202,6 +203,20 @@ class RecurrentQNet(nn.Module):
         with torch.no_grad():  # remember by default: the original adds 1 to the forget gate
             self.lstm.bias_ih[HIDDEN_SIZE : 2 * HIDDEN_SIZE] += 1.0
 
+    def see(self, images: Tensor, precision: Precision = "fp32") -> Tensor:
+        """Look at views.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1].
+            precision: What the encoder computes in; what comes of it is float32.
+
+        Returns:
+            (N, out_features).
+        """
+        with computing(precision, images.device):
+            embedding: Tensor = self.encoder(images)
+        return embedding.float()
+
     def remember(
         self, embedding: Tensor, last_action: Tensor, state: LstmState
     ) -> tuple[Tensor, LstmState]:
@@ -225,10 +240,14 @@ class RecurrentQNet(nn.Module):
         return values, state
 
     def forward(
-        self, images: Tensor, last_action: Tensor, state: LstmState
+        self,
+        images: Tensor,
+        last_action: Tensor,
+        state: LstmState,
+        precision: Precision = "fp32",
     ) -> tuple[Tensor, LstmState]:
-        """Action values of views and the memory after seeing them; see `remember`."""
-        return self.remember(self.encoder(images), last_action, state)
+        """Action values of views and the memory after seeing them; see `see` and `remember`."""
+        return self.remember(self.see(images, precision), last_action, state)
 
 
 def make_optimizer(

@@ -32,7 +32,7 @@ from agents.q_net import (
 from agents.reference import draw_permitted
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from envs.restoration_vec_env import RestorationVecEnv
-from tools_zoo.precision import Precision, computing
+from tools_zoo.precision import Precision
 from tools_zoo.training_loop import average_into
 
 
@@ -314,8 +314,7 @@ def unroll(q_net: RecurrentQNet, batch: EpisodeBatch, precision: Precision = "fp
     """
     episodes, steps = batch.actions.shape
     # The convolutions see only the steps that count; padding costs nothing.
-    with computing(precision, batch.images.device):
-        seen = q_net.encoder(batch.images[batch.mask]).float()
+    seen = q_net.see(batch.images[batch.mask], precision)
     embedding = seen.new_zeros(episodes, steps, seen.shape[1])
     embedding[batch.mask] = seen
     state = LstmState.zeros(episodes, batch.images.device)

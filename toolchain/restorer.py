@@ -42,6 +42,7 @@ DEFAULT_MAX_TILE_PIXELS: Final = 1024 * 1024
 
 _SSIM_WINDOW: Final = 7  # pixels
 _MEASURED: Final = 2048  # pixels
+_JUDGED: Final = 16  # views, whose median distance says how familiar a photo is
 
 UNFAMILIAR: Final = (
     "the damage is unlike anything that the agent was trained on: nothing can be promised"
@@ -64,7 +65,8 @@ class Restorer:
         max_steps: Most tools on one photo.
         max_tile_pixels: Most pixels that a tool works on at once.
         device: Where tools and agent run. The photo itself stays in main memory.
-        precision: What the tools compute in; the agent always uses float32.
+        precision: What the tools and the agent's encoder compute in; the rest of the agent always
+            uses float32.
         agent_name: How the agent is called in traces.
         own_tools: Fitted tools that the agent does not know. The one that a photo's noise suits
             best, if there is one, runs first and counts as a step; then the agent looks.
@@ -118,6 +120,7 @@ class Restorer:
         self._toolbox = toolbox
         self._policy = policy
         self._policy.q_net.to(self._device)
+        self._policy.precision = precision
         self._max_steps, self._max_tile_pixels = max_steps, max_tile_pixels
         self._precision = precision
         self._provenance = Provenance(
@@ -315,7 +318,8 @@ class Restorer:
         guard = self._policy.guard
         if guard is None:
             return None
-        images = extract_views(to_tensor(lq[None])[0], views(*lq.shape[:2]))
+        positions = views(*lq.shape[:2], max_views=_JUDGED)
+        images = extract_views(to_tensor(lq[None])[0], positions)
         return float(guard.distance(features(self._policy.q_net, images)).median())
 
     def _action(self, name: str) -> int:

@@ -182,13 +182,14 @@ def extract_views(
         Shape (N, 3, size, size), a copy.
     """
     height, width = image.shape[-2:]
-    cut = [
-        image[..., _reflected(top, size, height, image.device), :][
-            ..., _reflected(left, size, width, image.device)
-        ]
-        for top, left in positions
-    ]
-    return torch.stack(cut) if cut else image.new_empty((0, image.shape[0], size, size))
+    cut = image.new_empty((len(positions), image.shape[0], size, size))
+    for view, (top, left) in zip(cut, positions, strict=True):
+        if top + size <= height and left + size <= width:
+            view.copy_(image[..., top : top + size, left : left + size])
+        else:
+            rows = image[..., _reflected(top, size, height, image.device), :]
+            view.copy_(rows[..., _reflected(left, size, width, image.device)])
+    return cut
 
 
 def _output(image: Tensor, height: int, width: int, arrays: Arrays | None) -> Tensor:
