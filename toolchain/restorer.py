@@ -318,7 +318,8 @@ class Restorer:
         guard = self._policy.guard
         if guard is None:
             return None
-        positions = views(*lq.shape[:2], max_views=_JUDGED)
+        height, width = lq.shape[:2]
+        positions = views(height, width, max_views=_JUDGED)
         images = extract_views(to_tensor(lq[None])[0], positions)
         return float(guard.distance(features(self._policy.q_net, images)).median())
 
