@@ -25,17 +25,21 @@ from data.sources import open_source
 from tools_zoo.encoders import SemanticEncoder, load_encoder
 from tools_zoo.generative.iqa import SfdIqa, load_iqa
 from tools_zoo.generative.objective import bicubic
+from tools_zoo.generative.priors import ConstantPrior
 from tools_zoo.generative.stages import IQA_FOLDER
 from tools_zoo.losses.features import feature_distance
 from tools_zoo.losses.high_frequency import detail_ratio
 from tools_zoo.losses.self_similarity import artefact_distance
 from tools_zoo.networks.one_step import STEPS, OneStepNet
+from tools_zoo.networks.segmenter import NUM_CATEGORIES
+from tools_zoo.networks.sft import SftNet
 from tools_zoo.storage import load_toolbox, toolbox_folder
 
 BORDER: Final = 4
 """Pixels at each side that PSNR and SSIM leave out, as is usual at x4."""
 
 SHEET_ROWS: Final = 8
+PRIOR_ROWS: Final = 3
 SHEET_SIDE: Final = 200  # pixels of a crop
 
 Enlarge = Callable[[Tensor], Tensor]
@@ -60,11 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--controls", help="folder of a toolbox to compare with: sr-gan")
     parser.add_argument("--count", type=int, default=20, help="photos; 0 takes all")
     parser.add_argument("--sheet", type=Path, help="also draw crops of the first photos, a .jpg")
+    parser.add_argument("--priors", type=Path, help="also draw sr-sft with other priors, a .jpg")
     options = parser.parse_args(arguments)
     photos = [to_float(_divisible(photo)) for _, photo in open_source(options.photos)]
     photos = photos[: options.count or None]
     console, encoder = Console(), load_encoder()
     folders = [options.toolbox, *([options.controls] if options.controls else [])]
+    if options.priors:
+        draw_priors(options.priors, options.toolbox, photos[:PRIOR_ROWS])
     console.print(compare_tools(folders, photos, encoder).to_table())
     if options.sheet:
         draw_crops(options.sheet, enlargers(folders), photos[:SHEET_ROWS])
@@ -106,12 +113,30 @@ def draw_crops(path: Path, tools: dict[str, Enlarge], photos: Sequence[FloatImag
     for photo in photos:
         lq, gt = _pair(photo)
         small = functional.interpolate(lq, scale_factor=4.0, mode="nearest")
-        images = [small, *(_clipped(tool, lq) for tool in tools.values()), gt]
-        top, left = ((side - SHEET_SIDE) // 2 for side in photo.shape[:2])
-        rows.append(
-            [to_numpy(i)[0][top : top + SHEET_SIDE, left : left + SHEET_SIDE] for i in images]
-        )
+        rows.append(_crops([small, *(_clipped(tool, lq) for tool in tools.values()), gt]))
     save_crops(path, ["input", *tools, "clean"], rows, zoom=1)
+
+
+def draw_priors(path: Path, folder: str, photos: Sequence[FloatImage]) -> None:
+    """A row for each photo: `sr-sft` with its own prior, and with one category everywhere."""
+    network = load_toolbox(folder)["sr-sft"].network
+    assert isinstance(network, SftNet)
+    priors = {"its own": None, **{f"{i}": ConstantPrior(i) for i in range(NUM_CATEGORIES)}}
+    rows = []
+    for photo in photos:
+        lq, _ = _pair(photo)
+        images = []
+        for prior in priors.values():
+            network.use_prior(prior)
+            images.append(_clipped(network, lq))
+        rows.append(_crops(images))
+    save_crops(path, list(priors), rows, zoom=1)
+
+
+def _crops(images: Sequence[Tensor]) -> list[FloatImage]:
+    """The middle of each image."""
+    top, left = ((side - SHEET_SIDE) // 2 for side in images[0].shape[-2:])
+    return [to_numpy(i)[0][top : top + SHEET_SIDE, left : left + SHEET_SIDE] for i in images]
 
 
 def _tool_row(
