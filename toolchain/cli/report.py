@@ -50,7 +50,7 @@ def sequence_table(inspection: "Inspection") -> Table:
         table.add_column("SSIM", justify="right")
     is_judged = inspection.restoration.quality is not None
     if is_judged:
-        table.add_column("SFD-IQA", justify="right")
+        table.add_column("IQA", justify="right")
     for number, step in enumerate(inspection.restoration.steps, start=1):
         rivals = "\n".join(f"{name} {value:+.2f}" for name, value in step.runners_up(3))
         cells = [str(number), step.tool, step.treats or "nothing further"]
