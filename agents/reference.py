@@ -190,7 +190,7 @@ def search_sequences(
         on_images: Called with (images done, images in all).
     """
     toolbox.to(device)
-    scale, judge = task_scale(task, toolbox), Judge(reward, device)
+    scale, judge = task_scale(task, toolbox), Judge(reward, device, toolbox.folder)
     tables = []
     for start in range(0, len(pairs), SEARCH_CHUNK):
         chunk = slice(start, start + SEARCH_CHUNK)

@@ -91,7 +91,12 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         q_net = RecurrentQNet(len(names), config["encoder"])
         task, weights = config.get("task", "restore"), config.get("reward", PSNR.to_dict())
         check_task(task)
-        reward = Reward(float(weights["psnr"]), float(weights["perceptual"]))
+        reward = Reward(
+            float(weights["psnr"]),
+            float(weights["perceptual"]),
+            float(weights.get("quality", 0.0)),
+            str(weights.get("iqa", "")),
+        )
         default_chains = tuple(tuple(map(str, one)) for one in config.get("default_chains", ()))
         default_margin = float(config.get("default_margin", 0.0))
         sha256 = config["sha256"]

@@ -46,7 +46,11 @@ class AgentTrainConfig:
     reward: str = "psnr"
     """What an agent is after: ``psnr``, ``perceptual`` or ``mixed``."""
     reward_weights: tuple[float, ...] = ()
-    """Of PSNR and of the perceptual gain, in place of those of ``reward``."""
+    """Of PSNR, of the perceptual gain and, if there is a third, of SFD-IQA, in place of those of
+    ``reward``."""
+    iqa: str = ""
+    """SFD-IQA of the third weight: its folder, or a toolbox that has one; empty for the toolbox's
+    own."""
     levels: tuple[str, ...] = (*TRAINING_LEVELS, "clean")
     """Where episodes start: clean patches are degraded anew at one of these levels; none takes the
     pairs of the store as they were prepared. Without *clean*, an agent never learns to leave a
@@ -87,14 +91,14 @@ class AgentTrainConfig:
         check_task(self.task)
         if self.default_chain and (self.task != "restore" or self.reward != "psnr"):
             raise ToolchainError("default_chain needs the task 'restore' and the reward 'psnr'")
-        make_reward(self.reward, self.reward_weights)
+        make_reward(self.reward, self.reward_weights, self.iqa)
         if self.task == "real-sr" and not self.levels:
             raise ToolchainError("the task real-sr makes its pairs anew; give levels")
 
     @property
     def made_reward(self) -> Reward:
         """What an agent is after."""
-        return make_reward(self.reward, self.reward_weights)
+        return make_reward(self.reward, self.reward_weights, self.iqa)
 
     @property
     def known_chains(self) -> tuple[tuple[str, ...], ...]:

@@ -23,10 +23,9 @@ from data.metrics import batch_psnr, ssim
 from data.scaling import SCALES
 from data.sources import open_source
 from tools_zoo.encoders import SemanticEncoder, load_encoder
-from tools_zoo.generative.iqa import SfdIqa, load_iqa
+from tools_zoo.generative.iqa import IQA_FOLDER, SfdIqa, load_iqa
 from tools_zoo.generative.objective import bicubic
 from tools_zoo.generative.priors import ConstantPrior
-from tools_zoo.generative.stages import IQA_FOLDER
 from tools_zoo.losses.features import feature_distance
 from tools_zoo.losses.high_frequency import detail_ratio
 from tools_zoo.losses.self_similarity import artefact_distance

@@ -45,8 +45,9 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
 
     ## Rewards
     PSNR gain of the step in dB, `psnr(after, gt) - psnr(before, gt)`, both at most 100 dB; or the
-    weighted sum of that and of the fall in distance of features (`envs.reward`). Stopping earns 0;
-    an episode's rewards sum to its total gain.
+    weighted sum of that, of the fall in distance of features, and of the rise of SFD-IQA, a score
+    without a reference (`envs.reward`). Stopping earns 0; an episode's rewards sum to its total
+    gain.
 
     ## Starting State
     A pair drawn with `np_random`; `options={"index": 7}` chooses one.
@@ -57,7 +58,8 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
 
     ## Information
     `psnr` (dB) after `reset` and every step; `tool` (name), and `psnr_gain` (dB, since the start
-    of the episode) after every step. With a perceptual reward also `distance`, of features.
+    of the episode) after every step. With a perceptual reward also `distance`, of features; with
+    one that weighs SFD-IQA also `quality`.
 
     ## Arguments
     | Name              | Type              | Default    | Meaning                            |

@@ -64,8 +64,8 @@ class RestorationVecEnv(VecEnv):
 
     Raises:
         ImageFormatError: The clean images are not as much larger as the tools make theirs.
-        ToolchainError: The toolbox has no tool for the task, or the encoder of a perceptual reward
-            is not installed.
+        ToolchainError: The toolbox has no tool for the task, the encoder of a perceptual reward is
+            not installed, or there is no SFD-IQA to weigh.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": "SameStep"}  # noqa: RUF012
@@ -97,7 +97,7 @@ class RestorationVecEnv(VecEnv):
         self.task, self.reward = task, reward
         self.scale = task_scale(task, toolbox)
         self._has_mask = max(toolbox.scales) > 1
-        self._judge = Judge(reward, self._device)
+        self._judge = Judge(reward, self._device, toolbox.folder)
         patch_size = self._patch_size()
         super().__init__(
             n_envs,
@@ -314,11 +314,11 @@ class RestorationVecEnv(VecEnv):
             self.reset_infos[row] = self._start_info(row)
 
     def _start_info(self, row: int) -> dict[str, Any]:
-        return {"psnr": float(self._scores.psnr[row]), **self._distance_info(row)}
+        return {"psnr": float(self._scores.psnr[row]), **self._looks_info(row)}
 
-    def _distance_info(self, row: int) -> dict[str, float]:
-        distance = self._scores.distance
-        return {} if distance is None else {"distance": float(distance[row])}
+    def _looks_info(self, row: int) -> dict[str, float]:
+        known = {"distance": self._scores.distance, "quality": self._scores.quality}
+        return {name: float(column[row]) for name, column in known.items() if column is not None}
 
     def _infos(self, ended: Ended) -> list[dict[str, Any]]:
         columns = zip(
@@ -334,7 +334,7 @@ class RestorationVecEnv(VecEnv):
                 "psnr": psnr,
                 "psnr_gain": gain,
                 "TimeLimit.truncated": truncated,
-                **self._distance_info(row),
+                **self._looks_info(row),
             }
             for row, (action, psnr, gain, truncated) in enumerate(columns)
         ]

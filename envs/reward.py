@@ -1,6 +1,8 @@
-"""What an action earns: a weighted sum of the gains in PSNR and in likeness."""
+"""What an action earns: a weighted sum of the gains in PSNR, in likeness and in looks."""
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -8,7 +10,8 @@ from torch import Tensor
 
 from data.errors import ToolchainError, UnknownNameError
 from data.metrics import batch_psnr
-from tools_zoo.encoders import SemanticEncoder, load_encoder
+from tools_zoo.encoders import SemanticEncoder, Semantics, load_encoder
+from tools_zoo.generative.iqa import SfdIqa, open_iqa
 from tools_zoo.losses.features import feature_distances
 
 
@@ -20,19 +23,30 @@ class Reward:
         psnr: Per dB of PSNR.
         perceptual: Per unit by which the distance of features to the clean image falls
             (`tools_zoo.losses.features`): 0.5 to 1.3 between a bicubic enlargement and the truth.
+        quality: Per unit by which SFD-IQA rises (`tools_zoo.generative.iqa`), which is 0 to 1 and
+            does not look at the clean image.
+        iqa: Which SFD-IQA: its folder, or a toolbox that has one; empty for that of the toolbox
+            whose tools are played with.
 
     Raises:
-        ToolchainError: A weight is negative, or both are 0.
+        ToolchainError: A weight is negative, all are 0, or a score is named that has no weight.
     """
 
     psnr: float = 1.0
     perceptual: float = 0.0
+    quality: float = 0.0
+    iqa: str = ""
 
     def __post_init__(self) -> None:
         """Check the weights."""
-        if min(self.psnr, self.perceptual) < 0.0 or self.psnr + self.perceptual <= 0.0:
+        weights = (self.psnr, self.perceptual, self.quality)
+        if min(weights) < 0.0 or sum(weights) <= 0.0:
             raise ToolchainError(
-                f"reward weights must not be negative, nor all 0: {self.psnr}, {self.perceptual}"
+                f"reward weights must not be negative, nor all 0: {', '.join(map(str, weights))}"
+            )
+        if self.iqa and not self.quality:
+            raise ToolchainError(
+                f"the score {self.iqa} (iqa) counts only with a third reward weight above 0"
             )
 
     @property
@@ -47,7 +61,13 @@ class Reward:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"name": self.name, "psnr": self.psnr, "perceptual": self.perceptual}
+        return {
+            "name": self.name,
+            "psnr": self.psnr,
+            "perceptual": self.perceptual,
+            "quality": self.quality,
+            "iqa": self.iqa,
+        }
 
 
 PSNR: Final = Reward()
@@ -57,38 +77,46 @@ REWARDS: Final = {"psnr": PSNR, "perceptual": Reward(0.0, 10.0), "mixed": Reward
 all rewards are of the order of a dB: margins and bounds that agents are trained with fit them."""
 
 
-def make_reward(name: str, weights: tuple[float, ...] = ()) -> Reward:
+def make_reward(name: str, weights: tuple[float, ...] = (), iqa: str = "") -> Reward:
     """Look up a preset; weights, if there are any, take its place.
 
     Args:
         name: One of `REWARDS`.
-        weights: Those of PSNR and of the perceptual gain, or none.
+        weights: Those of PSNR, of the perceptual gain and maybe of SFD-IQA, or none.
+        iqa: See `Reward`.
 
     Raises:
         UnknownNameError: There is no such preset.
-        ToolchainError: There are not two weights, or they are out of range.
+        ToolchainError: There are neither two weights nor three, they are out of range, or ``iqa``
+            is given without the third.
     """
     if name not in REWARDS:
         raise UnknownNameError("reward", name, REWARDS)
+    if len(weights) not in {0, 2, 3}:
+        raise ToolchainError(
+            "reward weights are two or three, of PSNR, perceptual and maybe SFD-IQA, "
+            f"got {len(weights)}"
+        )
     if not weights:
-        return REWARDS[name]
-    if len(weights) != 2:
-        raise ToolchainError(f"reward weights are two, of PSNR and perceptual, got {len(weights)}")
-    return Reward(*weights)
+        return dataclasses.replace(REWARDS[name], iqa=iqa)
+    psnr, perceptual, quality = (*weights, 0.0)[:3]
+    return Reward(psnr, perceptual, quality, iqa)
 
 
 class Scores(NamedTuple):
-    """How close images are to the clean ones, each (N,) on the CPU.
+    """How close images are to the clean ones, and how they look, each (N,) on the CPU.
 
     Attributes:
         psnr: In dB.
         distance: Of features, 0 to 4; None where the reward does not ask for it.
         value: Weighted sum; what grows is the reward.
+        quality: SFD-IQA, 0 to 1; None where the reward does not ask for it.
     """
 
     psnr: Tensor
     distance: Tensor | None
     value: Tensor
+    quality: Tensor | None = None
 
 
 class Judge:
@@ -97,18 +125,28 @@ class Judge:
     Args:
         reward: What counts.
         device: Where the encoder looks.
+        home: Folder of the toolbox, whose SFD-IQA counts where the reward names no other.
 
     Raises:
-        ToolchainError: The reward is perceptual and the encoder's weights are not installed, or
-            the images are smaller than it can see.
+        ToolchainError: The reward looks at features and the encoder's weights are not installed,
+            or the images are smaller than it can see; or it weighs SFD-IQA, and that is missing,
+            damaged, or needs another encoder.
     """
 
-    def __init__(self, reward: Reward = PSNR, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        reward: Reward = PSNR,
+        device: torch.device | str = "cpu",
+        home: Path | None = None,
+    ) -> None:
         self.reward = reward
         self._encoder: SemanticEncoder | None = None
-        if reward.perceptual:
+        self._iqa: SfdIqa | None = None
+        if reward.perceptual or reward.quality:
             encoder = load_encoder()
             self._encoder = encoder.to(device)  # type: ignore[attr-defined]
+        if reward.quality:
+            self._iqa = _open_score(reward, home, self._encoder).to(device)
         self._gt = torch.empty(0)
         self._maps: tuple[Tensor, ...] = ()
 
@@ -119,12 +157,12 @@ class Judge:
 
     def remember(self, gt: Tensor) -> None:
         """Compare with these clean images from now on, (N, 3, H, W) in [0, 1]."""
-        self._gt, self._maps = gt, self._look(gt)
+        self._gt, self._maps = gt, self._maps_of(gt)
 
     def replace(self, rows: Tensor, gt: Tensor) -> None:
         """Put other clean images in the given rows."""
         self._gt[rows] = gt
-        for maps, fresh in zip(self._maps, self._look(gt), strict=True):
+        for maps, fresh in zip(self._maps, self._maps_of(gt), strict=True):
             maps[rows] = fresh
 
     def score(self, images: Tensor, rows: Tensor | None = None) -> Scores:
@@ -134,19 +172,36 @@ class Judge:
         if self._encoder is None:
             value = psnr if self.reward == PSNR else self.reward.psnr * psnr
             return Scores(psnr, None, value)
-        maps = self._maps if rows is None else tuple(map_[rows] for map_ in self._maps)
-        distance = feature_distances(self._look(images), maps).cpu()
-        value = self.reward.psnr * psnr - self.reward.perceptual * distance
-        return Scores(psnr, distance, value)
+        seen = self._look(images, self._encoder)
+        value, distance, quality = self.reward.psnr * psnr, None, None
+        if self.reward.perceptual:
+            maps = self._maps if rows is None else tuple(map_[rows] for map_ in self._maps)
+            distance = feature_distances(seen.maps, maps).cpu()
+            value = value - self.reward.perceptual * distance
+        if self._iqa is not None:
+            quality = torch.stack(self._iqa.verdicts(seen)).mean(dim=0).cpu()
+            value = value + self.reward.quality * quality
+        return Scores(psnr, distance, value, quality)
 
-    def _look(self, images: Tensor) -> tuple[Tensor, ...]:
-        if self._encoder is None:
+    def _maps_of(self, gt: Tensor) -> tuple[Tensor, ...]:
+        if self._encoder is None or not self.reward.perceptual:
             return ()
-        smallest = self._encoder.min_side
+        return self._look(gt, self._encoder).maps
+
+    def _look(self, images: Tensor, encoder: SemanticEncoder) -> Semantics:
+        smallest = encoder.min_side
         if min(images.shape[-2:]) < smallest:
             raise ToolchainError(
-                f"a perceptual reward needs images of {smallest} pixels a side, got "
+                f"a reward that looks at features needs images of {smallest} pixels a side, got "
                 f"{min(images.shape[-2:])}"
             )
         with torch.no_grad():
-            return self._encoder(images.float()).maps
+            return encoder(images.float())
+
+
+def _open_score(reward: Reward, home: Path | None, encoder: SemanticEncoder | None) -> SfdIqa:
+    """The SFD-IQA that a reward weighs; what to do is said where there is none."""
+    hint = "name a folder of one, or a toolbox that has one (--set iqa=FOLDER)"
+    if not reward.iqa and home is None:
+        raise ToolchainError(f"the reward weighs SFD-IQA, which this toolbox has not; {hint}")
+    return open_iqa(reward.iqa or home or "", encoder)

@@ -159,7 +159,7 @@ def restore_batch(
     memory = None
     if max_memory is not None:
         scratch = Scratch(_existing(plan[0].target.parent))
-        memory = _Memory(MemoryBudget(max_memory, restorer.max_tile_pixels), scratch, stop)
+        memory = _Memory(MemoryBudget(max_memory, restorer.working_pixels), scratch, stop)
     batch = _Batch(restorer, plan, overwrite, steps_folder, sidecars, resume, memory)
     pipeline = Pipeline(
         load=batch.load, work=batch.restore, save=batch.save, recover=_unsuccessful, stop=stop

@@ -30,6 +30,8 @@ from data.store import Patches, PatchStore, StoreConfig, cut_windows
 from envs.restoration_vec_env import MAX_STEPS
 from toolchain.errors import PhotoError
 from toolchain.photo import find_photos, read_photo
+from toolchain.quality import PhotoJudge
+from tools_zoo.generative.iqa import Quality, SfdIqa
 from tools_zoo.toolbox import Toolbox
 
 PLAYERS: Final = ("stop", "random", "fixed", "greedy-oracle", "oracle", "agent")
@@ -59,6 +61,9 @@ class Evaluation:
         note: What else is worth knowing, such as the tools that were chosen.
         distance: Of features to the clean images (`tools_zoo.losses.features`); None where it was
             not measured.
+        quality: SFD-IQA of the restored images; None if it was not asked for, or they are all too
+            small for it.
+        quality_encoder: Which encoder that was seen by: scores of others do not compare.
     """
 
     name: str
@@ -71,6 +76,8 @@ class Evaluation:
     level: str = ""
     note: str = ""
     distance: float | None = None
+    quality: float | None = None
+    quality_encoder: str | None = None
 
     @property
     def gain(self) -> float:
@@ -87,12 +94,13 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """PSNR in dB and SSIM of one image before and after."""
+    """PSNR in dB and SSIM of one image before and after, and how it looks then."""
 
     psnr_before: float
     psnr_after: float
     ssim_before: float | None
     ssim_after: float | None
+    quality: Quality | None
 
 
 def compare_folders(
@@ -101,6 +109,7 @@ def compare_folders(
     *,
     restore: Callable[[FloatImage], FloatImage] | None = None,
     on_image: Callable[[int, int], None] = lambda done, total: None,
+    iqa: SfdIqa | None = None,
 ) -> Evaluation:
     """Compare the photos of two folders that have the same relative path, whatever their suffix.
 
@@ -109,6 +118,7 @@ def compare_folders(
         gt_folder: Clean photos, or a single file; ones without a partner are ignored.
         restore: Applied to each degraded photo, RGB (H, W, 3) float32 in [0, 1], before comparing.
         on_image: Called with (images done, images in all).
+        iqa: SFD-IQA to judge the photos by that are compared with the clean ones.
 
     Raises:
         PhotoError: A folder has no photos, a photo cannot be read, has no clean partner, or the
@@ -118,7 +128,7 @@ def compare_folders(
     scored = []
     for done, paths in enumerate(pairs, start=1):
         lq, gt = read_partners(*paths)
-        scored.append(_score(lq, lq if restore is None else restore(lq), gt))
+        scored.append(_score(lq, lq if restore is None else restore(lq), gt, iqa))
         on_image(done, len(pairs))
     return _summarise("lq" if restore is None else "restored", scored)
 
@@ -161,6 +171,7 @@ def evaluate_players(
     *,
     seed: int = 0,
     max_steps: int = MAX_STEPS,
+    iqa: SfdIqa | None = None,
 ) -> Iterator[Evaluation]:
     """Degrade clean patches and let players restore them; every player meets the same patches.
 
@@ -172,6 +183,7 @@ def evaluate_players(
         policy: Who plays as ``agent``; needed only if named.
         seed: Of the degradations and the random player.
         max_steps: Tools per image.
+        iqa: SFD-IQA to judge results by.
 
     Yields:
         One evaluation per level and player, in the order given.
@@ -192,7 +204,7 @@ def evaluate_players(
         lq, gt = degrade_windows(windows, draw, np.random.default_rng(seed))
         table = _Table(toolbox, ArrayPairs(lq, gt), max_steps)
         for name in names:
-            yield _evaluate_player(name, level, table, policy, seed)
+            yield _evaluate_player(name, level, table, policy, seed, iqa)
 
 
 class _Table:
@@ -231,19 +243,29 @@ def _make_player(
 
 
 def _evaluate_player(
-    name: str, level: str, table: _Table, policy: LstmPolicy | None, seed: int
+    name: str,
+    level: str,
+    table: _Table,
+    policy: LstmPolicy | None,
+    seed: int,
+    iqa: SfdIqa | None,
 ) -> Evaluation:
     player, note = _make_player(name, table, policy, seed)
     results = play(player, table.toolbox, table.pairs, max_steps=table.max_steps)
     lengths = (results.actions != table.toolbox.stop).sum(axis=1)
     tools = f"{lengths.mean():.1f} tools"
-    return score_results(
-        name, results, table.pairs, level=level, note=f"{tools}; {note}" if note else tools
-    )
+    note = f"{tools}; {note}" if note else tools
+    return score_results(name, results, table.pairs, level=level, note=note, iqa=iqa)
 
 
 def score_results(
-    name: str, results: EpisodeResults, pairs: ArrayPairs, *, level: str = "", note: str = ""
+    name: str,
+    results: EpisodeResults,
+    pairs: ArrayPairs,
+    *,
+    level: str = "",
+    note: str = "",
+    iqa: SfdIqa | None = None,
 ) -> Evaluation:
     """Summarise what a player reached.
 
@@ -253,24 +275,30 @@ def score_results(
         pairs: What was played.
         level: Of the degradation.
         note: What else is worth knowing.
+        iqa: SFD-IQA to judge the results by.
     """
     restored = results.restored.transpose(0, 2, 3, 1)
     scale = pairs.gt.shape[1] // pairs.lq.shape[1]
     triples = zip(pairs.lq, restored, pairs.gt, strict=True)
     scored = [
-        _score(upsampled(to_float(lq), scale) if scale > 1 else to_float(lq), image, to_float(gt))
+        _score(
+            upsampled(to_float(lq), scale) if scale > 1 else to_float(lq), image, to_float(gt), iqa
+        )
         for lq, image, gt in triples
     ]
     return _summarise(name, scored, level=level, note=note)
 
 
-def _score(lq: FloatImage, restored: FloatImage, gt: FloatImage) -> _Scored:
+def _score(
+    lq: FloatImage, restored: FloatImage, gt: FloatImage, iqa: SfdIqa | None = None
+) -> _Scored:
     has_room = min(gt.shape[:2]) >= _SSIM_WINDOW
     return _Scored(
         psnr(lq, gt),
         psnr(restored, gt),
         ssim(lq, gt) if has_room else None,
         ssim(restored, gt) if has_room else None,
+        PhotoJudge(iqa)(restored),
     )
 
 
@@ -278,6 +306,7 @@ def _summarise(
     name: str, scored: Sequence[_Scored], *, level: str = "", note: str = ""
 ) -> Evaluation:
     worse = [score.psnr_after < score.psnr_before - _WORSE for score in scored]
+    seen = [score.quality for score in scored if score.quality is not None]
     return Evaluation(
         name=name,
         level=level,
@@ -288,6 +317,8 @@ def _summarise(
         ssim_before=_mean([score.ssim_before for score in scored]),
         ssim_after=_mean([score.ssim_after for score in scored]),
         share_worse=float(np.mean(worse)),
+        quality=_mean([quality.score for quality in seen]),
+        quality_encoder=seen[0].encoder if seen else None,
     )
 
 

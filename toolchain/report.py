@@ -12,6 +12,7 @@ from markupsafe import Markup
 from data.images import FloatImage
 from data.scaling import upsampled
 from toolchain.display import Picture, action_colour, detail_box, map_picture, picture
+from toolchain.quality import rounded
 from toolchain.regions import CELL
 from toolchain.restoration import STOP, Restoration, Score, Step, explain_end
 from toolchain.scenes import Scene, ValueAxis, scenes, value_axis
@@ -60,7 +61,7 @@ class Panel:
     Attributes:
         title: What the image is.
         subtitle: What was done to it.
-        score: In words; empty where no clean image is known.
+        score: In words; empty where no clean image is known and no score was asked for.
         picture: The image.
         previous: The image that the tool was given; None if no tool made this one.
         decision: None where there was none.
@@ -111,6 +112,11 @@ def facts(restoration: Restoration) -> list[Fact]:
         found.append(Fact("PSNR", f"{before.psnr:.2f} → {after.psnr:.2f} dB", change))
         if before.ssim is not None and after.ssim is not None:
             found.append(Fact("SSIM", f"{before.ssim:.3f} → {after.ssim:.3f}"))
+    looked, looks = restoration.quality, restoration.final_quality
+    if looked is not None and looks is not None:
+        change = signed(looks.score - looked.score)
+        value = f"{looked.score:.3f} → {looks.score:.3f}"
+        found.append(Fact(f"SFD-IQA ({looks.encoder})", value, change))
     made_by = restoration.provenance
     if not (made_by.forced or made_by.regions):  # the first value is then of one free choice
         first = restoration.steps[0]
@@ -145,7 +151,7 @@ def panels(
             Panel(
                 title=scene.title,
                 subtitle=scene.subtitle,
-                score=_score_text(scene.score, before.score if before else None),
+                score=_scores_text(scene, before.score if before else None),
                 picture=picture(scene.image, max_side=_STEP_SIDE, icc=icc),
                 previous=laid_out[-1].picture if scene.made_by and is_alike else None,
                 decision=decision,
@@ -312,6 +318,11 @@ def _region_map(step: Step, image: FloatImage) -> dict[str, Any] | None:
         "entries": entries,
         "summary": ", ".join(f"{entry['name']} {entry['share']}" for entry in entries),
     }
+
+
+def _scores_text(scene: Scene, before: Score | None) -> str:
+    quality = "" if scene.quality is None else rounded(scene.quality)
+    return ", ".join(filter(None, (_score_text(scene.score, before), quality)))
 
 
 def _score_text(score: Score | None, before: Score | None = None) -> str:

@@ -1,5 +1,6 @@
 """What a restoration is: the image, and the trace of how it came to be."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data.images import FloatImage
+from tools_zoo.generative.iqa import Quality
 from tools_zoo.tool import UNITS, ToolSpec
 
 STOP: Final = "stop"
@@ -58,6 +60,8 @@ class Step:
             one would have; None where the agent was not calibrated, or regions decide.
         colour_drift: By how many 8-bit grey levels the tool moved the mean of a channel in an area
             of 64 x 64 pixels, at most; None of stop, and of a tool that enlarged.
+        quality: SFD-IQA of the image after the step, and of its bicubic enlargement while it is
+            still small; None where it was not asked for, or the image is too small for it.
     """
 
     tool: str
@@ -70,6 +74,7 @@ class Step:
     region_actions: npt.NDArray[np.int64] | None = None
     risk: float | None = None
     colour_drift: float | None = None
+    quality: Quality | None = None
 
     @property
     def is_stop(self) -> bool:
@@ -141,6 +146,7 @@ class Restoration:
             known.
         unfamiliarity: How far the photo lies from what the agent was calibrated on; above 1 it is
             unlike that. None of an agent that was not calibrated.
+        quality: SFD-IQA of the input, as `Step.quality` is.
     """
 
     image: FloatImage
@@ -150,6 +156,7 @@ class Restoration:
     frames: tuple[FloatImage, ...] = ()
     notes: tuple[str, ...] = ()
     unfamiliarity: float | None = None
+    quality: Quality | None = None
 
     @property
     def sequence(self) -> tuple[str, ...]:
@@ -167,6 +174,11 @@ class Restoration:
     def final_score(self) -> Score | None:
         """Score of the restored image."""
         return self.steps[-1].score
+
+    @property
+    def final_quality(self) -> Quality | None:
+        """SFD-IQA of the restored image."""
+        return self.steps[-1].quality
 
     @property
     def seconds(self) -> float:
@@ -199,6 +211,8 @@ class Restoration:
             "seconds": self.seconds,
             **_score_entries(self.score, "_before"),
             **_score_entries(self.final_score, "_after"),
+            "quality_before": _quality_entry(self.quality),
+            "quality_after": _quality_entry(self.final_quality),
             "steps": self._step_entries(),
         }
 
@@ -217,6 +231,7 @@ class Restoration:
                     "seconds": step.seconds,
                     **_score_entries(step.score),
                     "psnr_gain": gain,
+                    "quality": _quality_entry(step.quality),
                     **_region_entries(step),
                 }
             )
@@ -273,3 +288,7 @@ def _score_entries(score: Score | None, suffix: str = "") -> dict[str, float | N
         f"psnr{suffix}": None if score is None else score.psnr,
         f"ssim{suffix}": None if score is None else score.ssim,
     }
+
+
+def _quality_entry(quality: Quality | None) -> dict[str, Any] | None:
+    return None if quality is None else dataclasses.asdict(quality)

@@ -25,12 +25,14 @@ from data.scaling import upsampled
 from envs.chain import BaseChain, Chain
 from envs.scaled_chain import ScaledChain
 from toolchain.colour import bound_drift, colour_drift
+from toolchain.quality import AS_TILE_PIXELS, PhotoJudge
 from toolchain.regions import restore_regions
 from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
 from toolchain.scratch import IN_MEMORY, Arrays
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import AUTO, choose_device, choose_precision
+from tools_zoo.generative.iqa import SfdIqa, open_iqa
 from tools_zoo.own_tools import OwnTool, default_home, load_own_tool, own_tool_names
 from tools_zoo.precision import Precision, computing
 from tools_zoo.storage import shipped_toolboxes
@@ -77,6 +79,8 @@ class Restorer:
         options: For the record: see `Provenance`.
         max_risk: Largest probability of making the photo worse with which a tool may still run
             (`agents.guard`); 1 asks nothing of it.
+        iqa: SFD-IQA, by which photos are judged before and after every step; moved to ``device``.
+            It changes no decision and no pixel.
 
     Raises:
         PolicyError: The policy was trained with other tools, or not to enlarge and is to, or its
@@ -101,6 +105,7 @@ class Restorer:
         regions: bool = False,
         options: Mapping[str, Any] | None = None,
         max_risk: float = 1.0,
+        iqa: SfdIqa | None = None,
     ) -> None:
         check_fits(policy, toolbox)
         _check_scale(scale, toolbox, policy)
@@ -123,6 +128,7 @@ class Restorer:
         self._policy.precision = precision
         self._max_steps, self._max_tile_pixels = max_steps, max_tile_pixels
         self._precision = precision
+        self._iqa = None if iqa is None else iqa.to(self._device)
         self._provenance = Provenance(
             version=_package_version(),
             toolbox=toolbox.name,
@@ -160,9 +166,9 @@ class Restorer:
         return self._provenance
 
     @property
-    def max_tile_pixels(self) -> int:
-        """Most pixels that a tool works on at once."""
-        return self._max_tile_pixels
+    def working_pixels(self) -> int:
+        """Pixels of the tile whose memory nothing exceeds that a tool or the score works on."""
+        return max(self._max_tile_pixels, 0 if self._iqa is None else AS_TILE_PIXELS)
 
     @property
     def toolbox(self) -> Toolbox:
@@ -213,7 +219,8 @@ class Restorer:
         )
         _check_settings(made_by)
         lq, scorer = _as_float(image, arrays), _Scorer(gt, self.scale)
-        record = _Record(lq, scorer, made_by, on_step, arrays, keep_frames=keep_frames)
+        judge = PhotoJudge(self._iqa, lq, self.scale)
+        record = _Record(lq, scorer, judge, made_by, on_step, arrays, keep_frames=keep_frames)
         own, notes = self._choose_own(lq)
         restored = lq
         if own is not None:
@@ -230,7 +237,7 @@ class Restorer:
         unfamiliarity = self._unfamiliarity(lq)
         if unfamiliarity is not None and unfamiliarity > 1.0:
             notes = (*notes, UNFAMILIAR)
-        return record.finish(restored, notes, unfamiliarity)
+        return record.finish(restored, (*notes, *judge.notes), unfamiliarity)
 
     def _play(
         self,
@@ -422,6 +429,7 @@ def load(
     strength: float = 1.0,
     regions: bool = False,
     max_risk: float = 1.0,
+    iqa: str | Path | None = None,
 ) -> Restorer:
     """Load an agent and a toolbox, ready to restore.
 
@@ -439,11 +447,12 @@ def load(
         strength: How far to go from the photo towards the restored one, 0 to 1.
         regions: Whether to decide per region.
         max_risk: Largest probability of making the photo worse with which a tool may still run.
+        iqa: SFD-IQA to judge photos by: its folder, or a toolbox that has one, by name or folder.
 
     Raises:
         ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
             with other tools or not to enlarge, the machine lacks the device, a number is too
-            small, or no tool enlarges by this scale.
+            small, no tool enlarges by this scale, or there is no such score.
     """
     options = dict(locals())  # this signature is the one list of what a restorer depends on
     place = choose_device(device)
@@ -467,11 +476,13 @@ def load(
             **options,
             "agent": agent and _as_recorded(agent, BUILTIN_AGENTS),
             "toolbox": _as_recorded(toolbox, shipped_toolboxes()),
+            "iqa": iqa and _as_recorded(iqa, shipped_toolboxes()),
             "add_tools": [_as_recorded(n, own_tool_names(default_home())) for n in add_tools],
             "device": str(place),
             "precision": number_format,
         },
         max_risk=max_risk,
+        iqa=None if iqa is None else open_iqa(iqa),
     )
 
 
@@ -509,6 +520,7 @@ class _Record:
         self,
         lq: FloatImage,
         scorer: "_Scorer",
+        judge: PhotoJudge,
         made_by: Provenance,
         on_step: OnStep | None,
         arrays: Arrays,
@@ -520,6 +532,7 @@ class _Record:
         self._before = lq
         self._keep_frames = keep_frames
         self._score = scorer(lq)
+        self._judge, self._quality = judge, judge(lq)
         self._frames = [lq] if keep_frames else []
         self.steps: list[Step] = []
 
@@ -528,7 +541,14 @@ class _Record:
         shown = self._blend(restored)
         drift = None if step.is_stop else colour_drift(self._before, shown, self._arrays)
         self._before = shown
-        self.steps.append(dataclasses.replace(step, score=self._scorer(shown), colour_drift=drift))
+        quality = self.steps[-1].quality if self.steps else self._quality
+        if not step.is_stop:  # which changes nothing
+            quality = self._judge(shown)
+        self.steps.append(
+            dataclasses.replace(
+                step, score=self._scorer(shown), colour_drift=drift, quality=quality
+            )
+        )
         if self._keep_frames and not step.is_stop:
             self._frames.append(shown)
         if self._on_step is not None:
@@ -552,6 +572,7 @@ class _Record:
             tuple(self._frames),
             notes,
             unfamiliarity,
+            self._quality,
         )
 
     def _blend(self, restored: FloatImage) -> FloatImage:

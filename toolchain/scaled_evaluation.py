@@ -22,6 +22,7 @@ from envs.restoration_vec_env import MAX_STEPS
 from envs.reward import PSNR, REWARDS, Judge
 from envs.task import task_scale
 from toolchain.evaluation import Evaluation, score_results
+from tools_zoo.generative.iqa import SfdIqa
 from tools_zoo.toolbox import Toolbox
 
 SCALED_PLAYERS: Final = ("bicubic", "sr-alone", "single", "fixed", "greedy-oracle", "agent")
@@ -42,6 +43,7 @@ def evaluate_scaled_players(
     seed: int = 0,
     max_steps: int = MAX_STEPS,
     device: torch.device | str = "cpu",
+    iqa: SfdIqa | None = None,
 ) -> Iterator[Evaluation]:
     """Make clean patches smaller and worse, and let players restore and enlarge them.
 
@@ -58,6 +60,7 @@ def evaluate_scaled_players(
         seed: Of the degradations.
         max_steps: Tools per image.
         device: Where the tools run.
+        iqa: SFD-IQA to judge results by.
 
     Yields:
         One evaluation per level and player, in the order given; *sr-alone* has one for each tool
@@ -67,7 +70,8 @@ def evaluate_scaled_players(
         UnknownNameError: A player or level does not exist.
         StoreError: The patches are too small for the scale, or do not divide by it.
         ToolchainError: The toolbox has no tool that enlarges, the agent was trained with other
-            tools or is missing, or the encoder of the feature distance is not installed.
+            tools or is missing, the encoder of the feature distance is not installed, or there is
+            no SFD-IQA that its reward weighs.
     """
     for name in names:
         if name not in SCALED_PLAYERS:
@@ -105,7 +109,7 @@ def evaluate_scaled_players(
                     reward=reward,
                     device=device,
                 )
-                scored = score_results(label, results, pairs, level=level, note=note)
+                scored = score_results(label, results, pairs, level=level, note=note, iqa=iqa)
                 distance = judge.score(torch.from_numpy(results.restored).to(device)).distance
                 assert distance is not None
                 yield dataclasses.replace(scored, distance=float(distance.mean()))

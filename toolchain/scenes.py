@@ -7,6 +7,7 @@ import numpy as np
 
 from data.images import FloatImage
 from toolchain.restoration import BICUBIC, Restoration, Score, Step, explain_end
+from tools_zoo.generative.iqa import Quality
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,6 +22,7 @@ class Scene:
         decision: The one taken on seeing the image; None if there was none.
         note: In place of a decision, why there was none; may be empty.
         made_by: The step that made the image out of the one before; None if no tool did.
+        quality: SFD-IQA; None where it was not asked for.
     """
 
     image: FloatImage
@@ -30,6 +32,7 @@ class Scene:
     decision: Step | None = None
     note: str = ""
     made_by: Step | None = None
+    quality: Quality | None = None
 
 
 def scenes(restoration: Restoration, gt: FloatImage | None = None) -> list[Scene]:
@@ -49,17 +52,26 @@ def scenes(restoration: Restoration, gt: FloatImage | None = None) -> list[Scene
     titles = ["Input", *(f"{i}. {step.tool}" for i, step in enumerate(tools, start=1))]
     subtitles = ["before any tool", *(f"treats {step.treats}" for step in tools)]
     scores = [restoration.score, *(step.score for step in tools)]
+    qualities = [restoration.quality, *(step.quality for step in tools)]
     decisions = [*steps, None][: len(restoration.frames)]
     note = explain_end(restoration)
     story = [
-        Scene(image, title, subtitle, score, decision, "" if decision else note, step)
-        for image, title, subtitle, score, decision, step in zip(
-            restoration.frames, titles, subtitles, scores, decisions, [None, *tools], strict=True
+        Scene(image, title, subtitle, score, decision, "" if decision else note, step, quality)
+        for image, title, subtitle, score, decision, step, quality in zip(
+            restoration.frames,
+            titles,
+            subtitles,
+            scores,
+            decisions,
+            [None, *tools],
+            qualities,
+            strict=True,
         )
     ]
     if restoration.enlarged_by == BICUBIC:
         image, score = restoration.image, restoration.final_score
-        story.append(Scene(image, "Bicubic", "no tool enlarged it", score))
+        quality = restoration.final_quality
+        story.append(Scene(image, "Bicubic", "no tool enlarged it", score, quality=quality))
     if gt is not None:
         story.append(Scene(gt, "Ground truth", "the clean photo", None))
     return story

@@ -8,6 +8,7 @@ from typing import Final
 from PIL import Image, ImageDraw, ImageFont
 
 from data.images import FloatImage, to_uint8
+from toolchain.quality import rounded
 from toolchain.restoration import Restoration, Score, Step
 from toolchain.scenes import Scene, ValueAxis, scenes, value_axis
 
@@ -56,7 +57,7 @@ def draw_sheet(
     n_bars = max(len(step.action_values) for step in restoration.steps)
 
     top = _MARGIN + _TITLE_SIZE + 12 + (_TEXT_SIZE + 10) * bool(caption) + 12
-    n_lines = 2 if restoration.score is None else 3
+    n_lines = 2 + (restoration.score is not None) + (restoration.quality is not None)
     bars_top = top + photo_height + n_lines * (_TEXT_SIZE + 8) + 56
     width = 2 * _MARGIN + len(columns) * _PANEL + (len(columns) - 1) * _GAP
     sheet = Image.new("RGB", (width, bars_top + n_bars * _BAR_PITCH + _MARGIN), _BACKGROUND)
@@ -108,6 +109,9 @@ def _draw_captions(draw: ImageDraw.ImageDraw, column: Scene, left: int, top: int
     if column.score is not None:
         top += _TEXT_SIZE + 8
         draw.text((left, top), _score_text(column.score), _INK, _font(_TEXT_SIZE))
+    if column.quality is not None:
+        top += _TEXT_SIZE + 8
+        draw.text((left, top), rounded(column.quality), _INK, _font(_TEXT_SIZE))
 
 
 def _score_text(score: Score) -> str:

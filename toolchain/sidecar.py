@@ -20,8 +20,9 @@ from toolchain.restoration import PER_CALL, Provenance
 FORMAT_VERSION: Final = 1
 SUFFIX: Final = ".json"
 
-_HOW: Final = frozenset({"device", "precision", "max_tile_pixels"})
-"""Options that say how to compute, not what: they change a result by rounding only."""
+_HOW: Final = frozenset({"device", "precision", "max_tile_pixels", "iqa"})
+"""Options that say how to compute, not what: they change a result by rounding only, or not at
+all."""
 
 
 class SidecarError(ToolchainError):

@@ -90,7 +90,7 @@ def load_toolbox(name_or_path: str | Path = DEFAULT_TOOLBOX) -> Toolbox:
         load_weights(tool.network, read_checked(path, entry["sha256"]), path)
         tools.append(tool)
         checksums[tool.spec.name] = entry["sha256"]
-    toolbox = Toolbox(manifest["name"], tools, checksums)
+    toolbox = Toolbox(manifest["name"], tools, checksums, folder)
     toolbox.requires_grad_(False).eval()
     return toolbox.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

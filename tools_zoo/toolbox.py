@@ -1,6 +1,7 @@
 """The toolbox: an ordered, named set of tools, which is the agent's action space."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ class Toolbox(nn.Module):
         name: Name of the toolbox.
         tools: The tools; their order is the action order.
         checksums: SHA-256 of the weight file of each tool that was loaded from one.
+        folder: That they were loaded from, where what else belongs to the toolbox lies too.
 
     Raises:
         DuplicateToolError: Two tools have one name.
@@ -27,7 +29,11 @@ class Toolbox(nn.Module):
     """
 
     def __init__(
-        self, name: str, tools: Iterable[Tool], checksums: Mapping[str, str] | None = None
+        self,
+        name: str,
+        tools: Iterable[Tool],
+        checksums: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
         super().__init__()
         tools = list(tools)
@@ -39,6 +45,7 @@ class Toolbox(nn.Module):
         self.name = name
         self.names = tuple(names)
         self.checksums = dict(checksums or {})
+        self.folder = folder
         self._tools = nn.ModuleList(tools)
 
     def __len__(self) -> int:

@@ -13,9 +13,9 @@ from torch import nn
 from data.errors import ToolchainError
 from tools_zoo.catalog import TOOLBOXES
 from tools_zoo.generative.config import OneStepTrainConfig, SftTrainConfig, SrTrainConfig
+from tools_zoo.generative.iqa import IQA_FOLDER
 from tools_zoo.generative.one_step_training import train_one_step_tool
 from tools_zoo.generative.sft_training import train_sft_tool
-from tools_zoo.generative.stages import IQA_FOLDER
 from tools_zoo.generative.training import train_sr_tool
 from tools_zoo.recipe import SPECS, SR_BASE, TrainingJob
 from tools_zoo.run_folder import CHECKPOINT

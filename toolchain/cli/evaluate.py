@@ -12,6 +12,7 @@ from toolchain.cli.errors import fail
 from toolchain.cli.options import (
     DEFAULT_TOOLBOX,
     AgentOption,
+    IqaOption,
     OverwriteOption,
     PreferOption,
     ToolboxOption,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from data.images import FloatImage
     from data.store import Patches
     from toolchain.evaluation import Evaluation
+    from tools_zoo.generative.iqa import SfdIqa
     from tools_zoo.toolbox import Toolbox
 
 ALL_LEVELS = ("mild", "moderate", "severe")
@@ -64,11 +66,12 @@ def evaluate(
     prefer: PreferOption = None,
     max_steps: Annotated[int, typer.Option(help="Most tools on one image.", min=1)] = 3,
     device: Annotated[
-        str, typer.Option(help="For --restore, --scale and --suite: auto, cpu, cuda, mps.")
+        str, typer.Option(help="For --restore, --scale, --iqa and --suite: auto, cpu, cuda, mps.")
     ] = "auto",
     precision: Annotated[
         str, typer.Option(help="For --restore and --suite: auto, fp32 or bf16.")
     ] = "auto",
+    iqa: IqaOption = None,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -137,9 +140,10 @@ def evaluate(
         )
         suites.run(ctx, suite, request)
         return
+    score = None if iqa is None else _open_score(iqa, device)
     if lq is not None and gt is not None:
         options = {"device": device, "precision": precision, "max_steps": max_steps}
-        results = [_compare(lq, gt, (agent, toolbox, options) if restore else None)]
+        results = [_compare(lq, gt, (agent, toolbox, options) if restore else None, score)]
     else:
         assert source is not None
         if scale > 1 and players == DEFAULT_PLAYERS:
@@ -148,11 +152,11 @@ def evaluate(
         tools, policy = _load(toolbox, agent if "agent" in names else None, prefer, names)
         if scale > 1:
             results = _play_scaled(
-                source, names, levels, count, seed, tools, policy, max_steps, device, scale
+                source, names, levels, count, seed, tools, policy, max_steps, device, scale, score
             )
         else:
-            results = _play(source, names, levels, count, seed, tools, policy, max_steps)
-    _print_table(results, restored=restore or lq is None)
+            results = _play(source, names, levels, count, seed, tools, policy, max_steps, score)
+    _print_table(results, restored=restore or lq is None, judged=iqa is not None)
     if output is not None:
         from data.atomic import write_atomically
 
@@ -160,8 +164,18 @@ def evaluate(
         write_atomically(output, content.encode() + b"\n")
 
 
+def _open_score(name: str, device: str) -> "SfdIqa":
+    from tools_zoo.device import choose_device
+    from tools_zoo.generative.iqa import open_iqa
+
+    return open_iqa(name).to(choose_device(device))
+
+
 def _compare(
-    lq: Path, gt: Path, restorer: tuple[str | None, str, dict[str, Any]] | None
+    lq: Path,
+    gt: Path,
+    restorer: tuple[str | None, str, dict[str, Any]] | None,
+    iqa: "SfdIqa | None",
 ) -> "Evaluation":
     from toolchain.cli.progress import Steps
     from toolchain.evaluation import compare_folders
@@ -178,7 +192,11 @@ def _compare(
 
     with Steps("Comparing", unit="photos") as steps:
         return compare_folders(
-            lq, gt, restore=restore, on_image=lambda done, total: steps.update(done, total)
+            lq,
+            gt,
+            restore=restore,
+            on_image=lambda done, total: steps.update(done, total),
+            iqa=iqa,
         )
 
 
@@ -191,6 +209,7 @@ def _play(
     tools: "Toolbox",
     policy: "LstmPolicy | None",
     max_steps: int,
+    iqa: "SfdIqa | None",
 ) -> "list[Evaluation]":
     from toolchain.evaluation import evaluate_players
 
@@ -202,6 +221,7 @@ def _play(
         policy,
         seed=seed,
         max_steps=max_steps,
+        iqa=iqa,
     )
     return _collected(evaluations, len(names) * len(levels))
 
@@ -217,6 +237,7 @@ def _play_scaled(
     max_steps: int,
     device: str,
     scale: int,
+    iqa: "SfdIqa | None",
 ) -> "list[Evaluation]":
     from agents.q_net import VIEW_SIZE
     from data.scaled_pairs import SMALL_SIDE
@@ -238,6 +259,7 @@ def _play_scaled(
         seed=seed,
         max_steps=max_steps,
         device=choose_device(device),
+        iqa=iqa,
     )
     per_level = len(names) + ("sr-alone" in names) * (sum(s > 1 for s in tools.scales) - 1)
     return _collected(evaluations, per_level * len(levels))
@@ -278,7 +300,7 @@ def _clean_windows(source: str, count: int, seed: int, side: int | None = None) 
     return evaluation_patches(photos, count, seed, patch_size=side or VIEW_SIZE)
 
 
-def _print_table(results: "Sequence[Evaluation]", *, restored: bool) -> None:
+def _print_table(results: "Sequence[Evaluation]", *, restored: bool, judged: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -287,7 +309,9 @@ def _print_table(results: "Sequence[Evaluation]", *, restored: bool) -> None:
     table = Table(*names, box=None, header_style="bold", pad_edge=False)
     gains = ("gain dB", "made worse") if restored else ()
     has_distance = any(result.distance is not None for result in results)
-    for column in ("images", "PSNR dB", "SSIM", *(["distance"] if has_distance else []), *gains):
+    encoder = next((r.quality_encoder for r in results if r.quality_encoder is not None), None)
+    seen = [*(["distance"] if has_distance else []), *(["SFD-IQA"] if encoder else [])]
+    for column in ("images", "PSNR dB", "SSIM", *seen, *gains):
         table.add_column(column, justify="right")
     before = ""
     for result in results:
@@ -302,10 +326,15 @@ def _print_table(results: "Sequence[Evaluation]", *, restored: bool) -> None:
             f"{result.psnr_after:.3f}",
             ssim,
             *([f"{result.distance:.4f}"] if result.distance is not None else []),
+            *(["-" if result.quality is None else f"{result.quality:.4f}"] if encoder else []),
             *((f"{result.gain:+.3f}", f"{result.share_worse:.1%}") if restored else ()),
         )
     console = Console()
     console.print(table)
+    if judged:
+        seen_by = f"as {encoder} sees it; 0 to 1, higher is cleaner"
+        what = seen_by if encoder else "not known: the images are too small for it"
+        console.print(f"SFD-IQA {what}", style="dim", highlight=False)
     for result in results:  # below, where there is room for them
         if result.note:
             name = " ".join(filter(None, (result.level, result.name)))

@@ -14,6 +14,7 @@ from toolchain.cli.options import (
     AgentOption,
     DeviceOption,
     InputArgument,
+    IqaOption,
     MaxRiskOption,
     MaxStepsOption,
     MaxTilePixelsOption,
@@ -63,6 +64,7 @@ def inspect(
     strength: StrengthOption = 1.0,
     regions: RegionsOption = False,
     max_risk: MaxRiskOption = 1.0,
+    iqa: IqaOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     overwrite: OverwriteOption = False,
@@ -99,6 +101,7 @@ def inspect(
         strength=strength,
         regions=regions,
         max_risk=max_risk,
+        iqa=iqa,
     )
     if degrade is None:
         inspection = inspect_photo(restorer, lq, gt=reference)

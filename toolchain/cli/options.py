@@ -70,6 +70,15 @@ MaxRiskOption: TypeAlias = Annotated[
         max=1.0,
     ),
 ]
+IqaOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--iqa",
+        help="Judge results by SFD-IQA, a score without a clean photo: its folder, or a toolbox "
+        "that has one; needs the extra 'perceptual'.",
+        metavar="NAME",
+    ),
+]
 OverwriteOption: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never an input.")
 ]

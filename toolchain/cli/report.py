@@ -25,6 +25,13 @@ def print_inspection(console: Console, inspection: "Inspection") -> None:
     if before is not None and after is not None:
         gain = f"[bold]{after.psnr - before.psnr:+.2f} dB[/]"
         console.print(f"{_score(before)}  ->  {_score(after)}   ({gain})", highlight=False)
+    looked, looks = restoration.quality, restoration.final_quality
+    if looked is not None and looks is not None:
+        gain = f"[bold]{looks.score - looked.score:+.3f}[/], by {looks.encoder}"
+        console.print(
+            f"SFD-IQA {looked.score:.3f}  ->  SFD-IQA {looks.score:.3f}   ({gain})",
+            highlight=False,
+        )
 
 
 def sequence_table(inspection: "Inspection") -> Table:
@@ -41,6 +48,9 @@ def sequence_table(inspection: "Inspection") -> Table:
     if is_scored:
         table.add_column("PSNR", justify="right")
         table.add_column("SSIM", justify="right")
+    is_judged = inspection.restoration.quality is not None
+    if is_judged:
+        table.add_column("IQA", justify="right")
     for number, step in enumerate(inspection.restoration.steps, start=1):
         rivals = "\n".join(f"{name} {value:+.2f}" for name, value in step.runners_up(3))
         cells = [str(number), step.tool, step.treats or "nothing further"]
@@ -48,6 +58,8 @@ def sequence_table(inspection: "Inspection") -> Table:
         if is_scored and step.score is not None:
             ssim = step.score.ssim
             cells += [f"{step.score.psnr:.2f}", "-" if ssim is None else f"{ssim:.3f}"]
+        if is_judged and step.quality is not None:
+            cells.append(f"{step.quality.score:.3f}")
         table.add_row(*cells)
     return table
 

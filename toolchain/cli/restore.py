@@ -20,6 +20,7 @@ from toolchain.cli.options import (
     AddToolOption,
     AgentOption,
     DeviceOption,
+    IqaOption,
     MaxRiskOption,
     MaxStepsOption,
     MaxTilePixelsOption,
@@ -55,6 +56,7 @@ def restore(
     strength: StrengthOption = 1.0,
     regions: RegionsOption = False,
     max_risk: MaxRiskOption = 1.0,
+    iqa: IqaOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -114,6 +116,7 @@ def restore(
         strength=strength,
         regions=regions,
         max_risk=max_risk,
+        iqa=iqa,
     )
     stop = threading.Event()
     finished: list[Outcome] = []
@@ -189,8 +192,11 @@ def _line(outcome: "Outcome") -> str:
 
     without_tool = [f"{BICUBIC} enlargement"] if outcome.enlarged_by == BICUBIC else []
     tools = ", ".join([*outcome.sequence, *without_tool]) or "left as it is"
-    seconds = outcome.trace["seconds"]
-    return f"{escape(printable(outcome.photo.target))}  [cyan]{tools}[/]  [dim]{seconds:.1f} s[/]"
+    figures = f"{outcome.trace['seconds']:.1f} s"
+    before, after = outcome.trace["quality_before"], outcome.trace["quality_after"]
+    if before is not None and after is not None:
+        figures += f"  SFD-IQA {before['score']:.3f} -> {after['score']:.3f} ({after['encoder']})"
+    return f"{escape(printable(outcome.photo.target))}  [cyan]{tools}[/]  [dim]{figures}[/]"
 
 
 def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) -> None:

@@ -13,9 +13,12 @@ from data.atomic import write_atomically
 from data.errors import ToolchainError
 from tools_zoo.critics.features import FeatureCritic
 from tools_zoo.critics.prompts import PromptPair
-from tools_zoo.encoders import SemanticEncoder, load_encoder
+from tools_zoo.encoders import SemanticEncoder, Semantics, load_encoder
 from tools_zoo.encoders.efficientnet import NAME as OFFLINE
-from tools_zoo.storage import load_weights
+from tools_zoo.storage import load_weights, toolbox_folder
+
+IQA_FOLDER: Final = "sfd_iqa"
+"""Below a run folder or a toolbox folder: the score that SFD's critics give."""
 
 FACTS: Final = "sfd_iqa.json"
 WEIGHTS: Final = "sfd_iqa.safetensors"
@@ -63,18 +66,25 @@ class SfdIqa(nn.Module):
         prompts: PromptPair | None = None,
     ) -> None:
         super().__init__()
-        self._look = encoder.__call__  # keeps the encoder out of the weights
+        self._encoder = (encoder,)  # a tuple keeps it out of the weights
         self.encoder_name = encoder.name
         self.min_side = encoder.min_side
         self.features = FeatureCritic(encoder.map_channels) if features is None else features
         self.prompts = PromptPair(encoder) if prompts is None else prompts
         self.eval()
 
+    def to(self, *args: Any, **kwargs: Any) -> "SfdIqa":
+        """Move the critics, and the encoder along with them, though it is none of their weights."""
+        (encoder,) = self._encoder
+        if isinstance(encoder, nn.Module):
+            encoder.to(*args, **kwargs)
+        return super().to(*args, **kwargs)
+
     def score(self, image: Tensor) -> Quality:
         """Judge one photo at its own size.
 
         Args:
-            image: RGB (3, H, W) in [0, 1].
+            image: RGB (3, H, W) in [0, 1], on any device.
 
         Raises:
             ToolchainError: It is too small to be judged.
@@ -87,19 +97,25 @@ class SfdIqa(nn.Module):
             )
         top, left = (max(0, (side - MAX_SIDE) // 2) for side in (height, width))
         part = image[None, :, top : top + MAX_SIDE, left : left + MAX_SIDE]
-        features, prompts = (float(values[0]) for values in self(part))
+        device = next(self.parameters()).device
+        features, prompts = (float(values[0]) for values in self(part.to(device)))
         return Quality(
             0.5 * (features + prompts), features, prompts, self.encoder_name, self.prompts.kind
         )
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Both verdicts on RGB (N, 3, H, W) in [0, 1]: twice (N,), 0 to 1."""
-        seen = self._look(images)
-        verdicts = [
-            torch.sigmoid(logits).mean(dim=(1, 2, 3)) for logits in self.features(seen.maps)
-        ]
-        return torch.stack(verdicts).mean(dim=0), self.prompts(seen.embedding)[:, 0].exp()
+        with torch.no_grad():
+            return self.verdicts(self._encoder[0](images))
+
+    @torch.no_grad()
+    def verdicts(self, seen: Semantics) -> tuple[Tensor, Tensor]:
+        """The same of what the encoder has seen already."""
+        with torch.autocast(seen.embedding.device.type, enabled=False):
+            verdicts = [
+                torch.sigmoid(logits).mean(dim=(1, 2, 3)) for logits in self.features(seen.maps)
+            ]
+            return torch.stack(verdicts).mean(dim=0), self.prompts(seen.embedding)[:, 0].exp()
 
 
 def save_iqa(iqa: SfdIqa, folder: Path) -> None:
@@ -143,3 +159,23 @@ def load_iqa(folder: Path, encoder: SemanticEncoder | None = None) -> SfdIqa:
     iqa = SfdIqa(encoder)
     load_weights(iqa, content, folder / WEIGHTS)
     return iqa
+
+
+def open_iqa(name_or_path: str | Path, encoder: SemanticEncoder | None = None) -> SfdIqa:
+    """Load a score by the folder that it lies in, or by the toolbox that has it.
+
+    Args:
+        name_or_path: Folder of a score or of a toolbox, or a shipped toolbox's name.
+        encoder: See `load_iqa`.
+
+    Raises:
+        ToolchainError: There is no such toolbox or folder, or no score in it; or see `load_iqa`.
+    """
+    folder = toolbox_folder(name_or_path)
+    for place in (folder, folder / IQA_FOLDER):
+        if (place / FACTS).is_file():
+            return load_iqa(place, encoder)
+    raise ToolchainError(
+        f"there is no SFD-IQA score in {name_or_path}: name the folder of one, or a toolbox whose "
+        "tools were trained with both critics of features (as sr-sfd is)"
+    )

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from lightning_fabric import Fabric
 from torch import nn
@@ -10,13 +9,10 @@ from torch import nn
 from tools_zoo.critics.features import FeatureCritic
 from tools_zoo.critics.prompts import PromptPair
 from tools_zoo.generative.config import SrTrainConfig
-from tools_zoo.generative.iqa import SfdIqa, save_iqa
+from tools_zoo.generative.iqa import IQA_FOLDER, SfdIqa, save_iqa
 from tools_zoo.generative.objective import SrObjective
 from tools_zoo.run_folder import CHECKPOINT
 from tools_zoo.training_loop import OnStep, train_module
-
-IQA_FOLDER: Final = "sfd_iqa"
-"""Below a run folder or a toolbox folder: the score that SFD's critics give."""
 
 
 def has_checkpoint(run_path: Path) -> bool:

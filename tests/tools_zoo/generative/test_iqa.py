@@ -15,7 +15,7 @@ from tools_zoo.catalog import ENLARGERS
 from tools_zoo.critics.prompts import PromptPair
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder
 from tools_zoo.generative.config import SrTrainConfig
-from tools_zoo.generative.iqa import SfdIqa, load_iqa, save_iqa
+from tools_zoo.generative.iqa import IQA_FOLDER, SfdIqa, load_iqa, open_iqa, save_iqa
 from tools_zoo.generative.negatives import damage
 from tools_zoo.generative.training import train_sr_tool
 from tools_zoo.losses.adversarial import bce_critic_loss
@@ -112,3 +112,22 @@ def test_critics_that_saw_damage_score_it_lower_the_more_of_it_there_is() -> Non
 def test_without_text_the_prompts_are_vectors_of_the_encoder(encoder: EfficientNetEncoder) -> None:
     pair = PromptPair(encoder)
     assert pair.offset.shape == (2, encoder.num_embedding)
+
+
+def test_a_score_is_opened_by_its_folder_or_by_the_toolbox_that_has_it(
+    encoder: EfficientNetEncoder, tmp_path: Path
+) -> None:
+    save_iqa(SfdIqa(encoder), tmp_path / IQA_FOLDER)
+    image = torch.rand(3, 40, 40)
+    scores = {open_iqa(place).score(image) for place in (tmp_path, tmp_path / IQA_FOLDER)}
+    assert len(scores) == 1
+    with pytest.raises(ToolchainError, match="no SFD-IQA score in classic: name the folder"):
+        open_iqa("classic")
+    with pytest.raises(ToolchainError, match="did you mean 'classic'"):
+        open_iqa("clasic")
+
+
+def test_the_encoder_moves_along(encoder: EfficientNetEncoder) -> None:
+    iqa = SfdIqa(encoder).to("meta")
+    places = {parameter.device.type for part in (iqa, encoder) for parameter in part.parameters()}
+    assert places == {"meta"}
