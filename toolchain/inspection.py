@@ -11,9 +11,10 @@ from data.images import FloatImage, to_float, to_uint8
 from data.scaled import ScaledDamage, ScaledSampler, SecondOrderDegradation, scaled_sampler
 from toolchain.errors import PhotoError
 from toolchain.photo import Photo
+from toolchain.record import OnStep
 from toolchain.report import render_report
 from toolchain.restoration import Restoration
-from toolchain.restorer import OnStep, Restorer
+from toolchain.restorer import Restorer
 from toolchain.sheet import draw_sheet
 
 

@@ -5,7 +5,7 @@ import hashlib
 import importlib.metadata
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -19,15 +19,14 @@ from agents.policy import LstmPolicy
 from agents.storage import BUILTIN_AGENTS, PolicyError, check_fits, load_bundle
 from data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from data.images import ByteImage, FloatImage, check_float_image, to_float, to_numpy, to_tensor
-from data.metrics import psnr, ssim
 from data.noise_model import estimate_noise
-from data.scaling import upsampled
 from envs.chain import BaseChain, Chain
 from envs.scaled_chain import ScaledChain
-from toolchain.colour import bound_drift, colour_drift
+from toolchain.colour import bound_drift
 from toolchain.quality import AS_TILE_PIXELS, PhotoJudge
+from toolchain.record import OnStep, Record, Scorer
 from toolchain.regions import restore_regions
-from toolchain.restoration import Provenance, Restoration, Score, Step, treatment
+from toolchain.restoration import Provenance, Restoration, Step, treatment
 from toolchain.scratch import IN_MEMORY, Arrays
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
@@ -42,16 +41,12 @@ from tools_zoo.toolbox import DuplicateToolError, Toolbox
 DEFAULT_MAX_TILE_PIXELS: Final = 1024 * 1024
 """Widest activations of a tile this size take 64 MiB, and its halo adds 7 % of work."""
 
-_SSIM_WINDOW: Final = 7  # pixels
 _MEASURED: Final = 2048  # pixels
 _JUDGED: Final = 16  # views, whose median distance says how familiar a photo is
 
 UNFAMILIAR: Final = (
     "the damage is unlike anything that the agent was trained on: nothing can be promised"
 )
-
-OnStep = Callable[[Step, FloatImage], None]
-"""Told of every step, with the image after it; the image must not be changed."""
 
 
 class SettingError(ToolchainError, ValueError):
@@ -218,9 +213,12 @@ class Restorer:
             forced=tuple(forced),
         )
         _check_settings(made_by)
-        lq, scorer = _as_float(image, arrays), _Scorer(gt, self.scale)
+        lq, scorer = (
+            _as_float(image, arrays),
+            Scorer(None if gt is None else _as_float(gt), self.scale),
+        )
         judge = PhotoJudge(self._iqa, lq, self.scale)
-        record = _Record(lq, scorer, judge, made_by, on_step, arrays, keep_frames=keep_frames)
+        record = Record(lq, scorer, judge, made_by, on_step, arrays, keep_frames=keep_frames)
         own, notes = self._choose_own(lq)
         restored = lq
         if own is not None:
@@ -511,104 +509,6 @@ class _Views:
         last_action = chain.last_action.expand(len(images))
         values, self._state = self._policy.action_values(images, last_action, self._state)
         return values.mean(dim=0).cpu()
-
-
-class _Record:
-    """Keeps what is to be known of a restoration while it is made."""
-
-    def __init__(
-        self,
-        lq: FloatImage,
-        scorer: "_Scorer",
-        judge: PhotoJudge,
-        made_by: Provenance,
-        on_step: OnStep | None,
-        arrays: Arrays,
-        *,
-        keep_frames: bool,
-    ) -> None:
-        self._arrays = arrays
-        self._lq, self._scorer, self._made_by, self._on_step = lq, scorer, made_by, on_step
-        self._before = lq
-        self._keep_frames = keep_frames
-        self._score = scorer(lq)
-        self._judge, self._quality = judge, judge(lq)
-        self._frames = [lq] if keep_frames else []
-        self.steps: list[Step] = []
-
-    def add(self, step: Step, restored: FloatImage) -> None:
-        """Take note of a decision and of the image after it."""
-        shown = self._blend(restored)
-        drift = None if step.is_stop else colour_drift(self._before, shown, self._arrays)
-        self._before = shown
-        quality = self.steps[-1].quality if self.steps else self._quality
-        if not step.is_stop:  # which changes nothing
-            quality = self._judge(shown)
-        self.steps.append(
-            dataclasses.replace(
-                step, score=self._scorer(shown), colour_drift=drift, quality=quality
-            )
-        )
-        if self._keep_frames and not step.is_stop:
-            self._frames.append(shown)
-        if self._on_step is not None:
-            self._on_step(self.steps[-1], shown)
-
-    def finish(
-        self, restored: FloatImage, notes: tuple[str, ...], unfamiliarity: float | None
-    ) -> Restoration:
-        """All of it; enlarged by bicubic interpolation where no tool has enlarged."""
-        image = self._blend(_enlarged(restored, self._lq, self._made_by.scale))
-        if np.may_share_memory(image, self._lq):  # nothing ran; the result is the caller's own
-            own = self._arrays.empty(*image.shape[:2])
-            for rows in self._arrays.bands(len(own)):
-                own[rows] = image[rows]
-            image = own
-        return Restoration(
-            image,
-            tuple(self.steps),
-            self._made_by,
-            self._score,
-            tuple(self._frames),
-            notes,
-            unfamiliarity,
-            self._quality,
-        )
-
-    def _blend(self, restored: FloatImage) -> FloatImage:
-        strength = self._made_by.strength
-        if strength == 1.0:
-            return restored
-        before = self._lq
-        if before.shape != restored.shape:
-            before = upsampled(before, restored.shape[0] // before.shape[0])
-        blended = self._arrays.empty(*restored.shape[:2])
-        for rows in self._arrays.bands(len(blended)):
-            blended[rows] = before[rows]
-            if strength > 0.0:
-                blended[rows] += np.float32(strength) * (restored[rows] - before[rows])
-        return blended
-
-
-class _Scorer:
-    """Compares images with the clean one, if there is one; small ones by their enlargement."""
-
-    def __init__(self, gt: FloatImage | ByteImage | None, scale: int) -> None:
-        self._gt = None if gt is None else _as_float(gt)
-        self._scale = scale
-
-    def __call__(self, image: FloatImage) -> Score | None:
-        if self._gt is None:
-            return None
-        if image.shape != self._gt.shape:
-            image = upsampled(image, self._scale)
-        has_room = min(image.shape[:2]) >= _SSIM_WINDOW
-        return Score(psnr(image, self._gt), ssim(image, self._gt) if has_room else None)
-
-
-def _enlarged(image: FloatImage, lq: FloatImage, scale: int) -> FloatImage:
-    """The image, by bicubic enlargement if it is still as small as it came."""
-    return upsampled(image, scale) if scale > 1 and image.shape == lq.shape else image
 
 
 def _smallest_tile(tool: Tool) -> int:
