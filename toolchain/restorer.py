@@ -213,11 +213,8 @@ class Restorer:
             forced=tuple(forced),
         )
         _check_settings(made_by)
-        lq, scorer = (
-            _as_float(image, arrays),
-            Scorer(None if gt is None else _as_float(gt), self.scale),
-        )
-        judge = PhotoJudge(self._iqa, lq, self.scale)
+        lq, clean = _as_float(image, arrays), None if gt is None else _as_float(gt)
+        scorer, judge = Scorer(clean, self.scale), PhotoJudge(self._iqa, lq, self.scale)
         record = Record(lq, scorer, judge, made_by, on_step, arrays, keep_frames=keep_frames)
         own, notes = self._choose_own(lq)
         restored = lq

@@ -19,6 +19,9 @@ from tools_zoo.tool import Tool, ToolSpec
 from tools_zoo.toolbox import Toolbox
 
 MANIFEST: Final = "manifest.json"
+_PARTS: Final = {MANIFEST, "agent", "agent-texture", "sfd_iqa"}
+"""What may lie in a toolbox folder beside weights."""
+
 FROM: Final = "from"
 """In the entry of a tool: the shipped toolbox that has its weights."""
 
@@ -161,7 +164,7 @@ def check_replaceable(folder: Path, *, overwrite: bool) -> None:
     others = [
         entry.name
         for entry in entries
-        if entry.name not in {MANIFEST, "agent"} and entry.suffix != ".safetensors"
+        if entry.name not in _PARTS and entry.suffix != ".safetensors"
     ]
     if others or folder.is_symlink():
         raise ToolboxError(f"{folder} is not replaced: it holds other things than a toolbox")
