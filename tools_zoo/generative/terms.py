@@ -1,7 +1,7 @@
 """The terms of a generator's loss, by name: each with its weight, and with its critic if any."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,18 @@ from tools_zoo.losses.high_frequency import high_frequency_loss
 from tools_zoo.losses.pixel import absolute_loss
 from tools_zoo.losses.semantic import semantic_loss
 
+MAX_SHIFT: Final = 32
+"""Pixels; an encoder's coarsest stride."""
+
 
 @dataclass
 class Made:
     """What a generator made of a batch, beside what it should have made.
 
-    What an encoder sees is computed when a term first asks for it, and once for all terms.
+    What an encoder sees is computed when a term first asks for it, and once for all terms. It looks
+    at all images of a step moved by the same number of pixels, another one in each step: its
+    strides would otherwise lie where those of the generator do, which then learns to please it by
+    dots on that grid.
 
     Attributes:
         lq: (N, 3, H, W) in [0, 1].
@@ -44,26 +50,29 @@ class Made:
     def restored_seen(self) -> Semantics:
         """What the encoder sees in the restored images."""
         if self._restored_seen is None:
-            assert self.encoder is not None
-            self._restored_seen = self.encoder(self.restored)
+            self._restored_seen = self._look(self.restored)
         return self._restored_seen
 
     @property
     def gt_seen(self) -> Semantics:
         """What the encoder sees in the clean images."""
         if self._gt_seen is None:
-            assert self.encoder is not None
             with torch.no_grad():
-                self._gt_seen = self.encoder(self.gt)
+                self._gt_seen = self._look(self.gt)
         return self._gt_seen
 
     def damaged_seen(self, share: float) -> Semantics:
         """What the encoder sees in a share of the clean images after blur, noise or JPEG."""
         if self._damaged_seen is None:
-            assert self.encoder is not None
             with torch.no_grad():
-                self._damaged_seen = self.encoder(damage(self.gt, share, self.generator("damage")))
+                damaged = damage(self.gt, share, self.generator("damage"))
+                self._damaged_seen = self._look(damaged)
         return self._damaged_seen
+
+    def _look(self, images: Tensor) -> Semantics:
+        assert self.encoder is not None
+        down, right = torch.randint(MAX_SHIFT, (2,), generator=self.generator("look")).tolist()
+        return self.encoder(torch.roll(images, (down, right), dims=(-2, -1)))
 
     def detached(self) -> "Made":
         """The same without gradients: what critics learn from."""
