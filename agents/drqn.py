@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from agents.policy import LstmPolicy, Player
 from agents.pretraining import pretrain_encoder
 from agents.q_net import DEFAULT_ENCODER, VIEW_SIZE, EncoderName, OptimizerName
@@ -41,6 +43,8 @@ class DrqnConfig(AgentTrainConfig):
     """How the agent looks at images; ``rl_restore`` is the paper's."""
     init: str | None = None
     """Agent to start from: one that ships, or a folder."""
+    init_encoder: str | None = None
+    """Agent, of any toolbox, whose encoder to start from: what damage looks like is the same."""
     train_encoder: bool = True
     """Off: how images are looked at stays as in ``init``, and only what follows is trained."""
     pretrain_patches: int = 0
@@ -77,6 +81,8 @@ class DrqnConfig(AgentTrainConfig):
     def __post_init__(self) -> None:
         """Check the ranges."""
         AgentTrainConfig.__post_init__(self)
+        if self.init is not None and self.init_encoder is not None:
+            raise ToolchainError("init brings an encoder; leave init_encoder out")
         if self.pretrain_patches < 0:
             raise ValueError(f"pretrain_patches must not be negative, got {self.pretrain_patches}")
         if self.pretrain_patches and (self.task != "restore" or not self.levels):
@@ -128,11 +134,16 @@ class DrqnLearner(Learner):
         )
         if config.init is not None:
             self._start_from(load_policy(config.init))
+        elif config.init_encoder is not None:
+            self._load(self.algorithm.q_net.encoder, load_policy(config.init_encoder).q_net.encoder)
 
     def _start_from(self, policy: LstmPolicy) -> None:
         check_same_actions(policy, self._toolbox)
+        self._load(self.algorithm.q_net, policy.q_net)
+
+    def _load(self, network: nn.Module, start: nn.Module) -> None:
         try:
-            self.algorithm.q_net.load_state_dict(policy.q_net.state_dict())
+            network.load_state_dict(start.state_dict())
         except RuntimeError as error:
             raise ToolchainError("the agent to start from has another encoder") from error
         self.algorithm.follow()

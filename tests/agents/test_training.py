@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.drqn import DrqnConfig, train_drqn
+from agents.drqn import DrqnConfig, DrqnLearner, train_drqn
 from agents.evaluation import MAX_LOSS
 from agents.ppo import BoundedLosses, PpoConfig, PpoLearner, train_ppo
 from agents.storage import load_policy
@@ -123,3 +123,18 @@ def test_validation_can_be_on_other_damage_than_training(store_path, toolbox_fol
     assert np.array_equal(untouched.lq, untouched.gt)
     lq, gt = clean.open_pairs().pairs(np.arange(4), np.random.default_rng(0))
     assert not np.array_equal(lq, gt)  # training stays as it is
+
+
+def test_an_encoder_is_taken_from_an_agent_with_other_tools(toolbox_folder):
+    known = load_policy("classic").q_net
+    own = {"init_encoder": "classic", "encoder": known.encoder_name}
+    algorithm = DrqnLearner(drqn_config(toolbox_folder, **own)).algorithm
+    for net in (algorithm.q_net, algorithm.q_net_target, algorithm.policy.q_net_averaged):
+        assert net.n_tools == 2
+        for name, value in net.encoder.state_dict().items():
+            assert torch.equal(value, known.encoder.state_dict()[name]), name
+    other = drqn_config(toolbox_folder, init_encoder="classic", encoder="rl_restore")
+    with pytest.raises(ToolchainError, match="another encoder"):
+        DrqnLearner(other)
+    with pytest.raises(ToolchainError, match="leave init_encoder out"):
+        drqn_config(toolbox_folder, init="classic", init_encoder="classic")
