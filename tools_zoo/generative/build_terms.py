@@ -14,6 +14,7 @@ from tools_zoo.generative.critic_terms import (
     TextGuidedTerm,
 )
 from tools_zoo.generative.terms import (
+    GridTerm,
     HighFrequencyTerm,
     PerceptualTerm,
     PixelTerm,
@@ -25,6 +26,7 @@ from tools_zoo.networks.segmenter import NUM_CATEGORIES
 _BUILDERS: Final[dict[str, Callable[[SrTrainConfig], Term]]] = {
     "pixel": lambda config: PixelTerm(),
     "perceptual": lambda config: PerceptualTerm(),
+    "grid": lambda config: GridTerm(),
     "high_frequency": lambda config: HighFrequencyTerm(),
     "semantic": lambda config: SemanticTerm(),
     "self_similarity": SelfSimilarityTerm,

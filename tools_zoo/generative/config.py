@@ -12,6 +12,7 @@ GanKind = Literal["bce", "relativistic", "hinge"]
 WEIGHTS: Final = (
     "pixel",
     "perceptual",
+    "grid",
     "high_frequency",
     "semantic",
     "self_similarity",
@@ -46,6 +47,8 @@ class SrTrainConfig(LoopConfig):
     """Weight of the mean absolute difference."""
     perceptual: float = 0.0
     """Weight of the distance between features of `encoder`."""
+    grid: float = 0.0
+    """Weight of the loss on patterns that repeat with every pixel of the small image."""
     high_frequency: float = 0.0
     """Weight of the high-frequency perception loss (VPD-SR style)."""
     semantic: float = 0.0

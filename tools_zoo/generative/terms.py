@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tools_zoo.encoders import SemanticEncoder, Semantics
 from tools_zoo.generative.negatives import damage
 from tools_zoo.losses.features import feature_distance
+from tools_zoo.losses.grid import grid_loss
 from tools_zoo.losses.high_frequency import high_frequency_loss
 from tools_zoo.losses.pixel import absolute_loss
 from tools_zoo.losses.semantic import semantic_loss
@@ -156,6 +157,17 @@ class HighFrequencyTerm(PlainTerm):
     def loss(self, made: Made) -> Tensor:
         """See `tools_zoo.losses.high_frequency.high_frequency_loss`."""
         return high_frequency_loss(made.restored, made.gt)
+
+
+class GridTerm(PlainTerm):
+    """Patterns that repeat with every pixel of the small image."""
+
+    name = "grid"
+
+    def loss(self, made: Made) -> Tensor:
+        """See `tools_zoo.losses.grid.grid_loss`."""
+        scale = made.gt.shape[-1] // made.lq.shape[-1]
+        return grid_loss(made.restored, made.gt, scale)
 
 
 class SemanticTerm(PlainTerm):
