@@ -38,6 +38,9 @@ class DrqnConfig(AgentTrainConfig):
     """Each of names of tools that run one behind the other. With ``full_backup`` and a ``gamma``
     above 0, what follows a tool is measured, by running the rest of its chain (of the first, if it
     is in none), and not estimated."""
+    ranking: float = 0.0
+    """With ``full_backup``, weight of a loss on which tool is best, beside that on values: tells
+    tools apart that gain nearly the same (`agents.recurrent_dqn.ranking_errors`)."""
     double_q: bool = True
     encoder: EncoderName = DEFAULT_ENCODER
     """How the agent looks at images; ``rl_restore`` is the paper's."""
@@ -93,6 +96,8 @@ class DrqnConfig(AgentTrainConfig):
             raise ToolchainError(
                 "rollout_chains needs full_backup, a gamma above 0 and the task 'restore'"
             )
+        if self.ranking < 0.0 or (self.ranking and not self.full_backup):
+            raise ToolchainError("ranking must not be negative, and needs full_backup")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 episodes, got {self.batch_size}")
         if not 0.0 <= self.ema_decay < 1.0:
@@ -112,6 +117,7 @@ class DrqnLearner(Learner):
             env,
             full_backup=config.full_backup,
             rollout_chains=_rollout_chains(config, env.toolbox),
+            ranking=config.ranking,
             double_q=config.double_q,
             encoder=config.encoder,
             train_encoder=config.train_encoder,

@@ -8,7 +8,7 @@ Source:
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from envs.restoration_vec_env import RestorationVecEnv
 from tools_zoo.precision import Precision
 from tools_zoo.training_loop import average_into
+
+TEMPERATURE: Final = 0.1
+"""dB; tools that differ by less are about as good as each other."""
 
 
 class RecurrentQPolicy(BasePolicy):
@@ -87,6 +90,7 @@ class RecurrentDqn(DQN):
         rollout_chains: Each of indices of tools that run one behind the other: what follows a tool
             is then measured, by running the rest of the chain that it is in, or else of the first,
             and not what the target network expects.
+        ranking: With ``full_backup``, weight of `ranking_errors` beside the errors of values.
         double_q: Let the online network choose the action that the target network values.
         encoder: How the value network looks at images.
         train_encoder: Whether that is learnt too, its normalisation included.
@@ -106,6 +110,7 @@ class RecurrentDqn(DQN):
         *,
         full_backup: bool = False,
         rollout_chains: Sequence[Sequence[int]] = (),
+        ranking: float = 0.0,
         double_q: bool = True,
         encoder: EncoderName = DEFAULT_ENCODER,
         train_encoder: bool = True,
@@ -114,7 +119,7 @@ class RecurrentDqn(DQN):
         **kwargs: Any,
     ) -> None:
         self.full_backup, self.rollout_chains = full_backup, tuple(rollout_chains)
-        self.ema_decay = ema_decay
+        self.ema_decay, self.ranking = ema_decay, ranking
         self.double_q = double_q
         self._simulator = env
         self._enlarges = torch.tensor([*(scale > 1 for scale in env.toolbox.scales), False])
@@ -248,6 +253,8 @@ class RecurrentDqn(DQN):
             # What is never chosen need not be learnt.
             targets = torch.where(self.allowed(batch), targets, values.detach())
             errors = value_errors(values, targets).mean(dim=2)
+            if self.ranking:
+                errors = errors + self.ranking * ranking_errors(values, targets)
         else:
             targets = self.targets(batch, values.detach())
             taken = values.gather(2, batch.actions.unsqueeze(2)).squeeze(2)
@@ -305,6 +312,22 @@ def value_errors(values: Tensor, targets: Tensor) -> Tensor:
     are clean.
     """
     return functional.huber_loss(values, targets, reduction="none", delta=MAX_LOSS)
+
+
+def ranking_errors(values: Tensor, targets: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of two ways to choose, over the last dimension.
+
+    ``KL(softmax(targets / T) || softmax(values / T))``, T being `TEMPERATURE`. Among tools that are
+    nearly as good as each other, what all of them gain depends on the image a hundred times as much
+    as which is best, and errors of values hardly notice that.
+
+    Source:
+        The softmax of outcomes that are known, as a target, is that of policy distillation, Rusu et
+        al., ICLR 2016.
+    """
+    wanted = functional.log_softmax(targets / TEMPERATURE, dim=-1)
+    found = functional.log_softmax(values / TEMPERATURE, dim=-1)
+    return functional.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=-1)
 
 
 def unroll(q_net: RecurrentQNet, batch: EpisodeBatch, precision: Precision = "fp32") -> Tensor:

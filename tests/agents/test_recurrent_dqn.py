@@ -6,7 +6,7 @@ import torch
 
 from agents.evaluation import MAX_LOSS
 from agents.q_net import LstmState
-from agents.recurrent_dqn import RecurrentDqn, unroll, value_errors
+from agents.recurrent_dqn import RecurrentDqn, ranking_errors, unroll, value_errors
 from agents.replay import EpisodeBatch
 from envs import RestorationVecEnv
 
@@ -216,3 +216,24 @@ def test_a_rare_harm_weighs_as_much_as_it_takes_away():
     value = torch.tensor(float(gains.mean()), requires_grad=True)
     value_errors(value.expand(3), gains).mean().backward()
     assert abs(float(value.grad)) < 1e-6
+
+
+def test_the_ranking_asks_which_is_best_and_not_by_how_much_all_gain():
+    targets = torch.tensor([[1.0, 0.9, -3.0, 0.0]])
+    assert float(ranking_errors(targets + 5.0, targets)) < 1e-5
+    wrong = torch.tensor([[0.9, 1.0, -3.0, 0.0]])
+    assert float(ranking_errors(wrong, targets)) > 0.3
+    bad_too = torch.tensor([[1.0, 0.9, -1.0, 0.5]])  # of bad tools it does not matter how bad
+    assert float(ranking_errors(bad_too, targets)) < 0.02
+
+
+def test_the_ranking_is_part_of_the_loss(learner):
+    learner.full_backup, learner.gamma = True, 0.0
+    batch = make_batch()
+    plain = float(learner.loss(batch).detach())
+    learner.ranking = 0.5
+    values = unroll(learner.q_net, batch).detach()
+    stop = torch.zeros_like(batch.gains[..., :1])
+    targets = torch.cat([batch.gains.clamp(min=-MAX_LOSS), stop], dim=2)
+    expected = plain + 0.5 * float(ranking_errors(values, targets)[batch.mask].mean())
+    assert float(learner.loss(batch).detach()) == pytest.approx(expected, rel=1e-4)
