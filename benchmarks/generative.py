@@ -15,13 +15,19 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn import functional
 
+from agents.evaluation import play
+from agents.reference import FixedPlayer
 from benchmarks.crops import save_crops
 from benchmarks.report import Report, Row, median_seconds
 from data.degradations import Degradation
 from data.images import FloatImage, to_float, to_numpy, to_tensor
 from data.metrics import batch_psnr, ssim
+from data.pairs import ArrayPairs
+from data.scaled import scaled_sampler
+from data.scaled_pairs import shrink_windows
 from data.scaling import SCALES
 from data.sources import open_source
+from toolchain.evaluation import evaluation_patches
 from tools_zoo.encoders import SemanticEncoder, load_encoder
 from tools_zoo.generative.iqa import IQA_FOLDER, SfdIqa, load_iqa
 from tools_zoo.generative.objective import bicubic
@@ -40,6 +46,17 @@ BORDER: Final = 4
 SHEET_ROWS: Final = 8
 PRIOR_ROWS: Final = 3
 SHEET_SIDE: Final = 200  # pixels of a crop
+
+CHAINS: Final = (
+    (),
+    ("sr-psnr",),
+    ("deblock_e4", "deblock_e3"),
+    ("deblock_e4", "deblock_e3", "sr-psnr"),
+    ("deblock_e4", "deblock_e3", "sr-sft"),
+)
+CHAIN_LEVELS: Final = ("slight", "mild", "moderate", "real")
+CHAIN_PATCHES: Final = 48
+CHAIN_SIDE: Final = 160  # pixels, of the clean image
 
 Enlarge = Callable[[Tensor], Tensor]
 
@@ -74,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(compare_tools(folders, photos, encoder).to_table())
     if options.sheet:
         draw_crops(options.sheet, enlargers(folders), photos[:SHEET_ROWS])
+    console.print(compare_chains(options.toolbox, options.photos).to_table())
     for name in folders:
         for report in (_steps(name, photos), _score(name, photos)):
             if report is not None:
@@ -95,6 +113,27 @@ def compare_tools(
         rows=tuple(
             _tool_row(name, tool, photos, encoder) for name, tool in enlargers(folders).items()
         ),
+    )
+
+
+def compare_chains(folder: str, source: str) -> Report:
+    """Fixed chains on images that were damaged as well as made smaller."""
+    toolbox = load_toolbox(folder)
+    windows = evaluation_patches(open_source(source), CHAIN_PATCHES, 0, patch_size=CHAIN_SIDE)
+    rows: list[Row] = []
+    for level in CHAIN_LEVELS:
+        draw = scaled_sampler(level, scale=4)
+        pairs = ArrayPairs(*shrink_windows(windows, draw, np.random.default_rng(0)))
+        for chain in (chain for chain in CHAINS if set(chain) <= set(toolbox.names)):
+            player = FixedPlayer([toolbox.names.index(name) for name in chain], stop=toolbox.stop)
+            results = play(player, toolbox, pairs, task="real-sr")
+            after = float(results.psnr[:, -1].mean())
+            what = " > ".join(chain) or "bicubic"
+            rows.append({"level": level, "chain": what, "PSNR dB": after, "gain dB": results.gain})
+    return Report(
+        title="Restored, then enlarged x4",
+        method=f"{CHAIN_PATCHES} patches; gains are those over bicubic of the input.",
+        rows=tuple(rows),
     )
 
 
