@@ -80,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--controls", help="folder of a toolbox to compare with: sr-gan")
     parser.add_argument("--count", type=int, default=20, help="photos; 0 takes all")
     parser.add_argument("--sheet", type=Path, help="also draw crops of the first photos, a .jpg")
+    parser.add_argument("--chains", action="store_true", help="also restore before enlarging")
     parser.add_argument("--priors", type=Path, help="also draw sr-sft with other priors, a .jpg")
     options = parser.parse_args(arguments)
     photos = [to_float(_divisible(photo)) for _, photo in open_source(options.photos)]
@@ -91,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(compare_tools(folders, photos, encoder).to_table())
     if options.sheet:
         draw_crops(options.sheet, enlargers(folders), photos[:SHEET_ROWS])
-    console.print(compare_chains(options.toolbox, options.photos).to_table())
+    if options.chains:
+        console.print(compare_chains(options.toolbox, options.photos).to_table())
     for name in folders:
         for report in (_steps(name, photos), _score(name, photos)):
             if report is not None:
@@ -173,7 +175,7 @@ def draw_priors(path: Path, folder: str, photos: Sequence[FloatImage]) -> None:
 
 def _crops(images: Sequence[Tensor]) -> list[FloatImage]:
     """The middle of each image."""
-    top, left = ((side - SHEET_SIDE) // 2 for side in images[0].shape[-2:])
+    top, left = (max(0, side - SHEET_SIDE) // 2 for side in images[0].shape[-2:])
     return [to_numpy(i)[0][top : top + SHEET_SIDE, left : left + SHEET_SIDE] for i in images]
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import cv2
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import generative
+from benchmarks.crops import HEADING
 from tools_zoo.catalog import ENLARGERS
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
 from tools_zoo.generative.iqa import SfdIqa, save_iqa
@@ -30,7 +32,11 @@ def test_the_tables_name_every_tool_and_its_steps(
     tools = [Tool(ENLARGERS[0]), Tool(ENLARGERS[-1])]
     save_toolbox(Toolbox("trial", tools), tmp_path / "toolbox")
     save_iqa(SfdIqa(encoder), tmp_path / "toolbox" / "sfd_iqa")
-    generative.main([str(tmp_path / "photos"), "--toolbox", str(tmp_path / "toolbox")])
+    sheet = tmp_path / "sheet.jpg"
+    where = [str(tmp_path / "photos"), "--toolbox", str(tmp_path / "toolbox")]
+    generative.main([*where, "--sheet", str(sheet)])
+    with Image.open(sheet) as drawn:  # input, bicubic, two tools, clean; two photos of 68x64
+        assert drawn.size == (5 * 68, HEADING + 2 * 64)
     printed = capsys.readouterr().out
     for word in ("bicubic", "sr-psnr", "sr-vpd", "student", "teacher", "all three", "correlation"):
         assert word in printed
