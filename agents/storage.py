@@ -20,7 +20,7 @@ from tools_zoo.toolbox import Toolbox
 
 FORMAT_VERSION: Final = 1
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
-BUILTIN_AGENTS: Final = ("classic", "efficient")
+BUILTIN_AGENTS: Final = ("classic", "efficient", "generative", "generative-texture")
 AGENT_FOLDER: Final = "agent"
 """Where a toolbox folder keeps the agent that belongs to it."""
 

@@ -30,7 +30,7 @@ from tests.agents.conftest import Shift
 from tools_zoo.catalog import CLASSIC, ENLARGERS
 from tools_zoo.encoders import load_encoder
 from tools_zoo.generative.iqa import IQA_FOLDER, SfdIqa, save_iqa
-from tools_zoo.storage import save_toolbox
+from tools_zoo.storage import load_toolbox, save_toolbox
 from tools_zoo.tool import Tool, ToolSpec
 from tools_zoo.toolbox import Toolbox
 
@@ -212,10 +212,14 @@ def test_ppo_trains_on_it_too(folder, tmp_path):
     assert load_policy(tmp_path / "run" / "best").task == "real-sr"
 
 
-def test_agents_from_before_have_the_ordinary_task():
-    for name in BUILTIN_AGENTS:
-        policy = load_policy(name)
-        assert (policy.task, policy.reward) == ("restore", PSNR)
+@pytest.mark.parametrize("name", BUILTIN_AGENTS)
+def test_agents_that_ship_know_their_task_and_their_tools(name):
+    policy = load_policy(name)
+    toolbox, _, taste = name.partition("-")
+    enlarges = toolbox == "generative"
+    assert policy.task == ("real-sr" if enlarges else "restore")
+    assert policy.reward == (REWARDS["mixed"] if taste == "texture" else PSNR)
+    assert policy.tool_checksums == load_toolbox(toolbox).checksums
 
 
 def test_settings_that_cannot_work_are_refused(folder, store_path):

@@ -11,11 +11,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from agents.storage import load_bundle, save_policy
+from agents.storage import PREFERENCES, load_bundle, save_policy
 from data.errors import ToolchainError
 from data.images import FloatImage, to_float
 from data.metrics import psnr
-from data.scaling import upsampled
+from data.scaling import resize, upsampled
+from data.sources import open_source
 from envs.reward import REWARDS
 from tests.toolchain.conftest import (
     MakePhoto,
@@ -29,7 +30,7 @@ from toolchain.inspection import inspect_degraded, inspect_photo
 from toolchain.joint import JointConfig, train_joint
 from toolchain.photo import Photo, PhotoError, read_photo
 from toolchain.restoration import explain_end
-from toolchain.restorer import Restorer, SettingError
+from toolchain.restorer import Restorer, SettingError, load
 from toolchain.tiling import apply_tiled, enlarged_views, views
 from tools_zoo.catalog import CLASSIC, ENLARGERS
 from tools_zoo.networks.super_resolution import SrNet
@@ -329,3 +330,14 @@ def test_regions_and_enlarging_exclude_each_other(make: Callable[..., Restorer])
         make("sr-psnr").restore(photo(), regions=True)
     with pytest.raises(SettingError, match="regions keep the size"):
         make("sr-psnr", regions=True)
+
+
+@pytest.mark.parametrize("prefer", PREFERENCES)
+def test_what_ships_enlarges(prefer: str) -> None:
+    _, clean = next(iter(open_source("embedded")))
+    lq = to_float(np.ascontiguousarray(clean[:64, :80]))
+    restorer = load(toolbox="generative", scale=4, prefer=prefer, device="cpu", precision="fp32")
+    image = restorer.restore(lq).image
+    assert image.shape == (256, 320, 3)
+    # Whoever enlarged it, it is the same photo.
+    assert psnr(resize(image, 64, 80, "area"), lq) > 25.0

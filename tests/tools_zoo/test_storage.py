@@ -71,6 +71,19 @@ def test_weights_that_ship_elsewhere_are_not_written_again(tmp_path: Path) -> No
         torch.testing.assert_close(after(images), before(images))
 
 
+def test_weights_of_16_bits_are_half_as_large_and_loaded_as_32(
+    tiny_toolbox: Toolbox, folder: Path, tmp_path: Path
+) -> None:
+    save_toolbox(tiny_toolbox, tmp_path / "half", half=True)
+    sizes = [(path / WEIGHTS).stat().st_size for path in (tmp_path / "half", folder)]
+    assert sizes[0] < 0.6 * sizes[1]
+    for before, after in zip(tiny_toolbox, load_toolbox(tmp_path / "half"), strict=True):
+        for name, value in before.network.state_dict().items():
+            loaded = after.network.state_dict()[name]
+            assert loaded.dtype == value.dtype
+            torch.testing.assert_close(loaded, value, rtol=1e-3, atol=1e-6)
+
+
 def test_weights_from_a_toolbox_that_does_not_ship_are_an_error(folder: Path) -> None:
     edit_manifest(folder, lambda manifest: manifest["tools"][0].update({"from": "../elsewhere"}))
     with pytest.raises(UnknownNameError, match="elsewhere"):
