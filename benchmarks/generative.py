@@ -89,9 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folders = [options.toolbox, *([options.controls] if options.controls else [])]
     if options.priors:
         draw_priors(options.priors, options.toolbox, photos[:PRIOR_ROWS])
-    console.print(compare_tools(folders, photos, encoder).to_table())
+    tools = enlargers(folders)
+    console.print(compare_tools(tools, photos, encoder).to_table())
     if options.sheet:
-        draw_crops(options.sheet, enlargers(folders), photos[:SHEET_ROWS])
+        draw_crops(options.sheet, tools, photos[:SHEET_ROWS])
     if options.chains:
         console.print(compare_chains(options.toolbox, options.photos).to_table())
     for name in folders:
@@ -101,9 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def compare_tools(
-    folders: Sequence[str], photos: Sequence[FloatImage], encoder: SemanticEncoder
+    tools: dict[str, Enlarge], photos: Sequence[FloatImage], encoder: SemanticEncoder
 ) -> Report:
-    """Every tool that enlarges x4, beside bicubic."""
+    """Every one of `enlargers` on clean photos made smaller."""
     return Report(
         title="Enlarging x4",
         method=(
@@ -112,9 +113,7 @@ def compare_tools(
             "the energy of high frequencies over the clean photo's; artefacts is the distance of "
             "self-similarity at edges (SSL). The last column counts pixels of the result."
         ),
-        rows=tuple(
-            _tool_row(name, tool, photos, encoder) for name, tool in enlargers(folders).items()
-        ),
+        rows=tuple(_tool_row(name, tool, photos, encoder) for name, tool in tools.items()),
     )
 
 
