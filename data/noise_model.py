@@ -266,6 +266,43 @@ def estimate_noise(photos: Iterable[FloatImage]) -> NoiseModel:
     )
 
 
+def flat_blocks(photos: Sequence[FloatImage]) -> list[npt.NDArray[np.intp]]:
+    """Find where photos of one camera are flat, so that what is seen there is noise.
+
+    Args:
+        photos: Noisy RGB, each of shape (H, W, 3), float32, range [0, 1].
+
+    Returns:
+        Of each photo the numbers of its flat blocks, for `block_residuals`; none where noise is cut
+        off at black or white.
+    """
+    cut = [_cut(photo) for photo in photos]
+    blocks = _join([blocks for blocks, _ in cut])
+    photo = np.repeat(np.arange(len(cut)), [len(blocks) for blocks, _ in cut])
+    number = np.concatenate([np.arange(len(blocks)) for blocks, _ in cut])
+    clear = ~np.concatenate([is_clipped for _, is_clipped in cut])
+    bins = np.where(clear, _bin(blocks), -1)
+    flat = [np.flatnonzero(bins == b) for b in range(BINS)]
+    flat = [rows[_flat_rows(blocks.coarse[rows], POOL_FLATTER)] for rows in flat if len(rows)]
+    chosen = np.concatenate([np.zeros(0, np.intp), *flat])
+    return [np.sort(number[chosen[photo[chosen] == index]]) for index in range(len(cut))]
+
+
+def block_residuals(photo: FloatImage, numbers: npt.NDArray[np.intp]) -> Array:
+    """What planes leave of some of a photo's blocks.
+
+    Args:
+        photo: RGB, shape (H, W, 3), float32.
+        numbers: Of N blocks, of `flat_blocks` of a photo of the same size.
+
+    Returns:
+        Shape (N, 3, BLOCK * BLOCK), float32.
+    """
+    if len(numbers) == 0:
+        return _no_blocks().residual
+    return _without_plane(_block_values(photo)[numbers])
+
+
 def _count_levels(photo: FloatImage) -> npt.NDArray[np.intp]:
     """How many pixels of each channel lie nearest to each knot: (3, KNOTS)."""
     knot = np.rint(photo.clip(0.0, 1.0) * (KNOTS - 1)).astype(np.intp)
@@ -291,25 +328,45 @@ def _cut(photo: FloatImage) -> tuple[_Blocks, npt.NDArray[np.bool_]]:
     """The N blocks of a photo, and which of them are clipped: (N,)."""
     if min(photo.shape[:2]) < BLOCK:
         return _no_blocks(), np.zeros(0, np.bool_)
-    corners = (photo.shape[0] - BLOCK + 1) * (photo.shape[1] - BLOCK + 1)
-    stride = max(STRIDE, math.ceil(math.sqrt(corners / MAX_BLOCKS)))
-    windows = np.lib.stride_tricks.sliding_window_view(photo, (BLOCK, BLOCK), axis=(0, 1))
-    values: Array = windows[::stride, ::stride].reshape(-1, 3, BLOCK * BLOCK)
+    values = _block_values(photo)
     at_an_end = (values < 1.5 / 255.0) | (values > 253.5 / 255.0)
-    basis = _plane_basis()
-    residual: Array = values - np.matmul(np.matmul(values, basis.T), basis)
+    residual = _without_plane(values)
     cells = BLOCK // CELL
     means: Array = residual.reshape(-1, 3, cells, CELL, cells, CELL).mean(axis=(3, 5))
-    scale = np.float32(CELL**2 / (cells**2 - len(basis)))
+    scale = np.float32(CELL**2 / (cells**2 - len(_plane_basis())))
     coarse: Array = np.square(means).sum(axis=(1, 2, 3)) * scale
     level: Array = values.mean(axis=2)
     return _Blocks(residual, level, coarse), at_an_end.mean(axis=2).max(axis=1) > MAX_CLIPPED
 
 
+def _block_values(photo: FloatImage) -> Array:
+    """The blocks of a photo, row by row: (N, 3, BLOCK * BLOCK)."""
+    corners = (photo.shape[0] - BLOCK + 1) * (photo.shape[1] - BLOCK + 1)
+    stride = max(STRIDE, math.ceil(math.sqrt(corners / MAX_BLOCKS)))
+    windows = np.lib.stride_tricks.sliding_window_view(photo, (BLOCK, BLOCK), axis=(0, 1))
+    values: Array = windows[::stride, ::stride].reshape(-1, 3, BLOCK * BLOCK)
+    return values
+
+
+def _without_plane(values: Array) -> Array:
+    """What a plane leaves of each channel of blocks, (N, 3, BLOCK * BLOCK)."""
+    basis = _plane_basis()
+    residual: Array = values - np.matmul(np.matmul(values, basis.T), basis)
+    return residual
+
+
 def _split(blocks: _Blocks) -> list[_Blocks]:
     """The blocks of each bin of brightness."""
-    index = np.clip(blocks.level.mean(axis=1) * BINS, 0, BINS - 1).astype(np.intp)
+    index = _bin(blocks)
     return [blocks.take(index == b) for b in range(BINS)]
+
+
+def _bin(blocks: _Blocks) -> npt.NDArray[np.intp]:
+    """The bin of brightness of each block, (N,)."""
+    index: npt.NDArray[np.intp] = (
+        (blocks.level.mean(axis=1) * BINS).clip(0, BINS - 1).astype(np.intp)
+    )
+    return index
 
 
 def _join(parts: Iterable[_Blocks]) -> _Blocks:
@@ -328,11 +385,17 @@ def _thin(blocks: _Blocks, most: int) -> _Blocks:
 
 def _flat(blocks: _Blocks, share: float) -> _Blocks:
     """The blocks with hardly more coarse structure than the flattest ``share`` of them, sorted."""
-    if len(blocks) <= MIN_CHOSEN:
-        return blocks
-    blocks = blocks.take(np.argsort(blocks.coarse, kind="stable"))
-    limit = SLACK * blocks.coarse[max(MIN_CHOSEN, int(share * len(blocks)))]
-    return blocks.take(blocks.coarse <= limit)
+    return blocks.take(_flat_rows(blocks.coarse, share))
+
+
+def _flat_rows(coarse: Array, share: float) -> npt.NDArray[np.intp]:
+    """The rows of the same, of a bin of which only the coarse structure is given."""
+    rows: npt.NDArray[np.intp] = np.argsort(coarse, kind="stable")
+    if len(rows) <= MIN_CHOSEN:
+        return rows
+    limit = SLACK * coarse[rows[max(MIN_CHOSEN, int(share * len(rows)))]]
+    flat: npt.NDArray[np.intp] = rows[coarse[rows] <= limit]
+    return flat
 
 
 def _trust(bins: Sequence[_Blocks]) -> Array:

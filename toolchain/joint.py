@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from envs.restoration_vec_env import MAX_STEPS
 from toolchain.chain_tuning import ChainTuner, ChainTuningConfig
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import choose_device, choose_precision
-from tools_zoo.run_folder import RunFolder
+from tools_zoo.run_folder import RunFolder, config_from_dict
 from tools_zoo.storage import load_toolbox, read_notes, save_toolbox, toolbox_folder
 from tools_zoo.toolbox import Toolbox
 
@@ -80,6 +80,9 @@ class JointConfig:
     """Environment steps per agent phase; 0 leaves the agent as it is."""
     agent_learning_rate: float = 5e-4
     encoder: EncoderName = DEFAULT_ENCODER
+    agent: Mapping[str, Any] = field(default_factory=dict)
+    """Any other option of an agent phase (`agents.drqn.DrqnConfig`), by name: those that its agent
+    was trained with before, for one."""
     eval_pairs: int = 192
     """Validation pairs of each level."""
     tolerance: float = 0.02
@@ -93,6 +96,7 @@ class JointConfig:
         """Check the ranges."""
         if min(self.rounds, self.tool_patches, self.batch_size, self.eval_pairs) < 1:
             raise ValueError("rounds, tool_patches, batch_size and eval_pairs must be positive")
+        self.agent_phase(1, Path())  # its options are wrong now, or after hours
 
     def tool_phase(self, number: int) -> ChainTuningConfig:
         """Settings of the tool phase of a round; every round draws other batches."""
@@ -117,19 +121,20 @@ class JointConfig:
 
     def agent_phase(self, number: int, bundle: Path) -> DrqnConfig:
         """Settings of the agent phase of a round."""
-        return DrqnConfig(
-            store=self.store,
-            toolbox=str(bundle),
-            init=str(bundle / AGENT_FOLDER),
-            levels=self.levels,
-            encoder=self.encoder,
-            total_timesteps=self.agent_timesteps,
-            learning_rate=self.agent_learning_rate,
-            eval_every=max(self.agent_timesteps // 4, 1),
-            seed=self.seed + number,
-            device=self.device,
-            precision=self.precision,
-        )
+        values = {
+            "store": self.store,
+            "toolbox": str(bundle),
+            "init": str(bundle / AGENT_FOLDER),
+            "levels": self.levels,
+            "encoder": self.encoder,
+            "total_timesteps": max(self.agent_timesteps, 1),
+            "learning_rate": self.agent_learning_rate,
+            "eval_every": max(self.agent_timesteps // 4, 1),
+            "seed": self.seed + number,
+            "device": self.device,
+            "precision": self.precision,
+        }
+        return config_from_dict(DrqnConfig, {**values, **self.agent})
 
 
 def train_joint(

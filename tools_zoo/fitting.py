@@ -15,10 +15,17 @@ from torch.utils.data import Dataset
 
 from data.images import FloatImage, to_numpy
 from data.noise_model import NoiseModel
+from tools_zoo.distillation import (
+    Distillation,
+    DistillConfig,
+    best_shipped_denoiser,
+    make_pictures,
+    shrink,
+)
 from tools_zoo.networks import build_network
 from tools_zoo.photo_crops import MIN_SUB_SIDE, PhotoCrops, split_photos
 from tools_zoo.risk import estimate_risk
-from tools_zoo.run_folder import recorded_config
+from tools_zoo.run_folder import CHECKPOINT, recorded_config
 from tools_zoo.self_supervised.ams import ams_blind_error, ams_loss
 from tools_zoo.self_supervised.masks import MaskKind
 from tools_zoo.self_supervised.sdap import sdap_blind_error, sdap_loss
@@ -39,6 +46,12 @@ without seeing them; mean absolute error in 8-bit grey levels."""
 GAIN: Final = "gain"
 """Name of the metric that progress is told by: PSNR gain in dB, see `tools_zoo.risk`."""
 
+DISTILLED: Final = "distilled"
+"""Folder in the run folder: the run of the second half."""
+
+DISTILL_EVAL_EVERY: Final = 100
+"""Steps between its validations and checkpoints."""
+
 GAIN_CROPS: Final = 3
 """Crops that it is estimated on: enough to watch, not to judge."""
 
@@ -53,6 +66,9 @@ class FitConfig(LoopConfig):
     """Time to spend, by a few steps that are timed first."""
     total_steps: int = 0
     """Optimiser steps, whatever time they take; 0 takes what ``minutes`` allow."""
+    distill: float = 0.5
+    """Share of the time, or of ``total_steps``, in which what was learnt is distilled
+    (`tools_zoo.distillation`); with 0 the tool is the blind network, as published."""
     batch_size: int = 4
     patch_size: int = 120
     """Largest side of a training crop, in pixels; smaller photos have smaller crops."""
@@ -76,6 +92,8 @@ class FitConfig(LoopConfig):
         LoopConfig.__post_init__(self)
         if self.total_steps < 0 or (self.total_steps == 0 and self.minutes <= 0.0):
             raise ValueError("total_steps, or minutes in place of them, must be positive")
+        if not 0.0 <= self.distill < 1.0:
+            raise ValueError(f"distill must lie in [0, 1), got {self.distill}")
         if min(self.batch_size, self.patience) < 1:
             raise ValueError("batch_size and patience must be at least 1")
         if self.train_stride < 2:
@@ -122,42 +140,94 @@ def fit_tool(
     low, high = (round(sigma, 1) for sigma in noise.sigma_range())
     spec = ToolSpec(name, "noise", (low, high), method.network, source=method.source)
     split = split_photos(photos, patch_size=config.patch_size, stride=config.train_stride)
+    held_out = list(to_numpy(split.held_out))
     fabric = make_fabric(config)
     network = build_network(spec.network)
     denoiser = cast(nn.Module, network.denoiser)
     crops = PhotoCrops(split.train, split.side, batch_size=config.batch_size, seed=config.seed)
     monitor = Tool(spec, copy.deepcopy(network))
     objective = _BlindPrediction(method, config, crops, split.held_out, _Gain(monitor, noise))
-    if config.total_steps:
-        num_steps = config.total_steps
-    elif resume:
-        num_steps = int(recorded_config(run_path)["total_steps"])
+    student = best_shipped_denoiser(held_out, noise) if config.distill else None
+    settings = _distill_config(config)
+
+    def distillation(pictures: Sequence[FloatImage]) -> Distillation:
+        some = _spread(held_out, GAIN_CROPS)
+        return Distillation(pictures, noise, settings, metric=GAIN, crops=some)
+
+    if resume:
+        recorded = recorded_config(run_path)
+        blind_steps, distill_steps = recorded["total_steps"], recorded["distill_steps"]
+    elif config.total_steps:
+        distill_steps = round(config.distill * config.total_steps)
+        blind_steps = max(1, config.total_steps - distill_steps)
     else:
-        num_steps = count_steps_within(
-            60.0 * config.minutes, denoiser, objective, config.eval_every, fabric
+        seconds = 60.0 * config.minutes
+        blind_steps = count_steps_within(
+            (1.0 - config.distill) * seconds, denoiser, objective, config.eval_every, fabric
         )
+        distill_steps = 0
+        if student is not None:
+            trial = distillation([shrink(photo) for photo in split.train])
+            trainable = copy.deepcopy(student).requires_grad_(True)
+            distill_steps = count_steps_within(
+                config.distill * seconds, trainable, trial, settings.eval_every, fabric
+            )
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    record = _FitRecord(**(values | {"total_steps": num_steps}), photos=_fingerprint(photos))
+    values |= {"total_steps": blind_steps, "distill_steps": distill_steps}
+    record = _FitRecord(**values, photos=_fingerprint(photos))
+    total_steps = blind_steps + distill_steps
     best = train_module(
         denoiser,
         objective,
         record,
         run_path,
         fabric,
-        num_steps=num_steps,
+        num_steps=blind_steps,
         resume=resume,
         early_stopping=EarlyStopping(BLIND_ERROR, config.patience),
-        on_step=on_step,
+        on_step=lambda step, _, metrics: on_step(step, total_steps, metrics),
     )
     network = build_network(spec.network)
     cast(nn.Module, network.denoiser).load_state_dict(best.state_dict())
-    return Tool(spec, network).requires_grad_(False).eval()
+    blind = Tool(spec, network).requires_grad_(False).eval()
+    if student is None or not distill_steps:
+        return blind
+    path = run_path / DISTILLED
+    distilled = train_module(
+        copy.deepcopy(student).requires_grad_(True),
+        distillation(make_pictures(blind, split.train)),
+        settings,
+        path,
+        fabric,
+        num_steps=distill_steps,
+        resume=(path / CHECKPOINT).is_file(),
+        on_step=lambda step, _, metrics: on_step(blind_steps + step, total_steps, metrics),
+    )
+    spec = dataclasses.replace(
+        spec,
+        network=student.spec.network,
+        source=f"{method.source}; distilled as in Wu et al., ECCV 2020, from {student.spec.name}",
+    )
+    tool = Tool(spec)
+    tool.load_state_dict(distilled.state_dict())
+    return tool.requires_grad_(False).eval()
+
+
+def _distill_config(config: FitConfig) -> DistillConfig:
+    return DistillConfig(
+        eval_every=DISTILL_EVAL_EVERY,
+        seed=config.seed,
+        device=config.device,
+        devices=config.devices,
+        precision=config.precision,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FitRecord(FitConfig):
     """What a run folder records: with the number of steps that was decided on, and the photos."""
 
+    distill_steps: int
     photos: str
     """SHA-256 of their pixels."""
 
@@ -220,8 +290,8 @@ class _Gain:
     def __call__(self, denoiser: nn.Module, held_out: Tensor) -> float:
         """PSNR gain in dB, on the CPU."""
         cast(nn.Module, self._tool.network.denoiser).load_state_dict(denoiser.state_dict())
-        chosen = np.unique(np.linspace(0, len(held_out) - 1, GAIN_CROPS).round().astype(int))
-        return estimate_risk(self._tool, list(to_numpy(held_out[chosen])), self._noise).gain
+        crops = _spread(list(to_numpy(held_out)), GAIN_CROPS)
+        return estimate_risk(self._tool, crops, self._noise).gain
 
 
 def _ams_loss(
@@ -256,6 +326,12 @@ _METHODS: Final = {
         "Pan et al., Random Sub-Samples Generation (SDAP), ICCV 2023",
     ),
 }
+
+
+def _spread(items: list[FloatImage], count: int) -> list[FloatImage]:
+    """Up to ``count`` of the items, spread evenly."""
+    chosen = np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))
+    return [items[index] for index in chosen]
 
 
 def _fingerprint(photos: Sequence[FloatImage]) -> str:

@@ -57,6 +57,7 @@ def tiny_config(method: str = "ams", **values: Any) -> FitConfig:
     defaults: dict[str, Any] = {
         "method": method,
         "total_steps": 6,
+        "distill": 0.0,
         "batch_size": 2,
         "patch_size": 32,
         "train_stride": 2,
@@ -154,6 +155,38 @@ def test_a_fit_is_not_resumed_on_other_photos(noisy: FloatImage, tmp_path: Path)
         fit(noisy[::-1], tiny_config(), tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("interrupted_at", [2, 3, 5])
+def test_a_distilled_fit_is_resumed_wherever_it_was_interrupted(
+    interrupted_at: int, noisy: FloatImage, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def interrupt(step: int, total: int, metrics: dict[str, float]) -> None:
+        seen.append((step, total))
+        if step == interrupted_at:
+            raise KeyboardInterrupt
+
+    config = tiny_config(distill=0.5)
+    whole = fit(noisy, config, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        fit(noisy, config, tmp_path / "parts", on_step=interrupt)
+    interrupted_at = 0
+    resumed = fit(noisy, config, tmp_path / "parts", resume=True, on_step=interrupt)
+    assert_same_weights(whole, resumed)
+    assert seen == [(step, 6) for step in range(1, 7)]
+
+
+def test_a_distilled_tool_has_the_shape_of_a_shipped_one(noisy: FloatImage, tmp_path: Path) -> None:
+    tool = fit(noisy, tiny_config(distill=0.5), tmp_path)
+    shipped = [one for one in load_toolbox() if one.spec.task == "noise"]
+    assert tool.spec.network in {one.spec.network for one in shipped}
+    assert "distilled" in tool.spec.source
+    assert tool.spec.label == "noise 30-30"
+    start = next(one for one in shipped if one.spec.name in tool.spec.source)
+    pairs = zip(tool.parameters(), start.parameters(), strict=True)
+    assert any(not torch.equal(own, its) for own, its in pairs)
+
+
 def test_there_must_be_something_to_resume(noisy: FloatImage, tmp_path: Path) -> None:
     config = tiny_config(total_steps=0, minutes=0.01)
     with pytest.raises(ToolchainError, match="nothing to resume"):
@@ -203,6 +236,8 @@ def test_a_photo_too_small_is_refused_before_a_run_folder_is_made(
     [
         ({"total_steps": 0, "minutes": 0.0}, "must be positive"),
         ({"total_steps": -1}, "must be positive"),
+        ({"distill": 1.0}, r"distill must lie in \[0, 1\)"),
+        ({"distill": -0.1}, r"distill must lie in \[0, 1\)"),
         ({"batch_size": 0}, "at least 1"),
         ({"patience": 0}, "at least 1"),
         ({"train_stride": 1}, "train_stride must be at least 2"),

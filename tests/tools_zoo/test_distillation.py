@@ -1,0 +1,112 @@
+"""What a fitted denoiser is distilled from: pictures without noise, and the noise put on them."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from data.images import FloatImage
+from data.noise_model import KNOTS, RADIUS, NoiseModel
+from tools_zoo.distillation import (
+    MAX_PIXELS,
+    Distillation,
+    DistillConfig,
+    Renoised,
+    best_shipped_denoiser,
+    make_pictures,
+    shrink,
+)
+
+
+def white_noise(sigma: float) -> NoiseModel:
+    side = 2 * RADIUS + 1
+    kernel = np.zeros((3, 3, side, side), np.float32)
+    kernel[range(3), range(3), RADIUS, RADIUS] = 1.0
+    levels = np.ones((3, KNOTS), np.float32)
+    return NoiseModel(sigma / 255.0 * levels, levels / levels.sum(), kernel)
+
+
+def ramp(height: int, width: int) -> FloatImage:
+    """A picture in which every pixel has its own colour."""
+    count = np.arange(height * width * 3, dtype=np.float32).reshape(height, width, 3)
+    return np.asarray(0.3 + 0.4 * count / count.size, np.float32)
+
+
+class Grey(nn.Module):
+    """A teacher who makes everything grey, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return torch.full_like(images, 0.5)
+
+
+def test_pictures_are_what_the_teacher_makes_at_half_the_size() -> None:
+    photo = np.random.default_rng(0).random((41, 30, 3), dtype=np.float32)
+    (picture,) = make_pictures(nn.Identity(), [photo])
+    assert picture.shape == (20, 15, 3)
+    means = photo[:40].reshape(20, 2, 15, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(picture, means, atol=1e-6)
+
+
+def test_of_many_photos_some_are_shown_to_the_teacher() -> None:
+    side = int(np.sqrt(MAX_PIXELS / 2))
+    teacher = Grey()
+    photos = [np.zeros((side, side, 3), np.float32)] * 4
+    assert len(make_pictures(teacher, photos)) == teacher.calls == 2
+
+
+def test_crops_are_of_the_pictures_and_carry_the_noise() -> None:
+    picture = ramp(60, 50)
+    config = DistillConfig(batch_size=8, patch_size=24, seed=3)
+    noisy, clean = Renoised([picture], white_noise(20.0), config)[5]
+    assert noisy.shape == clean.shape == (8, 3, 24, 24)
+    colours = {tuple(pixel) for pixel in picture.reshape(-1, 3)}
+    pixels = clean.permute(0, 2, 3, 1).reshape(-1, 3).numpy()
+    assert all(tuple(pixel) in colours for pixel in pixels)
+    assert float((noisy - clean).std()) * 255.0 == pytest.approx(20.0, rel=0.05)
+    again, _ = Renoised([picture], white_noise(20.0), config)[5]
+    other, _ = Renoised([picture], white_noise(20.0), config)[6]
+    assert torch.equal(noisy, again)
+    assert not torch.equal(noisy, other)
+
+
+def test_small_pictures_are_left_out_unless_all_are() -> None:
+    config = DistillConfig(batch_size=16, patch_size=24)
+    small, large = np.zeros((20, 40, 3), np.float32), np.ones((30, 30, 3), np.float32)
+    _, clean = Renoised([small, large], white_noise(1.0), config)[0]
+    assert clean.shape[-2:] == (24, 24)
+    assert float(clean.min()) == 1.0
+    _, clean = Renoised([small, small[:18]], white_noise(1.0), config)[0]
+    assert clean.shape[-2:] == (20, 20)
+
+
+def test_the_denoiser_to_start_from_is_the_one_that_suits_the_noise() -> None:
+    scene = np.full((160, 160, 3), 0.5, np.float32)
+    rng = np.random.default_rng(0)
+    chosen = {}
+    for sigma in (6.0, 45.0):
+        noise = rng.normal(0.0, sigma / 255.0, scene.shape).astype(np.float32)
+        chosen[sigma] = best_shipped_denoiser([scene + noise], white_noise(sigma)).spec.strength
+    assert chosen[6.0][0] < chosen[45.0][0]
+
+
+def test_the_loss_is_least_for_the_picture_itself() -> None:
+    config = DistillConfig(batch_size=2, patch_size=24)
+    objective = Distillation(
+        [ramp(60, 50)], white_noise(20.0), config, metric="gain", crops=[ramp(64, 64)]
+    )
+    batch = noisy, clean = objective.batches[0]
+
+    class Always(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return clean if torch.equal(images, noisy) else images
+
+    assert objective.loss(Always(), batch) < objective.loss(nn.Identity(), batch)
+
+
+def test_shrinking_takes_means() -> None:
+    assert shrink(np.full((5, 7, 3), 0.25, np.float32)).shape == (2, 3, 3)

@@ -1,0 +1,166 @@
+"""Distil a denoiser that may not see a pixel into one that sees them all.
+
+A blind denoiser finds out what lies under the noise of a camera, but it pays with detail: it must
+guess every pixel, and at inference it knows every second one of its neighbours. At half the size
+what it makes is sharp and nearly without noise. On such pictures the measured noise is put, and a
+copy of a shipped denoiser learns to take it away again. The copy sees every pixel, so it keeps the
+detail of the photos, and it costs as little as a shipped tool.
+
+It must not learn from the noisy photos themselves, neither as input nor as target: it could tell
+their noise from the model's, take away the one and leave the other (`tools_zoo.risk`).
+
+Source:
+    Wu et al., "Unpaired Learning of Deep Image Denoising", ECCV 2020, section 3.3: distillation of
+    a blind-spot network on synthesised noise. Theirs is white, on clean photos of other origin, and
+    on what the blind network makes at full size; half the size, the measured correlation and the
+    start from a shipped denoiser are this project's.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from data.images import FloatImage, to_numpy, to_tensor
+from data.noise_model import NoiseModel
+from tools_zoo.losses import pixel_loss
+from tools_zoo.risk import estimate_risk
+from tools_zoo.storage import load_toolbox
+from tools_zoo.tool import Tool
+from tools_zoo.tool_data import flip
+from tools_zoo.training_loop import LoopConfig
+
+SHRINK: Final = 2
+"""By how much pictures are made smaller: the stride of the sub-images that they come from."""
+
+MAX_PIXELS: Final = 8_000_000
+"""Of the photos that pictures are made of; the blind network takes its time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistillConfig(LoopConfig):
+    """How a denoiser is distilled."""
+
+    batch_size: int = 16
+    patch_size: int = 72
+    """Side of a training crop in pixels; less if all pictures are smaller."""
+    learning_rate: float = 5e-4
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    num_workers: int = 0
+
+
+def best_shipped_denoiser(crops: Sequence[FloatImage], noise: NoiseModel) -> Tool:
+    """Of the default toolbox, the denoiser that does best on noisy crops by its estimated risk.
+
+    Args:
+        crops: RGB (H, W, 3), float32, [0, 1].
+        noise: Of the crops.
+    """
+    denoisers = [tool for tool in load_toolbox() if tool.spec.task == "noise"]
+    return max(denoisers, key=lambda tool: estimate_risk(tool, crops, noise).gain)
+
+
+def make_pictures(teacher: nn.Module, photos: Sequence[FloatImage]) -> list[FloatImage]:
+    """Let a blind denoiser make pictures without noise, at half the size of the photos.
+
+    Args:
+        teacher: Maps (N, 3, H, W) in [0, 1] to the same shape.
+        photos: Noisy RGB (H, W, 3), float32, [0, 1].
+
+    Returns:
+        RGB (H / 2, W / 2, 3), float32, [0, 1], of photos of up to `MAX_PIXELS`, spread evenly.
+    """
+    pixels = np.cumsum([photo.shape[0] * photo.shape[1] for photo in photos])
+    step = max(1, math.ceil(int(pixels[-1]) / MAX_PIXELS))
+    pictures = []
+    for photo in photos[::step]:
+        with torch.inference_mode():
+            restored = to_numpy(teacher(to_tensor(photo[None])).float().clamp(0.0, 1.0))[0]
+        pictures.append(shrink(restored))
+    return pictures
+
+
+def shrink(image: FloatImage) -> FloatImage:
+    """Take the means of squares of pixels; a last odd row or column is left out."""
+    height, width = (length // SHRINK for length in image.shape[:2])
+    whole = image[: SHRINK * height, : SHRINK * width]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
+
+
+class Renoised(Dataset[tuple[Tensor, Tensor]]):
+    """Item ``i`` is training batch ``i``, without end: a pure function of the seed and ``i``.
+
+    Args:
+        pictures: RGB (H, W, 3), float32, [0, 1], without noise; of several, those that are smaller
+            than the crops are left out.
+        noise: That is put on them.
+        config: How large the crops are, how many, and the seed.
+    """
+
+    def __init__(
+        self, pictures: Sequence[FloatImage], noise: NoiseModel, config: DistillConfig
+    ) -> None:
+        sides = [min(picture.shape[:2]) for picture in pictures]
+        self._side = min(config.patch_size, max(sides))
+        self._pictures = [p for p, side in zip(pictures, sides, strict=True) if side >= self._side]
+        self._noise = noise
+        self._config = config
+        places = np.array([np.prod(np.subtract(p.shape[:2], self._side - 1)) for p in pictures])
+        places = places[np.array(sides) >= self._side]
+        self._shares = places / places.sum()
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return noisy and clean crops, each (batch_size, 3, side, side) in [0, 1]."""
+        rng = np.random.default_rng((self._config.seed, 3, index))
+        chosen = rng.choice(len(self._pictures), self._config.batch_size, p=self._shares)
+        clean = [self._crop(self._pictures[picture], rng) for picture in chosen]
+        noisy = [np.clip(crop + self._noise.draw(crop, rng), 0.0, 1.0) for crop in clean]
+        return to_tensor(np.stack(noisy)), to_tensor(np.stack(clean))
+
+    def _crop(self, picture: FloatImage, rng: np.random.Generator) -> FloatImage:
+        top, left = (int(rng.integers(length - self._side + 1)) for length in picture.shape[:2])
+        crop = picture[top : top + self._side, left : left + self._side]
+        return np.ascontiguousarray(flip(crop, rng))
+
+
+class Distillation:
+    """Training objective: pictures, from under the noise that was put on them.
+
+    Args:
+        pictures: See `Renoised`.
+        noise: That is put on them.
+        config: How.
+        metric: Name of what `evaluate` returns: the gain in dB estimated on noisy crops.
+        crops: Held-out noisy crops.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[FloatImage],
+        noise: NoiseModel,
+        config: DistillConfig,
+        *,
+        metric: str,
+        crops: Sequence[FloatImage],
+    ) -> None:
+        self.batches: Dataset[tuple[Tensor, Tensor]] = Renoised(pictures, noise, config)
+        self._noise = noise
+        self._metric = metric
+        self._crops = crops
+
+    def loss(self, module: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Minus the PSNR of what is restored, in nepers."""
+        noisy, clean = batch
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        return pixel_loss("psnr")(module(noisy).float(), clean)
+
+    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """Estimate the gain on the held-out crops."""
+        return {self._metric: estimate_risk(module.cpu(), self._crops, self._noise).gain}
