@@ -15,17 +15,11 @@ from torch.utils.data import Dataset
 
 from data.images import FloatImage, to_numpy
 from data.noise_model import NoiseModel
-from tools_zoo.distillation import (
-    Distillation,
-    DistillConfig,
-    best_shipped_denoiser,
-    make_pictures,
-    shrink,
-)
+from tools_zoo.distillation import DistillConfig, Distiller, best_shipped_denoiser
 from tools_zoo.networks import build_network
 from tools_zoo.photo_crops import MIN_SUB_SIDE, PhotoCrops, split_photos
 from tools_zoo.risk import estimate_risk
-from tools_zoo.run_folder import CHECKPOINT, recorded_config
+from tools_zoo.run_folder import recorded_config
 from tools_zoo.self_supervised.ams import ams_blind_error, ams_loss
 from tools_zoo.self_supervised.masks import MaskKind
 from tools_zoo.self_supervised.sdap import sdap_blind_error, sdap_loss
@@ -45,12 +39,6 @@ without seeing them; mean absolute error in 8-bit grey levels."""
 
 GAIN: Final = "gain"
 """Name of the metric that progress is told by: PSNR gain in dB, see `tools_zoo.risk`."""
-
-DISTILLED: Final = "distilled"
-"""Folder in the run folder: the run of the second half."""
-
-DISTILL_EVAL_EVERY: Final = 100
-"""Steps between its validations and checkpoints."""
 
 GAIN_CROPS: Final = 3
 """Crops that it is estimated on: enough to watch, not to judge."""
@@ -140,82 +128,67 @@ def fit_tool(
     low, high = (round(sigma, 1) for sigma in noise.sigma_range())
     spec = ToolSpec(name, "noise", (low, high), method.network, source=method.source)
     split = split_photos(photos, patch_size=config.patch_size, stride=config.train_stride)
-    held_out = list(to_numpy(split.held_out))
     fabric = make_fabric(config)
     network = build_network(spec.network)
     denoiser = cast(nn.Module, network.denoiser)
     crops = PhotoCrops(split.train, split.side, batch_size=config.batch_size, seed=config.seed)
     monitor = Tool(spec, copy.deepcopy(network))
     objective = _BlindPrediction(method, config, crops, split.held_out, _Gain(monitor, noise))
-    student = best_shipped_denoiser(held_out, noise) if config.distill else None
-    settings = _distill_config(config)
-
-    def distillation(pictures: Sequence[FloatImage]) -> Distillation:
-        some = _spread(held_out, GAIN_CROPS)
-        return Distillation(pictures, noise, settings, metric=GAIN, crops=some)
-
+    start = distiller = None
+    if config.distill:
+        start = best_shipped_denoiser(list(to_numpy(split.held_out)), noise)
+        distiller = Distiller(
+            start,
+            split.train,
+            noise,
+            _distill_config(config),
+            metric=GAIN,
+            crops=_for_gain(split.held_out),
+        )
     if resume:
         recorded = recorded_config(run_path)
-        blind_steps, distill_steps = recorded["total_steps"], recorded["distill_steps"]
+        steps, distill_steps = recorded["total_steps"], recorded["distill_steps"]
     elif config.total_steps:
-        distill_steps = round(config.distill * config.total_steps)
-        blind_steps = max(1, config.total_steps - distill_steps)
+        distill_steps = min(round(config.distill * config.total_steps), config.total_steps - 1)
+        steps = config.total_steps - distill_steps
     else:
-        seconds = 60.0 * config.minutes
-        blind_steps = count_steps_within(
-            (1.0 - config.distill) * seconds, denoiser, objective, config.eval_every, fabric
-        )
-        distill_steps = 0
-        if student is not None:
-            trial = distillation([shrink(photo) for photo in split.train])
-            trainable = copy.deepcopy(student).requires_grad_(True)
-            distill_steps = count_steps_within(
-                config.distill * seconds, trainable, trial, settings.eval_every, fabric
-            )
+        shared = 60.0 * config.minutes * np.array([1.0 - config.distill, config.distill])
+        steps = count_steps_within(shared[0], denoiser, objective, config.eval_every, fabric)
+        distill_steps = distiller.count_steps_within(shared[1], fabric) if distiller else 0
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    values |= {"total_steps": blind_steps, "distill_steps": distill_steps}
+    values |= {"total_steps": steps, "distill_steps": distill_steps}
     record = _FitRecord(**values, photos=_fingerprint(photos))
-    total_steps = blind_steps + distill_steps
+    all_steps = steps + distill_steps
     best = train_module(
         denoiser,
         objective,
         record,
         run_path,
         fabric,
-        num_steps=blind_steps,
+        num_steps=steps,
         resume=resume,
         early_stopping=EarlyStopping(BLIND_ERROR, config.patience),
-        on_step=lambda step, _, metrics: on_step(step, total_steps, metrics),
+        on_step=lambda step, _, metrics: on_step(step, all_steps, metrics),
     )
     network = build_network(spec.network)
     cast(nn.Module, network.denoiser).load_state_dict(best.state_dict())
     blind = Tool(spec, network).requires_grad_(False).eval()
-    if student is None or not distill_steps:
+    if distiller is None or start is None or not distill_steps:
         return blind
-    path = run_path / DISTILLED
-    distilled = train_module(
-        copy.deepcopy(student).requires_grad_(True),
-        distillation(make_pictures(blind, split.train)),
-        settings,
-        path,
+    student = distiller.run(
+        blind,
+        run_path,
         fabric,
         num_steps=distill_steps,
-        resume=(path / CHECKPOINT).is_file(),
-        on_step=lambda step, _, metrics: on_step(blind_steps + step, total_steps, metrics),
+        on_step=lambda step, _, metrics: on_step(steps + step, all_steps, metrics),
     )
-    spec = dataclasses.replace(
-        spec,
-        network=student.spec.network,
-        source=f"{method.source}; distilled as in Wu et al., ECCV 2020, from {student.spec.name}",
-    )
-    tool = Tool(spec)
-    tool.load_state_dict(distilled.state_dict())
-    return tool.requires_grad_(False).eval()
+    source = f"{method.source}; distilled as in Wu et al., ECCV 2020, from {start.spec.name}"
+    spec = dataclasses.replace(spec, network=start.spec.network, source=source)
+    return Tool(spec, student.network).requires_grad_(False).eval()
 
 
 def _distill_config(config: FitConfig) -> DistillConfig:
     return DistillConfig(
-        eval_every=DISTILL_EVAL_EVERY,
         seed=config.seed,
         device=config.device,
         devices=config.devices,
@@ -290,8 +263,7 @@ class _Gain:
     def __call__(self, denoiser: nn.Module, held_out: Tensor) -> float:
         """PSNR gain in dB, on the CPU."""
         cast(nn.Module, self._tool.network.denoiser).load_state_dict(denoiser.state_dict())
-        crops = _spread(list(to_numpy(held_out)), GAIN_CROPS)
-        return estimate_risk(self._tool, crops, self._noise).gain
+        return estimate_risk(self._tool, _for_gain(held_out), self._noise).gain
 
 
 def _ams_loss(
@@ -328,10 +300,10 @@ _METHODS: Final = {
 }
 
 
-def _spread(items: list[FloatImage], count: int) -> list[FloatImage]:
-    """Up to ``count`` of the items, spread evenly."""
-    chosen = np.unique(np.linspace(0, len(items) - 1, count).round().astype(int))
-    return [items[index] for index in chosen]
+def _for_gain(held_out: Tensor) -> list[FloatImage]:
+    """Some of the held-out crops, spread evenly."""
+    chosen = np.unique(np.linspace(0, len(held_out) - 1, GAIN_CROPS).round().astype(int))
+    return list(to_numpy(held_out[chosen]))
 
 
 def _fingerprint(photos: Sequence[FloatImage]) -> str:
