@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from agents.storage import AGENT_FOLDER, PolicyError, load_bundle, load_policy, save_policy
+from data.errors import ToolchainError
 from toolchain import joint
 from toolchain.joint import JointConfig, held_out_pairs, save_bundle, train_joint
 from tools_zoo.storage import load_toolbox
@@ -42,6 +43,20 @@ def test_an_agent_of_other_weights_is_refused(bundle: Path, tmp_path: Path) -> N
     save_bundle(toolbox, scripted_policy("denoise_3"), tmp_path / "other")
     with pytest.raises(PolicyError, match="other weights of deblur_1"):
         load_bundle(bundle, tmp_path / "other" / AGENT_FOLDER)
+
+
+def test_options_of_the_agent_phases_are_passed_on_and_checked_at_once(
+    store_path: Path, bundle: Path
+) -> None:
+    chains = [["denoise_3", "deblur_1"]]
+    options = {"gamma": 1.0, "rollout_chains": chains, "levels": ["mild", "clean"]}
+    phase = config(store_path, bundle, agent=options).agent_phase(2, bundle)
+    assert phase.known_chains == (("denoise_3", "deblur_1"),)
+    assert (phase.gamma, tuple(phase.levels), phase.seed) == (1.0, ("mild", "clean"), 2)
+    with pytest.raises(ToolchainError, match="gama"):
+        config(store_path, bundle, agent={"gama": 1.0})
+    with pytest.raises(ToolchainError, match="rollout_chains needs"):
+        config(store_path, bundle, agent={"rollout_chains": chains})
 
 
 def test_a_toolbox_without_an_agent_says_so(toolbox_folder: Path) -> None:
