@@ -16,7 +16,8 @@ def extend_policy(policy: LstmPolicy, tool: str, *, like: str, sha256: str = "")
 
     All old values stay as they were, exactly. The new action begins as a copy of an old one, and
     `BEHIND` it: what tells when to use either is mostly the same, and from nothing it would take
-    thousands of optimiser steps to learn.
+    thousands of optimiser steps to learn. Where there are chains to fall back on, the tool alone is
+    one more: it need not promise more than they do by a margin.
 
     Args:
         policy: Not changed.
@@ -42,4 +43,6 @@ def extend_policy(policy: LstmPolicy, tool: str, *, like: str, sha256: str = "")
         tool_checksums={**policy.tool_checksums, **({tool: sha256} if sha256 else {})},
         task=policy.task,
         reward=policy.reward,
+        default_chains=policy.default_chains and (*policy.default_chains, (tool,)),
+        default_margin=policy.default_margin,
     )

@@ -6,6 +6,7 @@ clean ones only measure. All figures are PSNR in dB against the photo without no
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from data.images import FloatImage, to_float, to_numpy, to_tensor, to_uint8
 from data.metrics import psnr
 from data.noise_model import estimate_noise
 from data.sources import open_source
-from toolchain.fitting import NoisyPhotos, fit_to_photos
+from toolchain.fitting import NOTHING, Fitted, NoisyPhotos, cut_off, fit_to_photos, judged_crops
 from tools_zoo.fitting import FitConfig
 from tools_zoo.run_folder import config_from_dict
 from tools_zoo.storage import load_toolbox
@@ -41,10 +42,12 @@ ABLATIONS: Final[dict[str, dict[str, Any]]] = {
     "ams, train_stride 2": {"method": "ams", "train_stride": 2, "cycle": 4},
     "ams, train_stride 3": {"method": "ams", "train_stride": 3},
     "ams, random masks": {"method": "ams", "masks": "random"},
+    "ams, as published": {"method": "ams", "distill": 0.0},
     "sdap": {"method": "sdap"},
     "sdap, one pair in place of a cycle": {"method": "sdap", "cycle": 2},
+    "sdap, as published": {"method": "sdap", "distill": 0.0},
 }
-"""Changes to the default settings."""
+"""Changes to the default settings; *as published* is without distillation."""
 
 Denoise = Callable[[FloatImage], FloatImage]
 
@@ -81,12 +84,15 @@ class Options:
     single: bool = False
 
 
-def run(options: Options) -> Report:
-    """Measure every method on the photos of every camera."""
+def run(options: Options) -> tuple[Report, Report]:
+    """Measure every method on the photos of every camera, and the judge on what they make."""
     clean = [to_float(photo) for _, photo in open_source(str(options.photos))]
-    rows = [row for camera in options.cameras for row in _rows(camera, clean, options)]
+    rows: list[Row] = []
+    judged: list[Row] = []
+    for camera in options.cameras:
+        rows += _rows(camera, clean, options, judged)
     count = "one" if options.single else str(len(clean))
-    return Report(
+    report = Report(
         title="Fitted to one noisy photo" if options.single else "Fitted to noisy photos",
         method=(
             f"{count} of {len(clean)} photos fitted to, {options.steps} optimiser steps; measured "
@@ -95,23 +101,67 @@ def run(options: Options) -> Report:
         ),
         rows=tuple(rows),
     )
+    return report, _judgements(judged)
 
 
-def ablate(options: Options) -> Report:
-    """Measure what each ingredient is worth."""
+def ablate(options: Options) -> tuple[Report, Report]:
+    """Measure what each ingredient is worth, and the judge on all of them."""
     clean = [to_float(photo) for _, photo in open_source(str(options.photos))]
     camera = options.cameras[0]
     pairs = _photograph(clean, camera)
-    rows = []
+    rows: list[Row] = []
+    judged: list[Row] = []
     for name, changes in ABLATIONS.items():
-        denoise, seconds = _fit(pairs, options, {**options.changes, **changes})
-        rows.append(_row(camera, name, denoise, _evaluated(pairs, options), seconds))
-    return Report(
+        fitted, seconds = _fit(pairs, options, {**options.changes, **changes})
+        judged += _judged(camera, name, fitted, pairs)
+        rows.append(
+            _row(camera, name, as_denoise(fitted.tool), _evaluated(pairs, options), seconds)
+        )
+    report = Report(
         title="Ablations", method=f"{options.steps} optimiser steps each.", rows=tuple(rows)
+    )
+    return report, _judgements(judged)
+
+
+def _judgements(rows: Sequence[Row]) -> Report:
+    return Report(
+        title="The judge",
+        method="What it estimates without clean photos, and what is true of the same crops.",
+        rows=tuple(rows),
     )
 
 
-def _rows(camera: str, clean: Sequence[FloatImage], options: Options) -> list[Row]:
+def _judged(camera: str, method: str, fitted: Fitted, pairs: Sequence[Pair]) -> list[Row]:
+    """What the judge said of a fitted tool and of the best of the others, beside the truth."""
+    noisy, clean = (judged_crops([cut_off(pair[side])[1] for pair in pairs]) for side in (0, 1))
+    crops = [Pair(*pair) for pair in zip(noisy, clean, strict=True)]
+    gains, rival = fitted.verdict.gains, fitted.verdict.rival
+    other = as_denoise(load_toolbox()[rival]) if rival != NOTHING else lambda image: image
+    own = as_denoise(fitted.tool)
+    return [
+        {
+            "camera": camera,
+            "method": method,
+            "estimated": f"{gains[fitted.tool.spec.name]:+.2f}",
+            "true": f"{_gain(own, crops):+.2f}",
+            "best other": rival,
+            "its estimated": f"{gains[rival]:+.2f}",
+            "its true": f"{_gain(other, crops):+.2f}",
+            "kept": "yes" if fitted.verdict.accepted else "no",
+        }
+    ]
+
+
+def _gain(denoise: Denoise, pairs: Sequence[Pair]) -> float:
+    """Of the mean squared error of all pairs together, in dB."""
+    after = sum(float(np.square(denoise(pair.noisy) - pair.clean).mean()) for pair in pairs)
+    before = sum(float(np.square(pair.noisy - pair.clean).mean()) for pair in pairs)
+    return -10.0 * math.log10(after / before)
+
+
+def _rows(
+    camera: str, clean: Sequence[FloatImage], options: Options, judged: list[Row]
+) -> list[Row]:
     pairs = _photograph(clean, camera)
     measured = _evaluated(pairs, options)
     shown: dict[str, tuple[Denoise, float]] = {"noisy": (lambda image: image, 0.0)}
@@ -122,7 +172,9 @@ def _rows(camera: str, clean: Sequence[FloatImage], options: Options) -> list[Ro
         shown["BM3D"] = (_best(_bm3d(noise.sigma), measured[:BM3D_SEARCHED]), 0.0)
     learnt = measured if options.single else pairs
     for method in options.methods:
-        shown[method] = _fit(learnt, options, {**options.changes, "method": method})
+        fitted, seconds = _fit(learnt, options, {**options.changes, "method": method})
+        shown[method] = (as_denoise(fitted.tool), seconds)
+        judged += _judged(camera, method, fitted, learnt)
     return [
         _row(camera, name, denoise, measured, seconds) for name, (denoise, seconds) in shown.items()
     ]
@@ -188,7 +240,7 @@ def _bm3d(sigma: float) -> list[Denoise]:
 
 def _fit(
     pairs: Sequence[Pair], options: Options, changes: Mapping[str, Any]
-) -> tuple[Denoise, float]:
+) -> tuple[Fitted, float]:
     values = {"total_steps": options.steps, "device": "cpu", **changes}
     noisy = tuple(pair.noisy for pair in pairs)
     photos = NoisyPhotos(noisy, tuple(map(str, range(len(noisy)))))
@@ -201,9 +253,8 @@ def _fit(
             Path(folder) / "run",
             name="fitted",
         )
-    verdict = fitted.verdict
-    Console().print(changes, verdict.sentence(), highlight=False, soft_wrap=True)
-    return as_denoise(fitted.tool), time.process_time() - start
+    Console().print(changes, fitted.verdict.sentence(), highlight=False, soft_wrap=True)
+    return fitted, time.process_time() - start
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -231,11 +282,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         changes=changes,
         single=parsed.single,
     )
-    report = ablate(options) if parsed.ablate else run(options)
-    Console().print(report.to_table())
-    print(report.to_markdown())
+    report, judgements = ablate(options) if parsed.ablate else run(options)
+    for one in (report, judgements) if judgements.rows else (report,):
+        Console().print(one.to_table())
+        print(one.to_markdown())
     if parsed.json is not None:
         facts = {"machine": machine_facts(), "options": _plain(options), **report.to_dict()}
+        facts["judge"] = judgements.rows
         parsed.json.write_text(json.dumps(facts, indent=2) + "\n")
 
 

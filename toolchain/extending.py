@@ -61,9 +61,13 @@ class ExtendConfig:
         return dataclasses.replace(agent, own_tools=(), seed=self.seed + 1)
 
     def agent(self, bundle: Path, own_tool: Path) -> DrqnConfig:
-        """Settings of the agent's training."""
+        """Settings of the agent's training; values go on to mean what they meant."""
         policy = load_policy(bundle / AGENT_FOLDER)
+        chains = policy.default_chains
         return DrqnConfig(
+            gamma=1.0 if chains else 0.0,
+            rollout_chains=chains,
+            default_chain=bool(chains),
             store=self.store,
             toolbox=str(bundle),
             init=str(bundle / AGENT_FOLDER),

@@ -69,3 +69,16 @@ def test_the_new_tool_stands_before_stop_with_its_checksum(policy: LstmPolicy) -
     obs = {"image": np.zeros((1, 3, 63, 63), np.float32), "last_action": np.array([4])}
     actions, _ = extended.predict(obs)
     assert actions[0] in range(5)
+
+
+def test_the_new_tool_need_not_promise_more_than_the_chains_to_fall_back_on(
+    policy: LstmPolicy,
+) -> None:
+    known = policy.changed(default_chains=(("noise", "jpeg"),), default_margin=0.6)
+    extended = extend_policy(known, "mine", like="noise")
+    assert extended.default_chains == (("noise", "jpeg"), ("mine",))
+    assert extended.default_margin == 0.6
+    (plain,) = walk(extend_policy(policy, "mine", like="noise"), [], stop=4)
+    (values,) = walk(extended, [], stop=4)
+    lowered = (values - plain)[0].round(decimals=4).tolist()
+    assert lowered == pytest.approx([-0.6, 0.0, -0.6, 0.0, 0.0], abs=1e-4)
