@@ -12,15 +12,15 @@ Source:
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data.degradations import compress_jpeg
 from data.images import FloatImage, check_float_image, to_float, to_uint8
+from data.jpeg import compress_jpeg
 
 Mosaic = npt.NDArray[np.float32]
 """Linear raw signal behind RGGB colour filters, shape (H, W), float32; 1 is a full pixel."""
@@ -82,14 +82,15 @@ def typical_read(shot: float) -> float:
     return math.exp(0.5 * (2.18 * math.log(shot) + 1.20))
 
 
-def _typical_camera(shot: float, jpeg_quality: int) -> Camera:
+def typical_camera(shot: float, jpeg_quality: int | None = None) -> Camera:
+    """A camera whose read noise goes with its shot noise."""
     return Camera(shot=shot, read=typical_read(shot), jpeg_quality=jpeg_quality)
 
 
 CAMERAS: Final[dict[str, Camera]] = {
-    "low": _typical_camera(1.5e-3, 96),
-    "middle": _typical_camera(7.0e-3, 94),
-    "high": _typical_camera(1.6e-2, 92),
+    "low": typical_camera(1.5e-3, 96),
+    "middle": typical_camera(7.0e-3, 94),
+    "high": typical_camera(1.6e-2, 92),
 }
 """Cameras whose photos have a PSNR of about 32, 27 and 23 dB, JPEG included.
 
@@ -127,6 +128,26 @@ def photograph(
     return (
         noisy if camera.jpeg_quality is None else compress_jpeg(noisy, camera.jpeg_quality)
     ), clean
+
+
+def add_camera_noise(image: FloatImage, camera: Camera, rng: np.random.Generator) -> FloatImage:
+    """Add what noise on the sensor does to a photo, and nothing else that the camera does.
+
+    Demosaicing blurs photos, too; the photos that are degraded here have been through it already.
+
+    Args:
+        image: RGB, shape (H, W, 3), float32, range [0, 1].
+        camera: How much noise; its JPEG is not used.
+        rng: Where the noise comes from.
+
+    Returns:
+        Same shape and dtype, clipped to [0, 1].
+
+    Raises:
+        ImageFormatError: ``image`` is not float32 RGB.
+    """
+    noisy, clean = photograph(image, replace(camera, jpeg_quality=None), rng)
+    return np.clip(image + (noisy - clean), 0.0, 1.0)
 
 
 def srgb_to_linear(image: FloatImage) -> FloatImage:

@@ -1,7 +1,8 @@
 """The mixed degradation of RL-Restore: Gaussian blur, then Gaussian noise, then JPEG.
 
-With a scale above 1 it makes the input of super-resolution: between blur and noise, the image is
-made smaller (`data.scaling`; distributions over such degradations are in `data.scaled`).
+In place of white noise there may be that of a camera (`data.camera`), as real photos have it. With
+a scale above 1 it makes the input of super-resolution: between blur and noise, the image is made
+smaller (`data.scaling`; distributions over such degradations are in `data.scaled`).
 
 Every function is pure; randomness comes from a generator that the caller passes in.
 
@@ -21,8 +22,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from data.camera import Camera, add_camera_noise, typical_camera
 from data.errors import ImageFormatError, UnknownNameError
-from data.images import FloatImage, check_float_image, to_float, to_uint8
+from data.images import FloatImage, check_float_image
+from data.jpeg import check_quality, compress_jpeg
 from data.scaling import Kernel, check_scale, downsample
 
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
@@ -37,13 +40,18 @@ JPEG_QUALITY_EDGES: Final = (100.0, 80.0, 60.0, 50.0, 40.0, 35.0, 30.0, 25.0, 20
 NUM_LEVELS: Final = 10
 """Strength levels per distortion; level ``i``, from 1, lies between edges ``i - 1`` and ``i``."""
 
+CAMERA_SHOT: Final = (5e-4, 2e-2)
+"""Range of the photon noise of *camera*, see `data.camera.Camera`; from weakest on a good day to a
+little beyond the strongest of `data.camera.CAMERAS`."""
+CAMERA_JPEG_QUALITY: Final = 85  # the lowest
+
 SEVERITY: Final = {"mild": (9, 11), "moderate": (12, 17), "severe": (18, 20)}
 """Smallest and largest severity of each class; that of levels (b, n, j) is b + n + j - 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Degradation:
-    """What happened to a clean image, in this order: blur, down-sampling, noise, JPEG.
+    """What happened to a clean image: blur, down-sampling, a camera's noise, noise, JPEG, in order.
 
     Attributes:
         blur_sigma: Standard deviation of the Gaussian blur in pixels of the clean image; 0 is no
@@ -52,6 +60,7 @@ class Degradation:
         jpeg_quality: JPEG quality 1 to 100, or None for no compression at all.
         scale: Side of the clean image over side of the degraded one: 1, 2 or 4.
         kernel: With which the image is made smaller.
+        camera: Whose noise there is; its own JPEG is not used.
 
     Raises:
         ValueError: A sigma is negative or not finite, the quality lies outside 1 to 100, or the
@@ -63,6 +72,7 @@ class Degradation:
     jpeg_quality: int | None = None
     scale: int = 1
     kernel: Kernel = "bicubic"
+    camera: Camera | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -70,7 +80,7 @@ class Degradation:
         _check_sigma(self.blur_sigma)
         _check_sigma(self.noise_sigma)
         if self.jpeg_quality is not None:
-            _check_quality(self.jpeg_quality)
+            check_quality(self.jpeg_quality)
 
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Degrade a copy of ``image``.
@@ -87,6 +97,8 @@ class Degradation:
         """
         check_float_image(image)
         out = downsample(blur_gaussian(image, self.blur_sigma), self.scale, self.kernel)
+        if self.camera is not None:
+            out = add_camera_noise(out, self.camera, rng)
         out = add_gaussian_noise(out, self.noise_sigma, rng)
         return out if self.jpeg_quality is None else compress_jpeg(out, self.jpeg_quality)
 
@@ -136,28 +148,6 @@ def add_gaussian_noise(image: FloatImage, sigma: float, rng: np.random.Generator
         return image.copy()
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     return np.clip(image + noise * np.float32(sigma / 255.0), 0.0, 1.0)
-
-
-def compress_jpeg(image: FloatImage, quality: int) -> FloatImage:
-    """Encode as JPEG with 4:2:0 chroma and decode again.
-
-    Args:
-        image: RGB, shape (H, W, 3), float32, range [0, 1]; rounded to 8 bits for the encoder.
-        quality: 1 (worst) to 100 (best).
-
-    Returns:
-        Same shape, float32 on the 8-bit grid of [0, 1].
-
-    Raises:
-        ImageFormatError: ``image`` is not float32 RGB.
-        ValueError: ``quality`` lies outside 1 to 100.
-    """
-    check_float_image(image)
-    _check_quality(quality)
-    bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-    _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
-    return to_float(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8))
 
 
 def level_triples(level: str) -> tuple[tuple[int, int, int], ...]:
@@ -283,7 +273,18 @@ def single_sampler() -> Sampler:
     return draw
 
 
-LEVELS: Final = (*SEVERITY, "all", "single", "clean")
+def camera_sampler() -> Sampler:
+    """Draw the noise of a camera, up to that of a phone at night, and JPEG as cameras write it."""
+
+    def draw(rng: np.random.Generator) -> Degradation:
+        shot = math.exp(rng.uniform(math.log(CAMERA_SHOT[0]), math.log(CAMERA_SHOT[1])))
+        quality = int(rng.integers(CAMERA_JPEG_QUALITY, 101))
+        return Degradation(jpeg_quality=quality, camera=typical_camera(shot))
+
+    return draw
+
+
+LEVELS: Final = (*SEVERITY, "all", "single", "camera", "clean")
 """Every named distribution that `sampler` knows; *clean* is no damage at all."""
 
 TRAINING_LEVELS: Final = (*SEVERITY, "single")
@@ -309,6 +310,8 @@ def _sampler(level: str) -> Sampler:
     match level:
         case "single":
             return single_sampler()
+        case "camera":
+            return camera_sampler()
         case "clean":
             return lambda rng: Degradation()
         case _:
@@ -327,8 +330,3 @@ def _draw_within(edges: tuple[float, ...], level: int, rng: np.random.Generator)
 def _check_sigma(sigma: float) -> None:
     if not (math.isfinite(sigma) and sigma >= 0.0):
         raise ValueError(f"sigma must be finite and not negative, got {sigma}")
-
-
-def _check_quality(quality: int) -> None:
-    if not 1 <= quality <= 100:
-        raise ValueError(f"JPEG quality must lie in 1 to 100, got {quality}")

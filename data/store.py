@@ -63,6 +63,8 @@ class StoreConfig:
             raise UnknownNameError("level", self.level, LEVELS)
         if self.level == "clean":
             raise ValueError("a store keeps damaged patches; level 'clean' would leave it empty")
+        if self.level == "camera":
+            raise ValueError("a store cannot record a camera; level 'camera' is for training")
         if not 0.0 <= self.single_fraction <= 1.0:
             raise ValueError(f"single_fraction must lie in [0, 1], got {self.single_fraction}")
         if not 0.0 <= self.holdout < 1.0:

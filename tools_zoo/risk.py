@@ -35,8 +35,8 @@ STEP: Final = 0.1
 PROBES: Final = 2
 """Probes per photo; each costs two runs of the denoiser."""
 
-MIN_FLAT: Final = 12
-"""Flat blocks without which answers are not compared."""
+MIN_FLAT: Final = 64
+"""Flat blocks without which answers are not compared: of fewer, too many have texture."""
 
 Denoise = Callable[[Tensor], Tensor]
 """Maps (1, 3, H, W) in [0, 1] to the same shape."""

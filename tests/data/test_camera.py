@@ -8,6 +8,7 @@ import pytest
 from data.camera import (
     CAMERAS,
     Camera,
+    add_camera_noise,
     linear_to_srgb,
     photograph,
     srgb_to_linear,
@@ -177,3 +178,11 @@ def test_an_impossible_camera_is_refused(values, name):
 def test_what_is_not_float32_rgb_is_refused():
     with pytest.raises(ImageFormatError, match="float32 RGB"):
         photograph(np.zeros((8, 8, 3), np.float64), Camera(), rng())
+
+
+def test_only_the_noise_of_a_camera_is_added(photos):
+    quiet = add_camera_noise(photos[0], Camera(), rng())
+    np.testing.assert_array_equal(quiet, photos[0])  # demosaicing alone would blur it
+    noise = add_camera_noise(grey(0.5), CAMERAS["middle"], rng()) - 0.5
+    assert noise.std() == pytest.approx(noise_of(UNCOMPRESSED, 0.5).std(), rel=0.05)
+    assert correlation(noise, 1, axis=1).min() > 0.3

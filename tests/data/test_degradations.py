@@ -18,7 +18,6 @@ from data.degradations import (
     add_gaussian_noise,
     blur_gaussian,
     central_patch,
-    compress_jpeg,
     degrade_crop,
     level_triples,
     sampler,
@@ -26,6 +25,7 @@ from data.degradations import (
 )
 from data.errors import ImageFormatError, UnknownNameError
 from data.images import FloatImage, to_float, to_uint8
+from data.jpeg import compress_jpeg
 from data.metrics import psnr
 from data.sources import EmbeddedSource
 
@@ -112,6 +112,16 @@ def test_clean_does_nothing():
     image = noise_image()
     np.testing.assert_array_equal(damage.apply(image, rng()), image)
     assert strength_levels(damage) == (0, 0, 0)
+
+
+def test_camera_noise_grows_from_hardly_any_to_that_of_a_night():
+    draw, generator = sampler("camera"), rng()
+    drawn = [draw(generator) for _ in range(200)]
+    assert all(d.camera is not None and d.noise_sigma == d.blur_sigma == 0.0 for d in drawn)
+    assert all(85 <= d.jpeg_quality <= 100 for d in drawn)
+    patches = [d.apply(np.full((32, 32, 3), 0.5, np.float32), generator) for d in drawn]
+    sigmas = np.array([255.0 * float(patch.std()) for patch in patches])
+    assert sigmas.min() < 3.0 < 12.0 < sigmas.max() < 30.0
 
 
 @pytest.mark.parametrize("level", sorted(set(LEVELS) - {"clean"}))

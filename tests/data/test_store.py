@@ -251,3 +251,8 @@ def test_a_mistyped_level_gets_a_suggestion() -> None:
 def test_a_store_of_clean_pairs_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         StoreConfig(level="clean")
+
+
+def test_a_store_of_camera_noise_is_refused() -> None:
+    with pytest.raises(ValueError, match="cannot record a camera"):
+        StoreConfig(level="camera")
