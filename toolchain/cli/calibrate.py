@@ -9,7 +9,7 @@ from rich.table import Table
 
 from toolchain.cli.options import DEFAULT_TOOLBOX, AgentOption, DeviceOption, ToolboxOption
 
-KINDS: Final = ("mild", "moderate", "severe", "single", "clean")
+KINDS: Final = ("mild", "moderate", "severe", "single", "camera", "clean")
 """Damage of the patches, as many of each."""
 
 
