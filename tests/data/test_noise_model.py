@@ -10,7 +10,15 @@ from data.camera import CAMERAS, photograph
 from data.degradations import add_gaussian_noise
 from data.errors import ImageFormatError, ToolchainError
 from data.images import FloatImage, to_float, to_uint8
-from data.noise_model import KNOTS, RADIUS, NoiseModel, estimate_noise
+from data.noise_model import (
+    KNOTS,
+    RADIUS,
+    NoiseModel,
+    block_residuals,
+    estimate_noise,
+    excess_over_quietest,
+    flat_blocks,
+)
 from data.sources import open_source
 
 SIDE = 2 * RADIUS + 1
@@ -228,3 +236,22 @@ def test_white_noise_shares_nothing_with_its_neighbours_and_camera_noise_much(ca
 
 def test_strength_beside_another_noise_is_a_ratio():
     assert white_model(0.06).strength_beside(white_model(0.02)) == pytest.approx(3.0)
+
+
+def test_noise_measured_too_strong_lies_far_above_that_of_the_quietest_blocks():
+    photo = grey(0.5) + rng().normal(0.0, 8.0 / 255.0, (160, 160, 3)).astype(np.float32)
+    true, texture = white_model(8.0 / 255.0), white_model(12.0 / 255.0)
+    assert 1.0 < excess_over_quietest([photo], true) < 1.15
+    ratio = excess_over_quietest([photo], texture) / excess_over_quietest([photo], true)
+    assert ratio == pytest.approx(1.5, rel=1e-3)
+
+
+def test_flat_blocks_show_noise_and_no_edges():
+    photo = add_gaussian_noise(grey(0.4), 10.0, rng())
+    stripes = np.where(np.arange(80) // 8 % 2 == 0, 0.1, -0.1)[:, None]
+    photo[:, 80:] += stripes.astype(np.float32)
+    (numbers,) = flat_blocks([photo])
+    residuals = block_residuals(photo, numbers)
+    assert residuals.shape[0] == len(numbers) > 0
+    assert 255.0 * residuals.std() == pytest.approx(10.0, rel=0.1)
+    assert block_residuals(photo, numbers[:0]).shape == (0, 3, 256)

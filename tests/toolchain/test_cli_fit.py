@@ -102,14 +102,26 @@ def test_one_photo_is_enough_and_the_tool_goes_where_it_should(
 def test_a_tool_that_is_not_better_is_not_kept_unless_asked(
     fit: Fit, folder: Path, home: Path
 ) -> None:
-    result = fit(folder, "--name", "mine")  # two steps teach nothing
+    blind = ("--name", "mine", "--set", "distill=0")
+    result = fit(folder, *blind)  # two steps teach nothing
     assert result.exit_code == 1
     assert "is not better than" in result.stderr
     assert "nothing was kept" in result.stderr
     assert not (home / "tools").exists()
-    again = fit(folder, "--name", "mine", "--resume", "--keep-anyway")
+    again = fit(folder, *blind, "--resume", "--keep-anyway")
     assert again.exit_code == 0, again.output
     assert load_own_tool("mine").notes["accepted"] is False
+
+
+def test_a_photo_without_flat_places_is_refused_unless_asked(
+    fit: Fit, folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolchain.fitting, "excess_over_quietest", lambda photos, noise: 1.4)
+    result = fit(folder / "0.png", "--name", "mine")
+    assert result.exit_code == 2
+    assert "the photo has too few flat places to tell noise from texture" in result.stderr
+    assert not (home / "fits").exists()
+    assert fit(folder / "0.png", "--name", "mine", "--mixed", "--keep-anyway").exit_code == 0
 
 
 def test_a_tool_better_than_all_is_kept(

@@ -46,7 +46,12 @@ def fit(
         bool, typer.Option("--resume", help="Go on with the fit that was interrupted.")
     ] = False,
     mixed: Annotated[
-        bool, typer.Option("--mixed", help="Do not ask whether the photos are of one camera.")
+        bool,
+        typer.Option(
+            "--mixed",
+            help="Do not ask whether the photos are of one camera, nor whether their noise can be "
+            "told from texture.",
+        ),
     ] = False,
     keep_anyway: Annotated[
         bool, typer.Option("--keep-anyway", help="Keep the tool even if a shipped one is better.")
