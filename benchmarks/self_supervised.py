@@ -24,9 +24,17 @@ from benchmarks.report import Report, Row
 from data.camera import CAMERAS, photograph
 from data.images import FloatImage, to_float, to_numpy, to_tensor, to_uint8
 from data.metrics import psnr
-from data.noise_model import estimate_noise
+from data.noise_model import estimate_noise, excess_over_quietest
 from data.sources import open_source
-from toolchain.fitting import NOTHING, Fitted, NoisyPhotos, cut_off, fit_to_photos, judged_crops
+from toolchain.fitting import (
+    NOTHING,
+    TEXTURED,
+    Fitted,
+    NoisyPhotos,
+    cut_off,
+    fit_to_photos,
+    judged_crops,
+)
 from tools_zoo.fitting import FitConfig
 from tools_zoo.run_folder import config_from_dict
 from tools_zoo.storage import load_toolbox
@@ -71,7 +79,8 @@ class Options:
         steps: Optimiser steps of a fit: unlike a time, they give the same result on any machine.
         bm3d: Whether to run BM3D (extra ``bench``).
         changes: Settings of the fits.
-        single: Fit to the first of the evaluated photos alone, and measure on it.
+        single: Fit to the first of the evaluated photos alone that is not all texture, and measure
+            on it.
     """
 
     photos: Path
@@ -191,8 +200,16 @@ def _photograph(clean: Sequence[FloatImage], camera: str) -> list[Pair]:
 
 
 def _evaluated(pairs: Sequence[Pair], options: Options) -> list[Pair]:
-    count = 1 if options.single else min(options.evaluated, len(pairs))
-    return [pairs[index * len(pairs) // count] for index in range(count)]
+    count = min(options.evaluated, len(pairs))
+    spread = [pairs[index * len(pairs) // count] for index in range(count)]
+    if not options.single:
+        return spread
+    return [next((pair for pair in spread if not _is_textured(pair.noisy)), spread[0])]
+
+
+def _is_textured(photo: FloatImage) -> bool:
+    """Whether ``toolchain fit`` would refuse a photo because its noise cannot be told."""
+    return excess_over_quietest([photo], estimate_noise([photo])) > TEXTURED
 
 
 def _best(denoisers: Sequence[Denoise], pairs: Sequence[Pair]) -> Denoise:

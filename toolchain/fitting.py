@@ -49,7 +49,7 @@ COLOUR_GAP: Final = 0.3
 TEXTURED: Final = 1.25
 """Excess of the measured noise over that of the quietest blocks (`excess_over_quietest`) from which
 texture passed for noise. Photos of a simulated camera together lie at 1.16. Of 60 single ones,
-those below have noise that is measured up to a third too strong, those above up to two thirds."""
+24 lie above, with noise that is measured up to 1.6 times as strong as it is; below, up to 1.2."""
 
 NOTHING: Final = "doing nothing"
 """How the alternative without any denoiser is called."""
