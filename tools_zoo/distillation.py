@@ -47,7 +47,8 @@ SHRINK: Final = 2
 
 MAX_PIXELS: Final = 8_000_000
 """Of the photos that pictures are made of; the blind network takes its time."""
-
+MAX_SIDE: Final = 1024
+"""Pixels; larger photos are cut, or the blind network would take gigabytes."""
 
 ROUNDS: Final = 2
 """Times that pictures are made: by the blind network, then by what was distilled from it. Measured
@@ -87,16 +88,24 @@ def make_pictures(teacher: nn.Module, photos: Sequence[FloatImage]) -> list[Floa
         photos: Noisy RGB (H, W, 3), float32, [0, 1].
 
     Returns:
-        RGB (H / 2, W / 2, 3), float32, [0, 1], of photos of up to `MAX_PIXELS`, spread evenly.
+        RGB (H / 2, W / 2, 3), float32, [0, 1], of the photos or of parts of them up to `MAX_SIDE`
+        pixels wide and high; where they have more than `MAX_PIXELS`, of some, spread evenly.
     """
-    pixels = np.cumsum([photo.shape[0] * photo.shape[1] for photo in photos])
-    step = max(1, math.ceil(int(pixels[-1]) / MAX_PIXELS))
+    parts = [part for photo in photos for part in _parts(photo)]
+    pixels = sum(part.shape[0] * part.shape[1] for part in parts)
     pictures = []
-    for photo in photos[::step]:
+    for part in parts[:: max(1, math.ceil(pixels / MAX_PIXELS))]:
         with torch.inference_mode():
-            restored = to_numpy(teacher(to_tensor(photo[None])).float().clamp(0.0, 1.0))[0]
+            restored = to_numpy(teacher(to_tensor(part[None])).float().clamp(0.0, 1.0))[0]
         pictures.append(shrink(restored))
     return pictures
+
+
+def _parts(photo: FloatImage) -> list[FloatImage]:
+    """Equal parts, as few as `MAX_SIDE` allows."""
+    rows, columns = (math.ceil(length / MAX_SIDE) for length in photo.shape[:2])
+    bands = np.array_split(photo, rows, axis=0)
+    return [part for band in bands for part in np.array_split(band, columns, axis=1)]
 
 
 def shrink(image: FloatImage) -> FloatImage:

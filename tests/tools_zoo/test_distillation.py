@@ -12,6 +12,7 @@ from data.noise_model import KNOTS, RADIUS, NoiseModel
 from tools_zoo import distillation
 from tools_zoo.distillation import (
     MAX_PIXELS,
+    MAX_SIDE,
     DistillConfig,
     Renoised,
     best_shipped_denoiser,
@@ -56,10 +57,18 @@ def test_pictures_are_what_the_teacher_makes_at_half_the_size() -> None:
 
 
 def test_of_many_photos_some_are_shown_to_the_teacher() -> None:
-    side = int(np.sqrt(MAX_PIXELS / 2))
+    side = MAX_SIDE // 2
     teacher = Grey()
-    photos = [np.zeros((side, side, 3), np.float32)] * 4
-    assert len(make_pictures(teacher, photos)) == teacher.calls == 2
+    photos = [np.zeros((side, side, 3), np.float32)] * (2 * MAX_PIXELS // side**2)
+    assert len(make_pictures(teacher, photos)) == teacher.calls
+    assert len(photos) / 4 < teacher.calls < len(photos)
+
+
+def test_a_large_photo_is_shown_in_parts() -> None:
+    photo = np.zeros((MAX_SIDE + 2, 2 * MAX_SIDE, 3), np.float32)
+    pictures = make_pictures(nn.Identity(), [photo])
+    half = (MAX_SIDE + 2) // 2
+    assert [picture.shape for picture in pictures] == [(half // 2, MAX_SIDE // 2, 3)] * 4
 
 
 def test_crops_are_of_the_pictures_and_carry_the_noise() -> None:
