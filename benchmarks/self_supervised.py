@@ -99,7 +99,9 @@ def run(options: Options) -> tuple[Report, Report]:
     rows: list[Row] = []
     judged: list[Row] = []
     for camera in options.cameras:
-        rows += _rows(camera, clean, options, judged)
+        measured, verdicts = _rows(camera, clean, options)
+        rows += measured
+        judged += verdicts
     count = "one" if options.single else str(len(clean))
     report = Report(
         title="Fitted to one noisy photo" if options.single else "Fitted to noisy photos",
@@ -122,7 +124,7 @@ def ablate(options: Options) -> tuple[Report, Report]:
     judged: list[Row] = []
     for name, changes in ABLATIONS.items():
         fitted, seconds = _fit(pairs, options, {**options.changes, **changes})
-        judged += _judged(camera, name, fitted, pairs)
+        judged.append(_judged(camera, name, fitted, pairs))
         rows.append(
             _row(camera, name, as_denoise(fitted.tool), _evaluated(pairs, options), seconds)
         )
@@ -140,25 +142,23 @@ def _judgements(rows: Sequence[Row]) -> Report:
     )
 
 
-def _judged(camera: str, method: str, fitted: Fitted, pairs: Sequence[Pair]) -> list[Row]:
+def _judged(camera: str, method: str, fitted: Fitted, pairs: Sequence[Pair]) -> Row:
     """What the judge said of a fitted tool and of the best of the others, beside the truth."""
     noisy, clean = (judged_crops([cut_off(pair[side])[1] for pair in pairs]) for side in (0, 1))
     crops = [Pair(*pair) for pair in zip(noisy, clean, strict=True)]
     gains, rival = fitted.verdict.gains, fitted.verdict.rival
     other = as_denoise(load_toolbox()[rival]) if rival != NOTHING else lambda image: image
     own = as_denoise(fitted.tool)
-    return [
-        {
-            "camera": camera,
-            "method": method,
-            "estimated": f"{gains[fitted.tool.spec.name]:+.2f}",
-            "true": f"{_gain(own, crops):+.2f}",
-            "best other": rival,
-            "its estimated": f"{gains[rival]:+.2f}",
-            "its true": f"{_gain(other, crops):+.2f}",
-            "kept": "yes" if fitted.verdict.accepted else "no",
-        }
-    ]
+    return {
+        "camera": camera,
+        "method": method,
+        "estimated": f"{gains[fitted.tool.spec.name]:+.2f}",
+        "true": f"{_gain(own, crops):+.2f}",
+        "best other": rival,
+        "its estimated": f"{gains[rival]:+.2f}",
+        "its true": f"{_gain(other, crops):+.2f}",
+        "kept": "yes" if fitted.verdict.accepted else "no",
+    }
 
 
 def _gain(denoise: Denoise, pairs: Sequence[Pair]) -> float:
@@ -169,8 +169,9 @@ def _gain(denoise: Denoise, pairs: Sequence[Pair]) -> float:
 
 
 def _rows(
-    camera: str, clean: Sequence[FloatImage], options: Options, judged: list[Row]
-) -> list[Row]:
+    camera: str, clean: Sequence[FloatImage], options: Options
+) -> tuple[list[Row], list[Row]]:
+    """PSNR of everything at one camera, and what the judge said of the fits."""
     pairs = _photograph(clean, camera)
     measured = _evaluated(pairs, options)
     shown: dict[str, tuple[Denoise, float]] = {"noisy": (lambda image: image, 0.0)}
@@ -180,13 +181,15 @@ def _rows(
         noise = estimate_noise([pair.noisy for pair in measured])
         shown["BM3D"] = (_best(_bm3d(noise.sigma), measured[:BM3D_SEARCHED]), 0.0)
     learnt = measured if options.single else pairs
+    judged = []
     for method in options.methods:
         fitted, seconds = _fit(learnt, options, {**options.changes, "method": method})
         shown[method] = (as_denoise(fitted.tool), seconds)
-        judged += _judged(camera, method, fitted, learnt)
-    return [
+        judged.append(_judged(camera, method, fitted, learnt))
+    rows = [
         _row(camera, name, denoise, measured, seconds) for name, (denoise, seconds) in shown.items()
     ]
+    return rows, judged
 
 
 def _row(camera: str, name: str, denoise: Denoise, pairs: Sequence[Pair], seconds: float) -> Row:

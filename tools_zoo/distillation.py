@@ -175,12 +175,10 @@ class Distiller:
     ) -> None:
         self._start = start
         self._photos = photos
+        self._noise = noise
         self._config = config
-
-        def objective(pictures: Sequence[FloatImage]) -> _Renoising:
-            return _Renoising(Renoised(pictures, noise, config), noise, metric, crops)
-
-        self._objective = objective
+        self._metric = metric
+        self._crops = crops
 
     def count_steps_within(self, seconds: float, fabric: Fabric) -> int:
         """Count the optimiser steps that fit into a time."""
@@ -230,6 +228,10 @@ class Distiller:
             )
             teacher = student
         return cast(Tool, student)
+
+    def _objective(self, pictures: Sequence[FloatImage]) -> "_Renoising":
+        batches = Renoised(pictures, self._noise, self._config)
+        return _Renoising(batches, self._noise, self._metric, self._crops)
 
 
 class _Renoising:

@@ -1,15 +1,26 @@
-"""A store of patches for super-resolution, and encoders that need no weights."""
+"""Noise, a store of patches for super-resolution, and encoders that need no weights."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from data.noise_model import KNOTS, RADIUS, NoiseModel
 from data.store import StoreConfig, prepare_store
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
 from tools_zoo.generative.config import SrTrainConfig
+
+
+def white_noise(sigma: float) -> NoiseModel:
+    """Noise of so many grey levels at every brightness, without any correlation."""
+    side = 2 * RADIUS + 1
+    kernel = np.zeros((3, 3, side, side), np.float32)
+    kernel[range(3), range(3), RADIUS, RADIUS] = 1.0
+    levels = np.ones((3, KNOTS), np.float32)
+    return NoiseModel(sigma / 255.0 * levels, levels / levels.sum(), kernel)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from data.images import FloatImage
-from data.noise_model import KNOTS, RADIUS, NoiseModel
 from tools_zoo import distillation
 from tools_zoo.distillation import (
     MAX_PIXELS,
@@ -21,13 +20,7 @@ from tools_zoo.distillation import (
 )
 from tools_zoo.tool import Tool, ToolSpec
 
-
-def white_noise(sigma: float) -> NoiseModel:
-    side = 2 * RADIUS + 1
-    kernel = np.zeros((3, 3, side, side), np.float32)
-    kernel[range(3), range(3), RADIUS, RADIUS] = 1.0
-    levels = np.ones((3, KNOTS), np.float32)
-    return NoiseModel(sigma / 255.0 * levels, levels / levels.sum(), kernel)
+from .conftest import white_noise
 
 
 def ramp(height: int, width: int) -> FloatImage:

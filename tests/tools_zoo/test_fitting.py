@@ -12,7 +12,6 @@ import torch
 from data.errors import ToolchainError
 from data.images import FloatImage, to_numpy, to_tensor
 from data.metrics import psnr
-from data.noise_model import KNOTS, RADIUS, NoiseModel
 from tools_zoo.fitting import BLIND_ERROR, FitConfig, fit_tool
 from tools_zoo.networks import NETWORKS
 from tools_zoo.networks.blind_spot import BlindSpot
@@ -20,6 +19,8 @@ from tools_zoo.networks.masked_unet import MaskedUnet
 from tools_zoo.storage import load_toolbox, save_toolbox
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
+
+from .conftest import white_noise
 
 METHODS = ["ams", "sdap"]
 SIGMA = 30.0  # 8-bit grey levels
@@ -43,14 +44,6 @@ def clean() -> FloatImage:
 def noisy(clean: FloatImage) -> FloatImage:
     noise = np.random.default_rng(6).normal(0.0, SIGMA / 255.0, clean.shape)
     return (clean + noise).astype(np.float32)
-
-
-def white_noise(sigma: float) -> NoiseModel:
-    side = 2 * RADIUS + 1
-    kernel = np.zeros((3, 3, side, side), np.float32)
-    kernel[range(3), range(3), RADIUS, RADIUS] = 1.0
-    levels = np.ones((3, KNOTS), np.float32)
-    return NoiseModel(sigma / 255.0 * levels, levels / levels.sum(), kernel)
 
 
 def tiny_config(method: str = "ams", **values: Any) -> FitConfig:
