@@ -47,9 +47,11 @@ def facts(damage: Degradation, lq: Patches, gt: Patches) -> list[float]:
     """
     quality = JPEG_QUALITY_EDGES[0] if damage.jpeg_quality is None else damage.jpeg_quality
     error = float(np.mean(np.square(to_float(lq) - to_float(gt))))
+    # Noise of a camera differs from place to place: what it comes to on this image.
+    noise = damage.noise_sigma if damage.camera is None else 255.0 * error**0.5
     return [
         damage.blur_sigma / BLUR_SIGMA_EDGES[-1],
-        damage.noise_sigma / NOISE_SIGMA_EDGES[-1],
+        noise / NOISE_SIGMA_EDGES[-1],
         (JPEG_QUALITY_EDGES[0] - quality) / (JPEG_QUALITY_EDGES[0] - JPEG_QUALITY_EDGES[-1]),
         float(np.log10(error / _NO_ERROR + 1.0)) / 4.0,
         float(error == 0.0),

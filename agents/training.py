@@ -54,8 +54,8 @@ class AgentTrainConfig:
     levels: tuple[str, ...] = (*TRAINING_LEVELS, "camera", "clean")
     """Where episodes start: clean patches are degraded anew at one of these levels; none takes the
     pairs of the store as they were prepared. Without *clean*, an agent never learns to leave a
-    photo alone, and without *camera* it leaves the noise of real photos alone. ``real-sr`` knows
-    *slight* and *real* too, and needs one at least."""
+    photo alone; without *camera* it leaves the noise of real photos alone, and without *light*
+    and *double* their blur. ``real-sr`` knows *slight* and *real* too, and needs one at least."""
     own_tools: tuple[str, ...] = ()
     """Folders of fitted tools: the noise that each was fitted to is drawn as often as a level."""
     total_timesteps: int = 100_000

@@ -16,7 +16,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import cv2
 import numpy as np
@@ -47,6 +47,9 @@ CAMERA_JPEG_QUALITY: Final = 85  # the lowest
 
 SEVERITY: Final = {"mild": (9, 11), "moderate": (12, 17), "severe": (18, 20)}
 """Smallest and largest severity of each class; that of levels (b, n, j) is b + n + j - 2."""
+
+LIGHT_SEVERITY: Final = (1, 8)
+"""Of *light*: what the paper's three classes leave out, and most photos are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +157,18 @@ def level_triples(level: str) -> tuple[tuple[int, int, int], ...]:
     """All (blur, noise, JPEG) level triples of a class: 163 mild, 434 moderate, 163 severe.
 
     Args:
-        level: ``mild``, ``moderate``, ``severe``, or ``all`` for the union of the three.
+        level: ``mild``, ``moderate``, ``severe``, ``all`` for the union of the three, or ``light``
+            for the 120 below them.
 
     Raises:
         UnknownNameError: There is no such class.
     """
     if level == "all":
         return tuple(triple for name in SEVERITY for triple in level_triples(name))
-    if level not in SEVERITY:
-        raise UnknownNameError("level", level, (*SEVERITY, "all"))
-    low, high = SEVERITY[level]
+    ranges = {**SEVERITY, "light": LIGHT_SEVERITY}
+    if level not in ranges:
+        raise UnknownNameError("level", level, (*ranges, "all"))
+    low, high = ranges[level]
     strengths = range(1, NUM_LEVELS + 1)
     return tuple(
         triple
@@ -240,7 +245,7 @@ def mixed_sampler(level: str) -> Sampler:
     """Draw a level triple uniformly from a class, then each strength uniformly within its level.
 
     Args:
-        level: ``mild``, ``moderate``, ``severe`` or ``all``.
+        level: As `level_triples` takes it.
 
     Raises:
         UnknownNameError: There is no such class.
@@ -258,17 +263,28 @@ def mixed_sampler(level: str) -> Sampler:
     return draw
 
 
-def single_sampler() -> Sampler:
-    """Draw one of the three distortions, then its strength uniformly over the ten levels."""
+def partial_sampler(count: int) -> Sampler:
+    """Draw some of the three distortions, then the strength of each uniformly over the ten levels.
+
+    Args:
+        count: Of distortions: 1 for *single*, 2 for *double*.
+    """
+
+    edges = {
+        "blur_sigma": BLUR_SIGMA_EDGES,
+        "noise_sigma": NOISE_SIGMA_EDGES,
+        "jpeg_quality": JPEG_QUALITY_EDGES,
+    }
+    kinds = list(itertools.combinations(edges, count))
 
     def draw(rng: np.random.Generator) -> Degradation:
-        task = rng.integers(3)
-        level = int(rng.integers(1, NUM_LEVELS + 1))
-        if task == 0:
-            return Degradation(blur_sigma=_draw_within(BLUR_SIGMA_EDGES, level, rng))
-        if task == 1:
-            return Degradation(noise_sigma=_draw_within(NOISE_SIGMA_EDGES, level, rng))
-        return Degradation(jpeg_quality=round(_draw_within(JPEG_QUALITY_EDGES, level, rng)))
+        strengths: dict[str, Any] = {}
+        for kind in kinds[rng.integers(len(kinds))]:
+            level = int(rng.integers(1, NUM_LEVELS + 1))
+            strengths[kind] = _draw_within(edges[kind], level, rng)
+        if "jpeg_quality" in strengths:
+            strengths["jpeg_quality"] = round(strengths["jpeg_quality"])
+        return Degradation(**strengths)
 
     return draw
 
@@ -284,10 +300,11 @@ def camera_sampler() -> Sampler:
     return draw
 
 
-LEVELS: Final = (*SEVERITY, "all", "single", "camera", "clean")
-"""Every named distribution that `sampler` knows; *clean* is no damage at all."""
+LEVELS: Final = (*SEVERITY, "all", "light", "double", "single", "camera", "clean")
+"""Every named distribution that `sampler` knows; *double* lacks one of the three distortions,
+*single* two, and *clean* is no damage at all."""
 
-TRAINING_LEVELS: Final = (*SEVERITY, "single")
+TRAINING_LEVELS: Final = (*SEVERITY, "light", "double", "single")
 """What tools are trained on in their chains; agents also meet clean patches."""
 
 
@@ -309,7 +326,9 @@ def sampler(*levels: str) -> Sampler:
 def _sampler(level: str) -> Sampler:
     match level:
         case "single":
-            return single_sampler()
+            return partial_sampler(1)
+        case "double":
+            return partial_sampler(2)
         case "camera":
             return camera_sampler()
         case "clean":

@@ -21,7 +21,6 @@ from data.degradations import (
     central_patch,
     degrade_crop,
     sampler,
-    single_sampler,
 )
 from data.errors import SourceError, StoreError, UnknownNameError
 from data.images import ByteImage, to_float, to_uint8
@@ -76,7 +75,7 @@ class StoreConfig:
 
     def sampler(self) -> Sampler:
         """The distribution that the degraded partners are drawn from."""
-        mixed, single = sampler(self.level), single_sampler()
+        mixed, single = sampler(self.level), sampler("single")
 
         def draw(rng: np.random.Generator) -> Degradation:
             return (single if rng.random() < self.single_fraction else mixed)(rng)

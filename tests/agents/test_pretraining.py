@@ -5,6 +5,7 @@ import torch
 from agents.drqn import DrqnConfig, DrqnLearner
 from agents.pretraining import NUM_FACTS, facts, pretrain_encoder
 from agents.q_net import StatisticsEncoder
+from data.camera import typical_camera
 from data.degradations import Degradation
 from data.errors import ToolchainError
 from data.store import PatchStore
@@ -20,6 +21,14 @@ def test_facts_are_the_strengths_and_the_error():
     assert worst[4] == 0.0
     assert 0.0 <= clean[3] < worst[3] <= 1.0
     assert len(clean) == NUM_FACTS
+
+
+def test_noise_of_a_camera_is_told_as_white_noise_of_the_same_error():
+    gt = np.full((63, 63, 3), 100, np.uint8)
+    night = Degradation(camera=typical_camera(1e-2))
+    weak, strong = (facts(night, np.full_like(gt, 100 + step), gt)[1] for step in (5, 25))
+    assert weak == pytest.approx(0.1, abs=1e-3)
+    assert strong == pytest.approx(0.5, abs=1e-3)
 
 
 def test_an_encoder_learns_to_tell_how_strong_the_damage_is(store_path):

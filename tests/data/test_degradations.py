@@ -61,6 +61,8 @@ def test_the_classes_do_not_overlap_and_all_is_their_union():
     assert all(one.isdisjoint(other) for one, other in itertools.combinations(classes, 2))
     assert set(level_triples("all")) == set.union(*classes)
     assert len(level_triples("all")) == 163 + 434 + 163
+    assert len(level_triples("light")) == 120
+    assert set(level_triples("light")).isdisjoint(level_triples("all"))
 
 
 def test_a_mistyped_class_gets_a_suggestion():
@@ -69,7 +71,7 @@ def test_a_mistyped_class_gets_a_suggestion():
             look_up("moderat")
 
 
-@pytest.mark.parametrize("level", ["mild", "moderate", "severe"])
+@pytest.mark.parametrize("level", ["mild", "moderate", "severe", "light"])
 def test_drawn_strengths_lie_in_levels_of_the_class(level):
     draw, generator = sampler(level), rng()
     # Rounding moves the quality by up to a half, so a drawn value may touch a neighbouring level.
@@ -96,15 +98,16 @@ def test_the_levels_of_a_class_are_drawn_evenly():
     assert drawn == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / n))
 
 
-def test_single_draws_have_exactly_one_distortion_and_each_comes_as_often():
-    draw, generator, n = sampler("single"), rng(), 1500
+@pytest.mark.parametrize(("level", "count"), [("single", 1), ("double", 2)])
+def test_draws_have_so_many_distortions_and_each_comes_as_often(level, count):
+    draw, generator, n = sampler(level), rng(), 1500
     counts = np.zeros(3)
     for _ in range(n):
         drawn = draw(generator)
         present = [drawn.blur_sigma > 0, drawn.noise_sigma > 0, drawn.jpeg_quality is not None]
-        assert sum(present) == 1
+        assert sum(present) == count
         counts += present
-    assert counts / n == pytest.approx(np.full(3, 1 / 3), abs=0.05)
+    assert counts / n == pytest.approx(np.full(3, count / 3), abs=0.05)
 
 
 def test_clean_does_nothing():

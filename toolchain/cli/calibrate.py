@@ -1,6 +1,6 @@
 """``toolchain calibrate``: how much an agent's expectations are worth."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -8,9 +8,6 @@ from rich.console import Console
 from rich.table import Table
 
 from toolchain.cli.options import DEFAULT_TOOLBOX, AgentOption, DeviceOption, ToolboxOption
-
-KINDS: Final = ("mild", "moderate", "severe", "single", "camera", "clean")
-"""Damage of the patches, as many of each."""
 
 
 def calibrate(
@@ -31,6 +28,7 @@ def calibrate(
     from agents.calibration import calibrate as learn_guard
     from agents.calibration import reliability, watch
     from agents.storage import agent_folder, load_bundle, own_agent, put_guard
+    from data.degradations import TRAINING_LEVELS
     from data.pairs import ArrayPairs
     from toolchain.joint import held_out_pairs
     from tools_zoo.device import choose_device
@@ -39,7 +37,8 @@ def calibrate(
     tools, policy = load_bundle(toolbox, agent)
     tools.to(place)
     folder = agent_folder(own_agent(toolbox) if agent is None else agent)
-    drawn = [held_out_pairs(store, kind, count, seed + i) for i, kind in enumerate(KINDS)]
+    kinds = (*TRAINING_LEVELS, "camera", "clean")
+    drawn = [held_out_pairs(store, kind, count, seed + i) for i, kind in enumerate(kinds)]
     half, other = (
         ArrayPairs(
             np.concatenate([pairs.lq[start::2] for pairs in drawn]),
