@@ -269,7 +269,6 @@ def partial_sampler(count: int) -> Sampler:
     Args:
         count: Of distortions: 1 for *single*, 2 for *double*.
     """
-
     edges = {
         "blur_sigma": BLUR_SIGMA_EDGES,
         "noise_sigma": NOISE_SIGMA_EDGES,
