@@ -1,7 +1,8 @@
 """Peak memory and time of restoring photos of growing size, each in a process of its own.
 
 ``python -m benchmarks.memory [MEGAPIXELS ...] [--max-memory SIZE] [--precision FORMAT]`` restores
-photos from file to file within a limit on memory, and says what was taken.
+photos from file to file within a limit on memory, and says what was taken. With ``--toolbox``,
+``--regions`` or ``--scale`` it is a shipped agent that restores, else one tool that is cheap.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from benchmarks.material import CHAINS, ScriptedPolicy, make_toolbox, synthetic_
 from benchmarks.report import Report, Row
 from toolchain.batch import plan_batch, restore_batch
 from toolchain.memory import parse_size, tile_pixels_within
-from toolchain.restorer import DEFAULT_MAX_TILE_PIXELS, Restorer
+from toolchain.restorer import DEFAULT_MAX_TILE_PIXELS, Restorer, load
+from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import choose_precision
 
 _ROOT = Path(__file__).parents[1]
@@ -91,23 +93,28 @@ def peak_mib() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes there, KiB elsewhere
 
 
-def restore_within(megapixels: float, limit: str, precision: str) -> dict[str, Any]:
+def restore_within(
+    megapixels: float, limit: str, precision: str, options: dict[str, Any]
+) -> dict[str, Any]:
     """Restore a JPEG file within a limit, as ``toolchain restore`` does, in this process.
-
-    One tool that is cheap to compute: what is large is what the photo takes.
 
     Args:
         megapixels: Size of the photo.
         limit: As for ``--max-memory``.
         precision: As for ``--precision``.
+        options: Of `toolchain.restorer.load`; none runs one tool that is cheap to compute: what is
+            large then is what the photo takes.
     """
     max_bytes = parse_size(limit)
     width, height = _size(megapixels)
-    toolbox = make_toolbox("efficient")
     tile_pixels = tile_pixels_within(max_bytes, DEFAULT_MAX_TILE_PIXELS)
     chosen = choose_precision(precision, torch.device("cpu"))
-    policy = ScriptedPolicy(toolbox, ("deblur_e1",))
-    restorer = Restorer(toolbox, policy, precision=chosen, max_tile_pixels=tile_pixels)
+    if options:
+        restorer = load(**options, device="cpu", precision=chosen, max_tile_pixels=tile_pixels)
+    else:
+        toolbox = make_toolbox("efficient")
+        policy = ScriptedPolicy(toolbox, ("deblur_e1",))
+        restorer = Restorer(toolbox, policy, precision=chosen, max_tile_pixels=tile_pixels)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "photo.jpg"
         _in_fresh_process("write_photo_file", str(source), height, width)
@@ -118,6 +125,7 @@ def restore_within(megapixels: float, limit: str, precision: str) -> dict[str, A
     return {
         "photo": f"{width}x{height}",
         "MP": megapixels,
+        **options,
         "limit": limit,
         "precision": chosen,
         "tile MP": tile_pixels / 1e6,
@@ -144,10 +152,19 @@ def main() -> None:
     parser.add_argument("megapixels", nargs="*", type=float, default=[16.0, 64.0])
     parser.add_argument("--max-memory", default="2G")
     parser.add_argument("--precision", default="auto")
-    options = parser.parse_args()
-    for megapixels in options.megapixels:
+    parser.add_argument("--toolbox", help="restore with the agent of this one")
+    parser.add_argument("--regions", action="store_true", help="deciding per region")
+    parser.add_argument("--scale", type=int, default=1, help="enlarging by 2 or 4")
+    parsed = parser.parse_args()
+    chosen: dict[str, Any] = {}
+    if parsed.toolbox or parsed.regions or parsed.scale > 1:
+        toolbox = parsed.toolbox or ("generative" if parsed.scale > 1 else DEFAULT_TOOLBOX)
+        chosen = {"toolbox": toolbox, "regions": parsed.regions, "scale": parsed.scale}
+    for megapixels in parsed.megapixels:
         print(
-            _in_fresh_process("restore_within", megapixels, options.max_memory, options.precision)
+            _in_fresh_process(
+                "restore_within", megapixels, parsed.max_memory, parsed.precision, chosen
+            )
         )
 
 

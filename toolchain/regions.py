@@ -25,7 +25,7 @@ CELL: Final = 32
 """Side of a cell in pixels. Its view of 63 reaches half a cell into its neighbours."""
 
 _GRID: Final = 8  # pixels; views start at multiples, as those of `tiling.views`
-_CHUNK: Final = 2048  # views in one call of the agent
+_CHUNK: Final = 64  # views in one call of the agent, as many as of a photo as a whole
 
 RunTool = Callable[[int, Tensor], Tensor]
 """(action, image (1, 3, H, W)) to what the tool makes of it, clipped to [0, 1]."""

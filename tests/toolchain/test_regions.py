@@ -111,6 +111,22 @@ def test_a_lone_cell_follows_its_neighbours_and_a_half_keeps_its_own() -> None:
     assert torch.equal(settle(values, active, alone), values.argmax(dim=-1))
 
 
+def test_the_agent_looks_at_few_views_at_a_time_so_that_a_large_photo_takes_little_memory() -> None:
+    looks = []
+
+    class Counting(SidesPolicy):
+        def action_values(
+            self, images: Tensor, last_action: Tensor, state: LstmState
+        ) -> tuple[Tensor, LstmState]:
+            looks.append(len(images))
+            return super().action_values(images, last_action, state)
+
+    image = two_sides(320, 640)
+    (first, *_) = restore_regions(image, Counting(), shift, max_steps=1, halo=0, grid=1)  # type: ignore[arg-type]
+    assert sum(looks) == 10 * 20 == first.actions.numel()
+    assert max(looks) <= 64
+
+
 def test_a_cell_that_stopped_stays_stopped_and_says_nothing() -> None:
     values = torch.zeros(4, 4, 3)
     values[..., 0] = 0.1
