@@ -35,6 +35,7 @@ from toolchain.fitting import (
     fit_to_photos,
     judged_crops,
 )
+from tools_zoo.distillation import shipped_denoisers
 from tools_zoo.fitting import FitConfig
 from tools_zoo.run_folder import config_from_dict
 from tools_zoo.storage import load_toolbox
@@ -175,9 +176,8 @@ def _rows(
     pairs = _photograph(clean, camera)
     measured = _evaluated(pairs, options)
     shown: dict[str, tuple[Denoise, float]] = {"noisy": (lambda image: image, 0.0)}
-    for tool in load_toolbox():
-        if tool.spec.task == "noise":
-            shown[tool.spec.name] = (as_denoise(tool), 0.0)
+    for tool in shipped_denoisers():
+        shown[tool.spec.name] = (as_denoise(tool), 0.0)
     shown["non-local means"] = (_best(_nlm(), measured), 0.0)
     if options.bm3d:
         noise = estimate_noise([pair.noisy for pair in measured])

@@ -14,11 +14,10 @@ from data.images import FloatImage
 from data.noise_model import NoiseModel, estimate_noise, excess_over_quietest
 from toolchain.errors import PhotoError
 from toolchain.photo import PhotoJob, read_photo
-from tools_zoo.catalog import DEFAULT_TOOLBOX
+from tools_zoo.distillation import shipped_denoisers
 from tools_zoo.fitting import FitConfig, fit_tool
 from tools_zoo.own_tools import OwnTool, save_own_tool
 from tools_zoo.risk import Denoise, better_than_all, estimate_risk
-from tools_zoo.storage import load_toolbox
 from tools_zoo.tool import Tool
 from tools_zoo.training_loop import OnStep
 
@@ -248,7 +247,7 @@ def judge(tool: Tool, crops: Sequence[FloatImage], noise: NoiseModel) -> Verdict
         noise: Of the photos.
     """
     denoisers: dict[str, Denoise] = {NOTHING: lambda image: image}
-    denoisers |= {t.spec.name: t for t in load_toolbox(DEFAULT_TOOLBOX) if t.spec.task == "noise"}
+    denoisers |= {shipped.spec.name: shipped for shipped in shipped_denoisers()}
     others = {name: estimate_risk(run, crops, noise) for name, run in denoisers.items()}
     own = estimate_risk(tool, crops, noise)
     gains = {tool.spec.name: own.gain, **{name: risk.gain for name, risk in others.items()}}

@@ -69,15 +69,19 @@ class DistillConfig(LoopConfig):
     num_workers: int = 0
 
 
+def shipped_denoisers() -> list[Tool]:
+    """What a fitted tool starts from, and has to beat: the denoisers of the default toolbox."""
+    return [tool for tool in load_toolbox() if tool.spec.task == "noise"]
+
+
 def best_shipped_denoiser(crops: Sequence[FloatImage], noise: NoiseModel) -> Tool:
-    """Of the default toolbox, the denoiser that does best on noisy crops by its estimated risk.
+    """The one of `shipped_denoisers` that does best on noisy crops by its estimated risk.
 
     Args:
         crops: RGB (H, W, 3), float32, [0, 1].
         noise: Of the crops.
     """
-    denoisers = [tool for tool in load_toolbox() if tool.spec.task == "noise"]
-    return max(denoisers, key=lambda tool: estimate_risk(tool, crops, noise).gain)
+    return max(shipped_denoisers(), key=lambda tool: estimate_risk(tool, crops, noise).gain)
 
 
 def make_pictures(teacher: nn.Module, photos: Sequence[FloatImage]) -> list[FloatImage]:

@@ -12,6 +12,7 @@ import torch
 from data.errors import ToolchainError
 from data.images import FloatImage, to_numpy, to_tensor
 from data.metrics import psnr
+from tools_zoo.distillation import shipped_denoisers
 from tools_zoo.fitting import BLIND_ERROR, FitConfig, fit_tool
 from tools_zoo.networks import NETWORKS
 from tools_zoo.networks.blind_spot import BlindSpot
@@ -171,7 +172,7 @@ def test_a_distilled_fit_is_resumed_wherever_it_was_interrupted(
 
 def test_a_distilled_tool_has_the_shape_of_a_shipped_one(noisy: FloatImage, tmp_path: Path) -> None:
     tool = fit(noisy, tiny_config(distill=0.5), tmp_path)
-    shipped = [one for one in load_toolbox() if one.spec.task == "noise"]
+    shipped = shipped_denoisers()
     assert tool.spec.network in {one.spec.network for one in shipped}
     assert "distilled" in tool.spec.source
     assert tool.spec.label == "noise 30-30"
