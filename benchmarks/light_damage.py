@@ -82,7 +82,7 @@ def _row(
 
 
 def _text(figures: npt.ArrayLike) -> str:
-    return f"{np.mean(figures):.2f}"
+    return f"{np.asarray(figures, np.float64).mean():.2f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
