@@ -77,10 +77,11 @@ def tune_default_chains(
     """Give a policy chains to fall back on, and the margin that serves it best.
 
     Args:
-        policy: The policy, trained towards PSNR; not changed.
+        policy: The policy; not changed. It is judged at its own task, by its own reward.
         toolbox: Its tools.
         pairs: Validation pairs.
-        chains: Names of tools each; none takes the best chain there is.
+        chains: Names of tools each; none takes the best chain there is, of a task that keeps the
+            size and by PSNR.
         margins: Candidates, in dB.
         device: Where the tools run.
         precision: What they compute in.
@@ -95,7 +96,15 @@ def tune_default_chains(
     ]
 
     def gain(one: LstmPolicy) -> float:
-        return play(one, toolbox, pairs, device=device, precision=precision).bounded_gain
+        return play(
+            one,
+            toolbox,
+            pairs,
+            task=one.task,
+            reward=one.reward,
+            device=device,
+            precision=precision,
+        ).bounded_gain
 
     return max(tried, key=gain)
 

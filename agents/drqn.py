@@ -1,6 +1,5 @@
 """Train the LSTM policy by recurrent Q-learning."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ class DrqnConfig(AgentTrainConfig):
     rollout_chains: tuple[Sequence[str], ...] = ()
     """Each of names of tools that run one behind the other. With ``full_backup`` and a ``gamma``
     above 0, what follows a tool is measured, by running the rest of its chain (of the first, if it
-    is in none), and not estimated."""
+    is in none), and not estimated. A tool that enlarges comes last."""
     ranking: float = 0.0
     """With ``full_backup``, weight of a loss on which tool is best, beside that on values: tells
     tools apart that gain nearly the same (`agents.recurrent_dqn.ranking_errors`)."""
@@ -90,12 +89,8 @@ class DrqnConfig(AgentTrainConfig):
             raise ValueError(f"pretrain_patches must not be negative, got {self.pretrain_patches}")
         if self.pretrain_patches and (self.task != "restore" or not self.levels):
             raise ToolchainError("pretrain_patches needs the task 'restore', and levels")
-        if self.rollout_chains and not (
-            self.full_backup and self.gamma > 0.0 and self.task == "restore"
-        ):
-            raise ToolchainError(
-                "rollout_chains needs full_backup, a gamma above 0 and the task 'restore'"
-            )
+        if self.rollout_chains and not (self.full_backup and self.gamma > 0.0):
+            raise ToolchainError("rollout_chains needs full_backup and a gamma above 0")
         if self.ranking < 0.0 or (self.ranking and not self.full_backup):
             raise ToolchainError("ranking must not be negative, and needs full_backup")
         if self.batch_size < 2:
@@ -181,9 +176,12 @@ class DrqnLearner(Learner):
 
 
 def _rollout_chains(config: DrqnConfig, toolbox: Toolbox) -> list[list[int]]:
-    for name in itertools.chain(*config.rollout_chains):
-        if name not in toolbox.names:
-            raise UnknownNameError("tool", name, toolbox.names)
+    for chain in config.rollout_chains:
+        for name in chain:
+            if name not in toolbox.names:
+                raise UnknownNameError("tool", name, toolbox.names)
+        if any(toolbox[name].spec.scale > 1 for name in chain[:-1]):
+            raise ToolchainError(f"a tool that enlarges comes last in a chain: {', '.join(chain)}")
     return [[toolbox.names.index(name) for name in chain] for chain in config.rollout_chains]
 
 

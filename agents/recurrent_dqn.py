@@ -196,11 +196,20 @@ class RecurrentDqn(DQN):
         chain = next((chain for chain in chains if tool in chain), chains[0])
         simulator, before = self._simulator, self._simulator.value + gains
         added, images = torch.zeros_like(gains), images.clone()
+        steps, is_whole = simulator.num_steps, torch.ones(len(images), dtype=torch.bool)
+        if simulator.scale > 1:  # of an image that is large already, only the middle is shown
+            is_whole = simulator.allowed_after(tool)[:, self._enlarges].any(dim=1)
         for position, action in enumerate(chain[1:], start=1):
-            rows = torch.nonzero(simulator.num_steps < position).flatten()
+            enlarges = bool(self._enlarges[action])
+            # An image that is to be large is made so as long as there is a step left.
+            is_due = steps + 1 < simulator.max_steps if enlarges else steps < position
+            rows = torch.nonzero(is_whole & is_due).flatten()
             if len(rows):
-                images[rows], values = simulator.further(images[rows], action, rows)
+                restored, values = simulator.further(images[rows], action, rows)
                 added[rows] = torch.maximum(added[rows], values - before[rows])
+                if enlarges:
+                    break  # by the last of its chain
+                images[rows] = restored
         return added
 
     def _store_transition(

@@ -90,8 +90,11 @@ class AgentTrainConfig:
         if min(self.total_timesteps, self.n_envs, self.eval_every, self.eval_pairs) < 1:
             raise ValueError("total_timesteps, n_envs, eval_every and eval_pairs must be positive")
         check_task(self.task)
-        if self.default_chain and (self.task != "restore" or self.reward != "psnr"):
-            raise ToolchainError("default_chain needs the task 'restore' and the reward 'psnr'")
+        plain = self.task == "restore" and self.reward == "psnr"
+        if self.default_chain and not (plain or self.known_chains):
+            raise ToolchainError(
+                "default_chain needs rollout_chains, unless images keep their size and PSNR counts"
+            )
         make_reward(self.reward, self.reward_weights, self.iqa)
         if self.task == "real-sr" and not self.levels:
             raise ToolchainError("the task real-sr makes its pairs anew; give levels")

@@ -81,6 +81,10 @@ class BaseChain(ABC):
         """What would be saved and is scored, (N, 3, ...) in [0, 1]."""
 
     @abstractmethod
+    def as_result(self, images: Tensor) -> Tensor:
+        """What `result` would be, were these the images; all of one size, (N, 3, h, w)."""
+
+    @abstractmethod
     def view(self) -> Tensor:
         """What an agent observes, (N, 3, H, W) in [0, 1]; its size never changes."""
 
@@ -150,6 +154,10 @@ class Chain(BaseChain):
     def result(self) -> Tensor:
         """The current images."""
         return self.images
+
+    def as_result(self, images: Tensor) -> Tensor:
+        """The images themselves."""
+        return images
 
     def view(self) -> Tensor:
         """The current images."""

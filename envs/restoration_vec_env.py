@@ -160,7 +160,7 @@ class RestorationVecEnv(VecEnv):
         return torch.stack(views).clone(), torch.stack(gains)
 
     def further(self, images: Tensor, action: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """What a tool would do to images that `outcomes` showed; where all keep their size.
+        """What a tool would do to images that `outcomes` showed; not to the middle of large ones.
 
         Args:
             images: (N, 3, P, P) in [0, 1].
@@ -172,7 +172,7 @@ class RestorationVecEnv(VecEnv):
         """
         with torch.inference_mode():
             restored = self._run(self.toolbox[action], images.to(self._device)).clamp(0.0, 1.0)
-            return restored, self._judge.score(restored, rows).value
+            return restored, self._judge.score(self._chain.as_result(restored), rows).value
 
     def allowed_after(self, action: int) -> Tensor:
         """Which actions would make sense after a tool has run, (n_envs, n_tools + 1) bool."""

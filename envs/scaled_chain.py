@@ -52,6 +52,10 @@ class ScaledChain(BaseChain):
         """What would be saved: (N, 3, H * scale, W * scale) in [0, 1]."""
         return self._result(self._now)
 
+    def as_result(self, images: Tensor) -> Tensor:
+        """Small images enlarged by bicubic interpolation, large ones themselves."""
+        return self._result(list(images))
+
     def view(self) -> Tensor:
         """What is observed: (N, 3, H, W), of large images the middle."""
         return self._view(self._now)

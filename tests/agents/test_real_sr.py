@@ -12,7 +12,7 @@ from agents.drqn import DrqnConfig, train_drqn
 from agents.evaluation import play
 from agents.policy import LstmPolicy
 from agents.ppo import PpoConfig, train_ppo
-from agents.q_net import RecurrentQNet
+from agents.q_net import LstmState, RecurrentQNet
 from agents.recurrent_dqn import RecurrentDqn
 from agents.reference import (
     FixedPlayer,
@@ -143,6 +143,24 @@ def test_learning_knows_at_each_step_what_was_permitted(enlarging, blocks, full_
     assert torch.isfinite(learner.loss(batch))
 
 
+def test_what_follows_a_tool_is_the_enlargement_that_ends_its_chain(enlarging, blocks):
+    options = {"full_backup": True, "gamma": 1.0, "rollout_chains": [(BRIGHTER, NEAREST)]}
+    learner = make_learner(enlarging, blocks, **options)
+    env = learner.env
+    _, first = learner._simulate(LstmState.zeros(COUNT))
+    assert (first[:, [NEAREST, DARK]] == 0.0).all()  # is large already
+    env.step(np.full(COUNT, BRIGHTER))
+    before = env.get_attr("value")[0].clone()
+    _, second = learner._simulate(LstmState.zeros(COUNT))
+    env.step(np.full(COUNT, NEAREST))
+    gained = (env.get_attr("value")[0] - before).numpy()
+    assert (gained > 0.0).any()
+    np.testing.assert_allclose(first[:, BRIGHTER], gained.clip(min=0.0), atol=1e-4)
+    assert (second[:, BRIGHTER] != 0.0).any()  # after it, too, there is a step for it
+    _, third = learner._simulate(LstmState.zeros(COUNT))
+    assert (third == 0.0).all()
+
+
 def test_what_is_not_permitted_is_not_learnt(enlarging, blocks):
     learner = make_learner(enlarging, blocks, full_backup=True)
     learner.learn(48)
@@ -181,6 +199,22 @@ def test_training_leaves_an_agent_that_records_its_task_and_reward(folder, tmp_p
     weights = {"name": "mixed", "psnr": 0.5, "perceptual": 10.0, "quality": 0.0, "iqa": ""}
     assert recorded["reward"] == weights
     assert policy.with_stop_margin(1.0).task == "real-sr"
+
+
+def test_an_agent_may_fall_back_on_chains_that_enlarge(folder, tmp_path):
+    config = DrqnConfig(
+        toolbox=str(folder),
+        rollout_chains=[("deblur_1", "sr-psnr"), ("sr-psnr",)],
+        default_chain=True,
+        gamma=1.0,
+        learning_starts=2,
+        gradient_steps=1,
+        batch_size=2,
+        **TINY,
+    )
+    train_drqn(config, tmp_path / "run")
+    policy = load_policy(tmp_path / "run" / "best")
+    assert policy.default_chains == (("deblur_1", "sr-psnr"), ("sr-psnr",))
 
 
 def test_an_agent_may_be_trained_for_a_score_without_a_reference(folder, tmp_path):
@@ -222,11 +256,17 @@ def test_agents_that_ship_know_their_task_and_their_tools(name):
     assert policy.tool_checksums == load_toolbox(toolbox).checksums
 
 
-def test_settings_that_cannot_work_are_refused(folder, store_path):
+def test_settings_that_cannot_work_are_refused(folder, store_path, tmp_path):
     common = {"toolbox": str(folder), "store": str(store_path)}
     with pytest.raises(StoreError, match="--patch-size 160"):
         DrqnConfig(task="real-sr", **common).make_env()
     with pytest.raises(UnknownNameError, match="mixed"):
         DrqnConfig(reward="both", **common)
+    with pytest.raises(ToolchainError, match="default_chain needs rollout_chains"):
+        DrqnConfig(task="real-sr", default_chain=True, **common)
+    chains = [("sr-psnr", "deblur_1")]
+    wrong = DrqnConfig(toolbox=str(folder), rollout_chains=chains, gamma=1.0, **TINY)
+    with pytest.raises(ToolchainError, match="comes last in a chain: sr-psnr, deblur_1"):
+        train_drqn(wrong, tmp_path / "run")
     with pytest.raises(ToolchainError, match="give levels"):
         DrqnConfig(task="real-sr", levels=(), **common)
