@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,17 +10,13 @@ import torch
 from agents.policy import Player
 from data.pairs import ArrayPairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
-from envs.reward import PSNR, Reward
+from envs.reward import MAX_LOSS, PSNR, Reward
 from envs.task import Task
 from tools_zoo.precision import Precision
 from tools_zoo.toolbox import Toolbox
 
 CHUNK = 128
 """Episodes played side by side; bounds the memory."""
-
-MAX_LOSS: Final = 4.0
-"""dB. A clean photo can lose 60 dB to a tool that nobody sees the work of, and a mean would be
-ruled by that. A larger loss counts as this one wherever agents learn or are chosen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,4 +45,5 @@ def extend_policy(policy: LstmPolicy, tool: str, *, like: str, sha256: str = "")
         reward=policy.reward,
         default_chains=policy.default_chains and (*policy.default_chains, (tool,)),
         default_margin=policy.default_margin,
+        pristine=policy.pristine,
     )

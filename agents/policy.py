@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from agents.guard import Guard
+from agents.pristine import Pristine
 from agents.q_net import LstmState, RecurrentQNet
-from envs.reward import PSNR, Reward
+from data.degradations import JPEG_BLOCK
+from envs.reward import MAX_LOSS, PSNR, Reward
 from envs.task import Task
 from tools_zoo.precision import Precision
 
@@ -61,6 +63,8 @@ class LstmPolicy:
             chooses among them, unless another action promises more by ``default_margin``
             (`agents.default_chain`). To stop at once takes no margin.
         default_margin: dB.
+        pristine: Tells whether there is any damage, if values are those of damaged images only
+            (`agents.pristine`).
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class LstmPolicy:
         guard: Guard | None = None,
         default_chains: tuple[tuple[str, ...], ...] = (),
         default_margin: float = 0.0,
+        pristine: Pristine | None = None,
     ) -> None:
         if len(tool_names) != q_net.n_tools:
             raise ValueError(f"{q_net.n_tools} actions but {len(tool_names)} tool names")
@@ -86,7 +91,19 @@ class LstmPolicy:
         self.tool_checksums = dict(tool_checksums or {})
         self.task, self.reward, self.guard = task, reward, guard
         self.default_chains, self.default_margin = default_chains, default_margin
+        self.pristine = None if pristine is None else pristine.requires_grad_(False).eval()
         self._bonus = self._make_bonus()
+
+    @property
+    def view_grid(self) -> int:
+        """Views of a photo begin at multiples of so many pixels.
+
+        JPEG works in blocks that are counted from the corner of a photo. Agents with the encoder of
+        the paper learnt from patches that were compressed on their own, with a block at their
+        corner; others from patches cut anywhere (`data.degradations.degrade_crop`), and to them
+        blocks that always begin at the corner are a sign of something.
+        """
+        return JPEG_BLOCK if self.q_net.encoder_name == "rl_restore" else 1
 
     def with_stop_margin(self, stop_margin: float) -> "LstmPolicy":
         """The same network with another margin; minus infinity never stops."""
@@ -102,6 +119,7 @@ class LstmPolicy:
             "guard": self.guard,
             "default_chains": self.default_chains,
             "default_margin": self.default_margin,
+            "pristine": self.pristine,
         }
         return LstmPolicy(self.q_net, self.tool_names, **{**same, **facts})
 
@@ -131,7 +149,7 @@ class LstmPolicy:
         return LstmState.zeros(n_envs, next(self.q_net.parameters()).device)
 
     def action_values(
-        self, images: Tensor, last_action: Tensor, state: LstmState
+        self, images: Tensor, last_action: Tensor, state: LstmState, *, together: bool = False
     ) -> tuple[Tensor, LstmState]:
         """Expected gain of every action from here on, in dB of PSNR or what else is rewarded.
 
@@ -139,6 +157,7 @@ class LstmPolicy:
             images: Views (N, 3, 63, 63) in [0, 1].
             last_action: (N,) int64; the index of *stop* at the start of an episode.
             state: Memory before the step.
+            together: They are views of one photo: what they say of whether it is clean adds up.
 
         Returns:
             Values (N, n_tools + 1), the last being *stop*, with the margins added, and the memory
@@ -147,7 +166,13 @@ class LstmPolicy:
         device = next(self.q_net.parameters()).device
         with torch.inference_mode():
             views = images.to(device, memory_format=torch.channels_last)
-            values, state = self.q_net(views, last_action.to(device), state, self.precision)
+            seen = self.q_net.see(views, self.precision)
+            values, state = self.q_net.remember(seen, last_action.to(device), state)
+            if self.pristine is not None:
+                clean = self.pristine.probability(seen, together=together)
+                # Once a tool has run, nothing is clean any more.
+                clean = torch.where(last_action.to(device) == len(self.tool_names), clean, 0.0)
+                values = _tempered(values, clean)
             values += self._bonus[last_action.cpu()].to(values)
         return values, state
 
@@ -189,3 +214,10 @@ class LstmPolicy:
             forbidden = torch.as_tensor(obs["action_mask"]) == 0
             values = values.masked_fill(forbidden.to(values.device), -torch.inf)
         return values, state
+
+
+def _tempered(values: Tensor, clean: Tensor) -> Tensor:
+    """Values of images that may be clean (probability (N,)): a tool then loses `MAX_LOSS`."""
+    stop = values[:, -1:]
+    gains, clean = values[:, :-1] - stop, clean[:, None]
+    return torch.cat([stop + (1.0 - clean) * gains - clean * MAX_LOSS, stop], dim=1)

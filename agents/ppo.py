@@ -14,7 +14,6 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 from torch import Tensor
 
-from agents.evaluation import MAX_LOSS
 from agents.policy import LstmPolicy, Player
 from agents.q_net import HIDDEN_SIZE, VIEW_SIZE, RecurrentQNet, RlRestoreEncoder
 from agents.storage import load_policy
@@ -26,6 +25,7 @@ from agents.training import (
     check_view,
     opened_run,
 )
+from envs.reward import MAX_LOSS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class PpoConfig(AgentTrainConfig):
 
 
 class BoundedLosses(VecEnvWrapper):
-    """Rewards of at least minus `agents.evaluation.MAX_LOSS` dB, as Q-learning counts them.
+    """Rewards of at least minus `envs.reward.MAX_LOSS` dB, as Q-learning counts them.
 
     A clean image can lose 60 dB to a tool whose work nobody sees. With a few of those among the
     episodes of a rollout, no other reward moves the policy, which then stops at once on everything.

@@ -19,7 +19,6 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.evaluation import MAX_LOSS
 from agents.policy import LstmPolicy
 from agents.q_net import (
     DEFAULT_ENCODER,
@@ -32,6 +31,7 @@ from agents.q_net import (
 from agents.reference import draw_permitted
 from agents.replay import EpisodeBatch, EpisodeReplayBuffer
 from envs.restoration_vec_env import RestorationVecEnv
+from envs.reward import MAX_LOSS
 from tools_zoo.precision import Precision
 from tools_zoo.training_loop import average_into
 

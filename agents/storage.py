@@ -9,6 +9,7 @@ from safetensors.torch import save
 
 from agents.guard import GUARD_FILE, Guard, load_guard, save_guard
 from agents.policy import LstmPolicy
+from agents.pristine import Pristine
 from agents.q_net import RecurrentQNet
 from data.atomic import write_atomically
 from data.errors import ToolchainError, UnknownNameError
@@ -21,6 +22,7 @@ from tools_zoo.toolbox import Toolbox
 FORMAT_VERSION: Final = 1
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 BUILTIN_AGENTS: Final = ("classic", "efficient", "generative", "generative-texture")
+_PRISTINE: Final = "pristine."  # begins the names of its weights
 AGENT_FOLDER: Final = "agent"
 """Where a toolbox folder keeps the agent that belongs to it."""
 
@@ -35,8 +37,10 @@ class PolicyError(ToolchainError):
 def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None = None) -> None:
     """Write a policy and its guard; ``notes`` are facts to record, such as how it was trained."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.contiguous() for name, value in policy.q_net.state_dict().items()}
-    content = save(state)
+    state = policy.q_net.state_dict()
+    if policy.pristine is not None:
+        state |= policy.pristine.state_dict(prefix=_PRISTINE)
+    content = save({name: value.contiguous() for name, value in state.items()})
     sha256 = hashlib.sha256(content).hexdigest()
     write_atomically(folder / "model.safetensors", content)
     config = {
@@ -46,6 +50,7 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
         "stop_margin": policy.stop_margin,
         "default_chains": [list(chain) for chain in policy.default_chains],
         "default_margin": policy.default_margin,
+        "knows_clean": policy.pristine is not None,
         "task": policy.task,
         "reward": policy.reward.to_dict(),
         "sha256": sha256,
@@ -99,13 +104,15 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         )
         default_chains = tuple(tuple(map(str, one)) for one in config.get("default_chains", ()))
         default_margin = float(config.get("default_margin", 0.0))
+        pristine = Pristine(q_net.encoder.out_features) if config.get("knows_clean") else None
         sha256 = config["sha256"]
     except OSError as error:
         raise PolicyError(f"no agent in {folder}: it has no readable config.json") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PolicyError(f"{path} is not an agent's configuration ({error})") from error
     weights = folder / "model.safetensors"
-    load_weights(q_net, read_checked(weights, sha256), weights)
+    apart = {} if pristine is None else {_PRISTINE: pristine}
+    load_weights(q_net, read_checked(weights, sha256), weights, apart=apart)
     return LstmPolicy(
         q_net,
         names,
@@ -116,6 +123,7 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         guard=load_guard(folder, sha256),
         default_chains=default_chains,
         default_margin=default_margin,
+        pristine=pristine,
     )
 
 

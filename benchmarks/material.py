@@ -57,7 +57,7 @@ class ScriptedPolicy(LstmPolicy):
         self._next = dict(zip([toolbox.stop, *actions], [*actions, toolbox.stop], strict=True))
 
     def action_values(
-        self, images: Tensor, last_action: Tensor, state: LstmState
+        self, images: Tensor, last_action: Tensor, state: LstmState, *, together: bool = False
     ) -> tuple[Tensor, LstmState]:
         """Value the next action of the sequence at 1 dB, all others at 0."""
         values, state = super().action_values(images, last_action, state)

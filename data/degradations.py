@@ -14,7 +14,7 @@ Source:
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -31,7 +31,8 @@ from data.scaling import Kernel, check_scale, downsample
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 BLUR_KERNEL_SIZE: Final = 21  # pixels, odd
-JPEG_GRID: Final = 16  # pixels; blocks of chroma at half size
+JPEG_BLOCK: Final = 8  # pixels
+JPEG_GRID: Final = 2 * JPEG_BLOCK  # blocks of chroma at half size
 CONTEXT: Final = 16
 """Pixels around a patch for `degrade_crop`: half the kernel of blur, or a cell of the grid."""
 BLUR_SIGMA_EDGES: Final = tuple(0.5 * i for i in range(11))  # pixels
@@ -48,8 +49,9 @@ CAMERA_JPEG_QUALITY: Final = 85  # the lowest
 SEVERITY: Final = {"mild": (9, 11), "moderate": (12, 17), "severe": (18, 20)}
 """Smallest and largest severity of each class; that of levels (b, n, j) is b + n + j - 2."""
 
-LIGHT_SEVERITY: Final = (1, 8)
-"""Of *light*: what the paper's three classes leave out, and most photos are."""
+LIGHT_LEVELS: Final = {"blur_sigma": 6, "noise_sigma": 2, "jpeg_quality": 2}
+"""Highest level of each distortion in *light*, what most photos have and the three classes lack:
+blur up to 3 pixels, noise up to 10 grey levels, JPEG of quality 60 or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +159,16 @@ def level_triples(level: str) -> tuple[tuple[int, int, int], ...]:
     """All (blur, noise, JPEG) level triples of a class: 163 mild, 434 moderate, 163 severe.
 
     Args:
-        level: ``mild``, ``moderate``, ``severe``, ``all`` for the union of the three, or ``light``
-            for the 120 below them.
+        level: ``mild``, ``moderate``, ``severe``, or ``all`` for the union of the three.
 
     Raises:
         UnknownNameError: There is no such class.
     """
     if level == "all":
         return tuple(triple for name in SEVERITY for triple in level_triples(name))
-    ranges = {**SEVERITY, "light": LIGHT_SEVERITY}
-    if level not in ranges:
-        raise UnknownNameError("level", level, (*ranges, "all"))
-    low, high = ranges[level]
+    if level not in SEVERITY:
+        raise UnknownNameError("level", level, (*SEVERITY, "all"))
+    low, high = SEVERITY[level]
     strengths = range(1, NUM_LEVELS + 1)
     return tuple(
         triple
@@ -245,7 +245,7 @@ def mixed_sampler(level: str) -> Sampler:
     """Draw a level triple uniformly from a class, then each strength uniformly within its level.
 
     Args:
-        level: As `level_triples` takes it.
+        level: ``mild``, ``moderate``, ``severe`` or ``all``.
 
     Raises:
         UnknownNameError: There is no such class.
@@ -269,23 +269,15 @@ def partial_sampler(count: int) -> Sampler:
     Args:
         count: Of distortions: 1 for *single*, 2 for *double*.
     """
-    edges = {
-        "blur_sigma": BLUR_SIGMA_EDGES,
-        "noise_sigma": NOISE_SIGMA_EDGES,
-        "jpeg_quality": JPEG_QUALITY_EDGES,
-    }
-    kinds = list(itertools.combinations(edges, count))
+    kinds = list(itertools.combinations(_EDGES, count))
+    highest = dict.fromkeys(_EDGES, NUM_LEVELS)
+    return lambda rng: _draw_kinds(kinds[rng.integers(len(kinds))], highest, rng)
 
-    def draw(rng: np.random.Generator) -> Degradation:
-        strengths: dict[str, Any] = {}
-        for kind in kinds[rng.integers(len(kinds))]:
-            level = int(rng.integers(1, NUM_LEVELS + 1))
-            strengths[kind] = _draw_within(edges[kind], level, rng)
-        if "jpeg_quality" in strengths:
-            strengths["jpeg_quality"] = round(strengths["jpeg_quality"])
-        return Degradation(**strengths)
 
-    return draw
+def light_sampler() -> Sampler:
+    """Draw one to three distortions, then the strength of each up to `LIGHT_LEVELS`."""
+    kinds = [k for count in (1, 2, 3) for k in itertools.combinations(_EDGES, count)]
+    return lambda rng: _draw_kinds(kinds[rng.integers(len(kinds))], LIGHT_LEVELS, rng)
 
 
 def camera_sampler() -> Sampler:
@@ -300,8 +292,8 @@ def camera_sampler() -> Sampler:
 
 
 LEVELS: Final = (*SEVERITY, "all", "light", "double", "single", "camera", "clean")
-"""Every named distribution that `sampler` knows; *double* lacks one of the three distortions,
-*single* two, and *clean* is no damage at all."""
+"""Every named distribution that `sampler` knows; *light* is slight damage, *double* lacks one of
+the three distortions, *single* two, and *clean* is no damage at all."""
 
 TRAINING_LEVELS: Final = (*SEVERITY, "light", "double", "single")
 """What tools are trained on in their chains; agents also meet clean patches."""
@@ -328,6 +320,8 @@ def _sampler(level: str) -> Sampler:
             return partial_sampler(1)
         case "double":
             return partial_sampler(2)
+        case "light":
+            return light_sampler()
         case "camera":
             return camera_sampler()
         case "clean":
@@ -338,6 +332,25 @@ def _sampler(level: str) -> Sampler:
 
 def _level_of(strength: float, edges: Sequence[float]) -> int:
     return min(int(np.searchsorted(edges, strength)), NUM_LEVELS)
+
+
+_EDGES: Final = {
+    "blur_sigma": BLUR_SIGMA_EDGES,
+    "noise_sigma": NOISE_SIGMA_EDGES,
+    "jpeg_quality": JPEG_QUALITY_EDGES,
+}
+
+
+def _draw_kinds(
+    kinds: Sequence[str], highest: Mapping[str, int], rng: np.random.Generator
+) -> Degradation:
+    strengths: dict[str, Any] = {}
+    for kind in kinds:
+        level = int(rng.integers(1, highest[kind] + 1))
+        strengths[kind] = _draw_within(_EDGES[kind], level, rng)
+    if "jpeg_quality" in strengths:
+        strengths["jpeg_quality"] = round(strengths["jpeg_quality"])
+    return Degradation(**strengths)
 
 
 def _draw_within(edges: tuple[float, ...], level: int, rng: np.random.Generator) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from data.degradations import (
     CONTEXT,
+    JPEG_BLOCK,
     LEVELS,
     Degradation,
     Sampler,
@@ -145,7 +147,10 @@ def cut_windows(photo: ByteImage, config: StoreConfig) -> Iterator[ByteImage]:
     """Yield the patches of a photo at every scale, row by row, each with its surroundings.
 
     The patches lie within the photo; where their surroundings do not, its border is replicated,
-    as blur does.
+    as blur does. In the original size, the first begins anywhere in the first block of JPEG, as far
+    as that costs no patch; where, the photo and the seed say. Clean photos mostly are JPEG files:
+    if all patches were cut along their blocks, that alone would tell clean patches from those that
+    were compressed once more (`degrade_crop`).
 
     Yields:
         RGB uint8 (P + 2 * CONTEXT, P + 2 * CONTEXT, 3); `data.degradations.central_patch` is the
@@ -162,9 +167,17 @@ def cut_windows(photo: ByteImage, config: StoreConfig) -> Iterator[ByteImage]:
             scaled = np.asarray(resized, dtype=np.uint8)
         padded = np.pad(scaled, ((CONTEXT, CONTEXT), (CONTEXT, CONTEXT), (0, 0)), mode="edge")
         side = size + 2 * CONTEXT
-        for top in range(0, height - size + 1, config.stride):
-            for left in range(0, width - size + 1, config.stride):
+        first = _start(photo, config) if scale == 1.0 else (0, 0)
+        for top in range(first[0], height - size + 1, config.stride):
+            for left in range(first[1], width - size + 1, config.stride):
                 yield padded[top : top + side, left : left + side]
+
+
+def _start(photo: ByteImage, config: StoreConfig) -> tuple[int, int]:
+    rng = np.random.default_rng((config.seed, zlib.crc32(photo.tobytes())))
+    spare = [(side - config.patch_size) % config.stride for side in photo.shape[:2]]
+    top, left = (int(rng.integers(min(JPEG_BLOCK, pixels + 1))) for pixels in spare)
+    return top, left
 
 
 class PatchStore:

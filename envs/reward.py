@@ -14,6 +14,10 @@ from tools_zoo.encoders import SemanticEncoder, Semantics, load_encoder
 from tools_zoo.generative.iqa import SfdIqa, open_iqa
 from tools_zoo.losses.features import feature_distances
 
+MAX_LOSS: Final = 4.0
+"""dB. A clean photo can lose 60 dB to a tool that nobody sees the work of, and a mean would be
+ruled by that. A larger loss counts as this one wherever agents learn or are chosen."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reward:

@@ -24,7 +24,6 @@ from toolchain.tiling import VIEW_SIZE, extract_views
 CELL: Final = 32
 """Side of a cell in pixels. Its view of 63 reaches half a cell into its neighbours."""
 
-_GRID: Final = 8  # pixels; views start at multiples, as those of `tiling.views`
 _CHUNK: Final = 64  # views in one call of the agent, as many as of a photo as a whole
 
 RunTool = Callable[[int, Tensor], Tensor]
@@ -193,7 +192,7 @@ class _Cells:
         self.stop = len(policy.tool_names)
         self._shape = math.ceil(height / CELL), math.ceil(width / CELL)
         tops, lefts = (
-            [_view_start(cell, length) for cell in range(count)]
+            [_view_start(cell, length, policy.view_grid) for cell in range(count)]
             for count, length in zip(self._shape, (height, width), strict=True)
         )
         self._positions = [(top, left) for top in tops for left in lefts]
@@ -234,10 +233,10 @@ class _Cells:
         return torch.cat(values)
 
 
-def _view_start(cell: int, length: int) -> int:
+def _view_start(cell: int, length: int, grid: int) -> int:
     """Where the view of a cell begins: the cell in its middle, but inside the photo."""
-    last = max(0, length - VIEW_SIZE) // _GRID * _GRID
-    return min(max(0, cell * CELL - (VIEW_SIZE - CELL) // 2 // _GRID * _GRID), last)
+    last = max(0, length - VIEW_SIZE) // grid * grid
+    return min(max(0, cell * CELL - (VIEW_SIZE - CELL) // 2 // grid * grid), last)
 
 
 def _needed(rows: Tensor) -> tuple[int, int]:

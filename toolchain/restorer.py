@@ -321,7 +321,7 @@ class Restorer:
         if guard is None:
             return None
         height, width = lq.shape[:2]
-        positions = views(height, width, max_views=_JUDGED)
+        positions = views(height, width, max_views=_JUDGED, grid=self._policy.view_grid)
         images = extract_views(to_tensor(lq[None])[0], positions)
         return float(guard.distance(features(self._policy.q_net, images)).median())
 
@@ -484,7 +484,8 @@ def load(
 class _Views:
     """The agent's eyes on one photo: many views, each an episode of its own in memory.
 
-    Their action values are averaged, not put to a vote. A value is an expected gain in dB, and the
+    Whether the photo is clean, they say together (`agents.pristine`). Their action values are
+    averaged, not put to a vote. A value is an expected gain in dB, and the
     gain on the whole photo is about the mean of the gains on its parts. A vote forgets by how much
     each view gains or loses: a wide sky that hardly cares would overrule the few views with the
     texture that a wrong tool ruins.
@@ -493,7 +494,7 @@ class _Views:
     def __init__(self, policy: LstmPolicy, height: int, width: int) -> None:
         self._policy = policy
         self._height = height
-        self._positions = views(height, width)
+        self._positions = views(height, width, grid=policy.view_grid)
         self._state = policy.initial_state(len(self._positions))
 
     def action_values(self, chain: BaseChain) -> Tensor:
@@ -501,10 +502,13 @@ class _Views:
         image = chain.current(0)
         height, width = image.shape[-2:]
         scale = height // self._height
-        positions = enlarged_views(self._positions, height, width, scale)
+        grid = self._policy.view_grid
+        positions = enlarged_views(self._positions, height, width, scale, grid=grid)
         images = extract_views(image, positions)
         last_action = chain.last_action.expand(len(images))
-        values, self._state = self._policy.action_values(images, last_action, self._state)
+        values, self._state = self._policy.action_values(
+            images, last_action, self._state, together=True
+        )
         return values.mean(dim=0).cpu()
 
 

@@ -12,8 +12,6 @@ from toolchain.scratch import Arrays
 VIEW_SIZE = 63
 """Side of the agent's view, in pixels."""
 
-_JPEG_BLOCK = 8
-
 
 @dataclass(frozen=True, slots=True)
 class _Span:
@@ -92,16 +90,12 @@ def apply_tiled(
 
 
 def views(
-    height: int, width: int, size: int = VIEW_SIZE, max_views: int = 64, grid: int = _JPEG_BLOCK
+    height: int, width: int, size: int = VIEW_SIZE, max_views: int = 64, grid: int = 1
 ) -> list[tuple[int, int]]:
     """Choose where to look at a photo: views spread as evenly as possible.
 
     If ``max_views`` are enough, the views leave no gap (but for less than ``grid`` pixels at the
     lower and right border); otherwise the gaps between them, and to the border, are equal.
-
-    Offsets are multiples of 8. JPEG works in blocks of 8x8 pixels counted from the top-left corner,
-    and the agent of `classic` learnt from patches that were compressed on their own, so their
-    blocks start at their corner. Other agents have seen blocks begin anywhere.
 
     Args:
         height: Of the photo, in pixels.
@@ -109,7 +103,7 @@ def views(
         size: Side of a view, in pixels. A photo with a smaller side has its views at offset 0
             along it, and `extract_views` pads them.
         max_views: Most views to return, at least 1.
-        grid: Offsets are multiples of this many pixels.
+        grid: Offsets are multiples of this many pixels; see `agents.policy.LstmPolicy.view_grid`.
 
     Returns:
         Positions (top, left), row by row, at least one.
@@ -140,7 +134,7 @@ def enlarged_views(
     width: int,
     scale: int,
     size: int = VIEW_SIZE,
-    grid: int = _JPEG_BLOCK,
+    grid: int = 1,
 ) -> list[tuple[int, int]]:
     """Where views lie after a photo was enlarged: in the middle of what each of them saw.
 

@@ -218,13 +218,16 @@ def read_checked(path: Path, sha256: str) -> bytes:
     return content
 
 
-def load_weights(module: nn.Module, content: bytes, path: Path) -> None:
+def load_weights(
+    module: nn.Module, content: bytes, path: Path, *, apart: Mapping[str, nn.Module] | None = None
+) -> None:
     """Load safetensors content strictly into a module.
 
     Args:
         module: Where the weights go.
         content: Of the file.
         path: Named in errors.
+        apart: Other modules, by what the names of their weights begin with.
 
     Raises:
         ToolboxError: The content is no safetensors file, or names or shapes differ.
@@ -233,11 +236,18 @@ def load_weights(module: nn.Module, content: bytes, path: Path) -> None:
         state: dict[str, Tensor] = load(content)
     except SafetensorError as error:
         raise ToolboxError(f"{path} is not a safetensors file") from error
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        kind = type(module).__name__
-        raise ToolboxError(f"{path} holds weights of another shape than {kind} needs") from error
+    parts = []
+    for prefix, other in (apart or {}).items():
+        names = [name for name in state if name.startswith(prefix)]
+        parts.append((other, {name.removeprefix(prefix): state.pop(name) for name in names}))
+    for part, weights in ((module, state), *parts):
+        try:
+            part.load_state_dict(weights)
+        except RuntimeError as error:
+            kind = type(part).__name__
+            raise ToolboxError(
+                f"{path} holds weights of another shape than {kind} needs"
+            ) from error
 
 
 def _stored(value: Tensor, *, half: bool) -> Tensor:

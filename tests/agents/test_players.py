@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from agents import reference
-from agents.evaluation import MAX_LOSS, play
+from agents.evaluation import play
 from agents.reference import (
     FixedPlayer,
     GreedyOracle,
@@ -17,6 +17,7 @@ from agents.reference import (
 from data.images import to_tensor
 from data.metrics import batch_psnr
 from data.pairs import ArrayPairs
+from envs.reward import MAX_LOSS
 
 
 def test_stopping_at_once_changes_nothing(shifts, dark_pairs):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from agents.evaluation import MAX_LOSS
 from agents.q_net import LstmState
 from agents.recurrent_dqn import RecurrentDqn, ranking_errors, unroll, value_errors
 from agents.replay import EpisodeBatch
 from envs import RestorationVecEnv
+from envs.reward import MAX_LOSS
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from agents.drqn import DrqnConfig, DrqnLearner, train_drqn
-from agents.evaluation import MAX_LOSS
 from agents.ppo import BoundedLosses, PpoConfig, PpoLearner, train_ppo
 from agents.storage import load_policy
 from data.errors import ToolchainError
 from data.pairs import ArrayPairs
 from envs.restoration_vec_env import RestorationVecEnv
+from envs.reward import MAX_LOSS
 
 TINY = {"store": "embedded", "total_timesteps": 48, "n_envs": 4, "eval_every": 24, "eval_pairs": 4}
 

@@ -17,19 +17,19 @@ from data.store import MAX_INPUT_PSNR, PatchStore, StoreConfig, cut_windows, pre
 NamedPhotos = list[tuple[str, ByteImage]]
 
 
-def marked_photos(count: int) -> NamedPhotos:
+def marked_photos(count: int, height: int = 70, width: int = 140) -> NamedPhotos:
     """Photos whose red channel is the photo's number everywhere, so that patches give it away."""
     rng = np.random.default_rng(0)
     photos = []
     for number in range(count):
-        photo = rng.integers(0, 256, (70, 140, 3), dtype=np.uint8)
+        photo = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         photo[:, :, 0] = number
         photos.append((f"photo_{number}", photo))
     return photos
 
 
 def test_patches_are_the_crops_of_the_photos_in_their_order(tmp_path: Path) -> None:
-    photos = marked_photos(2)
+    photos = marked_photos(2, 63, 126)
     config = StoreConfig(stride=63, scales=(1.0,), single_fraction=0.0)
     assert prepare_store(tmp_path / "store.h5", photos, config) == 4
     with PatchStore(tmp_path / "store.h5") as store:
@@ -157,12 +157,27 @@ def test_smaller_scales_give_patches_of_the_same_size() -> None:
     assert {central_patch(window).shape for window in windows} == {(63, 63, 3)}
 
 
+def test_patches_of_a_photo_begin_anywhere_in_its_first_block_of_jpeg() -> None:
+    config, starts = StoreConfig(stride=70, scales=(1.0, 0.5)), set()
+    for _, photo in marked_photos(40, 140, 210):
+        first, *others = cut_windows(photo, config)
+        (place,) = (
+            (top, left)
+            for top in range(8)
+            for left in range(8)
+            if np.array_equal(central_patch(first), photo[top : top + 63, left : left + 63])
+        )
+        starts.add(place)
+        assert len(others) == 2 * 3 - 1 + 1  # none is lost, and one is half as large
+    assert len(starts) > 20
+
+
 def test_a_window_is_a_patch_with_its_surroundings_and_a_replicated_border() -> None:
-    photo = marked_photos(1)[0][1]
-    first, second = cut_windows(photo, StoreConfig(stride=40, scales=(1.0,)))
+    photo = marked_photos(1, 63, 143)[0][1]
+    first, second, _ = cut_windows(photo, StoreConfig(stride=40, scales=(1.0,)))
     np.testing.assert_array_equal(central_patch(second), photo[:63, 40:103])
     np.testing.assert_array_equal(
-        second[CONTEXT : CONTEXT + 70], photo[:, 40 - CONTEXT : 103 + CONTEXT]
+        second[CONTEXT : CONTEXT + 63], photo[:, 40 - CONTEXT : 103 + CONTEXT]
     )
     np.testing.assert_array_equal(second[0], second[CONTEXT])
     np.testing.assert_array_equal(first[:, 0], first[:, CONTEXT])

@@ -39,6 +39,7 @@ class SidesPolicy:
     """Plays tool 0 on dark views, tool 1 on bright ones, then stops."""
 
     tool_names = ("dark", "bright")
+    view_grid = 1
 
     def initial_state(self, n_envs: int) -> LstmState:
         return LstmState(*(torch.zeros(n_envs, HIDDEN_SIZE) for _ in range(2)))

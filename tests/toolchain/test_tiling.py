@@ -128,24 +128,34 @@ VIEW_SIZES = [(63, 63), (64, 64), (70, 71), (126, 127), (200, 63), (321, 481), (
 
 @pytest.mark.parametrize(("height", "width"), VIEW_SIZES)
 @pytest.mark.parametrize("max_views", [1, 2, 7, 64, 1000])
-def test_views_lie_inside_on_the_jpeg_grid_and_are_distinct(
-    height: int, width: int, max_views: int
+@pytest.mark.parametrize("grid", [1, 8])
+def test_views_lie_inside_on_the_grid_and_are_distinct(
+    height: int, width: int, max_views: int, grid: int
 ) -> None:
-    positions = views(height, width, max_views=max_views)
+    positions = views(height, width, max_views=max_views, grid=grid)
     assert 1 <= len(positions) <= max_views
     assert len(set(positions)) == len(positions)
     for top, left in positions:
-        assert top % 8 == left % 8 == 0
+        assert top % grid == left % grid == 0
         assert 0 <= top <= max(0, height - 63)
         assert 0 <= left <= max(0, width - 63)
 
 
 @pytest.mark.parametrize(("height", "width"), [s for s in VIEW_SIZES if s[0] < 1000 > s[1]])
-def test_with_enough_views_only_a_rim_below_eight_pixels_is_unseen(height: int, width: int) -> None:
+@pytest.mark.parametrize("grid", [1, 8])
+def test_with_enough_views_only_a_rim_smaller_than_the_grid_is_unseen(
+    height: int, width: int, grid: int
+) -> None:
     seen = torch.zeros(height, width, dtype=torch.bool)
-    for top, left in views(height, width, max_views=1000):
+    for top, left in views(height, width, max_views=1000, grid=grid):
         seen[top : top + 63, left : left + 63] = True
-    assert seen[: max(1, height - 7), : max(1, width - 7)].all()
+    assert seen[: max(1, height - grid + 1), : max(1, width - grid + 1)].all()
+
+
+def test_views_see_blocks_of_jpeg_begin_at_different_places() -> None:
+    tops, lefts = zip(*views(321, 481), strict=True)
+    assert len({top % 8 for top in tops}) > 3
+    assert len({left % 8 for left in lefts}) > 3
 
 
 def test_few_views_of_a_large_photo_are_spread_evenly() -> None:

@@ -1,0 +1,138 @@
+"""Whether a photo was damaged at all: asked by itself, before what could be done about it.
+
+An agent that meets clean patches among damaged ones learns values that are a mixture of two: what a
+tool gains if there is damage, and what it ruins if there is none. To tell slight damage from none
+by such values it would have to run every tool on very many patches. Whether a patch is clean costs
+no tool run to know, so that is learnt apart, from as many patches as needed; values are those of
+damaged images, and the two are put together when the agent decides.
+
+What no single view tells, all views of a photo together may: a sky looks the same blurred and not.
+A mean of values does not add up such evidence. A mean of the log odds does.
+
+Source:
+    This project. Log odds of independent views add up (Bayes' rule); those of one photo share too
+    much to count as more than `POOLED`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from agents.pretraining import BATCH_SIZE, PATCHES_AT_ONCE, examples
+from agents.q_net import RecurrentQNet
+from data.degradations import Degradation, sampler
+from data.store import PatchStore
+from tools_zoo.precision import Precision
+
+POOLED: Final = 4.0
+"""Independent views that those of one photo count as, at most."""
+
+_WIDTH: Final = 32
+_LIMIT: Final = 8.0
+"""Largest log odds of one view, and largest standardised feature."""
+_EPOCHS: Final = 20
+_IS_CLEAN: Final = 4
+"""Place of *clean* in `agents.pretraining.facts`."""
+
+
+class Pristine(nn.Module):
+    """Log odds that a view is clean, by what an encoder says of it.
+
+    Args:
+        in_features: Of the encoder.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(in_features))
+        self.register_buffer("std", torch.ones(in_features))
+        self.fc1 = nn.Linear(in_features, _WIDTH)
+        self.fc2 = nn.Linear(_WIDTH, 1)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Log odds (N,) of embeddings (N, in_features), clean and damaged being as likely."""
+        standardised = ((embedding - self.mean) / self.std).clamp(-_LIMIT, _LIMIT)
+        odds: Tensor = self.fc2(functional.relu(self.fc1(standardised)))[:, 0]
+        return odds.clamp(-_LIMIT, _LIMIT)
+
+    def probability(self, embedding: Tensor, *, together: bool = False) -> Tensor:
+        """Probability that views are clean, (N,).
+
+        Args:
+            embedding: (N, in_features).
+            together: They are views of one photo, and are as likely to be clean as it is.
+        """
+        odds: Tensor = self(embedding)
+        if together:
+            odds = (odds.mean() * min(len(odds), POOLED)).expand(len(odds))
+        return torch.sigmoid(odds)
+
+
+def learn_pristine(
+    q_net: RecurrentQNet,
+    store: PatchStore,
+    levels: Sequence[str],
+    num_patches: int,
+    *,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    precision: Precision = "fp32",
+    on_step: Callable[[int, int, dict[str, float]], None] = lambda step, total, metrics: None,
+) -> Pristine:
+    """Learn to tell clean patches from damaged ones, by how a trained agent sees them.
+
+    Args:
+        q_net: Of the agent, in evaluation mode; not changed.
+        store: Clean patches.
+        levels: Distribution of the damages; as many patches again are clean.
+        num_patches: Patches in all.
+        learning_rate: Of AdamW, at the start.
+        seed: Of everything drawn.
+        precision: What the encoder computes in.
+        on_step: Called with (patches so far, total, metrics) while they are looked at.
+    """
+    device = next(q_net.parameters()).device
+    rng = np.random.default_rng((seed, 3))
+    damaged = sampler(*[level for level in levels if level != "clean"])
+
+    def draw(rng: np.random.Generator) -> Degradation:
+        return Degradation() if rng.random() < 0.5 else damaged(rng)
+
+    seen, known, done = [], [], 0
+    while done < num_patches:
+        chosen = rng.choice(store.train_indices, min(PATCHES_AT_ONCE, num_patches - done))
+        windows = store.read_windows(np.sort(chosen))
+        for rows in np.array_split(rng.permutation(len(chosen)), max(1, len(chosen) // BATCH_SIZE)):
+            images, facts = examples(windows[rows], draw, rng)
+            with torch.no_grad():
+                seen.append(q_net.see(images.to(device), precision).cpu())
+            known.append(facts[:, _IS_CLEAN])
+            done += len(rows)
+            on_step(done, num_patches, {})
+    return _fit(torch.cat(seen), torch.cat(known), learning_rate, seed).to(device)
+
+
+def _fit(embedding: Tensor, is_clean: Tensor, learning_rate: float, seed: int) -> Pristine:
+    torch.manual_seed(seed)
+    pristine = Pristine(embedding.shape[1])
+    pristine.mean.copy_(embedding.mean(dim=0))
+    pristine.std.copy_(embedding.std(dim=0).clamp(min=1e-3))
+    optimizer = torch.optim.AdamW(pristine.parameters(), lr=learning_rate, weight_decay=1e-2)
+    batches = max(1, len(embedding) // BATCH_SIZE)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, _EPOCHS * batches)
+    for _ in range(_EPOCHS):
+        for rows in torch.randperm(len(embedding)).tensor_split(batches):
+            odds = pristine(embedding[rows])
+            loss = functional.binary_cross_entropy_with_logits(odds, is_clean[rows])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    return pristine.requires_grad_(False).eval()
