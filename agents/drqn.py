@@ -8,6 +8,7 @@ from torch import nn
 
 from agents.policy import LstmPolicy, Player
 from agents.pretraining import pretrain_encoder
+from agents.pristine import PRISTINE_PATCHES, Pristine, learn_pristine
 from agents.q_net import DEFAULT_ENCODER, VIEW_SIZE, EncoderName, OptimizerName
 from agents.recurrent_dqn import RecurrentDqn
 from agents.storage import check_same_actions, load_policy
@@ -20,6 +21,7 @@ from agents.training import (
     opened_run,
 )
 from data.errors import ToolchainError, UnknownNameError
+from data.pairs import open_pairs
 from data.scaled_pairs import SMALL_SIDE
 from data.store import PatchStore
 from tools_zoo.toolbox import Toolbox
@@ -52,6 +54,11 @@ class DrqnConfig(AgentTrainConfig):
     pretrain_patches: int = 0
     """Degraded patches on which the encoder first learns to tell what was done to them
     (`agents.pretraining`); a run that starts from another agent needs none."""
+    pristine_patches: int = 0
+    """Patches from which the agent learns at the end whether there is any damage
+    (`agents.pristine`); leave *clean* out of ``levels`` then. A run that starts from an agent that
+    has learnt it learns it again, from `PRISTINE_PATCHES` if none are given, unless its encoder
+    stays as it is."""
     optimizer: OptimizerName = "muon"
     buffer_size: int = 40_000
     """Episodes kept; each takes 36 kB."""
@@ -85,10 +92,11 @@ class DrqnConfig(AgentTrainConfig):
         AgentTrainConfig.__post_init__(self)
         if self.init is not None and self.init_encoder is not None:
             raise ToolchainError("init brings an encoder; leave init_encoder out")
-        if self.pretrain_patches < 0:
-            raise ValueError(f"pretrain_patches must not be negative, got {self.pretrain_patches}")
-        if self.pretrain_patches and (self.task != "restore" or not self.levels):
-            raise ToolchainError("pretrain_patches needs the task 'restore', and levels")
+        for name in ("pretrain_patches", "pristine_patches"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            if getattr(self, name) and (self.task != "restore" or not self.levels):
+                raise ToolchainError(f"{name} needs the task 'restore', and levels")
         if self.rollout_chains and not (self.full_backup and self.gamma > 0.0):
             raise ToolchainError("rollout_chains needs full_backup and a gamma above 0")
         if self.ranking < 0.0 or (self.ranking and not self.full_backup):
@@ -108,6 +116,7 @@ class DrqnLearner(Learner):
         env = config.make_env()
         check_view(env, config.encoder)
         self._config, self._toolbox, self._precision = config, env.toolbox, env.precision
+        self._pristine: Pristine | None = None
         self.algorithm = RecurrentDqn(
             env,
             full_backup=config.full_backup,
@@ -141,6 +150,7 @@ class DrqnLearner(Learner):
     def _start_from(self, policy: LstmPolicy) -> None:
         check_same_actions(policy, self._toolbox)
         self._load(self.algorithm.q_net, policy.q_net)
+        self._pristine = policy.pristine
 
     def _load(self, network: nn.Module, start: nn.Module) -> None:
         try:
@@ -173,6 +183,27 @@ class DrqnLearner(Learner):
     def player(self) -> Player:
         """The greedy policy as it stands."""
         return self.algorithm.lstm_policy()
+
+    def finished(self, policy: LstmPolicy) -> LstmPolicy:
+        """The best policy, which knows clean images if that was asked for.
+
+        Raises:
+            ToolchainError: The store is unusable.
+        """
+        config = self._config
+        if self._pristine is not None and not config.train_encoder:
+            return policy.changed(pristine=self._pristine)
+        if self._pristine is None and not config.pristine_patches:
+            return policy
+        damaged = [level for level in config.levels if level != "clean"]
+        pristine = learn_pristine(
+            policy.q_net,
+            open_pairs(config.store, levels=[*damaged, *["clean"] * len(damaged)]),
+            config.pristine_patches or PRISTINE_PATCHES,
+            seed=config.seed,
+            precision=self._precision,
+        )
+        return policy.changed(pristine=pristine)
 
 
 def _rollout_chains(config: DrqnConfig, toolbox: Toolbox) -> list[list[int]]:

@@ -14,7 +14,6 @@ Source:
     much to count as more than `POOLED`.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -22,21 +21,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.pretraining import BATCH_SIZE, PATCHES_AT_ONCE, examples
 from agents.q_net import RecurrentQNet
-from data.degradations import Degradation, sampler
-from data.store import PatchStore
+from data.images import to_tensor
+from data.pairs import PairSource
 from tools_zoo.precision import Precision
 
 POOLED: Final = 4.0
 """Independent views that those of one photo count as, at most."""
 
+PRISTINE_PATCHES: Final = 40_000
+"""Enough, where nothing else is said: a minute on a core."""
+
 _WIDTH: Final = 32
 _LIMIT: Final = 8.0
 """Largest log odds of one view, and largest standardised feature."""
 _EPOCHS: Final = 20
-_IS_CLEAN: Final = 4
-"""Place of *clean* in `agents.pretraining.facts`."""
+BATCH_SIZE: Final = 64
 
 
 class Pristine(nn.Module):
@@ -77,46 +77,32 @@ class Pristine(nn.Module):
 
 def learn_pristine(
     q_net: RecurrentQNet,
-    store: PatchStore,
-    levels: Sequence[str],
+    pairs: PairSource,
     num_patches: int,
     *,
     learning_rate: float = 2e-3,
     seed: int = 0,
     precision: Precision = "fp32",
-    on_step: Callable[[int, int, dict[str, float]], None] = lambda step, total, metrics: None,
 ) -> Pristine:
     """Learn to tell clean patches from damaged ones, by how a trained agent sees them.
 
     Args:
         q_net: Of the agent, in evaluation mode; not changed.
-        store: Clean patches.
-        levels: Distribution of the damages; as many patches again are clean.
-        num_patches: Patches in all.
+        pairs: Half of which are clean: both images are the same.
+        num_patches: To learn from.
         learning_rate: Of AdamW, at the start.
         seed: Of everything drawn.
         precision: What the encoder computes in.
-        on_step: Called with (patches so far, total, metrics) while they are looked at.
     """
     device = next(q_net.parameters()).device
     rng = np.random.default_rng((seed, 3))
-    damaged = sampler(*[level for level in levels if level != "clean"])
-
-    def draw(rng: np.random.Generator) -> Degradation:
-        return Degradation() if rng.random() < 0.5 else damaged(rng)
-
-    seen, known, done = [], [], 0
-    while done < num_patches:
-        chosen = rng.choice(store.train_indices, min(PATCHES_AT_ONCE, num_patches - done))
-        windows = store.read_windows(np.sort(chosen))
-        for rows in np.array_split(rng.permutation(len(chosen)), max(1, len(chosen) // BATCH_SIZE)):
-            images, facts = examples(windows[rows], draw, rng)
-            with torch.no_grad():
-                seen.append(q_net.see(images.to(device), precision).cpu())
-            known.append(facts[:, _IS_CLEAN])
-            done += len(rows)
-            on_step(done, num_patches, {})
-    return _fit(torch.cat(seen), torch.cat(known), learning_rate, seed).to(device)
+    seen, is_clean = [], []
+    for _ in range(max(1, num_patches // BATCH_SIZE)):
+        lq, gt = pairs.pairs(rng.integers(len(pairs), size=BATCH_SIZE), rng)
+        with torch.no_grad():
+            seen.append(q_net.see(to_tensor(lq).to(device), precision).cpu())
+        is_clean.append(torch.from_numpy((lq == gt).all(axis=(1, 2, 3))).float())
+    return _fit(torch.cat(seen), torch.cat(is_clean), learning_rate, seed).to(device)
 
 
 def _fit(embedding: Tensor, is_clean: Tensor, learning_rate: float, seed: int) -> Pristine:

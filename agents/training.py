@@ -175,6 +175,10 @@ class Learner(ABC):
     def player(self) -> Player:
         """The policy as it stands."""
 
+    def finished(self, policy: LstmPolicy) -> LstmPolicy:
+        """The best policy, with what it learns last."""
+        return policy
+
     def state(self) -> dict[str, Any]:
         """Networks and optimiser: tensors and numbers that `load_state` goes on from."""
         policy = self.algorithm.policy
@@ -251,7 +255,7 @@ class TrainingRun(BaseCallback):
     def _settle(self) -> None:
         """Give the best policy its stop margin and record what it reaches with it."""
         best = self._run.path / "best"
-        policy = load_policy(best)
+        policy = self._learner.finished(load_policy(best))
         if self._config.default_chain:
             policy = tune_default_chains(
                 policy,

@@ -156,7 +156,9 @@ def test_the_decision_is_that_of_the_mean_value_and_not_of_the_majority(
     restorer = make_restorer()
     played = []
 
-    def values(images: torch.Tensor, last_action: torch.Tensor, state: object) -> object:
+    def values(
+        images: torch.Tensor, last_action: torch.Tensor, state: object, **_: object
+    ) -> object:
         played.append(last_action.tolist())
         votes = torch.zeros(len(images), len(NAMES) + 1)
         votes[1:, 3] = 0.1  # most views like tool 3 a little
