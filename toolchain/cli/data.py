@@ -28,7 +28,9 @@ def prepare(
     output: Annotated[Path, typer.Option("--output", "-o", help="The HDF5 file to write.")],
     level: Annotated[
         str | None,
-        typer.Option(help="Mixtures: mild, moderate, severe, all or single.  [default: all]"),
+        typer.Option(
+            help="Mixtures: light, mild, moderate, severe, all, single or double.  [default: all]"
+        ),
     ] = None,
     patch_size: Annotated[
         int | None,

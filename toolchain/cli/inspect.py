@@ -49,8 +49,8 @@ def inspect(
     degrade: Annotated[
         str | None,
         typer.Option(
-            help="INPUT is clean: damage it first (mild, moderate, severe, all, single, camera; "
-            "with --scale, which makes it smaller too, also slight and real).",
+            help="INPUT is clean: damage it first (light, mild, moderate, severe, all, single, "
+            "double, camera; with --scale, which makes it smaller too, also slight and real).",
             metavar="LEVEL",
         ),
     ] = None,
