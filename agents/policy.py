@@ -169,7 +169,7 @@ class LstmPolicy:
             seen = self.q_net.see(views, self.precision)
             values, state = self.q_net.remember(seen, last_action.to(device), state)
             if self.pristine is not None:
-                clean = self.pristine.probability(seen, together=together)
+                clean = self.pristine.to(device).probability(seen, together=together)
                 # Once a tool has run, nothing is clean any more.
                 clean = torch.where(last_action.to(device) == len(self.tool_names), clean, 0.0)
                 values = _tempered(values, clean)

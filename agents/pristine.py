@@ -35,8 +35,8 @@ PRISTINE_PATCHES: Final = 40_000
 _WIDTH: Final = 32
 _LIMIT: Final = 8.0
 """Largest log odds of one view, and largest standardised feature."""
+_BATCH_SIZE: Final = 64
 _EPOCHS: Final = 20
-BATCH_SIZE: Final = 64
 
 
 class Pristine(nn.Module):
@@ -97,8 +97,8 @@ def learn_pristine(
     device = next(q_net.parameters()).device
     rng = np.random.default_rng((seed, 3))
     seen, is_clean = [], []
-    for _ in range(max(1, num_patches // BATCH_SIZE)):
-        lq, gt = pairs.pairs(rng.integers(len(pairs), size=BATCH_SIZE), rng)
+    for _ in range(max(1, num_patches // _BATCH_SIZE)):
+        lq, gt = pairs.pairs(rng.integers(len(pairs), size=_BATCH_SIZE), rng)
         with torch.no_grad():
             seen.append(q_net.see(to_tensor(lq).to(device), precision).cpu())
         is_clean.append(torch.from_numpy((lq == gt).all(axis=(1, 2, 3))).float())
@@ -111,7 +111,7 @@ def _fit(embedding: Tensor, is_clean: Tensor, learning_rate: float, seed: int) -
     pristine.mean.copy_(embedding.mean(dim=0))
     pristine.std.copy_(embedding.std(dim=0).clamp(min=1e-3))
     optimizer = torch.optim.AdamW(pristine.parameters(), lr=learning_rate, weight_decay=1e-2)
-    batches = max(1, len(embedding) // BATCH_SIZE)
+    batches = max(1, len(embedding) // _BATCH_SIZE)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.02, _EPOCHS * batches)
     for _ in range(_EPOCHS):
         for rows in torch.randperm(len(embedding)).tensor_split(batches):

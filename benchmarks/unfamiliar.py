@@ -14,7 +14,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from data.degradations import Degradation, sampler
+from data.degradations import TRAINING_LEVELS, Degradation, sampler
 from data.images import FloatImage, to_float, to_uint8
 from data.sources import open_source
 from toolchain.restorer import load
@@ -47,7 +47,7 @@ def salt_and_pepper(clean: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 
 DAMAGES: Final[dict[str, Damage]] = {
-    **{level: drawn(level) for level in ("mild", "moderate", "severe", "single", "clean")},
+    **{level: drawn(level) for level in (*TRAINING_LEVELS, "camera", "clean")},
     "noise of sigma 100": lambda clean, rng: Degradation(noise_sigma=100.0).apply(clean, rng),
     "every fourth line darkened": lines,
     "JPEG of quality 3": lambda clean, rng: Degradation(jpeg_quality=3).apply(clean, rng),
