@@ -8,7 +8,7 @@ from torch import nn
 
 from agents.policy import LstmPolicy, Player
 from agents.pretraining import pretrain_encoder
-from agents.pristine import PRISTINE_PATCHES, Pristine, learn_pristine
+from agents.pristine import PRISTINE_LEVELS, PRISTINE_PATCHES, Pristine, learn_pristine
 from agents.q_net import DEFAULT_ENCODER, VIEW_SIZE, EncoderName, OptimizerName
 from agents.recurrent_dqn import RecurrentDqn
 from agents.storage import check_same_actions, load_policy
@@ -55,10 +55,10 @@ class DrqnConfig(AgentTrainConfig):
     """Degraded patches on which the encoder first learns to tell what was done to them
     (`agents.pretraining`); a run that starts from another agent needs none."""
     pristine_patches: int = 0
-    """Patches from which the agent learns at the end whether there is any damage
-    (`agents.pristine`); leave *clean* out of ``levels`` then. A run that starts from an agent that
-    has learnt it learns it again, from `PRISTINE_PATCHES` if none are given, unless its encoder
-    stays as it is."""
+    """Patches, half of them clean, from which the agent learns at the end whether there is any
+    damage (`agents.pristine`); leave *clean* out of ``levels`` then. A run that starts from an
+    agent that has learnt it learns it again, from `PRISTINE_PATCHES` if none are given, unless its
+    encoder stays as it is."""
     optimizer: OptimizerName = "muon"
     buffer_size: int = 40_000
     """Episodes kept; each takes 36 kB."""
@@ -195,10 +195,10 @@ class DrqnLearner(Learner):
             return policy.changed(pristine=self._pristine)
         if self._pristine is None and not config.pristine_patches:
             return policy
-        damaged = [level for level in config.levels if level != "clean"]
+        clean = ["clean"] * len(PRISTINE_LEVELS)
         pristine = learn_pristine(
             policy.q_net,
-            open_pairs(config.store, levels=[*damaged, *["clean"] * len(damaged)]),
+            open_pairs(config.store, levels=[*PRISTINE_LEVELS, *clean]),
             config.pristine_patches or PRISTINE_PATCHES,
             seed=config.seed,
             precision=self._precision,

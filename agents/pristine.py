@@ -29,8 +29,14 @@ from tools_zoo.precision import Precision
 POOLED: Final = 4.0
 """Independent views that those of one photo count as, at most."""
 
-PRISTINE_PATCHES: Final = 40_000
+PRISTINE_PATCHES: Final = 60_000
 """Enough, where nothing else is said: a minute on a core."""
+
+PRISTINE_LEVELS: Final = (
+    *("light", "light", "light", "light"),
+    *("single", "single", "camera", "camera", "camera", "double", "mild"),
+)
+"""Damage that it is to tell from none, mostly slight: strong damage is no question."""
 
 _WIDTH: Final = 32
 _LIMIT: Final = 8.0
