@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import self_supervised
+from benchmarks import light_damage, self_supervised
 from benchmarks.run import DOCS, main
 from data.errors import ToolchainError
+from tools_zoo.distillation import shipped_denoisers
 from tools_zoo.networks import NETWORKS
 from tools_zoo.networks.masked_unet import MaskedUnet
 
@@ -88,9 +89,27 @@ def test_fits_are_measured_beside_what_needs_none(
         + ["--json", str(tmp_path / "figures.json")]
     )
     rows = json.loads((tmp_path / "figures.json").read_text())["rows"]
-    names = ["noisy", "best shipped denoiser", "non-local means", "ams"]
+    shipped = [tool.spec.name for tool in shipped_denoisers()]
+    names = ["noisy", *shipped, "non-local means", "ams"]
     assert [row["method"] for row in rows] == names
     assert all(10.0 < float(row["PSNR dB"]) < 60.0 for row in rows)
+
+
+def test_light_damage_is_measured_beside_the_best_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = make_noise(0).repeat(8, axis=0).repeat(8, axis=1)
+    cv2.imwrite(str(tmp_path / "photo.png"), photo)
+    for name, one in (("BLURS", (0.0, 2.0)), ("NOISES", (0.0,)), ("QUALITIES", (None, 85))):
+        monkeypatch.setattr(light_damage, name, one)
+    light_damage.main([str(tmp_path), "--toolbox", "classic", "--precision", "fp32"])
+    table = capsys.readouterr().out.split("## Light damage", 1)[1]
+    lines = [line for line in table.splitlines() if line.startswith(("| 0", "| 2"))]
+    rows = [line.strip("| ").split(" | ") for line in lines]
+    assert [row[:3] for row in rows] == [["0", "0", "85"], ["2", "0", "none"], ["2", "0", "85"]]
+    for row in rows:
+        before, _, best = map(float, row[3:6])
+        assert best >= before
 
 
 def make_noise(seed: int) -> Any:

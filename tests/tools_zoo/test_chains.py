@@ -182,7 +182,7 @@ def test_chains_get_better_and_other_tools_stay_as_they_are(
     config = tiny_config(
         store_path,
         stages=(["denoise_1"], ["deblur_1"]),
-        total_patches=4 * 60,
+        total_patches=4 * 120,
         eval_every=20,
         ema_decay=0.8,
         optimizer="muon",
