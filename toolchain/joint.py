@@ -1,7 +1,7 @@
 """Joint fine-tuning: tools learn in the agent's chains, then the agent learns the new tools."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,13 +12,21 @@ from agents.drqn import DrqnConfig, train_drqn
 from agents.evaluation import play
 from agents.policy import LstmPolicy
 from agents.q_net import DEFAULT_ENCODER, EncoderName
-from agents.storage import AGENT_FOLDER, load_bundle, load_policy, save_policy
+from agents.storage import (
+    AGENT_FOLDER,
+    PolicyError,
+    load_bundle,
+    load_policy,
+    own_agent,
+    save_policy,
+)
 from data.degradations import SEVERITY, TRAINING_LEVELS, sampler
 from data.errors import ToolchainError
 from data.pairs import ArrayPairs, degrade_windows
 from data.store import PatchStore
 from envs.restoration_vec_env import MAX_STEPS
 from toolchain.chain_tuning import ChainTuner, ChainTuningConfig
+from tools_zoo.averaging import average_toolboxes
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import choose_device, choose_precision
 from tools_zoo.run_folder import RunFolder, config_from_dict
@@ -303,6 +311,33 @@ def save_bundle(
     save_toolbox(toolbox, folder, notes)
     bound = policy.changed(tool_checksums=load_toolbox(folder).checksums)
     save_policy(bound, folder / AGENT_FOLDER)
+
+
+def average_bundles(folders: Sequence[str | Path], out: Path) -> None:
+    """Save the mean of toolboxes that come from one training, with the agent of the first, if any.
+
+    The agent is bound to the new weights as `save_bundle` does it; it has yet to learn them.
+
+    Args:
+        folders: Shipped toolboxes by name, or folders; see `average_toolboxes`.
+        out: Toolbox folder to write.
+
+    Raises:
+        ToolchainError: A toolbox cannot be read, or they do not have the same tools.
+    """
+    toolboxes = [load_toolbox(folder) for folder in folders]
+    average = average_toolboxes(toolboxes)
+    notes = read_notes(toolbox_folder(folders[0]))
+    for name in average.names:
+        files = [toolbox.checksums[name] for toolbox in toolboxes]
+        if len(set(files)) > 1:
+            notes[name] = {**notes.get(name, {}), "mean_of": files}
+    try:
+        agent = own_agent(folders[0])
+    except PolicyError:
+        save_toolbox(average, out, notes)
+    else:
+        save_bundle(average, load_policy(agent), out, notes)
 
 
 def held_out_pairs(store: str, level: str, count: int, seed: int) -> ArrayPairs:

@@ -7,6 +7,10 @@ copy of a shipped denoiser learns to take it away again. The copy sees every pix
 detail of the photos, and it costs as little as a shipped tool. Then it makes better pictures itself
 and learns from those.
 
+Noise that is cut off at black makes shadows brighter, and a tone curve makes the rest darker. That
+cannot be measured on noisy photos, but a start that learnt from cameras takes it back. So pictures
+get not only the noise but also that shift, as large as the start believes it (`level_shift`).
+
 It must not learn from the noisy photos themselves, neither as input nor as target: it could tell
 their noise from the model's, take away the one and leave the other (`tools_zoo.risk`).
 
@@ -27,13 +31,14 @@ from typing import Final, cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from data.images import FloatImage, to_numpy, to_tensor
-from data.noise_model import NoiseModel
+from data.noise_model import KNOTS, NoiseModel
 from tools_zoo.losses import pixel_loss
 from tools_zoo.risk import estimate_risk
 from tools_zoo.run_folder import CHECKPOINT
@@ -41,6 +46,12 @@ from tools_zoo.storage import load_toolbox
 from tools_zoo.tool import Tool
 from tools_zoo.tool_data import flip
 from tools_zoo.training_loop import LoopConfig, OnStep, count_steps_within, train_module
+
+Shift = npt.NDArray[np.float32]
+"""Change of brightness on the [0, 1] scale, (3, KNOTS): of each channel at each level."""
+
+SURE_PIXELS: Final = 2000
+"""Of a level; with so many, half of the shift that is seen there counts."""
 
 SHRINK: Final = 2
 """By how much pictures are made smaller: the stride of the sub-images that they come from."""
@@ -95,14 +106,20 @@ def make_pictures(teacher: nn.Module, photos: Sequence[FloatImage]) -> list[Floa
         RGB (H / 2, W / 2, 3), float32, [0, 1], of the photos or of parts of them up to `MAX_SIDE`
         pixels wide and high; where they have more than `MAX_PIXELS`, of some, spread evenly.
     """
+    return [shrink(_run(teacher, part)) for part in _some_parts(photos)]
+
+
+def _some_parts(photos: Sequence[FloatImage]) -> list[FloatImage]:
+    """Parts of at most `MAX_PIXELS` in all, spread evenly."""
     parts = [part for photo in photos for part in _parts(photo)]
     pixels = sum(part.shape[0] * part.shape[1] for part in parts)
-    pictures = []
-    for part in parts[:: max(1, math.ceil(pixels / MAX_PIXELS))]:
-        with torch.inference_mode():
-            restored = to_numpy(teacher(to_tensor(part[None])).float().clamp(0.0, 1.0))[0]
-        pictures.append(shrink(restored))
-    return pictures
+    return parts[:: max(1, math.ceil(pixels / MAX_PIXELS))]
+
+
+def _run(denoise: nn.Module, image: FloatImage) -> FloatImage:
+    with torch.inference_mode():
+        restored: FloatImage = to_numpy(denoise(to_tensor(image[None])).float().clamp(0.0, 1.0))[0]
+    return restored
 
 
 def _parts(photo: FloatImage) -> list[FloatImage]:
@@ -119,6 +136,29 @@ def shrink(image: FloatImage) -> FloatImage:
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
 
 
+def level_shift(denoise: nn.Module, photos: Sequence[FloatImage]) -> Shift:
+    """By how much photos are brighter than what a denoiser makes of them, level by level.
+
+    Args:
+        denoise: Maps (N, 3, H, W) in [0, 1] to the same shape.
+        photos: Noisy RGB (H, W, 3), float32, [0, 1].
+
+    Returns:
+        Mean difference on the [0, 1] scale, of each channel at `KNOTS` levels of what the denoiser
+        makes, from 0 to 1; nearly 0 at levels that hardly occur.
+    """
+    total = np.zeros((3, KNOTS))
+    count = np.full((3, KNOTS), SURE_PIXELS, np.float64)
+    for part in _some_parts(photos):
+        restored = _run(denoise, part)
+        knot = np.rint(restored * (KNOTS - 1)).astype(np.intp)
+        for c in range(3):
+            change = (part - restored)[..., c].ravel()
+            total[c] += np.bincount(knot[..., c].ravel(), change, KNOTS)
+            count[c] += np.bincount(knot[..., c].ravel(), minlength=KNOTS)
+    return (total / count).astype(np.float32)
+
+
 class Renoised(Dataset[tuple[Tensor, Tensor]]):
     """Item ``i`` is training batch ``i``, without end: a pure function of the seed and ``i``.
 
@@ -126,16 +166,22 @@ class Renoised(Dataset[tuple[Tensor, Tensor]]):
         pictures: RGB (H, W, 3), float32, [0, 1], without noise; of several, those that are smaller
             than the crops are left out.
         noise: That is put on them.
+        shift: That is put on them, too; of `level_shift`.
         config: How large the crops are, how many, and the seed.
     """
 
     def __init__(
-        self, pictures: Sequence[FloatImage], noise: NoiseModel, config: DistillConfig
+        self,
+        pictures: Sequence[FloatImage],
+        noise: NoiseModel,
+        shift: Shift,
+        config: DistillConfig,
     ) -> None:
         sides = [min(picture.shape[:2]) for picture in pictures]
         self._side = min(config.patch_size, max(sides))
         self._pictures = [p for p, side in zip(pictures, sides, strict=True) if side >= self._side]
         self._noise = noise
+        self._shift = shift
         self._config = config
         places = np.array([np.prod(np.subtract(p.shape[:2], self._side - 1)) for p in pictures])
         places = places[np.array(sides) >= self._side]
@@ -146,8 +192,14 @@ class Renoised(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((self._config.seed, 3, index))
         chosen = rng.choice(len(self._pictures), self._config.batch_size, p=self._shares)
         clean = [self._crop(self._pictures[picture], rng) for picture in chosen]
-        noisy = [np.clip(crop + self._noise.draw(crop, rng), 0.0, 1.0) for crop in clean]
+        shifted = [crop + self._shift_of(crop) for crop in clean]
+        noisy = [np.clip(crop + self._noise.draw(crop, rng), 0.0, 1.0) for crop in shifted]
         return to_tensor(np.stack(noisy)), to_tensor(np.stack(clean))
+
+    def _shift_of(self, crop: FloatImage) -> FloatImage:
+        knots = np.linspace(0.0, 1.0, KNOTS)
+        planes = [np.interp(crop[..., c], knots, self._shift[c]) for c in range(3)]
+        return np.stack(planes, axis=-1).astype(np.float32)
 
     def _crop(self, picture: FloatImage, rng: np.random.Generator) -> FloatImage:
         top, left = (int(rng.integers(length - self._side + 1)) for length in picture.shape[:2])
@@ -186,7 +238,8 @@ class Distiller:
 
     def count_steps_within(self, seconds: float, fabric: Fabric) -> int:
         """Count the optimiser steps that fit into a time."""
-        objective = self._objective([shrink(photo) for photo in self._photos])
+        pictures = [shrink(photo) for photo in self._photos]
+        objective = self._objective(pictures, np.zeros((3, KNOTS), np.float32))
         student = copy.deepcopy(self._start).requires_grad_(True)
         return count_steps_within(seconds, student, objective, self._config.eval_every, fabric)
 
@@ -215,6 +268,7 @@ class Distiller:
             ToolchainError: As `tools_zoo.training_loop.train_module`.
         """
         student: nn.Module = self._start
+        shift = level_shift(self._start, self._photos)
         for number in range(ROUNDS):
             first, last = (num_steps * n // ROUNDS for n in (number, number + 1))
             if first == last:
@@ -222,7 +276,7 @@ class Distiller:
             path = run_path / f"distilled-{number + 1}"
             student = train_module(
                 copy.deepcopy(student).requires_grad_(True),
-                self._objective(make_pictures(teacher, self._photos)),
+                self._objective(make_pictures(teacher, self._photos), shift),
                 self._config,
                 path,
                 fabric,
@@ -233,8 +287,8 @@ class Distiller:
             teacher = student
         return cast(Tool, student)
 
-    def _objective(self, pictures: Sequence[FloatImage]) -> "_Renoising":
-        batches = Renoised(pictures, self._noise, self._config)
+    def _objective(self, pictures: Sequence[FloatImage], shift: Shift) -> "_Renoising":
+        batches = Renoised(pictures, self._noise, shift, self._config)
         return _Renoising(batches, self._noise, self._metric, self._crops)
 
 

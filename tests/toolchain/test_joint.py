@@ -6,12 +6,20 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from agents.storage import AGENT_FOLDER, PolicyError, load_bundle, load_policy, save_policy
 from data.errors import ToolchainError
 from toolchain import joint
-from toolchain.joint import JointConfig, held_out_pairs, save_bundle, train_joint
-from tools_zoo.storage import load_toolbox
+from toolchain.cli import app
+from toolchain.joint import (
+    JointConfig,
+    average_bundles,
+    held_out_pairs,
+    save_bundle,
+    train_joint,
+)
+from tools_zoo.storage import load_toolbox, read_notes
 
 from .conftest import scripted_policy
 
@@ -141,3 +149,42 @@ def test_held_out_pairs_are_fixed_and_degraded(store_path: Path) -> None:
     first, second = (held_out_pairs(str(store_path), "mild", 3, 0) for _ in range(2))
     assert (first.lq == second.lq).all()
     assert (first.lq != first.gt).any()
+
+
+def test_the_average_of_bundles_has_the_agent_of_the_first(bundle: Path, tmp_path: Path) -> None:
+    toolbox = load_toolbox(bundle)
+    with torch.no_grad():
+        for weights in toolbox["deblur_1"].parameters():
+            weights.add_(1.0)
+    save_bundle(toolbox, scripted_policy("deblur_1"), tmp_path / "other")
+    average_bundles([bundle, tmp_path / "other"], tmp_path / "mean")
+    average, policy = load_bundle(tmp_path / "mean")
+    for now, before in zip(
+        average["deblur_1"].parameters(), load_toolbox(bundle)["deblur_1"].parameters(), strict=True
+    ):
+        torch.testing.assert_close(now, before + 0.5)
+    original = load_policy(bundle / AGENT_FOLDER)
+    for now, before in zip(policy.q_net.parameters(), original.q_net.parameters(), strict=True):
+        assert torch.equal(now, before)
+    notes = read_notes(tmp_path / "mean")
+    assert notes["deblur_1"]["mean_of"] == [
+        load_toolbox(folder).checksums["deblur_1"] for folder in (bundle, tmp_path / "other")
+    ]
+    assert "mean_of" not in notes["denoise_3"]
+
+
+def test_toolboxes_without_an_agent_are_averaged_from_the_command_line(
+    toolbox_folder: Path, tmp_path: Path
+) -> None:
+    words = [
+        "train",
+        "average",
+        str(toolbox_folder),
+        str(toolbox_folder),
+        "-o",
+        str(tmp_path / "m"),
+    ]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert load_toolbox(tmp_path / "m").checksums == load_toolbox(toolbox_folder).checksums
+    assert not (tmp_path / "m" / AGENT_FOLDER).exists()

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from data.images import FloatImage
+from data.noise_model import KNOTS
 from tools_zoo import distillation
 from tools_zoo.distillation import (
     MAX_PIXELS,
@@ -15,12 +16,15 @@ from tools_zoo.distillation import (
     DistillConfig,
     Renoised,
     best_shipped_denoiser,
+    level_shift,
     make_pictures,
     shrink,
 )
 from tools_zoo.tool import Tool, ToolSpec
 
 from .conftest import white_noise
+
+NO_SHIFT = np.zeros((3, KNOTS), np.float32)
 
 
 def ramp(height: int, width: int) -> FloatImage:
@@ -67,25 +71,43 @@ def test_a_large_photo_is_shown_in_parts() -> None:
 def test_crops_are_of_the_pictures_and_carry_the_noise() -> None:
     picture = ramp(60, 50)
     config = DistillConfig(batch_size=8, patch_size=24, seed=3)
-    noisy, clean = Renoised([picture], white_noise(20.0), config)[5]
+    noisy, clean = Renoised([picture], white_noise(20.0), NO_SHIFT, config)[5]
     assert noisy.shape == clean.shape == (8, 3, 24, 24)
     colours = {tuple(pixel) for pixel in picture.reshape(-1, 3)}
     pixels = clean.permute(0, 2, 3, 1).reshape(-1, 3).numpy()
     assert all(tuple(pixel) in colours for pixel in pixels)
     assert float((noisy - clean).std()) * 255.0 == pytest.approx(20.0, rel=0.05)
-    again, _ = Renoised([picture], white_noise(20.0), config)[5]
-    other, _ = Renoised([picture], white_noise(20.0), config)[6]
+    again, _ = Renoised([picture], white_noise(20.0), NO_SHIFT, config)[5]
+    other, _ = Renoised([picture], white_noise(20.0), NO_SHIFT, config)[6]
     assert torch.equal(noisy, again)
     assert not torch.equal(noisy, other)
+
+
+def test_what_a_camera_does_to_brightness_is_put_on_the_pictures_as_the_start_sees_it() -> None:
+    class Darker(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images - torch.tensor([0.1, 0.0, 0.0])[:, None, None] * (images > 0.5)
+
+    photo = np.full((200, 200, 3), 0.2, np.float32)
+    photo[100:] = 0.85
+    shift = level_shift(Darker(), [photo])
+    assert shift[0, 12] == pytest.approx(0.1, rel=0.15)  # 0.75 is what becomes of 0.85
+    assert shift[0, 3] == shift[0, 8] == 0.0
+    assert not shift[1:].any()
+    config = DistillConfig(batch_size=2, patch_size=24)
+    picture = np.full((30, 30, 3), 0.75, np.float32)
+    noisy, clean = Renoised([picture], white_noise(0.0), shift, config)[0]
+    change = (noisy - clean).mean(dim=(0, 2, 3)).numpy()
+    assert change == pytest.approx([0.1, 0.0, 0.0], abs=0.015)
 
 
 def test_small_pictures_are_left_out_unless_all_are() -> None:
     config = DistillConfig(batch_size=16, patch_size=24)
     small, large = np.zeros((20, 40, 3), np.float32), np.ones((30, 30, 3), np.float32)
-    _, clean = Renoised([small, large], white_noise(1.0), config)[0]
+    _, clean = Renoised([small, large], white_noise(1.0), NO_SHIFT, config)[0]
     assert clean.shape[-2:] == (24, 24)
     assert float(clean.min()) == 1.0
-    _, clean = Renoised([small, small[:18]], white_noise(1.0), config)[0]
+    _, clean = Renoised([small, small[:18]], white_noise(1.0), NO_SHIFT, config)[0]
     assert clean.shape[-2:] == (20, 20)
 
 

@@ -256,6 +256,24 @@ def train_joint_command(
     typer.echo(f"toolbox with its agent: {best}")
 
 
+@app.command("average")
+def average_command(
+    toolboxes: Annotated[
+        list[str],
+        typer.Argument(help="Toolboxes of one training: shipped ones by name, or folders."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Toolbox to write.")],
+) -> None:
+    """Average the weights of a training's toolboxes: often better than each, and never dearer.
+
+    One that is named twice counts twice. The agent of the first goes with them; train it on.
+    """
+    from toolchain.joint import average_bundles
+
+    average_bundles(toolboxes, out)
+    typer.echo(f"toolbox: {out}")
+
+
 def _read_config(
     kind: type[Any],
     path: str | None,
