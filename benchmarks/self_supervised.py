@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from benchmarks.crops import save_crops
 from benchmarks.machine import machine_facts
 from benchmarks.report import Report, Row
 from data.camera import CAMERAS, photograph
@@ -45,6 +46,10 @@ BM3D_FACTORS: Final = (1.0, 1.5, 2.0)
 """Strengths of BM3D, as multiples of the measured noise."""
 BM3D_SEARCHED: Final = 2
 """Photos on which BM3D's strength is searched: it is slow."""
+
+SHEET_ROWS: Final = 6
+SHEET_SIDE: Final = 200
+"""Pixels of a crop."""
 
 ABLATIONS: Final[dict[str, dict[str, Any]]] = {
     "ams": {"method": "ams"},
@@ -82,6 +87,7 @@ class Options:
         changes: Settings of the fits.
         single: Fit to the first of the evaluated photos alone that is not all texture, and measure
             on it.
+        sheet: Also draw crops of the first photos behind the last camera, a .jpg.
     """
 
     photos: Path
@@ -92,6 +98,7 @@ class Options:
     bm3d: bool
     changes: Mapping[str, Any]
     single: bool = False
+    sheet: Path | None = None
 
 
 def run(options: Options) -> tuple[Report, Report]:
@@ -191,7 +198,22 @@ def _rows(
     rows = [
         _row(camera, name, denoise, measured, seconds) for name, (denoise, seconds) in shown.items()
     ]
+    if options.sheet is not None:
+        _draw(options.sheet, {name: denoise for name, (denoise, _) in shown.items()}, measured)
     return rows, judged
+
+
+def _draw(path: Path, denoisers: Mapping[str, Denoise], pairs: Sequence[Pair]) -> None:
+    rows = []
+    for pair in pairs[:SHEET_ROWS]:
+        noisy, clean = map(_middle, pair)
+        rows.append([*(denoise(noisy) for denoise in denoisers.values()), clean])
+    save_crops(path, [*denoisers, "clean"], rows, zoom=1)
+
+
+def _middle(image: FloatImage) -> FloatImage:
+    top, left = ((length - SHEET_SIDE) // 2 for length in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + SHEET_SIDE, left : left + SHEET_SIDE])
 
 
 def _row(camera: str, name: str, denoise: Denoise, pairs: Sequence[Pair], seconds: float) -> Row:
@@ -287,6 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-bm3d", action="store_true")
     parser.add_argument("--single", action="store_true", help="fit to one photo alone")
     parser.add_argument("--ablate", action="store_true", help="ablations, at the first camera")
+    parser.add_argument("--sheet", type=Path, help="also draw crops of the first photos, a .jpg")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parsed = parser.parse_args(arguments)
     changes = {key: json.loads(value) for key, _, value in (s.partition("=") for s in parsed.set)}
@@ -299,6 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bm3d=not parsed.no_bm3d,
         changes=changes,
         single=parsed.single,
+        sheet=parsed.sheet,
     )
     report, judgements = ablate(options) if parsed.ablate else run(options)
     for one in (report, judgements) if judgements.rows else (report,):
@@ -311,7 +335,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _plain(options: Options) -> dict[str, Any]:
-    return {**asdict(options), "photos": options.photos.name}
+    sheet = None if options.sheet is None else options.sheet.name
+    return {**asdict(options), "photos": options.photos.name, "sheet": sheet}
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset
 
 from agents.policy import LstmPolicy
 from data.degradations import TRAINING_LEVELS, degrade_crop, sampler
@@ -23,7 +22,7 @@ from tools_zoo.muon import Muon, parameter_groups
 from tools_zoo.precision import Precision, computing
 from tools_zoo.tool_data import ToolDegrader, degrade_batch, flip
 from tools_zoo.toolbox import Toolbox
-from tools_zoo.training_loop import average_into
+from tools_zoo.training_loop import average_into, load_batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +119,6 @@ class ChainBatches(Dataset[ChainBatch]):
 
     def __getitem__(self, index: int) -> ChainBatch:
         """Draw clean patches and degrade them."""
-        cv2.setNumThreads(1)  # the cores belong to the training step
         config = self._config
         rng = np.random.default_rng((config.seed, index))
         tool = int(rng.choice(list(self._degraders)))
@@ -257,8 +255,8 @@ class ChainTuner:
             if tool.spec.name not in config.frozen
         }
         batches = ChainBatches(config, degraders)
-        rest = Subset(batches, range(self.step, config.num_batches))
-        for batch in DataLoader(rest, batch_size=None, num_workers=config.num_workers):
+        rest = range(self.step, config.num_batches)
+        for batch in load_batches(batches, rest, config.num_workers):
             loss = self.update(batch)
             on_step(self.step, config.num_batches, {"loss": loss})
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -398,7 +397,6 @@ class ChainSamples(Dataset[ChainSample]):
 
     def __getitem__(self, index: int) -> ChainSample:
         """Draw clean patches, what is done to them, and the tools that are to undo it."""
-        cv2.setNumThreads(1)  # the cores belong to the training step
         config = self._config
         rng = np.random.default_rng((config.seed, index))
         chosen = rng.choice(self._store.train_indices, config.batch_size)

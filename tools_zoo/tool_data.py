@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
@@ -150,7 +149,6 @@ class ToolBatches(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return (lq, gt), each float32 (batch_size, 3, P, P) in [0, 1]."""
-        cv2.setNumThreads(1)  # the cores belong to the training step
         rng = np.random.default_rng((self._seed, index))
         chosen = rng.choice(self._store.train_indices, self._batch_size)
         windows = np.stack([flip(window, rng) for window in self._store.read_windows(chosen)])

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import math
+import multiprocessing
 import os
 import signal
 import threading
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
+import cv2
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from data.errors import ToolchainError
 from tools_zoo.muon import Muon, parameter_groups
@@ -232,6 +234,32 @@ def count_steps_within(
     return max(1, int(seconds / per_step))
 
 
+def load_batches(batches: Dataset[Any], steps: range, num_workers: int) -> DataLoader[Any]:
+    """Load the batches of some steps, one after the other.
+
+    OpenCV is left with one thread in this process, too: the cores belong to the training step. That
+    has to be before workers are forked from it, for in a worker it would wait for ever for threads
+    that were not forked with it.
+
+    Args:
+        batches: Item ``i`` is the batch of step ``i``.
+        steps: Which of them.
+        num_workers: Processes that make them; 0 makes them in this one.
+    """
+    cv2.setNumThreads(1)
+    return DataLoader(
+        Subset(batches, steps),
+        batch_size=None,
+        num_workers=num_workers,
+        worker_init_fn=_use_one_opencv_thread,
+    )
+
+
+def _use_one_opencv_thread(worker: int) -> None:
+    if multiprocessing.get_start_method() != "fork":  # if it is, it has one already
+        cv2.setNumThreads(1)
+
+
 def average_into(averaged: nn.Module, module: nn.Module, decay: float, step: int) -> None:
     """Move an exponential moving average of weights on by one step.
 
@@ -371,8 +399,7 @@ class _Session:
     def _batches(self) -> Any:
         # A process takes every n-th of the batches, n being their number.
         done, total = (steps * self._fabric.world_size for steps in (self._step, self._num_steps))
-        rest = Subset(self._objective.batches, range(done, total))
-        loader = DataLoader(rest, batch_size=None, num_workers=self._config.num_workers)
+        loader = load_batches(self._objective.batches, range(done, total), self._config.num_workers)
         return self._fabric.setup_dataloaders(loader)
 
     def _save(self) -> None:

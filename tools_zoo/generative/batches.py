@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -66,7 +65,6 @@ class SrBatches(Dataset[SrBatch]):
 
     def __getitem__(self, index: int) -> SrBatch:
         """Return batch ``index``."""
-        cv2.setNumThreads(1)  # the cores belong to the training step
         rng = np.random.default_rng((self._seed, index))
         chosen = rng.choice(self._store.train_indices, self._batch_size)
         windows = np.stack([flip(window, rng) for window in self._store.read_windows(chosen)])
