@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ from typer.testing import CliRunner, Result
 
 import toolchain.fitting
 from agents.storage import load_bundle
-from data.images import ByteImage
+from data.images import ByteImage, to_float
+from data.noise_model import estimate_noise
 from toolchain.cli import app
+from toolchain.fitting import judge
 from tools_zoo.networks import NETWORKS
 from tools_zoo.networks.blind_spot import BlindSpot
 from tools_zoo.networks.masked_unet import MaskedUnet
 from tools_zoo.own_tools import HOME_VARIABLE, load_own_tool
-from tools_zoo.risk import estimate_risk
+from tools_zoo.risk import Risk, estimate_risk
+from tools_zoo.storage import load_toolbox
+from tools_zoo.tool import Tool
 
 from .conftest import RunCli, assert_one_line, snapshot, write_bad_photo
 
@@ -129,9 +134,28 @@ def test_a_tool_better_than_all_is_kept(
     fit: Fit, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(toolchain.fitting, "better_than_all", lambda own, others: True)
+    monkeypatch.setattr(toolchain.fitting, "FLATTERY", -100.0)
     result = fit(folder, "--name", "mine")
     assert result.exit_code == 0, result.output
     assert "is estimated to be better than" in result.stdout
+
+
+@pytest.mark.parametrize(("lead", "accepted"), [(1.5, True), (0.5, False), (-0.5, False)])
+def test_a_tool_has_to_be_better_by_more_than_its_estimate_may_flatter_it(
+    lead: float, accepted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = load_toolbox()["denoise_e1"]
+    fitted = Tool(replace(tool.spec, name="mine"), tool.network)
+
+    def estimate(denoise: object, crops: object, noise: object) -> Risk:
+        mse = 0.1 * 10.0 ** (-0.1 * lead) if denoise is fitted else 0.1
+        return Risk((mse, 1.01 * mse), (1.0, 1.0))
+
+    monkeypatch.setattr(toolchain.fitting, "estimate_risk", estimate)
+    noise = estimate_noise([to_float(noisy_photo(15.0))])
+    verdict = judge(fitted, [np.zeros((64, 64, 3), np.float32)] * 2, noise)
+    assert verdict.accepted is accepted
+    assert ("by more than the 1 dB" in verdict.sentence()) is (lead == 0.5)
 
 
 @pytest.mark.parametrize(
