@@ -176,6 +176,20 @@ class LstmPolicy:
             values += self._bonus[last_action.cpu()].to(values)
         return values, state
 
+    def clean_probability(self, images: Tensor) -> float | None:
+        """With what probability a photo is not damaged at all; None of an agent that does not ask.
+
+        Args:
+            images: Views of it (N, 3, 63, 63) in [0, 1].
+        """
+        if self.pristine is None:
+            return None
+        device = next(self.q_net.parameters()).device
+        with torch.inference_mode():
+            views = images.to(device, memory_format=torch.channels_last)
+            seen = self.q_net.see(views, self.precision)
+            return float(self.pristine.to(device).probability(seen, together=True)[0])
+
     def predict(
         self,
         obs: Mapping[str, npt.NDArray[Any]],

@@ -60,6 +60,9 @@ class Step:
             one would have; None where the agent was not calibrated, or regions decide.
         colour_drift: By how many 8-bit grey levels the tool moved the mean of a channel in an area
             of 64 x 64 pixels, at most; None of stop, and of a tool that enlarged.
+        clean: Where the agent chose to do nothing at all, the probability with which it takes the
+            photo for undamaged; None otherwise, of an agent that does not ask, and where regions
+            decide.
         quality: SFD-IQA of the image after the step, and of its bicubic enlargement while it is
             still small; None where it was not asked for, or the image is too small for it.
     """
@@ -74,6 +77,7 @@ class Step:
     region_actions: npt.NDArray[np.int64] | None = None
     risk: float | None = None
     colour_drift: float | None = None
+    clean: float | None = None
     quality: Quality | None = None
 
     @property
@@ -227,6 +231,7 @@ class Restoration:
                     "action": step.action,
                     "action_values": dict(step.action_values),
                     "risk": step.risk,
+                    "clean_probability": step.clean,
                     "colour_drift": step.colour_drift,
                     "seconds": step.seconds,
                     **_score_entries(step.score),
@@ -275,6 +280,8 @@ def _explain_last(restoration: Restoration) -> str:
         )
     what = "Left as it is" if not restoration.sequence else "Stopped"
     unit = f" {restoration.provenance.unit}".rstrip()
+    if last.clean is not None and last.clean > 0.5:
+        return f"{what}: the agent takes it for undamaged, with a probability of {last.clean:.0%}."
     if value <= 0.0:
         change = f"change PSNR by {value:+.2f} dB" if unit else f"be worth {value:+.2f}"
         return f"{what}: the agent expects no tool to help; the best, {rival}, would {change}."

@@ -257,7 +257,10 @@ class Restorer:
             done = is_stop or bool(chain.advance(torch.tensor([action])).done)
             seconds = time.perf_counter() - start
             step = dataclasses.replace(
-                self._step(action, values, seconds), risk=self._risk(values, action)
+                self._step(action, values, seconds),
+                risk=self._risk(values, action),
+                # Of interest where nothing is done; it takes another look.
+                clean=votes.clean_probability(chain) if is_stop and best == action else None,
             )
             yield step, to_numpy(chain.current(0)[None])[0]
 
@@ -499,17 +502,26 @@ class _Views:
 
     def action_values(self, chain: BaseChain) -> Tensor:
         """Values (n_tools + 1,) of what to do next with a chain of one image."""
-        image = chain.current(0)
-        height, width = image.shape[-2:]
-        scale = height // self._height
-        grid = self._policy.view_grid
-        positions = enlarged_views(self._positions, height, width, scale, grid=grid)
-        images = extract_views(image, positions)
+        images = self._images(chain)
         last_action = chain.last_action.expand(len(images))
         values, self._state = self._policy.action_values(
             images, last_action, self._state, together=True
         )
         return values.mean(dim=0).cpu()
+
+    def clean_probability(self, chain: BaseChain) -> float | None:
+        """With what probability the photo is undamaged; None once a tool has run."""
+        if int(chain.last_action[0]) != len(self._policy.tool_names):
+            return None
+        return self._policy.clean_probability(self._images(chain))
+
+    def _images(self, chain: BaseChain) -> Tensor:
+        image = chain.current(0)
+        height, width = image.shape[-2:]
+        scale = height // self._height
+        grid = self._policy.view_grid
+        positions = enlarged_views(self._positions, height, width, scale, grid=grid)
+        return extract_views(image, positions)
 
 
 def _smallest_tile(tool: Tool) -> int:

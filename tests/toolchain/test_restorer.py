@@ -14,9 +14,11 @@ from agents.guard import Guard
 from agents.policy import LstmPolicy
 from agents.q_net import RecurrentQNet
 from agents.storage import WEIGHTS_FOLDER, PolicyError
+from data.degradations import add_gaussian_noise
 from data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from data.images import FloatImage, to_float
 from data.metrics import psnr
+from data.sources import open_source
 from tests.toolchain.conftest import (
     NAMES,
     SEQUENCE,
@@ -237,6 +239,23 @@ def test_the_reason_of_the_end_is_given_in_words(make_restorer: MakeRestorer) ->
     left = explain_end(make_restorer().restore(photo()))
     assert left.startswith("Left as it is: the agent expects no tool to help")
     assert explain_end(make_restorer(*SEQUENCE).restore(photo())).startswith("Stopped:")
+
+
+def test_of_a_photo_that_is_left_alone_it_says_how_sure_it_is(make_restorer: MakeRestorer) -> None:
+    (_, clean), *_ = open_source("embedded")
+    shipped = load()
+    untouched = shipped.restore(to_float(clean[:256, :256]))
+    (step,) = untouched.steps
+    assert step.is_stop
+    assert step.clean is not None
+    assert step.clean > 0.5
+    assert f"undamaged, with a probability of {step.clean:.0%}" in explain_end(untouched)
+    assert untouched.trace()["steps"][0]["clean_probability"] == step.clean
+    noisy = shipped.restore(
+        add_gaussian_noise(to_float(clean[:256, :256]), 25.0, np.random.default_rng(0))
+    )
+    assert [step.clean for step in noisy.steps] == [None] * len(noisy.steps)
+    assert make_restorer().restore(photo()).steps[0].clean is None  # it does not ask
 
 
 def test_load_takes_folders(
