@@ -23,7 +23,7 @@ from benchmarks.crops import save_crops
 from benchmarks.machine import machine_facts
 from benchmarks.report import Report, Row
 from data.camera import CAMERAS, photograph
-from data.images import FloatImage, to_float, to_numpy, to_tensor, to_uint8
+from data.images import FloatImage, to_float, to_uint8
 from data.metrics import psnr
 from data.noise_model import estimate_noise, excess_over_quietest
 from data.sources import open_source
@@ -38,6 +38,7 @@ from toolchain.fitting import (
 )
 from tools_zoo.distillation import shipped_denoisers
 from tools_zoo.fitting import FitConfig
+from tools_zoo.risk import denoised
 from tools_zoo.run_folder import config_from_dict
 from tools_zoo.storage import load_toolbox
 
@@ -246,13 +247,7 @@ def _best(denoisers: Sequence[Denoise], pairs: Sequence[Pair]) -> Denoise:
 
 def as_denoise(tool: torch.nn.Module) -> Denoise:
     """Run a tool on a whole photo, RGB (H, W, 3) float32, and clip what comes to [0, 1]."""
-
-    def denoise(image: FloatImage) -> FloatImage:
-        with torch.inference_mode():
-            restored: FloatImage = to_numpy(tool(to_tensor(image[None])).clamp(0.0, 1.0))[0]
-        return restored
-
-    return denoise
+    return lambda image: denoised(tool, image)
 
 
 def _nlm() -> list[Denoise]:

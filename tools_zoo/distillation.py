@@ -37,10 +37,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from data.images import FloatImage, to_numpy, to_tensor
+from data.images import FloatImage, to_tensor
 from data.noise_model import KNOTS, NoiseModel
 from tools_zoo.losses import pixel_loss
-from tools_zoo.risk import estimate_risk
+from tools_zoo.risk import denoised, estimate_risk
 from tools_zoo.run_folder import CHECKPOINT
 from tools_zoo.storage import load_toolbox
 from tools_zoo.tool import Tool
@@ -106,7 +106,7 @@ def make_pictures(teacher: nn.Module, photos: Sequence[FloatImage]) -> list[Floa
         RGB (H / 2, W / 2, 3), float32, [0, 1], of the photos or of parts of them up to `MAX_SIDE`
         pixels wide and high; where they have more than `MAX_PIXELS`, of some, spread evenly.
     """
-    return [shrink(_run(teacher, part)) for part in _some_parts(photos)]
+    return [shrink(denoised(teacher, part)) for part in _some_parts(photos)]
 
 
 def _some_parts(photos: Sequence[FloatImage]) -> list[FloatImage]:
@@ -114,12 +114,6 @@ def _some_parts(photos: Sequence[FloatImage]) -> list[FloatImage]:
     parts = [part for photo in photos for part in _parts(photo)]
     pixels = sum(part.shape[0] * part.shape[1] for part in parts)
     return parts[:: max(1, math.ceil(pixels / MAX_PIXELS))]
-
-
-def _run(denoise: nn.Module, image: FloatImage) -> FloatImage:
-    with torch.inference_mode():
-        restored: FloatImage = to_numpy(denoise(to_tensor(image[None])).float().clamp(0.0, 1.0))[0]
-    return restored
 
 
 def _parts(photo: FloatImage) -> list[FloatImage]:
@@ -150,7 +144,7 @@ def level_shift(denoise: nn.Module, photos: Sequence[FloatImage]) -> Shift:
     total = np.zeros((3, KNOTS))
     count = np.full((3, KNOTS), SURE_PIXELS, np.float64)
     for part in _some_parts(photos):
-        restored = _run(denoise, part)
+        restored = denoised(denoise, part)
         knot = np.rint(restored * (KNOTS - 1)).astype(np.intp)
         for c in range(3):
             change = (part - restored)[..., c].ravel()

@@ -92,10 +92,10 @@ def _photo_risk(
     probes = [noise.draw(photo, rng) for _ in range(PROBES)]
     # The probes' own mean square is cancelled by the same probes in the trace below.
     variance = float(np.mean([np.square(probe[counts]).mean() for probe in probes]))
-    residual = (_run(denoise, photo) - photo)[counts]
+    residual = (denoised(denoise, photo) - photo)[counts]
     trace = 0.0
     for probe in probes:
-        change = _run(denoise, photo + STEP * probe) - _run(denoise, photo - STEP * probe)
+        change = denoised(denoise, photo + STEP * probe) - denoised(denoise, photo - STEP * probe)
         trace += float((probe * change)[counts].mean()) / (2.0 * STEP * len(probes))
     return float(np.square(residual).mean()) - variance + 2.0 * trace, variance
 
@@ -113,8 +113,8 @@ def _left_besides(
     own = own_left = drawn = drawn_left = 0.0
     for photo, numbers in zip(photos, flat, strict=True):
         probe = noise.draw(photo, rng)
-        restored = _run(denoise, photo)
-        answer = _run(denoise, restored + probe) - _run(denoise, restored)
+        restored = denoised(denoise, photo)
+        answer = denoised(denoise, restored + probe) - denoised(denoise, restored)
         residual, restored, probe, answer = (
             block_residuals(image, numbers) for image in (photo, restored, probe, answer)
         )
@@ -135,7 +135,13 @@ def _unclipped(photo: FloatImage, noise: NoiseModel) -> npt.NDArray[np.bool_]:
     return counts if counts.any() else np.ones_like(counts)
 
 
-def _run(denoise: Denoise, image: FloatImage) -> FloatImage:
+def denoised(denoise: Denoise, image: FloatImage) -> FloatImage:
+    """What a denoiser makes of a photo.
+
+    Args:
+        denoise: The denoiser; what it returns is clipped to [0, 1].
+        image: RGB (H, W, 3), float32, [0, 1].
+    """
     with torch.inference_mode():
         restored: FloatImage = to_numpy(denoise(to_tensor(image[None])).float().clamp(0.0, 1.0))[0]
     return restored
