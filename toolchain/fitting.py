@@ -50,10 +50,10 @@ TEXTURED: Final = 1.25
 texture passed for noise. Photos of a simulated camera together lie at 1.16. Of 60 single ones,
 24 lie above, with noise that is measured up to 1.6 times as strong as it is; below, up to 1.2."""
 
-FLATTERY: Final = 1.0
-"""dB by which a fitted tool is estimated too high beside a shipped one. It learnt from the noise
-model that it is judged by, so where that is wrong it is wrong in the same way. Measured: 0.2 to 1.2
-(docs/fitting.md)."""
+FLATTERY: Final = 0.5
+"""dB by which a fitted tool has to be estimated better than a shipped one. It learnt from the noise
+model that it is judged by, so where that is wrong it is wrong in the same way: leads come out 0.4 to
+1.0 dB too large. Of eight fits, this keeps the six that were better (docs/fitting.md)."""
 
 NOTHING: Final = "doing nothing"
 """How the alternative without any denoiser is called."""
@@ -109,8 +109,8 @@ class Verdict:
             return f"{self.name} is estimated to be better than {self.rival} {on}"
         if own > other:
             return (
-                f"{self.name} is not better than {self.rival} by more than the {FLATTERY:g} dB "
-                f"that estimates flatter it by, {on}"
+                f"{self.name} is not better than {self.rival} by the {FLATTERY:g} dB "
+                f"that estimates may flatter it by, {on}"
             )
         if self.rival == NOTHING:
             return f"{self.name} is not better than leaving the photos as they are, {on}"
