@@ -52,8 +52,8 @@ texture passed for noise. Photos of a simulated camera together lie at 1.16. Of 
 
 FLATTERY: Final = 0.5
 """dB by which a fitted tool has to be estimated better than a shipped one. It learnt from the noise
-model that it is judged by, so where that is wrong it is wrong in the same way: leads come out 0.4 to
-1.0 dB too large. Of eight fits, this keeps the six that were better (docs/fitting.md)."""
+model that it is judged by, so where that is wrong it is wrong in the same way: leads come out 0.4
+to 1.0 dB too large. Of eight fits, this keeps the six that were better (docs/fitting.md)."""
 
 NOTHING: Final = "doing nothing"
 """How the alternative without any denoiser is called."""
