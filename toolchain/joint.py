@@ -327,7 +327,10 @@ def average_bundles(folders: Sequence[str | Path], out: Path) -> None:
     """
     toolboxes = [load_toolbox(folder) for folder in folders]
     average = average_toolboxes(toolboxes)
-    notes = read_notes(toolbox_folder(folders[0]))
+    notes: dict[str, Mapping[str, Any]] = {}
+    for folder in reversed(folders):  # the first that has some; those of a phase alone have none
+        known = read_notes(toolbox_folder(folder))
+        notes |= {name: facts for name, facts in known.items() if facts}
     for name in average.names:
         files = [toolbox.checksums[name] for toolbox in toolboxes]
         if len(set(files)) > 1:

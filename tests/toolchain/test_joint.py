@@ -156,7 +156,8 @@ def test_the_average_of_bundles_has_the_agent_of_the_first(bundle: Path, tmp_pat
     with torch.no_grad():
         for weights in toolbox["deblur_1"].parameters():
             weights.add_(1.0)
-    save_bundle(toolbox, scripted_policy("deblur_1"), tmp_path / "other")
+    said = {"deblur_1": {"made": "by hand"}}
+    save_bundle(toolbox, scripted_policy("deblur_1"), tmp_path / "other", said)
     average_bundles([bundle, tmp_path / "other"], tmp_path / "mean")
     average, policy = load_bundle(tmp_path / "mean")
     for now, before in zip(
@@ -170,7 +171,8 @@ def test_the_average_of_bundles_has_the_agent_of_the_first(bundle: Path, tmp_pat
     assert notes["deblur_1"]["mean_of"] == [
         load_toolbox(folder).checksums["deblur_1"] for folder in (bundle, tmp_path / "other")
     ]
-    assert "mean_of" not in notes["denoise_3"]
+    assert notes["deblur_1"]["made"] == "by hand"
+    assert not notes["denoise_3"]
 
 
 def test_toolboxes_without_an_agent_are_averaged_from_the_command_line(

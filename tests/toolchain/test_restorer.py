@@ -242,18 +242,16 @@ def test_the_reason_of_the_end_is_given_in_words(make_restorer: MakeRestorer) ->
 
 
 def test_of_a_photo_that_is_left_alone_it_says_how_sure_it_is(make_restorer: MakeRestorer) -> None:
-    (_, clean), *_ = open_source("embedded")
+    clean = to_float(dict(open_source("embedded"))["chelsea"][:256, :256])
     shipped = load()
-    untouched = shipped.restore(to_float(clean[:256, :256]))
+    untouched = shipped.restore(clean)
     (step,) = untouched.steps
     assert step.is_stop
     assert step.clean is not None
     assert step.clean > 0.5
     assert f"undamaged, with a probability of {step.clean:.0%}" in explain_end(untouched)
     assert untouched.trace()["steps"][0]["clean_probability"] == step.clean
-    noisy = shipped.restore(
-        add_gaussian_noise(to_float(clean[:256, :256]), 25.0, np.random.default_rng(0))
-    )
+    noisy = shipped.restore(add_gaussian_noise(clean, 25.0, np.random.default_rng(0)))
     assert [step.clean for step in noisy.steps] == [None] * len(noisy.steps)
     assert make_restorer().restore(photo()).steps[0].clean is None  # it does not ask
 
