@@ -163,15 +163,14 @@ class LstmPolicy:
             Values (N, n_tools + 1), the last being *stop*, with the margins added, and the memory
             after the step.
         """
-        device = next(self.q_net.parameters()).device
         with torch.inference_mode():
-            views = images.to(device, memory_format=torch.channels_last)
-            seen = self.q_net.see(views, self.precision)
-            values, state = self.q_net.remember(seen, last_action.to(device), state)
+            seen = self._see(images)
+            last = last_action.to(seen.device)
+            values, state = self.q_net.remember(seen, last, state)
             if self.pristine is not None:
-                clean = self.pristine.to(device).probability(seen, together=together)
+                clean = self.pristine.to(seen.device).probability(seen, together=together)
                 # Once a tool has run, nothing is clean any more.
-                clean = torch.where(last_action.to(device) == len(self.tool_names), clean, 0.0)
+                clean = torch.where(last == len(self.tool_names), clean, 0.0)
                 values = _tempered(values, clean)
             values += self._bonus[last_action.cpu()].to(values)
         return values, state
@@ -184,11 +183,15 @@ class LstmPolicy:
         """
         if self.pristine is None:
             return None
-        device = next(self.q_net.parameters()).device
         with torch.inference_mode():
-            views = images.to(device, memory_format=torch.channels_last)
-            seen = self.q_net.see(views, self.precision)
-            return float(self.pristine.to(device).probability(seen, together=True)[0])
+            seen = self._see(images)
+            return float(self.pristine.to(seen.device).probability(seen, together=True)[0])
+
+    def _see(self, images: Tensor) -> Tensor:
+        """What the encoder says of views, on the agent's device."""
+        device = next(self.q_net.parameters()).device
+        views = images.to(device, memory_format=torch.channels_last)
+        return self.q_net.see(views, self.precision)
 
     def predict(
         self,

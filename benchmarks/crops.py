@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from data.images import FloatImage, to_uint8
@@ -11,6 +12,12 @@ from data.images import FloatImage, to_uint8
 HEADING: Final = 40  # pixels
 FONT_SIZE: Final = 20
 QUALITY: Final = 80
+
+
+def middle(image: FloatImage, side: int) -> FloatImage:
+    """The middle of a photo, (side, side, 3)."""
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    return np.ascontiguousarray(image[top : top + side, left : left + side])
 
 
 def save_crops(

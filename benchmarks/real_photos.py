@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from rich.console import Console
 
-from benchmarks.crops import save_crops
+from benchmarks.crops import middle, save_crops
 from benchmarks.self_supervised import as_denoise
 from data.images import FloatImage
 from toolchain.fitting import Fitted, NoisyPhotos, fit_to_photos, measure_noise
@@ -51,8 +50,7 @@ def _row(path: Path, method: str, steps: int) -> list[FloatImage]:
         as_denoise(load_toolbox()[shipped])(image),
         as_denoise(fitted.tool)(image),
     )
-    top, left = ((length - SIDE) // 2 for length in image.shape[:2])
-    return [np.asarray(i[top : top + SIDE, left : left + SIDE]) for i in images]
+    return [middle(one, SIDE) for one in images]
 
 
 def _fit(image: FloatImage, path: Path, method: str, steps: int) -> Fitted:

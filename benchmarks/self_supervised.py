@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks.crops import save_crops
+from benchmarks.crops import middle, save_crops
 from benchmarks.machine import machine_facts
 from benchmarks.report import Report, Row
 from data.camera import CAMERAS, photograph
@@ -207,14 +207,9 @@ def _rows(
 def _draw(path: Path, denoisers: Mapping[str, Denoise], pairs: Sequence[Pair]) -> None:
     rows = []
     for pair in pairs[:SHEET_ROWS]:
-        noisy, clean = map(_middle, pair)
+        noisy, clean = (middle(photo, SHEET_SIDE) for photo in pair)
         rows.append([*(denoise(noisy) for denoise in denoisers.values()), clean])
     save_crops(path, [*denoisers, "clean"], rows, zoom=1)
-
-
-def _middle(image: FloatImage) -> FloatImage:
-    top, left = ((length - SHEET_SIDE) // 2 for length in image.shape[:2])
-    return np.ascontiguousarray(image[top : top + SHEET_SIDE, left : left + SHEET_SIDE])
 
 
 def _row(camera: str, name: str, denoise: Denoise, pairs: Sequence[Pair], seconds: float) -> Row:

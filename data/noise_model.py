@@ -123,7 +123,7 @@ class NoiseModel:
         Args:
             image: RGB, shape (H, W, 3), float32, range [0, 1]; as it is, so smooth a noisy one.
         """
-        return _look_up(self.deviation, image)
+        return look_up(self.deviation, image)
 
     def draw(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Draw the noise that a photo of this content would have.
@@ -287,7 +287,7 @@ def excess_over_quietest(photos: Iterable[FloatImage], noise: NoiseModel) -> flo
     for photo in photos:
         blocks, is_clipped = _cut(photo)
         clear = blocks.take(~is_clipped) if not is_clipped.all() else blocks
-        expected = _look_up(noise.deviation, clear.level)
+        expected = look_up(noise.deviation, clear.level)
         ratio = np.sqrt(
             clear.variance.mean(axis=1) / np.maximum(np.square(expected).mean(axis=1), TINY)
         )
@@ -470,7 +470,7 @@ def _spectrum(
     """
     total = np.zeros((BLOCK, BLOCK, 3, 3), np.complex128)
     for part, weight in zip(bins, trust, strict=True):
-        scale = np.maximum(_look_up(deviation, part.level), TINY)
+        scale = np.maximum(look_up(deviation, part.level), TINY)
         noise = (part.residual / scale[..., None]).reshape(-1, 3, BLOCK, BLOCK)
         waves = np.fft.fft2(noise) / BLOCK
         total += weight * np.einsum("nihw,njhw->hwij", waves, waves.conj())
@@ -517,10 +517,18 @@ def _kernel(spectrum: npt.NDArray[np.complex128]) -> Array:
     return np.ascontiguousarray(kernel, dtype=np.float32)
 
 
-def _look_up(deviation: Array, level: Array) -> Array:
-    """Standard deviations of levels, (..., 3) to (..., 3), linear between the knots."""
+def look_up(values: Array, level: Array) -> Array:
+    """What is known at `KNOTS` levels from 0 to 1, at any levels: linear in between.
+
+    Args:
+        values: Of each channel at each knot, (3, KNOTS).
+        level: (..., 3), of any shape.
+
+    Returns:
+        Shape of ``level``, float32.
+    """
     knots = np.linspace(0.0, 1.0, KNOTS)
-    planes = [np.interp(level[..., c], knots, deviation[c]) for c in range(3)]
+    planes = [np.interp(level[..., c], knots, values[c]) for c in range(3)]
     return np.stack(planes, axis=-1).astype(np.float32)
 
 

@@ -107,7 +107,7 @@ class Verdict:
         on = f"on held-out parts of your photos: {own:+.2f} dB against {other:+.2f} dB"
         if self.accepted:
             return f"{self.name} is estimated to be better than {self.rival} {on}"
-        if own > other:
+        if other < own < other + FLATTERY:
             return (
                 f"{self.name} is not better than {self.rival} by the {FLATTERY:g} dB "
                 f"that estimates may flatter it by, {on}"
@@ -263,8 +263,8 @@ def judge(tool: Tool, crops: Sequence[FloatImage], noise: NoiseModel) -> Verdict
     own = estimate_risk(tool, crops, noise)
     gains = {tool.spec.name: own.gain, **{name: risk.gain for name, risk in others.items()}}
     ranked = dict(sorted(gains.items(), key=lambda item: -item[1]))
-    flattered = own.gain < max(risk.gain for risk in others.values()) + FLATTERY
-    accepted = better_than_all(own, others) and not flattered
+    best_other = max(risk.gain for risk in others.values())
+    accepted = better_than_all(own, others) and own.gain >= best_other + FLATTERY
     return Verdict(tool.spec.name, ranked, accepted, len(crops))
 
 

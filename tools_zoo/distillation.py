@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from data.images import FloatImage, to_tensor
-from data.noise_model import KNOTS, NoiseModel
+from data.noise_model import KNOTS, NoiseModel, look_up
 from tools_zoo.losses import pixel_loss
 from tools_zoo.risk import denoised, estimate_risk
 from tools_zoo.run_folder import CHECKPOINT
@@ -186,14 +186,9 @@ class Renoised(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((self._config.seed, 3, index))
         chosen = rng.choice(len(self._pictures), self._config.batch_size, p=self._shares)
         clean = [self._crop(self._pictures[picture], rng) for picture in chosen]
-        shifted = [crop + self._shift_of(crop) for crop in clean]
+        shifted = [crop + look_up(self._shift, crop) for crop in clean]
         noisy = [np.clip(crop + self._noise.draw(crop, rng), 0.0, 1.0) for crop in shifted]
         return to_tensor(np.stack(noisy)), to_tensor(np.stack(clean))
-
-    def _shift_of(self, crop: FloatImage) -> FloatImage:
-        knots = np.linspace(0.0, 1.0, KNOTS)
-        planes = [np.interp(crop[..., c], knots, self._shift[c]) for c in range(3)]
-        return np.stack(planes, axis=-1).astype(np.float32)
 
     def _crop(self, picture: FloatImage, rng: np.random.Generator) -> FloatImage:
         top, left = (int(rng.integers(length - self._side + 1)) for length in picture.shape[:2])

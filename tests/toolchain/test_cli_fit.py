@@ -18,7 +18,7 @@ from agents.storage import load_bundle
 from data.images import ByteImage, to_float
 from data.noise_model import estimate_noise
 from toolchain.cli import app
-from toolchain.fitting import judge
+from toolchain.fitting import Verdict, judge
 from tools_zoo.networks import NETWORKS
 from tools_zoo.networks.blind_spot import BlindSpot
 from tools_zoo.networks.masked_unet import MaskedUnet
@@ -156,6 +156,11 @@ def test_a_tool_has_to_be_better_by_more_than_its_estimate_may_flatter_it(
     verdict = judge(fitted, [np.zeros((64, 64, 3), np.float32)] * 2, noise)
     assert verdict.accepted is accepted
     assert ("by the 0.5 dB" in verdict.sentence()) is (lead == 0.4)
+
+
+def test_of_a_large_lead_that_may_be_chance_it_is_not_said_to_be_small() -> None:
+    verdict = Verdict("mine", {"mine": 3.0, "denoise_e1": 2.0}, accepted=False, num_crops=2)
+    assert verdict.sentence().startswith("mine is not better than the shipped denoise_e1, on")
 
 
 @pytest.mark.parametrize(
