@@ -51,8 +51,8 @@ def train_sft_tool(
     """Train a tool with a categorical prior: its own segmentation first, if it is to have one.
 
     As `tools_zoo.generative.training.train_sr_tool`, which gives the arguments; ``init`` may be a
-    network without a prior. A tool that was trained with a SegFormer model does not carry it: it
-    asks for a prior of scenes (`SftNet.use_prior`).
+    network without a prior, or one whose own prior is then taken as it is. A tool that was trained
+    with a SegFormer model does not carry it: it asks for a prior of scenes (`SftNet.use_prior`).
     """
     fabric = make_fabric(config)
     tool = Tool(spec)
@@ -65,7 +65,12 @@ def train_sft_tool(
     encoder = encoder_for(config)
     objective = SftObjective(config, spec.scale, build_terms(config, encoder), encoder)
     objective.network = network
-    if config.prior == "own":
+    # What the categories of the starting network are, its layers have learnt to rely on.
+    has_prior = isinstance(init, SftNet) and init.kind == "clusters"
+    network.has_scenes.fill_(config.prior != "own")
+    if config.prior != "own":
+        network.use_prior(load_segformer(config.prior), "scenes")
+    elif not has_prior:
         path = run_path / PRIOR_RUN
         looks = encoder or load_encoder(config.encoder)
         own = train_segmenter(
@@ -77,15 +82,12 @@ def train_sft_tool(
             on_step=on_step,
         )
         network.prior.load_state_dict(own.state_dict())
-    else:
-        network.has_scenes.fill_(True)
-        network.use_prior(load_segformer(config.prior), "scenes")
-    parameters = dict(network.named_parameters())
-    objective.train_late(
-        parameter
-        for name, parameter in parameters.items()
-        if name not in fresh and not name.startswith("prior.")
-    )
+    if fresh:  # a network whose layers are all known has none to wait for
+        objective.train_late(
+            parameter
+            for name, parameter in network.named_parameters()
+            if name not in fresh and not name.startswith("prior.")
+        )
     averaged = run_stage(
         tool,
         objective,

@@ -181,6 +181,33 @@ def test_at_first_only_the_new_layers_learn(
     assert trained["blocks.0.sft1.beta.2.weight"].any()
 
 
+def test_a_known_prior_is_taken_as_it_is(
+    sft_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
+) -> None:
+    base = Tool(SFT).network
+    config = sft_config(total_patches=4, warm_steps=2, ema_decay=0.0)
+    trained = train_sft_tool(SFT, config, tmp_path / "run", init=base).network
+    assert isinstance(base, SftNet)
+    assert isinstance(trained, SftNet)
+    for name, value in base.prior.state_dict().items():
+        assert torch.equal(trained.prior.state_dict()[name], value), name
+    assert not torch.equal(trained.conv_first.weight, base.conv_first.weight)
+    assert not (tmp_path / "run" / "prior").exists()
+
+
+def test_a_prior_of_scenes_is_no_prior_of_clusters(
+    sft_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
+) -> None:
+    base = Tool(SFT).network
+    assert isinstance(base, SftNet)
+    base.has_scenes.fill_(True)
+    config = sft_config(total_patches=4)
+    trained = train_sft_tool(SFT, config, tmp_path / "run", init=base).network
+    assert isinstance(trained, SftNet)
+    assert trained.kind == "clusters"
+    assert (tmp_path / "run" / "prior").exists()
+
+
 def test_the_segmentation_learns_the_clusters(
     sft_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
 ) -> None:
