@@ -4,6 +4,7 @@ Photos are made smaller by bicubic and enlarged again, so there is a clean image
 """
 
 import argparse
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -61,15 +62,15 @@ CHAIN_SIDE: Final = 160  # pixels, of the clean image
 Enlarge = Callable[[Tensor], Tensor]
 
 DAMAGE: Final[dict[str, tuple[Degradation, ...]]] = {
-    "blur": tuple(Degradation(blur_sigma=s) for s in (0.0, 0.7, 1.4, 2.1, 2.8, 3.5)),
-    "noise": tuple(Degradation(noise_sigma=s) for s in (0.0, 8.0, 16.0, 24.0, 32.0, 40.0)),
-    "JPEG": tuple(Degradation(jpeg_quality=q) for q in (None, 70, 50, 35, 22, 12)),
+    "blur": tuple(Degradation(blur_sigma=1.0 * i) for i in range(6)),
+    "noise": tuple(Degradation(noise_sigma=10.0 * i) for i in range(6)),
+    "JPEG": tuple(Degradation(jpeg_quality=q) for q in (None, 80, 60, 40, 20, 10)),
     "all three": tuple(
-        Degradation(blur_sigma=0.6 * i, noise_sigma=6.0 * i, jpeg_quality=100 - 17 * i)
+        Degradation(blur_sigma=1.0 * i, noise_sigma=10.0 * i, jpeg_quality=100 - 18 * i)
         for i in range(6)
     ),
 }
-"""Six levels of growing damage, the first of which is (almost) none."""
+"""Six levels of growing damage, from (almost) none to the worst that tools are made for."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.chains:
         console.print(compare_chains(options.toolbox, options.photos).to_table())
     for name in folders:
-        for report in (_steps(name, photos), _score(name, photos)):
+        for report in (_steps(name, photos, encoder), _score(name, photos)):
             if report is not None:
                 console.print(report.to_table())
 
@@ -206,35 +207,25 @@ def _tool_row(
     return {"tool": name, **dict(zip(columns, means, strict=True)), "MP/s": speed}
 
 
-def _steps(folder: str, photos: Sequence[FloatImage]) -> Report | None:
+def _steps(folder: str, photos: Sequence[FloatImage], encoder: SemanticEncoder) -> Report | None:
     networks = [t.network for t in load_toolbox(folder) if isinstance(t.network, OneStepNet)]
     if not networks:
         return None
     (network,) = networks
-    rows: list[Row] = []
-    for steps in (1, 2, 4, STEPS):
-        network.steps = steps
-        pairs = [_pair(photo) for photo in photos]
-        figures = [
-            (batch_psnr(restored, gt), detail_ratio(restored, gt))
-            for restored, gt in ((_clipped(network, lq), gt) for lq, gt in pairs)
-        ]
-        psnr, detail = (float(torch.cat(column).mean()) for column in zip(*figures, strict=True))
-        lq = pairs[0][0]
-        seconds = median_seconds(lambda lq=lq: _clipped(network, lq), 3)  # type: ignore[misc]
-        who = "student" if steps == 1 else "teacher"
-        rows.append(
-            {
-                "network": who,
-                "steps": float(steps),
-                "PSNR dB": psnr,
-                "detail": detail,
-                "seconds": seconds,
-            }
-        )
+    tools: dict[str, Enlarge] = {"student": functools.partial(_in_steps, network, 1)}
+    for steps in (2, 4, STEPS):
+        tools[f"teacher, {steps} steps"] = functools.partial(_in_steps, network, steps)
     return Report(
-        "One step and several", "sr-vpd on the same photos; the whole frame.", tuple(rows)
+        title="One step and several",
+        method="sr-vpd, as above.",
+        rows=tuple(_tool_row(name, tool, photos, encoder) for name, tool in tools.items()),
     )
+
+
+def _in_steps(network: OneStepNet, steps: int, lq: Tensor) -> Tensor:
+    network.steps = steps
+    enlarged: Tensor = network(lq)
+    return enlarged
 
 
 def _score(folder: str, photos: Sequence[FloatImage]) -> Report | None:
