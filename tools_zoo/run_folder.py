@@ -91,7 +91,7 @@ class RunFolder:
 
     def __init__(self, path: Path, config: Any, *, resume: bool = False) -> None:
         self.path = path
-        self._checkpoint = path / CHECKPOINT
+        self.checkpoint = path / CHECKPOINT
         values = json.loads(json.dumps(dataclasses.asdict(config)))
         if resume:
             before = recorded_config(path)
@@ -101,7 +101,7 @@ class RunFolder:
                     f"{path} was started with other settings ({', '.join(changed)}); "
                     "resume with the same ones or choose a new --run folder"
                 )
-        elif self._checkpoint.is_file():
+        elif self.checkpoint.is_file():
             raise ToolchainError(
                 f"{path} already holds a run; add --resume or choose another --run"
             )
@@ -120,10 +120,10 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint: tensors, numbers, strings and containers of them only."""
-        part = self._checkpoint.with_suffix(".part")
+        part = self.checkpoint.with_suffix(".part")
         try:
             torch.save(state, part)
-            os.replace(part, self._checkpoint)
+            os.replace(part, self.checkpoint)
         finally:
             part.unlink(missing_ok=True)
 
@@ -135,11 +135,11 @@ class RunFolder:
         """
         try:
             state: dict[str, Any] = torch.load(
-                self._checkpoint, weights_only=True, map_location="cpu"
+                self.checkpoint, weights_only=True, map_location="cpu"
             )
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ToolchainError(
-                f"the checkpoint {self._checkpoint} is damaged; start again with another --run"
+                f"the checkpoint {self.checkpoint} is damaged; start again with another --run"
             ) from error
         return state
 

@@ -38,6 +38,7 @@ class SrObjective:
         encoder: SemanticEncoder | None,
     ) -> None:
         self.terms: dict[str, float] = {}
+        self.critic_terms: dict[str, float] = {}
         self.critics = nn.ModuleDict(
             {term.name: term.critic for term in terms if term.critic is not None}
         )
@@ -87,8 +88,11 @@ class SrObjective:
         assert self._made is not None
         made = self._made.detached()
         self._made = None
-        losses = [term.critic_loss(made) for term in self._terms if term.critic is not None]
-        return torch.stack(losses).sum()
+        losses = {
+            term.name: term.critic_loss(made) for term in self._terms if term.critic is not None
+        }
+        self.critic_terms = {name: float(loss.detach()) for name, loss in losses.items()}
+        return torch.stack(list(losses.values())).sum()
 
     def make(self, module: nn.Module, batch: SrBatch) -> Made:
         """Let the module restore a batch."""

@@ -93,6 +93,18 @@ def test_every_term_is_logged_by_its_name(
     assert line["loss"] == pytest.approx(total, rel=1e-5)
 
 
+def test_the_loss_of_every_critic_is_logged_beside_the_terms(
+    tiny: Config, tmp_path: Path, encoder: EfficientNetEncoder
+) -> None:
+    train_sr_tool(PSNR, tiny(**EVERYTHING, total_patches=2), tmp_path / "run")
+    (line,) = read_metrics(tmp_path / "run")
+    critics = {name: value for name, value in line.items() if name.startswith("critic_")}
+    expected = {"adversarial", "feature_discrimination", "text_guided"}
+    assert set(critics) == {f"critic_{name}" for name in expected}
+    # A good and a bad image are told apart by chance at first: twice -log 1/2.
+    assert critics["critic_text_guided"] == pytest.approx(2.0 * np.log(2.0), rel=1e-3)
+
+
 def test_a_weight_of_zero_takes_the_term_and_its_network_out(tiny: Config) -> None:
     assert [type(term) for term in build_terms(tiny(), None)] == [PixelTerm]
     assert encoder_for(tiny(adversarial=1.0, self_similarity=1.0)) is None
@@ -167,7 +179,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(
         return loss
 
     monkeypatch.setattr(SrObjective, where, broken)
-    message = r"not a number any more \(term_adversarial\).*the last checkpoint is kept"
+    message = r"not a number any more \(term_adversarial\).*last good state is kept in .*run/check"
     with pytest.raises(ToolchainError, match=message):
         train_sr_tool(PSNR, tiny(adversarial=1.0), tmp_path / "run")
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
@@ -183,8 +195,9 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(
         return torch.sqrt((restored - restored.detach()).abs().sum())  # 0, and 0 / 0 below it
 
     monkeypatch.setattr("tools_zoo.generative.terms.absolute_loss", finite_but_steep)
-    with pytest.raises(ToolchainError, match="the gradient of the loss is not a number"):
+    with pytest.raises(ToolchainError, match="the gradient of the loss is not a number") as caught:
         train_sr_tool(PSNR, tiny(), tmp_path / "run")
+    assert "kept" not in str(caught.value)  # there is no checkpoint yet
 
 
 def test_a_tool_starts_from_the_weights_of_another(tiny: Config, tmp_path: Path) -> None:
