@@ -6,7 +6,7 @@ import os
 import pickle
 import platform
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -21,6 +21,9 @@ RECORDED_PACKAGES: Final = ("torch", "numpy", "gymnasium", "stable-baselines3", 
 
 CONFIG: Final = "config.json"
 CHECKPOINT: Final = "checkpoint.pt"
+
+_LISTS: Final = (tuple, Sequence)
+"""What a list of a file may become."""
 
 Config = TypeVar("Config")
 
@@ -52,11 +55,33 @@ def _check_type(key: str, value: Any, hint: Any) -> None:
         if value not in get_args(hint):
             raise UnknownNameError(key, str(value), get_args(hint))
         return
-    accepted = (int, float) if hint is float else hint
+    if not _fits(value, hint):
+        raise ToolchainError(f"{key} must be {_wanted(hint)}, got {_shown(value)}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) in _LISTS:
+        element, *_ = get_args(hint)  # any number of them
+        return isinstance(value, tuple | list) and all(_fits(item, element) for item in value)
     if hint not in (bool, int, float, str):
-        return
-    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
-        raise ToolchainError(f"{key} must be of type {hint.__name__}, got {value!r}")
+        return True
+    accepted = (int, float) if hint is float else hint
+    return isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))
+
+
+def _wanted(hint: Any) -> str:
+    return f"of type {hint.__name__}" if get_origin(hint) not in _LISTS else f"a {_named(hint)}"
+
+
+def _named(hint: Any) -> str:
+    """``list of float``, ``list of list of str``."""
+    if get_origin(hint) not in _LISTS:
+        return str(getattr(hint, "__name__", hint))
+    return f"list of {_named(get_args(hint)[0])}"
+
+
+def _shown(value: Any) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def load_toml(path: Path) -> dict[str, Any]:

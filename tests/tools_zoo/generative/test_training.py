@@ -16,7 +16,7 @@ from tools_zoo.catalog import ENLARGER_CONTROLS, ENLARGERS
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder
 from tools_zoo.generative.batches import SrBatches
 from tools_zoo.generative.build_terms import build_terms
-from tools_zoo.generative.config import WEIGHTS, SrTrainConfig
+from tools_zoo.generative.config import WEIGHTS, OneStepTrainConfig, SrTrainConfig
 from tools_zoo.generative.objective import SrObjective
 from tools_zoo.generative.start import encoder_for
 from tools_zoo.generative.terms import PixelTerm
@@ -239,6 +239,13 @@ def test_missing_weights_of_the_encoder_name_the_extra(
         ({"ssl_search": 8}, ValueError, "ssl_search must be odd"),
         ({"ssl_window": 11}, ValueError, "ssl_window must not be larger"),
         ({"levels": ("reall",)}, UnknownNameError, "did you mean 'real'"),
+        ({"levels": ()}, ValueError, "levels must name at least one of .*slight"),
+        ({"pixel": 0.0}, ValueError, "all weights of the loss are 0"),
+        (
+            {"pixel": 0.0, "adversarial": 0.1, "adversarial_start": 0.9},
+            ValueError,
+            "until adversarial_start, critics are not listened to",
+        ),
     ],
 )
 def test_values_out_of_range_are_refused(
@@ -246,6 +253,24 @@ def test_values_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(kind, match=message):
         tiny(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"adversarial": 0.1},
+        {"perceptual": 0.1, "adversarial": 0.1, "adversarial_start": 0.9},
+        {"kind": OneStepTrainConfig, "adversarial_start": 0.9},
+        {"kind": OneStepTrainConfig, "distillation": 0.0, "consistency": 1.0},
+    ],
+)
+def test_one_weight_above_zero_is_enough(tiny: Config, values: dict[str, Any]) -> None:
+    assert tiny(**values, pixel=0.0).pixel == 0.0
+
+
+def test_a_one_step_tool_needs_a_weight_too(tiny: Config) -> None:
+    with pytest.raises(ValueError, match="all weights of the loss are 0"):
+        tiny(OneStepTrainConfig, pixel=0.0, distillation=0.0)
 
 
 def test_damaged_negatives_are_worse_than_the_clean_images() -> None:
