@@ -97,7 +97,11 @@ class SrObjective:
     def make(self, module: nn.Module, batch: SrBatch) -> Made:
         """Let the module restore a batch."""
         lq = batch.lq.contiguous(memory_format=torch.channels_last)
-        return Made(batch.lq, module(lq).float(), batch.gt, batch.step, self.encoder)
+        return self.made(batch, module(lq).float())
+
+    def made(self, batch: SrBatch, restored: Tensor) -> Made:
+        """What is made of a batch, with all that the terms need to look at it."""
+        return Made(batch.lq, restored, batch.gt, batch.step, self.encoder, seed=self._config.seed)
 
     def restore(self, module: nn.Module, lq: Tensor) -> Tensor:
         """What a user of the module gets: (N, 3, H * scale, W * scale), not clipped."""
