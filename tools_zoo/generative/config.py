@@ -41,10 +41,6 @@ class SrTrainConfig(LoopConfig):
     learning_rate: float = 1e-3
     ema_decay: float = 0.995
     eval_patches: int = 48
-    warm_steps: int = 0
-    """Steps in which only the layers that the starting weights lack are trained."""
-    new_layers_factor: float = 1.0
-    """Factor on the learning rate of those layers."""
 
     pixel: float = 1.0
     """Weight of the mean absolute difference."""
@@ -114,7 +110,6 @@ class SrTrainConfig(LoopConfig):
         """Optimiser steps of the whole run."""
         return self.total_patches // self.batch_size
 
-
     def _check_terms(self) -> None:
         """Make sure that every step has something to lower."""
         # Those of a one-step tool, too, which other tools do not have.
@@ -139,6 +134,11 @@ class SftTrainConfig(SrTrainConfig):
     name in the local cache)."""
     prior_patches: int = 24_000
     """Patches from which the own clusters are learnt, before everything else."""
+    warm_steps: int = 0
+    """Steps in which only the layers that the starting weights lack are trained; none without
+    starting weights."""
+    new_layers_factor: float = 1.0
+    """Factor on the learning rate of those layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Towards what a generator is trained: a weighted sum of named terms, some with critics."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -48,7 +48,6 @@ class SrObjective:
         self._terms = terms
         self.encoder = encoder
         self._made: Made | None = None
-        self._late: list[nn.Parameter] = []
         self.eval_sets = self._load_eval_sets()
 
     @property
@@ -66,8 +65,6 @@ class SrObjective:
 
     def loss(self, module: nn.Module, batch: SrBatch) -> Tensor:
         """Weighted sum of the terms; critics that are not listened to yet are left out."""
-        for parameter in self._late:
-            parameter.requires_grad_(batch.step >= self._config.warm_steps)
         made = self.make(module, batch)
         self._made = made
         losses = {
@@ -79,9 +76,10 @@ class SrObjective:
         self.terms = {name: float(loss.detach()) for name, (_, loss) in losses.items()}
         return torch.stack([weight * loss for weight, loss in losses.values()]).sum()
 
-    def train_late(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Name the parameters that stay as they are in the first ``warm_steps``."""
-        self._late = list(parameters)
+    def to(self, device: torch.device | str) -> None:
+        """Move what the loss looks with; the loop moves the module and the critics."""
+        if isinstance(self.encoder, nn.Module):
+            self.encoder.to(device)
 
     def critic_loss(self, batch: SrBatch) -> Tensor:
         """Sum of the critics' own losses on what the last call of `loss` made."""

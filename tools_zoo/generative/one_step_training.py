@@ -65,7 +65,7 @@ def train_one_step_tool(
         student, objective, config, run_path, fabric, resume=resume, on_step=on_step
     )
     network.student.load_state_dict(averaged.state_dict())
-    return tool.requires_grad_(False).eval()
+    return tool.cpu().requires_grad_(False).eval()
 
 
 def _train_teacher(
@@ -160,8 +160,12 @@ class StudentObjective(_ShiftingObjective):
         y = enlarged(batch.lq, self._network.scale)
         shifting, steps = self._network.shifting, _steps(batch, STEPS)
         seen = shifting.seen(shifting.start(y, self._draw_noise(batch)), y, steps)
-        restored = module(batch.lq, seen, steps).float()
-        return Made(batch.lq, restored, batch.gt, batch.step, self.encoder)
+        return self.made(batch, module(batch.lq, seen, steps).float())
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the teacher as well."""
+        super().to(device)
+        self._network.teacher.to(device)
 
     def more_losses(
         self, module: nn.Module, batch: SrBatch, made: Made

@@ -16,11 +16,12 @@ from tools_zoo.catalog import ENLARGER_CONTROLS, ENLARGERS
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder
 from tools_zoo.generative.batches import SrBatches
 from tools_zoo.generative.build_terms import build_terms
-from tools_zoo.generative.config import WEIGHTS, OneStepTrainConfig, SrTrainConfig
+from tools_zoo.generative.config import WEIGHTS, OneStepTrainConfig, SftTrainConfig, SrTrainConfig
 from tools_zoo.generative.objective import SrObjective
 from tools_zoo.generative.start import encoder_for
 from tools_zoo.generative.terms import PixelTerm
 from tools_zoo.generative.training import train_sr_tool
+from tools_zoo.run_folder import config_from_dict
 from tools_zoo.tool import Tool
 
 PSNR = ENLARGERS[0]
@@ -281,3 +282,22 @@ def test_damaged_negatives_are_worse_than_the_clean_images() -> None:
     assert bad.shape == (2, 3, 32, 32)
     assert torch.equal(bad, damage(gt, 0.5, torch.Generator().manual_seed(0)))
     assert (bad - gt[:2]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.3, 1), (0.4, 2), (1.0, 4)])
+def test_the_nearest_number_of_negatives_is_damaged_but_at_least_one(
+    share: float, count: int
+) -> None:
+    from tools_zoo.generative.negatives import damage
+
+    assert len(damage(torch.rand(4, 3, 32, 32), share, torch.Generator())) == count
+
+
+@pytest.mark.parametrize("option", ["warm_steps", "new_layers_factor"])
+def test_an_option_that_would_do_nothing_is_refused(option: str) -> None:
+    values = {"store": "sr.h5", option: 2}
+    with pytest.raises(UnknownNameError, match=f"no option '{option}'"):
+        config_from_dict(SrTrainConfig, values)
+    with pytest.raises(UnknownNameError, match=f"no option '{option}'"):
+        config_from_dict(OneStepTrainConfig, values)
+    assert getattr(config_from_dict(SftTrainConfig, values), option) == 2
