@@ -41,5 +41,9 @@ class Adversary(Protocol):
     def critic_learning_rate(self) -> float:
         """Of the critics; constant."""
 
+    @property
+    def critic_terms(self) -> dict[str, float]:
+        """The newest loss of each critic by name; logged with every validation."""
+
     def critic_loss(self, batch: Any) -> Tensor:
         """Scalar to be lowered, on what the network made of ``batch`` in the step before."""

@@ -42,7 +42,8 @@ class TrainingJob:
         spec: The tool.
         config: How to train it; its kind is the trainer's (`config_kind`).
         init: Where its starting weights come from: the name of a tool (one trained before it in
-            the plan, or a shipped one), or a path; None starts from random weights.
+            the plan, or a shipped one), or a path: a safetensors file, a toolbox folder, or the run
+            folder of this tool; None starts from random weights.
         keep: Put the tool into the toolbox; off for one that others only start from.
     """
 

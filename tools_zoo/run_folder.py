@@ -6,7 +6,7 @@ import os
 import pickle
 import platform
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -21,6 +21,9 @@ RECORDED_PACKAGES: Final = ("torch", "numpy", "gymnasium", "stable-baselines3", 
 
 CONFIG: Final = "config.json"
 CHECKPOINT: Final = "checkpoint.pt"
+
+_LISTS: Final = (tuple, Sequence)
+"""What a list of a file may become."""
 
 Config = TypeVar("Config")
 
@@ -52,11 +55,33 @@ def _check_type(key: str, value: Any, hint: Any) -> None:
         if value not in get_args(hint):
             raise UnknownNameError(key, str(value), get_args(hint))
         return
-    accepted = (int, float) if hint is float else hint
+    if not _fits(value, hint):
+        raise ToolchainError(f"{key} must be {_wanted(hint)}, got {_shown(value)}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) in _LISTS:
+        element, *_ = get_args(hint)  # any number of them
+        return isinstance(value, tuple | list) and all(_fits(item, element) for item in value)
     if hint not in (bool, int, float, str):
-        return
-    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
-        raise ToolchainError(f"{key} must be of type {hint.__name__}, got {value!r}")
+        return True
+    accepted = (int, float) if hint is float else hint
+    return isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))
+
+
+def _wanted(hint: Any) -> str:
+    return f"of type {hint.__name__}" if get_origin(hint) not in _LISTS else f"a {_named(hint)}"
+
+
+def _named(hint: Any) -> str:
+    """``list of float``, ``list of list of str``."""
+    if get_origin(hint) not in _LISTS:
+        return str(getattr(hint, "__name__", hint))
+    return f"list of {_named(get_args(hint)[0])}"
+
+
+def _shown(value: Any) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
 
 
 def load_toml(path: Path) -> dict[str, Any]:
@@ -91,7 +116,7 @@ class RunFolder:
 
     def __init__(self, path: Path, config: Any, *, resume: bool = False) -> None:
         self.path = path
-        self._checkpoint = path / CHECKPOINT
+        self.checkpoint = path / CHECKPOINT
         values = json.loads(json.dumps(dataclasses.asdict(config)))
         if resume:
             before = recorded_config(path)
@@ -101,7 +126,7 @@ class RunFolder:
                     f"{path} was started with other settings ({', '.join(changed)}); "
                     "resume with the same ones or choose a new --run folder"
                 )
-        elif self._checkpoint.is_file():
+        elif self.checkpoint.is_file():
             raise ToolchainError(
                 f"{path} already holds a run; add --resume or choose another --run"
             )
@@ -120,10 +145,10 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint: tensors, numbers, strings and containers of them only."""
-        part = self._checkpoint.with_suffix(".part")
+        part = self.checkpoint.with_suffix(".part")
         try:
             torch.save(state, part)
-            os.replace(part, self._checkpoint)
+            os.replace(part, self.checkpoint)
         finally:
             part.unlink(missing_ok=True)
 
@@ -135,11 +160,11 @@ class RunFolder:
         """
         try:
             state: dict[str, Any] = torch.load(
-                self._checkpoint, weights_only=True, map_location="cpu"
+                self.checkpoint, weights_only=True, map_location="cpu"
             )
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ToolchainError(
-                f"the checkpoint {self._checkpoint} is damaged; start again with another --run"
+                f"the checkpoint {self.checkpoint} is damaged; start again with another --run"
             ) from error
         return state
 

@@ -19,6 +19,7 @@ from tools_zoo.generative.sft_training import train_sft_tool
 from tools_zoo.generative.training import train_sr_tool
 from tools_zoo.recipe import SPECS, SR_BASE, TrainingJob
 from tools_zoo.run_folder import CHECKPOINT
+from tools_zoo.run_start import holds_run, network_of_run
 from tools_zoo.storage import (
     MANIFEST,
     load_toolbox,
@@ -30,7 +31,7 @@ from tools_zoo.storage import (
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
 from tools_zoo.training import ToolTrainConfig, train_tool
-from tools_zoo.training_loop import NOT_NOTED, OnStep, is_main_process
+from tools_zoo.training_loop import NOT_NOTED, NotANumberError, OnStep, is_main_process
 
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (tool, step, total, newest metrics)."""
@@ -77,7 +78,9 @@ def train_tools(
 
     Raises:
         ToolchainError: A run folder is taken or does not fit, starting weights are missing or
-            have another shape, the store is unusable, or a loss stops being a number.
+            have another shape, or the store is unusable.
+        NotANumberError: A loss or its gradient stops being a number; the message says where the
+            last good weights are, if there are any.
     """
     if resume and not any(_has_checkpoint(run_path, job) for job in jobs):
         raise ToolchainError(f"nothing to resume in {run_path}; leave out --resume to start")
@@ -93,13 +96,16 @@ def train_tools(
     trained: dict[str, TrainedTool] = {}
     for job in jobs:
         name = job.spec.name
-        tool = _train(
-            job,
-            run_path / name,
-            init=_starting_network(job, trained, toolbox_path),
-            resume=resume and _has_checkpoint(run_path, job),
-            on_step=lambda step, total, metrics, name=name: on_step(name, step, total, metrics),  # type: ignore[misc]
-        )
+        try:
+            tool = _train(
+                job,
+                run_path / name,
+                init=_starting_network(job, trained, toolbox_path),
+                resume=resume and _has_checkpoint(run_path, job),
+                on_step=lambda step, total, metrics, name=name: on_step(name, step, total, metrics),  # type: ignore[misc]
+            )
+        except NotANumberError as error:
+            raise NotANumberError(f"{error}{_way_on(job, run_path / name)}") from error
         trained[name] = TrainedTool(tool, _last_metrics(run_path / name))
         if job.keep and is_main_process():
             _update_toolbox(toolbox_path, {name: tool}, {name: _notes(job, trained[name].metrics)})
@@ -131,6 +137,15 @@ def _train(
             return train_tool(spec, config, run_path, **options)
 
 
+def _way_on(job: TrainingJob, run_path: Path) -> str:
+    """How to go on from a run that failed; nothing where it left no weights of the whole tool."""
+    try:
+        network_of_run(job.spec, run_path)
+    except ToolchainError:
+        return ""
+    return f"; to begin with it, train {job.spec.name} with --init {run_path}"
+
+
 def _has_checkpoint(run_path: Path, job: TrainingJob) -> bool:
     # Some trainings have parts, each in a folder of its own.
     return any((run_path / job.spec.name).rglob(CHECKPOINT))
@@ -150,6 +165,8 @@ def _starting_network(
     if job.init in SPECS:
         return load_toolbox(_home_of(job.init))[job.init].network
     path = Path(job.init)
+    if holds_run(path):
+        return network_of_run(job.spec, path)
     if path.is_dir():
         there = load_toolbox(path)
         if job.spec.task != "sr" or job.spec.name in there.names:
@@ -161,7 +178,7 @@ def _starting_network(
     except OSError as error:
         raise ToolchainError(
             f"no starting weights {job.init!r}: neither a tool ({', '.join(SPECS)}), nor a "
-            "safetensors file, nor a toolbox folder"
+            "safetensors file, nor the folder of a toolbox or of one tool's run"
         ) from error
     network = Tool(job.spec).network
     load_weights(network, content, path)

@@ -35,6 +35,10 @@ TRIALS: Final = 3
 """Steps that are timed; one before them prepares kernels."""
 
 
+class NotANumberError(ToolchainError):
+    """A loss, or its gradient, stopped being a number."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
     """What every training of a network has in common."""
@@ -173,8 +177,9 @@ def train_module(
         A copy of the module with averaged weights, on the CPU, frozen.
 
     Raises:
-        ToolchainError: The run folder does not fit, or a loss or its gradient stops being a number;
-            the last checkpoint is kept.
+        ToolchainError: The run folder does not fit.
+        NotANumberError: A loss or its gradient stops being a number. No weight has seen it, and the
+            newest checkpoint, if there is one yet, is kept.
     """
     session = _Session(
         module,
@@ -346,7 +351,7 @@ class _Session:
                     loss = self._update(batch)
                     self._step += 1
                     if self._step % self._config.eval_every == 0 or self._step == self._num_steps:
-                        metrics = {"loss": loss, **_terms(self._objective), **self._evaluate()}
+                        metrics = {"loss": loss, **self._terms(), **self._evaluate()}
                         if self._fabric.is_global_zero:
                             self._run.log(self._step, **metrics)
                         self._save()
@@ -363,7 +368,7 @@ class _Session:
             self._adversary.critics.requires_grad_(False)
         loss = self._objective.loss(self._module, batch)
         value = float(loss.detach())
-        _check_finite(value, "the loss", self._objective)
+        self._check_finite(value, "the loss")
         self._optimizer.zero_grad()
         self._fabric.backward(loss)
         norm = self._fabric.clip_gradients(
@@ -372,7 +377,7 @@ class _Session:
             max_norm=self._config.max_grad_norm,
             error_if_nonfinite=False,
         )
-        _check_finite(float(cast(Tensor, norm)), "the gradient of the loss", self._objective)
+        self._check_finite(float(cast(Tensor, norm)), "the gradient of the loss")
         self._optimizer.step()
         self._schedule.step()
         if self._adversary is not None:
@@ -383,10 +388,33 @@ class _Session:
     def _update_critics(self, adversary: Adversary, batch: Any) -> None:
         adversary.critics.requires_grad_(True)
         loss = adversary.critic_loss(batch)
-        _check_finite(float(loss.detach()), "the critics' loss", self._objective)
+        self._check_finite(float(loss.detach()), "the critics' loss")
         self._critic_optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        # No bound: the norm is measured, and the gradient stays as it is.
+        norm = nn.utils.clip_grad_norm_(adversary.critics.parameters(), math.inf)
+        self._check_finite(float(norm), "the gradient of the critics' loss")
         self._critic_optimizer.step()
+
+    def _terms(self) -> dict[str, float]:
+        terms = self._objective.terms if isinstance(self._objective, Termed) else {}
+        critics = {} if self._adversary is None else self._adversary.critic_terms
+        return {
+            **{f"term_{name}": value for name, value in terms.items()},
+            **{f"critic_{name}": value for name, value in critics.items()},
+        }
+
+    def _check_finite(self, value: float, what: str) -> None:
+        """Stop before what is no number reaches the weights, the average and the checkpoint."""
+        if math.isfinite(value):
+            return
+        bad = [name for name, term in self._terms().items() if not math.isfinite(term)]
+        where = f" ({', '.join(bad)})" if bad else ""
+        kept = f"; the last good state is kept in {self._run.checkpoint}"
+        raise NotANumberError(
+            f"{what} is not a number any more{where}; start again with a lower learning_rate "
+            f"and another --run{kept if self._run.checkpoint.is_file() else ''}"
+        )
 
     def _evaluate(self) -> dict[str, float]:
         device = self._fabric.device
@@ -434,24 +462,6 @@ def _held_back_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
     if received:
         raise KeyboardInterrupt
-
-
-def _terms(objective: Objective) -> dict[str, float]:
-    if not isinstance(objective, Termed):
-        return {}
-    return {f"term_{name}": value for name, value in objective.terms.items()}
-
-
-def _check_finite(value: float, what: str, objective: Objective) -> None:
-    """Stop before what is no number reaches the weights, the average and the checkpoint."""
-    if math.isfinite(value):
-        return
-    bad = [name for name, term in _terms(objective).items() if not math.isfinite(term)]
-    where = f" ({', '.join(bad)})" if bad else ""
-    raise ToolchainError(
-        f"{what} is not a number any more{where}; start again with a lower learning_rate "
-        "(the last checkpoint is kept)"
-    )
 
 
 def _quickest(action: Callable[[], None]) -> float:

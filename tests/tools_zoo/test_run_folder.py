@@ -1,6 +1,7 @@
 """Properties of the folder of a training run."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tools_zoo.run_folder import RunFolder, config_from_dict, load_toml
 class Config:
     learning_rate: float = 0.1
     sizes: tuple[int, ...] = (1, 2)
+    chains: tuple[Sequence[str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
@@ -39,6 +41,28 @@ def test_lists_of_a_file_become_tuples() -> None:
 def test_a_refused_value_is_an_error_of_the_user(value: Any, message: str) -> None:
     with pytest.raises(ToolchainError, match=message):
         config_from_dict(Config, {"learning_rate": value})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sizes": ["a", 2]}, r"sizes must be a list of int, got \['a', 2\]"),
+        ({"sizes": [1, True]}, "sizes must be a list of int"),
+        ({"sizes": 3}, "sizes must be a list of int, got 3"),
+        ({"chains": ["blur"]}, r"chains must be a list of list of str, got \['blur'\]"),
+        ({"chains": [["blur", 1]]}, "chains must be a list of list of str"),
+    ],
+)
+def test_a_list_with_other_things_in_it_names_the_option(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ToolchainError, match=message):
+        config_from_dict(Config, values)
+
+
+def test_lists_within_a_list_are_taken() -> None:
+    config = config_from_dict(Config, {"chains": [["blur", "noise"], ["jpeg"]]})
+    assert [list(chain) for chain in config.chains] == [["blur", "noise"], ["jpeg"]]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +98,7 @@ def test_configuration_versions_and_metrics_are_recorded(tmp_path: Path) -> None
     run.log(2, psnr=21.0)
     run.close()
     record = json.loads((tmp_path / "config.json").read_text())
-    assert record["config"] == {"learning_rate": 0.1, "sizes": [5]}
+    assert record["config"] == {"learning_rate": 0.1, "sizes": [5], "chains": []}
     assert record["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == [{"step": 1, "psnr": 20.0}, {"step": 2, "psnr": 21.0}]

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from tools_zoo.training_loop import (
     EarlyStopping,
     LoopConfig,
+    NotANumberError,
     count_steps_within,
     make_fabric,
     train_module,
@@ -139,6 +140,7 @@ class Duel:
     def __init__(self) -> None:
         self.critics = nn.Linear(1, 1)
         self.frozen_in_turns: list[bool] = []
+        self.critic_terms: dict[str, float] = {}
         self.batches: Dataset[Any] = Numbers()
 
     def loss(self, module: nn.Module, batch: Tensor) -> Tensor:
@@ -188,3 +190,37 @@ def test_critics_are_frozen_while_the_network_learns_and_come_back_with_the_chec
     # Adam's steps are about one learning rate each: four of them, not two.
     moved = float((second.critics.weight - first.critics.weight).detach().abs())
     assert moved == pytest.approx(0.2, abs=0.05)
+
+
+class Cliff(Duel):
+    """Its critics' loss is 0 in the third step, and the gradient below it 0 / 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches = type("Ones", (Dataset,), {"__getitem__": lambda self, i: torch.ones(1, 1)})()
+        self.steps = 0
+
+    def critic_loss(self, batch: Tensor) -> Tensor:
+        self.steps += 1
+        made = self.critics(batch).sum()
+        self.before = [parameter.clone() for parameter in self.critics.parameters()]
+        return torch.sqrt((made - made.detach()).abs()) if self.steps == 3 else -made
+
+
+def test_a_gradient_of_the_critics_that_is_no_number_never_reaches_them(tmp_path: Path) -> None:
+    duel = Cliff()
+    with pytest.raises(NotANumberError, match="the gradient of the critics' loss is not a number"):
+        train_module(
+            nn.Linear(1, 1),
+            duel,
+            CONFIG,
+            tmp_path,
+            make_fabric(CONFIG),
+            num_steps=4,
+            adversary=duel,
+        )
+    for before, after in zip(duel.before, duel.critics.parameters(), strict=True):
+        assert torch.equal(before, after)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 2
+    assert all(torch.isfinite(value).all() for value in state["critics"].values())

@@ -54,7 +54,10 @@ def train_tools_command(
     ] = None,
     init: Annotated[
         str | None,
-        typer.Option(help="Starting weights: a tool, a safetensors file or a toolbox folder."),
+        typer.Option(
+            help="Starting weights: a tool, a safetensors file, a toolbox folder, or the folder of "
+            "a run of the same tool (its newest checkpoint)."
+        ),
     ] = None,
     warm_start: Annotated[
         bool,

@@ -20,7 +20,7 @@ class SrBatch(NamedTuple):
     Attributes:
         lq: Small images, (N, 3, H, W) in [0, 1], on the 8-bit grid.
         gt: Their clean large partners, (N, 3, H * scale, W * scale).
-        step: Index of the batch; what losses draw at random, they draw from it.
+        step: Index of the batch; what losses draw at random, they draw from it and the seed.
     """
 
     lq: Tensor

@@ -9,6 +9,12 @@ from tools_zoo.training_loop import LoopConfig
 
 GanKind = Literal["bce", "relativistic", "hinge"]
 
+_CRITIC_WEIGHTS: Final = (
+    "adversarial",
+    "classification",
+    "feature_discrimination",
+    "text_guided",
+)
 WEIGHTS: Final = (
     "pixel",
     "perceptual",
@@ -16,10 +22,7 @@ WEIGHTS: Final = (
     "high_frequency",
     "semantic",
     "self_similarity",
-    "adversarial",
-    "classification",
-    "feature_discrimination",
-    "text_guided",
+    *_CRITIC_WEIGHTS,
 )
 """Terms of the loss; a weight of 0 takes the term out, with the networks that it needs."""
 
@@ -38,10 +41,6 @@ class SrTrainConfig(LoopConfig):
     learning_rate: float = 1e-3
     ema_decay: float = 0.995
     eval_patches: int = 48
-    warm_steps: int = 0
-    """Steps in which only the layers that the starting weights lack are trained."""
-    new_layers_factor: float = 1.0
-    """Factor on the learning rate of those layers."""
 
     pixel: float = 1.0
     """Weight of the mean absolute difference."""
@@ -88,6 +87,8 @@ class SrTrainConfig(LoopConfig):
         LoopConfig.__post_init__(self)
         if self.total_patches < self.batch_size or self.batch_size < 1:
             raise ValueError("total_patches must hold at least one batch of positive size")
+        if not self.levels:
+            raise ValueError(f"levels must name at least one of {', '.join(SCALED_LEVELS)}")
         for level in self.levels:
             if level not in SCALED_LEVELS:
                 raise UnknownNameError("level", level, SCALED_LEVELS)
@@ -102,11 +103,26 @@ class SrTrainConfig(LoopConfig):
                 raise ValueError(f"{name} must be odd and positive, got {getattr(self, name)}")
         if self.ssl_window > self.ssl_search:
             raise ValueError("ssl_window must not be larger than ssl_search")
+        self._check_terms()
 
     @property
     def num_batches(self) -> int:
         """Optimiser steps of the whole run."""
         return self.total_patches // self.batch_size
+
+    def _check_terms(self) -> None:
+        """Make sure that every step has something to lower."""
+        # Those of a one-step tool, too, which other tools do not have.
+        plain = {*WEIGHTS, "distillation", "consistency"} - {*_CRITIC_WEIGHTS}
+        if any(getattr(self, name, 0.0) > 0.0 for name in plain):
+            return
+        if not any(getattr(self, name) > 0.0 for name in _CRITIC_WEIGHTS):
+            raise ValueError("all weights of the loss are 0; give one, such as pixel=1.0")
+        if self.adversarial_start > 0.0:
+            raise ValueError(
+                "until adversarial_start, critics are not listened to, and all other weights of "
+                "the loss are 0; give one, such as pixel=1.0, or set adversarial_start to 0"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +134,11 @@ class SftTrainConfig(SrTrainConfig):
     name in the local cache)."""
     prior_patches: int = 24_000
     """Patches from which the own clusters are learnt, before everything else."""
+    warm_steps: int = 0
+    """Steps in which only the layers that the starting weights lack are trained; none without
+    starting weights."""
+    new_layers_factor: float = 1.0
+    """Factor on the learning rate of those layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

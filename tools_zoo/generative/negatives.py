@@ -21,11 +21,11 @@ def damage(gt: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
     Args:
         gt: (N, 3, H, W) in [0, 1].
-        share: Of the images; at least one.
+        share: Of the images, 0 to 1; the nearest whole number of them, but at least one.
         generator: Of which, and of what happens to them.
 
     Returns:
-        (ceil(share * N), 3, H, W) in [0, 1].
+        (max(1, round(share * N)), 3, H, W) in [0, 1].
     """
     count = max(1, round(share * len(gt)))
     chosen = torch.randperm(len(gt), generator=generator)[:count]

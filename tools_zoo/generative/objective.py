@@ -1,6 +1,6 @@
 """Towards what a generator is trained: a weighted sum of named terms, some with critics."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -38,6 +38,7 @@ class SrObjective:
         encoder: SemanticEncoder | None,
     ) -> None:
         self.terms: dict[str, float] = {}
+        self.critic_terms: dict[str, float] = {}
         self.critics = nn.ModuleDict(
             {term.name: term.critic for term in terms if term.critic is not None}
         )
@@ -47,7 +48,6 @@ class SrObjective:
         self._terms = terms
         self.encoder = encoder
         self._made: Made | None = None
-        self._late: list[nn.Parameter] = []
         self.eval_sets = self._load_eval_sets()
 
     @property
@@ -65,8 +65,6 @@ class SrObjective:
 
     def loss(self, module: nn.Module, batch: SrBatch) -> Tensor:
         """Weighted sum of the terms; critics that are not listened to yet are left out."""
-        for parameter in self._late:
-            parameter.requires_grad_(batch.step >= self._config.warm_steps)
         made = self.make(module, batch)
         self._made = made
         losses = {
@@ -78,22 +76,30 @@ class SrObjective:
         self.terms = {name: float(loss.detach()) for name, (_, loss) in losses.items()}
         return torch.stack([weight * loss for weight, loss in losses.values()]).sum()
 
-    def train_late(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Name the parameters that stay as they are in the first ``warm_steps``."""
-        self._late = list(parameters)
+    def to(self, device: torch.device | str) -> None:
+        """Move what the loss looks with; the loop moves the module and the critics."""
+        if isinstance(self.encoder, nn.Module):
+            self.encoder.to(device)
 
     def critic_loss(self, batch: SrBatch) -> Tensor:
         """Sum of the critics' own losses on what the last call of `loss` made."""
         assert self._made is not None
         made = self._made.detached()
         self._made = None
-        losses = [term.critic_loss(made) for term in self._terms if term.critic is not None]
-        return torch.stack(losses).sum()
+        losses = {
+            term.name: term.critic_loss(made) for term in self._terms if term.critic is not None
+        }
+        self.critic_terms = {name: float(loss.detach()) for name, loss in losses.items()}
+        return torch.stack(list(losses.values())).sum()
 
     def make(self, module: nn.Module, batch: SrBatch) -> Made:
         """Let the module restore a batch."""
         lq = batch.lq.contiguous(memory_format=torch.channels_last)
-        return Made(batch.lq, module(lq).float(), batch.gt, batch.step, self.encoder)
+        return self.made(batch, module(lq).float())
+
+    def made(self, batch: SrBatch, restored: Tensor) -> Made:
+        """What is made of a batch, with all that the terms need to look at it."""
+        return Made(batch.lq, restored, batch.gt, batch.step, self.encoder, seed=self._config.seed)
 
     def restore(self, module: nn.Module, lq: Tensor) -> Tensor:
         """What a user of the module gets: (N, 3, H * scale, W * scale), not clipped."""

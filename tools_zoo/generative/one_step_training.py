@@ -14,6 +14,7 @@ from tools_zoo.encoders import SemanticEncoder
 from tools_zoo.generative.batches import SrBatch
 from tools_zoo.generative.build_terms import build_terms
 from tools_zoo.generative.config import OneStepTrainConfig
+from tools_zoo.generative.draws import step_generator
 from tools_zoo.generative.objective import SrObjective
 from tools_zoo.generative.stages import run_stage
 from tools_zoo.generative.start import encoder_for, load_start
@@ -64,7 +65,7 @@ def train_one_step_tool(
         student, objective, config, run_path, fabric, resume=resume, on_step=on_step
     )
     network.student.load_state_dict(averaged.state_dict())
-    return tool.requires_grad_(False).eval()
+    return tool.cpu().requires_grad_(False).eval()
 
 
 def _train_teacher(
@@ -120,7 +121,7 @@ class _ShiftingObjective(SrObjective):
         return whole.sample(lq, noise, self.calls)
 
     def _draw_noise(self, batch: SrBatch) -> Tensor:
-        generator = torch.Generator().manual_seed((batch.step << 16) + 1)
+        generator = step_generator(self._config.seed, batch.step, 1)
         return torch.randn(batch.gt.shape, generator=generator).to(batch.gt)
 
 
@@ -132,7 +133,7 @@ class TeacherObjective(_ShiftingObjective):
     def make(self, module: nn.Module, batch: SrBatch) -> Made:
         """Let the module undo a random number of steps."""
         y = enlarged(batch.lq, self._network.scale)
-        made = Made(batch.lq, batch.gt, batch.gt, batch.step)
+        made = self.made(batch, batch.gt)
         count = len(batch.gt)
         steps = torch.randint(1, STEPS + 1, (count,), generator=made.generator("steps"))
         clean = 2.0 * batch.gt - 1.0
@@ -159,8 +160,12 @@ class StudentObjective(_ShiftingObjective):
         y = enlarged(batch.lq, self._network.scale)
         shifting, steps = self._network.shifting, _steps(batch, STEPS)
         seen = shifting.seen(shifting.start(y, self._draw_noise(batch)), y, steps)
-        restored = module(batch.lq, seen, steps).float()
-        return Made(batch.lq, restored, batch.gt, batch.step, self.encoder)
+        return self.made(batch, module(batch.lq, seen, steps).float())
+
+    def to(self, device: torch.device | str) -> None:
+        """Move the teacher as well."""
+        super().to(device)
+        self._network.teacher.to(device)
 
     def more_losses(
         self, module: nn.Module, batch: SrBatch, made: Made

@@ -1,9 +1,10 @@
 """The trainer of tools with a categorical prior."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data.errors import ToolchainError
 from tools_zoo.encoders import load_encoder
@@ -28,6 +29,18 @@ class SftObjective(SrObjective):
     """`SrObjective` that also knows what category each image shows most of."""
 
     network: SftNet
+    _config: SftTrainConfig
+    _late: tuple[nn.Parameter, ...] = ()
+
+    def train_late(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Name the parameters that stay as they are in the first ``warm_steps``."""
+        self._late = tuple(parameters)
+
+    def loss(self, module: nn.Module, batch: SrBatch) -> Tensor:
+        """As `SrObjective.loss`; decides first which parameters learn in this step."""
+        for parameter in self._late:
+            parameter.requires_grad_(batch.step >= self._config.warm_steps)
+        return super().loss(module, batch)
 
     def make(self, module: nn.Module, batch: SrBatch) -> Made:
         """Let the module restore a batch."""
@@ -59,9 +72,8 @@ def train_sft_tool(
     network = tool.network
     if not isinstance(network, SftNet):
         raise ToolchainError(f"{spec.name!r} has no categorical prior")
-    fresh: list[str] = [name for name, _ in network.named_parameters()]
-    if init is not None:
-        fresh = load_start(network, init, spec.name)
+    # Without starting weights all layers are new, and none is newer than the others.
+    fresh = load_start(network, init, spec.name) if init is not None else []
     encoder = encoder_for(config)
     objective = SftObjective(config, spec.scale, build_terms(config, encoder), encoder)
     objective.network = network

@@ -36,8 +36,7 @@ def run_stage(
     As `tools_zoo.training_loop.train_module`. A run that was interrupted before this stage has no
     checkpoint of it, and begins it.
     """
-    if isinstance(objective.encoder, nn.Module):
-        objective.encoder.to(fabric.device)
+    objective.to(fabric.device)
     averaged = train_module(
         module,
         objective,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tools_zoo.encoders import SemanticEncoder, Semantics
+from tools_zoo.generative.draws import step_generator
 from tools_zoo.generative.negatives import damage
 from tools_zoo.losses.features import feature_distance
 from tools_zoo.losses.grid import grid_loss
@@ -35,6 +36,7 @@ class Made:
         encoder: What looks at them.
         category: Index of the category that each image shows most of, (N,), or -1 for one that is
             not to be judged; None without a categorical prior.
+        seed: Of the run.
     """
 
     lq: Tensor
@@ -43,6 +45,7 @@ class Made:
     step: int
     encoder: SemanticEncoder | None = None
     category: Tensor | None = None
+    seed: int = 0
     _restored_seen: Semantics | None = None
     _gt_seen: Semantics | None = None
     _damaged_seen: Semantics | None = None
@@ -85,14 +88,14 @@ class Made:
             self.step,
             self.encoder,
             self.category,
+            self.seed,
             None if seen is None else _detach(seen),
             self._gt_seen,
         )
 
     def generator(self, name: str) -> torch.Generator:
-        """Random numbers that depend on the step and on who asks, so that runs resume."""
-        seed = (self.step << 16) + sum(name.encode())
-        return torch.Generator().manual_seed(seed)
+        """Random numbers that depend on the seed, the step and who asks, so that runs resume."""
+        return step_generator(self.seed, self.step, sum(name.encode()))
 
 
 class Term(Protocol):

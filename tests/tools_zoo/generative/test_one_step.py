@@ -1,5 +1,7 @@
 """Properties of residual shifting, of its network, and of its distillation to one step."""
 
+import contextlib
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,14 @@ from data.errors import ToolchainError
 from tools_zoo.catalog import ENLARGERS
 from tools_zoo.diffusion import Shifting
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder
-from tools_zoo.generative.config import OneStepTrainConfig
-from tools_zoo.generative.one_step_training import train_one_step_tool
+from tools_zoo.generative.batches import SrBatch
+from tools_zoo.generative.build_terms import build_terms
+from tools_zoo.generative.config import WEIGHTS, OneStepTrainConfig
+from tools_zoo.generative.one_step_training import (
+    StudentObjective,
+    TeacherObjective,
+    train_one_step_tool,
+)
 from tools_zoo.networks.one_step import PERIOD, STEPS, OneStepNet
 from tools_zoo.networks.super_resolution import SrX4
 
@@ -197,6 +205,53 @@ def test_every_term_of_the_student_is_logged(
     terms = {name.removeprefix("term_") for name in json.loads(line) if name.startswith("term_")}
     expected = {"pixel", "high_frequency", "semantic", "adversarial"}
     assert terms == expected | {"distillation", "inverse", "consistency"}
+
+
+def test_all_that_the_losses_look_with_is_where_the_batch_is(
+    one_step_config: Config,
+    encoder: EfficientNetEncoder,
+    network: OneStepNet,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # That device knows no number formats either.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    # Without `self_similarity`, whose size depends on the numbers: the device here has none.
+    names = [name for name in WEIGHTS if name not in {"classification", "self_similarity"}]
+    config = one_step_config(**dict.fromkeys(names, 0.1), consistency=1.0)
+    terms = build_terms(config, encoder)
+    objective = StudentObjective(config, network, terms, encoder)
+    student = copy.deepcopy(network.student).to("meta")
+    objective.critics.to("meta")
+    objective.to("meta")
+    lq, gt, step = objective.batches[0]
+    batch = SrBatch(lq.to("meta"), gt.to("meta"), step)
+    made = objective.make(student, batch)
+    losses = [loss for _, loss in objective.more_losses(student, batch, made).values()]
+    losses += [term.loss(made) for term in terms]
+    losses += [term.critic_loss(made.detached()) for term in terms if term.critic is not None]
+    assert len(losses) == len(names) + 3 + 3
+    assert {loss.device.type for loss in losses} == {"meta"}
+
+
+def test_the_teacher_is_where_its_batch_is(one_step_config: Config, network: OneStepNet) -> None:
+    config = one_step_config()
+    objective = TeacherObjective(config, network)
+    objective.to("meta")
+    lq, gt, step = objective.batches[0]
+    batch = SrBatch(lq.to("meta"), gt.to("meta"), step)
+    made = objective.make(copy.deepcopy(network.teacher).to("meta"), batch)
+    assert made.restored.device.type == "meta"
+
+
+def test_the_noise_of_a_training_depends_on_its_seed(
+    one_step_config: Config, network: OneStepNet
+) -> None:
+    made = []
+    for seed in (0, 1):
+        objective = StudentObjective(one_step_config(seed=seed), network, [])
+        lq, gt = torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 32, 32)
+        made.append(objective.make(network.student, SrBatch(lq, gt, 0)).restored)
+    assert not torch.equal(*made)
 
 
 def test_another_network_is_refused(one_step_config: Config, tmp_path: Path) -> None:

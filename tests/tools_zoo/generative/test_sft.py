@@ -1,5 +1,6 @@
 """Properties of SFT-Net, of categorical priors, and of their training."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,14 @@ from data.errors import ToolchainError, UnknownNameError
 from tools_zoo.catalog import ENLARGERS
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder
 from tools_zoo.generative import sft_training
-from tools_zoo.generative.clusters import find_clusters
+from tools_zoo.generative.batches import SrBatch
+from tools_zoo.generative.clusters import _Clustering, find_clusters
 from tools_zoo.generative.config import SftTrainConfig
 from tools_zoo.generative.critic_terms import _cross_entropy
 from tools_zoo.generative.priors import ConstantPrior, MapPrior, load_segformer
 from tools_zoo.generative.sft_training import SftObjective, train_sft_tool
 from tools_zoo.generative.training import train_sr_tool
+from tools_zoo.networks.segmenter import Segmenter
 from tools_zoo.networks.sft import SCENES, ConditionNet, PriorError, SftLayer, SftNet
 from tools_zoo.networks.super_resolution import SrX4
 from tools_zoo.tool import Tool
@@ -179,6 +182,29 @@ def test_at_first_only_the_new_layers_learn(
     for name, value in base.state_dict().items():
         assert torch.equal(trained[name], value), name
     assert trained["blocks.0.sft1.beta.2.weight"].any()
+
+
+def test_without_starting_weights_no_layer_is_newer_than_the_others(
+    sft_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
+) -> None:
+    trained = []
+    for factor in (1.0, 5.0):
+        config = sft_config(total_patches=4, new_layers_factor=factor, warm_steps=1)
+        trained.append(train_sft_tool(SFT, config, tmp_path / str(factor)).state_dict())
+    for name, value in trained[0].items():
+        assert torch.equal(trained[1][name], value), name
+
+
+def test_the_clusters_are_found_where_the_batch_is(
+    sft_config: Config, encoder: EfficientNetEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    objective = SftObjective(sft_config(total_patches=2 * 30), 4, [], encoder)
+    task = _Clustering(objective, find_clusters(encoder, objective.batches, seed=0))
+    objective.to("meta")  # a device without numbers: what lies elsewhere does not mix with it
+    lq, gt, step = objective.batches[0]
+    batch = SrBatch(lq.to("meta"), gt.to("meta"), step)
+    assert task.loss(Segmenter().to("meta"), batch).device.type == "meta"
 
 
 def test_a_known_prior_is_taken_as_it_is(

@@ -16,11 +16,12 @@ from tools_zoo.catalog import ENLARGER_CONTROLS, ENLARGERS
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder
 from tools_zoo.generative.batches import SrBatches
 from tools_zoo.generative.build_terms import build_terms
-from tools_zoo.generative.config import WEIGHTS, SrTrainConfig
+from tools_zoo.generative.config import WEIGHTS, OneStepTrainConfig, SftTrainConfig, SrTrainConfig
 from tools_zoo.generative.objective import SrObjective
 from tools_zoo.generative.start import encoder_for
 from tools_zoo.generative.terms import PixelTerm
 from tools_zoo.generative.training import train_sr_tool
+from tools_zoo.run_folder import config_from_dict
 from tools_zoo.tool import Tool
 
 PSNR = ENLARGERS[0]
@@ -91,6 +92,18 @@ def test_every_term_is_logged_by_its_name(
     assert {f"term_{name}" for name in TERMS} <= set(line)
     total = sum(0.1 * line[f"term_{name}"] for name in TERMS)
     assert line["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_the_loss_of_every_critic_is_logged_beside_the_terms(
+    tiny: Config, tmp_path: Path, encoder: EfficientNetEncoder
+) -> None:
+    train_sr_tool(PSNR, tiny(**EVERYTHING, total_patches=2), tmp_path / "run")
+    (line,) = read_metrics(tmp_path / "run")
+    critics = {name: value for name, value in line.items() if name.startswith("critic_")}
+    expected = {"adversarial", "feature_discrimination", "text_guided"}
+    assert set(critics) == {f"critic_{name}" for name in expected}
+    # A good and a bad image are told apart by chance at first: twice -log 1/2.
+    assert critics["critic_text_guided"] == pytest.approx(2.0 * np.log(2.0), rel=1e-3)
 
 
 def test_a_weight_of_zero_takes_the_term_and_its_network_out(tiny: Config) -> None:
@@ -167,7 +180,7 @@ def test_a_loss_that_is_no_number_stops_with_the_last_good_checkpoint(
         return loss
 
     monkeypatch.setattr(SrObjective, where, broken)
-    message = r"not a number any more \(term_adversarial\).*the last checkpoint is kept"
+    message = r"not a number any more \(term_adversarial\).*last good state is kept in .*run/check"
     with pytest.raises(ToolchainError, match=message):
         train_sr_tool(PSNR, tiny(adversarial=1.0), tmp_path / "run")
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
@@ -183,8 +196,9 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(
         return torch.sqrt((restored - restored.detach()).abs().sum())  # 0, and 0 / 0 below it
 
     monkeypatch.setattr("tools_zoo.generative.terms.absolute_loss", finite_but_steep)
-    with pytest.raises(ToolchainError, match="the gradient of the loss is not a number"):
+    with pytest.raises(ToolchainError, match="the gradient of the loss is not a number") as caught:
         train_sr_tool(PSNR, tiny(), tmp_path / "run")
+    assert "kept" not in str(caught.value)  # there is no checkpoint yet
 
 
 def test_a_tool_starts_from_the_weights_of_another(tiny: Config, tmp_path: Path) -> None:
@@ -226,6 +240,13 @@ def test_missing_weights_of_the_encoder_name_the_extra(
         ({"ssl_search": 8}, ValueError, "ssl_search must be odd"),
         ({"ssl_window": 11}, ValueError, "ssl_window must not be larger"),
         ({"levels": ("reall",)}, UnknownNameError, "did you mean 'real'"),
+        ({"levels": ()}, ValueError, "levels must name at least one of .*slight"),
+        ({"pixel": 0.0}, ValueError, "all weights of the loss are 0"),
+        (
+            {"pixel": 0.0, "adversarial": 0.1, "adversarial_start": 0.9},
+            ValueError,
+            "until adversarial_start, critics are not listened to",
+        ),
     ],
 )
 def test_values_out_of_range_are_refused(
@@ -233,6 +254,24 @@ def test_values_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(kind, match=message):
         tiny(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"adversarial": 0.1},
+        {"perceptual": 0.1, "adversarial": 0.1, "adversarial_start": 0.9},
+        {"kind": OneStepTrainConfig, "adversarial_start": 0.9},
+        {"kind": OneStepTrainConfig, "distillation": 0.0, "consistency": 1.0},
+    ],
+)
+def test_one_weight_above_zero_is_enough(tiny: Config, values: dict[str, Any]) -> None:
+    assert tiny(**values, pixel=0.0).pixel == 0.0
+
+
+def test_a_one_step_tool_needs_a_weight_too(tiny: Config) -> None:
+    with pytest.raises(ValueError, match="all weights of the loss are 0"):
+        tiny(OneStepTrainConfig, pixel=0.0, distillation=0.0)
 
 
 def test_damaged_negatives_are_worse_than_the_clean_images() -> None:
@@ -243,3 +282,22 @@ def test_damaged_negatives_are_worse_than_the_clean_images() -> None:
     assert bad.shape == (2, 3, 32, 32)
     assert torch.equal(bad, damage(gt, 0.5, torch.Generator().manual_seed(0)))
     assert (bad - gt[:2]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.3, 1), (0.4, 2), (1.0, 4)])
+def test_the_nearest_number_of_negatives_is_damaged_but_at_least_one(
+    share: float, count: int
+) -> None:
+    from tools_zoo.generative.negatives import damage
+
+    assert len(damage(torch.rand(4, 3, 32, 32), share, torch.Generator())) == count
+
+
+@pytest.mark.parametrize("option", ["warm_steps", "new_layers_factor"])
+def test_an_option_that_would_do_nothing_is_refused(option: str) -> None:
+    values = {"store": "sr.h5", option: 2}
+    with pytest.raises(UnknownNameError, match=f"no option '{option}'"):
+        config_from_dict(SrTrainConfig, values)
+    with pytest.raises(UnknownNameError, match=f"no option '{option}'"):
+        config_from_dict(OneStepTrainConfig, values)
+    assert getattr(config_from_dict(SftTrainConfig, values), option) == 2
