@@ -101,6 +101,7 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
             float(weights["perceptual"]),
             float(weights.get("quality", 0.0)),
             str(weights.get("iqa", "")),
+            str(weights.get("iqa_encoder", "")),
         )
         default_chains = tuple(tuple(map(str, one)) for one in config.get("default_chains", ()))
         default_margin = float(config.get("default_margin", 0.0))

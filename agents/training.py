@@ -52,6 +52,9 @@ class AgentTrainConfig:
     """SFD-IQA of the third weight: its folder, or a toolbox that has one; empty for the toolbox's
     own."""
     levels: tuple[str, ...] = (*TRAINING_LEVELS, "camera", "clean")
+    iqa_encoder: str = ""
+    """CLIP model that this score was trained with: its folder, or its name in the local cache;
+    empty for the offline default, which the perceptual gain is always seen by."""
     """Where episodes start: clean patches are degraded anew at one of these levels; none takes the
     pairs of the store as they were prepared. Without *clean*, an agent never learns to leave a
     photo alone; without *camera* it leaves the noise of real photos alone, and without *light*
@@ -95,14 +98,14 @@ class AgentTrainConfig:
             raise ToolchainError(
                 "default_chain needs rollout_chains, unless images keep their size and PSNR counts"
             )
-        make_reward(self.reward, self.reward_weights, self.iqa)
+        make_reward(self.reward, self.reward_weights, self.iqa, self.iqa_encoder)
         if self.task == "real-sr" and not self.levels:
             raise ToolchainError("the task real-sr makes its pairs anew; give levels")
 
     @property
     def made_reward(self) -> Reward:
         """What an agent is after."""
-        return make_reward(self.reward, self.reward_weights, self.iqa)
+        return make_reward(self.reward, self.reward_weights, self.iqa, self.iqa_encoder)
 
     @property
     def known_chains(self) -> tuple[tuple[str, ...], ...]:
