@@ -31,7 +31,7 @@ from toolchain.scratch import IN_MEMORY, Arrays
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.device import AUTO, choose_device, choose_precision
-from tools_zoo.generative.iqa import SfdIqa, open_iqa
+from tools_zoo.generative.iqa import SfdIqa, open_named
 from tools_zoo.own_tools import OwnTool, default_home, load_own_tool, own_tool_names
 from tools_zoo.precision import Precision, computing
 from tools_zoo.storage import shipped_toolboxes
@@ -431,6 +431,7 @@ def load(
 ) -> Restorer:
     """Load an agent and a toolbox, ready to restore.
 
+    iqa_encoder: str | Path | None = None,
     Args:
         agent: A shipped agent's name, or the folder of one; None is the toolbox's own.
         toolbox: A shipped toolbox's name, or the folder of one.
@@ -450,6 +451,8 @@ def load(
     Raises:
         ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
             with other tools or not to enlarge, the machine lacks the device, a number is too
+        iqa_encoder: CLIP model that this score was trained with: its folder, or its name in the
+            local cache; None is the offline default.
             small, no tool enlarges by this scale, or there is no such score.
     """
     options = dict(locals())  # this signature is the one list of what a restorer depends on
@@ -480,7 +483,8 @@ def load(
             "precision": number_format,
         },
         max_risk=max_risk,
-        iqa=None if iqa is None else open_iqa(iqa),
+            "iqa_encoder": iqa_encoder and _as_recorded(iqa_encoder, ()),
+        iqa=open_named(iqa, iqa_encoder),
     )
 
 

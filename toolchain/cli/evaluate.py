@@ -11,6 +11,7 @@ from toolchain.cli import suite as suites
 from toolchain.cli.errors import fail
 from toolchain.cli.options import (
     DEFAULT_TOOLBOX,
+    IqaEncoderOption,
     AgentOption,
     IqaOption,
     OverwriteOption,
@@ -72,6 +73,7 @@ def evaluate(
         str, typer.Option(help="For --restore and --suite: auto, fp32 or bf16.")
     ] = "auto",
     iqa: IqaOption = None,
+    iqa_encoder: IqaEncoderOption = None,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -140,7 +142,7 @@ def evaluate(
         )
         suites.run(ctx, suite, request)
         return
-    score = None if iqa is None else _open_score(iqa, device)
+    score = _open_score(iqa, iqa_encoder, device)
     if lq is not None and gt is not None:
         options = {"device": device, "precision": precision, "max_steps": max_steps}
         results = [_compare(lq, gt, (agent, toolbox, options) if restore else None, score)]
@@ -164,11 +166,12 @@ def evaluate(
         write_atomically(output, content.encode() + b"\n")
 
 
-def _open_score(name: str, device: str) -> "SfdIqa":
+def _open_score(name: str | None, encoder: str | None, device: str) -> "SfdIqa | None":
     from tools_zoo.device import choose_device
-    from tools_zoo.generative.iqa import open_iqa
+    from tools_zoo.generative.iqa import open_named
 
-    return open_iqa(name).to(choose_device(device))
+    score = open_named(name, encoder)
+    return None if score is None else score.to(choose_device(device))
 
 
 def _compare(

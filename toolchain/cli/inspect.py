@@ -13,6 +13,7 @@ from toolchain.cli.options import (
     AddToolOption,
     AgentOption,
     DeviceOption,
+    IqaEncoderOption,
     InputArgument,
     IqaOption,
     MaxRiskOption,
@@ -64,6 +65,7 @@ def inspect(
     strength: StrengthOption = 1.0,
     regions: RegionsOption = False,
     max_risk: MaxRiskOption = 1.0,
+    iqa_encoder: IqaEncoderOption = None,
     iqa: IqaOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -101,6 +103,7 @@ def inspect(
         strength=strength,
         regions=regions,
         max_risk=max_risk,
+        iqa_encoder=iqa_encoder,
         iqa=iqa,
     )
     if degrade is None:

@@ -91,3 +91,11 @@ DEFAULT_TILE_PIXELS = 1024 * 1024
 
 DEFAULT_TOOLBOX = "efficient"
 """`tools_zoo.catalog.DEFAULT_TOOLBOX`, repeated for the same reason."""
+IqaEncoderOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="CLIP model that the score of --iqa was trained with: a folder, or a name in the "
+        "local cache of Hugging Face; never downloaded; needs the extra 'clip'.",
+        metavar="NAME",
+    ),
+]

@@ -19,6 +19,7 @@ from toolchain.cli.options import (
     DEFAULT_TOOLBOX,
     AddToolOption,
     AgentOption,
+    IqaEncoderOption,
     DeviceOption,
     IqaOption,
     MaxRiskOption,
@@ -56,6 +57,7 @@ def restore(
     strength: StrengthOption = 1.0,
     regions: RegionsOption = False,
     max_risk: MaxRiskOption = 1.0,
+    iqa_encoder: IqaEncoderOption = None,
     iqa: IqaOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
@@ -116,6 +118,7 @@ def restore(
         strength=strength,
         regions=regions,
         max_risk=max_risk,
+        iqa_encoder=iqa_encoder,
         iqa=iqa,
     )
     stop = threading.Event()
