@@ -29,7 +29,7 @@ from toolchain.regions import restore_regions
 from toolchain.restoration import Provenance, Restoration, Step, treatment
 from toolchain.scratch import IN_MEMORY, Arrays
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
-from tools_zoo.catalog import DEFAULT_TOOLBOX
+from tools_zoo.catalog import default_toolbox
 from tools_zoo.device import AUTO, choose_device, choose_precision
 from tools_zoo.generative.iqa import SfdIqa, open_named
 from tools_zoo.own_tools import OwnTool, default_home, load_own_tool, own_tool_names
@@ -415,7 +415,7 @@ class Restorer:
 
 def load(
     agent: str | Path | None = None,
-    toolbox: str | Path = DEFAULT_TOOLBOX,
+    toolbox: str | Path | None = None,
     *,
     device: str = AUTO,
     precision: str = AUTO,
@@ -434,7 +434,8 @@ def load(
     iqa_encoder: str | Path | None = None,
     Args:
         agent: A shipped agent's name, or the folder of one; None is the toolbox's own.
-        toolbox: A shipped toolbox's name, or the folder of one.
+        toolbox: A shipped toolbox's name, or the folder of one; None is ``efficient`` or, where
+            photos are to be enlarged, ``generative``.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``; ``auto`` times both for a moment.
         max_steps: Most tools on one photo.
@@ -458,6 +459,7 @@ def load(
     options = dict(locals())  # this signature is the one list of what a restorer depends on
     place = choose_device(device)
     number_format = choose_precision(precision, place)
+    toolbox = default_toolbox(enlarges=scale > 1) if toolbox is None else toolbox
     own_tools = [load_own_tool(name) for name in add_tools]
     tools, policy = load_bundle(toolbox, agent, prefer=prefer)
     return Restorer(

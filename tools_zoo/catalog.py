@@ -86,3 +86,8 @@ TOOLBOXES: Final[dict[str, tuple[ToolSpec, ...]]] = {
     "enlarger_controls": ENLARGER_CONTROLS,
 }
 """Every toolbox that can be trained by name; `storage.shipped_toolboxes` says which ship."""
+
+
+def default_toolbox(*, enlarges: bool) -> str:
+    """Name of the toolbox that is used where none is named; images may have to be enlarged."""
+    return GENERATIVE_TOOLBOX if enlarges else DEFAULT_TOOLBOX

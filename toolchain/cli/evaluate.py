@@ -10,13 +10,11 @@ import typer
 from toolchain.cli import suite as suites
 from toolchain.cli.errors import fail
 from toolchain.cli.options import (
-    DEFAULT_TOOLBOX,
-    IqaEncoderOption,
     AgentOption,
     IqaOption,
     OverwriteOption,
     PreferOption,
-    ToolboxOption,
+    ScaledToolboxOption,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ def evaluate(
         ),
     ] = DEFAULT_PLAYERS,
     agent: AgentOption = None,
-    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    toolbox: ScaledToolboxOption = None,
     scale: Annotated[
         int,
         typer.Option(
@@ -109,6 +107,8 @@ def evaluate(
     """Measure PSNR and SSIM: of two folders, or of players that restore degraded clean photos."""
     suites.refuse_stray_options(ctx, suite)
     if (lq is None) != (gt is None):
+    from tools_zoo.catalog import default_toolbox
+
         fail("give both --lq and --gt, or neither")
     if (lq is None) == (source is None):
         fail("give either clean photos (a folder, 'embedded', ...) or --lq and --gt")
@@ -121,6 +121,7 @@ def evaluate(
     levels = level or list(ALL_LEVELS)
     if suite is not None:
         request = suites.SuiteRequest(
+    toolbox = default_toolbox(enlarges=scale > 1) if toolbox is None else toolbox
             lq=lq,
             gt=gt,
             levels=levels,

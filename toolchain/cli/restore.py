@@ -16,11 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
 from toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
-    DEFAULT_TOOLBOX,
     AddToolOption,
     AgentOption,
-    IqaEncoderOption,
     DeviceOption,
+    IqaEncoderOption,
     IqaOption,
     MaxRiskOption,
     MaxStepsOption,
@@ -29,9 +28,9 @@ from toolchain.cli.options import (
     PrecisionOption,
     PreferOption,
     RegionsOption,
+    ScaledToolboxOption,
     ScaleOption,
     StrengthOption,
-    ToolboxOption,
 )
 from toolchain.errors import printable
 
@@ -50,15 +49,15 @@ def restore(
     ],
     max_steps: MaxStepsOption = 3,
     agent: AgentOption = None,
-    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    toolbox: ScaledToolboxOption = None,
     add_tool: AddToolOption = None,
     scale: ScaleOption = 1,
     prefer: PreferOption = None,
     strength: StrengthOption = 1.0,
     regions: RegionsOption = False,
     max_risk: MaxRiskOption = 1.0,
-    iqa_encoder: IqaEncoderOption = None,
     iqa: IqaOption = None,
+    iqa_encoder: IqaEncoderOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -118,8 +117,8 @@ def restore(
         strength=strength,
         regions=regions,
         max_risk=max_risk,
-        iqa_encoder=iqa_encoder,
         iqa=iqa,
+        iqa_encoder=iqa_encoder,
     )
     stop = threading.Event()
     finished: list[Outcome] = []
