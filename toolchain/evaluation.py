@@ -31,6 +31,7 @@ from envs.restoration_vec_env import MAX_STEPS
 from toolchain.errors import PhotoError
 from toolchain.photo import find_photos, read_photo
 from toolchain.quality import PhotoJudge
+from toolchain.restorer import check_keeps_size
 from tools_zoo.generative.iqa import Quality, SfdIqa
 from tools_zoo.toolbox import Toolbox
 
@@ -190,7 +191,7 @@ def evaluate_players(
 
     Raises:
         UnknownNameError: A player or level does not exist.
-        ToolchainError: The agent was trained with other tools, or is missing.
+        ToolchainError: The agent was trained with other tools or to enlarge, or is missing.
     """
     for name in names:
         if name not in PLAYERS:
@@ -205,6 +206,7 @@ def evaluate_players(
         table = _Table(toolbox, ArrayPairs(lq, gt), max_steps)
         for name in names:
             yield _evaluate_player(name, level, table, policy, seed, iqa)
+        check_keeps_size(policy, toolbox)
 
 
 class _Table:
