@@ -24,6 +24,7 @@ from data.degradations import sampler
 from data.errors import SourceError, ToolchainError, UnknownNameError
 from data.images import ByteImage, FloatImage, to_float
 from data.metrics import psnr, ssim
+from data.scaled import level_sampler
 from data.pairs import ArrayPairs, degrade_windows
 from data.scaling import upsampled
 from data.store import Patches, PatchStore, StoreConfig, cut_windows
@@ -196,7 +197,7 @@ def evaluate_players(
     for name in names:
         if name not in PLAYERS:
             raise UnknownNameError("player", name, PLAYERS)
-    samplers = {level: sampler(level) for level in levels}
+    samplers = {level: level_sampler(level) for level in levels}
     if "agent" in names:
         if policy is None:
             raise ToolchainError("to evaluate the player 'agent', give an agent")
