@@ -37,6 +37,13 @@ def clip(folder: Path) -> ClipEncoder:
     return encoder
 
 
+def test_loading_draws_nothing_on_the_terminal(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load_encoder(str(folder))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_maps_lie_on_the_grid_of_patches(clip: ClipEncoder) -> None:
     seen = clip(torch.rand(2, 3, 32, 48))
     assert [tuple(map_.shape) for map_ in seen.maps] == [(2, 24, 4, 6)] * 2
