@@ -15,7 +15,7 @@ from data.atomic import write_atomically
 from data.errors import ToolchainError, UnknownNameError
 from envs.reward import PSNR, Reward
 from envs.task import check_task
-from tools_zoo.catalog import DEFAULT_TOOLBOX
+from tools_zoo.catalog import DEFAULT_TOOLBOX, GENERATIVE_TOOLBOX
 from tools_zoo.storage import load_toolbox, load_weights, read_checked, shipped_toolboxes
 from tools_zoo.toolbox import Toolbox
 
@@ -101,6 +101,7 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
             float(weights["perceptual"]),
             float(weights.get("quality", 0.0)),
             str(weights.get("iqa", "")),
+            str(weights.get("iqa_encoder", "")),
         )
         default_chains = tuple(tuple(map(str, one)) for one in config.get("default_chains", ()))
         default_margin = float(config.get("default_margin", 0.0))
@@ -153,8 +154,12 @@ def own_agent(toolbox: str | Path, suffix: str = "") -> str | Path:
             return name
     elif (Path(toolbox) / f"{AGENT_FOLDER}{suffix}").is_dir():
         return Path(toolbox) / f"{AGENT_FOLDER}{suffix}"
-    wish = " that prefers texture" if suffix else ""
-    raise PolicyError(f"the toolbox {toolbox} has no agent{wish} in it; name one with --agent")
+    if suffix:
+        raise PolicyError(
+            f"the toolbox {toolbox} has no agent that prefers texture in it; the toolbox "
+            f"{GENERATIVE_TOOLBOX}, which enlarges (--scale 4), has one"
+        )
+    raise PolicyError(f"the toolbox {toolbox} has no agent in it; name one with --agent")
 
 
 def load_bundle(
@@ -179,7 +184,9 @@ def load_bundle(
     if prefer is not None and prefer not in PREFERENCES:
         raise UnknownNameError("preference", prefer, PREFERENCES)
     if prefer is not None and agent is not None:
-        raise PolicyError("--prefer chooses between a toolbox's own agents; leave --agent out")
+        raise PolicyError(
+            "--prefer chooses between a toolbox's own agents; leave --agent out, or --prefer"
+        )
     tools = load_toolbox(toolbox)
     if agent is None:
         agent = own_agent(toolbox, "-texture" if prefer == "texture" else "")

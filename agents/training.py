@@ -24,7 +24,7 @@ from data.scaled_pairs import SMALL_SIDE, open_scaled_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from envs.reward import Reward, make_reward
 from envs.task import Task, check_task, task_scale
-from tools_zoo.catalog import DEFAULT_TOOLBOX
+from tools_zoo.catalog import default_toolbox
 from tools_zoo.device import choose_device, choose_precision
 from tools_zoo.own_tools import load_own_tool
 from tools_zoo.run_folder import RunFolder
@@ -40,7 +40,8 @@ class AgentTrainConfig:
 
     store: str
     """Path of the patch store, or ``embedded``."""
-    toolbox: str = DEFAULT_TOOLBOX
+    toolbox: str = ""
+    """A shipped one's name, or a folder; left out, it is the task's default toolbox."""
     task: Task = "restore"
     """``real-sr`` starts from images made smaller, and lets a tool of the toolbox enlarge them."""
     reward: str = "psnr"
@@ -51,6 +52,9 @@ class AgentTrainConfig:
     iqa: str = ""
     """SFD-IQA of the third weight: its folder, or a toolbox that has one; empty for the toolbox's
     own."""
+    iqa_encoder: str = ""
+    """CLIP model that this score was trained with: its folder, or its name in the local cache;
+    empty for the offline default, which the perceptual gain is always seen by."""
     levels: tuple[str, ...] = (*TRAINING_LEVELS, "camera", "clean")
     """Where episodes start: clean patches are degraded anew at one of these levels; none takes the
     pairs of the store as they were prepared. Without *clean*, an agent never learns to leave a
@@ -90,19 +94,22 @@ class AgentTrainConfig:
         if min(self.total_timesteps, self.n_envs, self.eval_every, self.eval_pairs) < 1:
             raise ValueError("total_timesteps, n_envs, eval_every and eval_pairs must be positive")
         check_task(self.task)
+        if not self.toolbox:
+            named = default_toolbox(enlarges=self.task == "real-sr")
+            object.__setattr__(self, "toolbox", named)
         plain = self.task == "restore" and self.reward == "psnr"
         if self.default_chain and not (plain or self.known_chains):
             raise ToolchainError(
                 "default_chain needs rollout_chains, unless images keep their size and PSNR counts"
             )
-        make_reward(self.reward, self.reward_weights, self.iqa)
+        make_reward(self.reward, self.reward_weights, self.iqa, self.iqa_encoder)
         if self.task == "real-sr" and not self.levels:
             raise ToolchainError("the task real-sr makes its pairs anew; give levels")
 
     @property
     def made_reward(self) -> Reward:
         """What an agent is after."""
-        return make_reward(self.reward, self.reward_weights, self.iqa)
+        return make_reward(self.reward, self.reward_weights, self.iqa, self.iqa_encoder)
 
     @property
     def known_chains(self) -> tuple[tuple[str, ...], ...]:

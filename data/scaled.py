@@ -6,8 +6,16 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from data.degradations import CONTEXT, JPEG_GRID, LEVELS, Degradation, central_patch, sampler
-from data.errors import ImageFormatError, UnknownNameError
+from data.degradations import (
+    CONTEXT,
+    JPEG_GRID,
+    LEVELS,
+    Degradation,
+    Sampler,
+    central_patch,
+    sampler,
+)
+from data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from data.images import FloatImage, check_float_image
 from data.scaling import KERNELS, Kernel, check_scale, resize
 
@@ -102,6 +110,18 @@ def scaled_sampler(*levels: str, scale: int) -> ScaledSampler:
             raise UnknownNameError("level", level, SCALED_LEVELS)
     draws = [_scaled(level, scale) for level in levels]
     return lambda rng: draws[rng.integers(len(draws))](rng)
+
+
+def level_sampler(level: str) -> Sampler:
+    """Look up a distribution by its name in `data.degradations.LEVELS`: all of them keep the size.
+
+    Raises:
+        UnknownNameError: The name is unknown.
+        ToolchainError: It is known, but only of photos that are made smaller.
+    """
+    if level in SCALED_LEVELS and level not in LEVELS:
+        raise ToolchainError(f"the level {level!r} makes photos smaller, too: it needs --scale 4")
+    return sampler(level)
 
 
 def _scaled(level: str, scale: int) -> ScaledSampler:

@@ -31,15 +31,19 @@ class Reward:
             does not look at the clean image.
         iqa: Which SFD-IQA: its folder, or a toolbox that has one; empty for that of the toolbox
             whose tools are played with.
+        iqa_encoder: CLIP model that this score was trained with (`tools_zoo.encoders`): its
+            folder, or its name in the local cache; empty for the offline default.
 
     Raises:
-        ToolchainError: A weight is negative, all are 0, or a score is named that has no weight.
+        ToolchainError: A weight is negative, all are 0, or a score or its encoder is named that
+            has no weight.
     """
 
     psnr: float = 1.0
     perceptual: float = 0.0
     quality: float = 0.0
     iqa: str = ""
+    iqa_encoder: str = ""
 
     def __post_init__(self) -> None:
         """Check the weights."""
@@ -51,6 +55,11 @@ class Reward:
         if self.iqa and not self.quality:
             raise ToolchainError(
                 f"the score {self.iqa} (iqa) counts only with a third reward weight above 0"
+            )
+        if self.iqa_encoder and not self.quality:
+            raise ToolchainError(
+                f"the encoder {self.iqa_encoder} (iqa_encoder) looks for a score, which counts "
+                "only with a third reward weight above 0"
             )
 
     @property
@@ -71,6 +80,7 @@ class Reward:
             "perceptual": self.perceptual,
             "quality": self.quality,
             "iqa": self.iqa,
+            "iqa_encoder": self.iqa_encoder,
         }
 
 
@@ -81,18 +91,21 @@ REWARDS: Final = {"psnr": PSNR, "perceptual": Reward(0.0, 10.0), "mixed": Reward
 all rewards are of the order of a dB: margins and bounds that agents are trained with fit them."""
 
 
-def make_reward(name: str, weights: tuple[float, ...] = (), iqa: str = "") -> Reward:
+def make_reward(
+    name: str, weights: tuple[float, ...] = (), iqa: str = "", iqa_encoder: str = ""
+) -> Reward:
     """Look up a preset; weights, if there are any, take its place.
 
     Args:
         name: One of `REWARDS`.
         weights: Those of PSNR, of the perceptual gain and maybe of SFD-IQA, or none.
         iqa: See `Reward`.
+        iqa_encoder: See `Reward`.
 
     Raises:
         UnknownNameError: There is no such preset.
         ToolchainError: There are neither two weights nor three, they are out of range, or ``iqa``
-            is given without the third.
+            or ``iqa_encoder`` is given without the third.
     """
     if name not in REWARDS:
         raise UnknownNameError("reward", name, REWARDS)
@@ -102,9 +115,9 @@ def make_reward(name: str, weights: tuple[float, ...] = (), iqa: str = "") -> Re
             f"got {len(weights)}"
         )
     if not weights:
-        return dataclasses.replace(REWARDS[name], iqa=iqa)
+        return dataclasses.replace(REWARDS[name], iqa=iqa, iqa_encoder=iqa_encoder)
     psnr, perceptual, quality = (*weights, 0.0)[:3]
-    return Reward(psnr, perceptual, quality, iqa)
+    return Reward(psnr, perceptual, quality, iqa, iqa_encoder)
 
 
 class Scores(NamedTuple):
@@ -126,6 +139,9 @@ class Scores(NamedTuple):
 class Judge:
     """Scores images against the clean ones, which it remembers.
 
+    The distance of features is always seen by the offline encoder, so that rewards compare; a score
+    is seen by the encoder that it was trained with.
+
     Args:
         reward: What counts.
         device: Where the encoder looks.
@@ -146,11 +162,10 @@ class Judge:
         self.reward = reward
         self._encoder: SemanticEncoder | None = None
         self._iqa: SfdIqa | None = None
-        if reward.perceptual or reward.quality:
-            encoder = load_encoder()
-            self._encoder = encoder.to(device)  # type: ignore[attr-defined]
+        if reward.perceptual:
+            self._encoder = load_encoder().to(device)  # type: ignore[attr-defined]
         if reward.quality:
-            self._iqa = _open_score(reward, home, self._encoder).to(device)
+            self._iqa = _open_score(reward, home).to(device)
         self._gt = torch.empty(0)
         self._maps: tuple[Tensor, ...] = ()
 
@@ -173,22 +188,31 @@ class Judge:
         """Compare images (N, 3, H, W) in [0, 1] with the clean ones, or those of some rows."""
         gt = self._gt if rows is None else self._gt[rows]
         psnr = batch_psnr(images, gt).cpu()
-        if self._encoder is None:
-            value = psnr if self.reward == PSNR else self.reward.psnr * psnr
-            return Scores(psnr, None, value)
-        seen = self._look(images, self._encoder)
-        value, distance, quality = self.reward.psnr * psnr, None, None
-        if self.reward.perceptual:
+        value = psnr if self.reward == PSNR else self.reward.psnr * psnr
+        seen, distance, quality = None, None, None
+        if self._encoder is not None:
+            seen = self._look(images, self._encoder)
             maps = self._maps if rows is None else tuple(map_[rows] for map_ in self._maps)
             distance = feature_distances(seen.maps, maps).cpu()
             value = value - self.reward.perceptual * distance
         if self._iqa is not None:
+            if seen is None or not self._is_shared:
+                seen = self._look(images, self._iqa.encoder)
             quality = torch.stack(self._iqa.verdicts(seen)).mean(dim=0).cpu()
             value = value + self.reward.quality * quality
         return Scores(psnr, distance, value, quality)
 
+    @property
+    def _is_shared(self) -> bool:
+        """Whether one look serves the distance and the score: there is one offline encoder."""
+        return (
+            self._encoder is not None
+            and self._iqa is not None
+            and self._encoder.name == self._iqa.encoder_name
+        )
+
     def _maps_of(self, gt: Tensor) -> tuple[Tensor, ...]:
-        if self._encoder is None or not self.reward.perceptual:
+        if self._encoder is None:
             return ()
         return self._look(gt, self._encoder).maps
 
@@ -203,9 +227,10 @@ class Judge:
             return encoder(images.float())
 
 
-def _open_score(reward: Reward, home: Path | None, encoder: SemanticEncoder | None) -> SfdIqa:
+def _open_score(reward: Reward, home: Path | None) -> SfdIqa:
     """The SFD-IQA that a reward weighs; what to do is said where there is none."""
     hint = "name a folder of one, or a toolbox that has one (--set iqa=FOLDER)"
     if not reward.iqa and home is None:
         raise ToolchainError(f"the reward weighs SFD-IQA, which this toolbox has not; {hint}")
+    encoder = load_encoder(reward.iqa_encoder) if reward.iqa_encoder else None
     return open_iqa(reward.iqa or home or "", encoder)

@@ -11,12 +11,68 @@ import torch
 from data.images import ByteImage
 from data.store import StoreConfig, prepare_store
 from tools_zoo.catalog import CLASSIC
+from tools_zoo.encoders import load_encoder
+from tools_zoo.generative.iqa import SfdIqa, save_iqa
 from tools_zoo.tool import Tool
 from tools_zoo.toolbox import Toolbox
 
 NamedPhotos = list[tuple[str, ByteImage]]
 
 TINY_STORE = StoreConfig(stride=33, scales=(1.0,), holdout=0.3, seed=3)
+
+
+CLIP_TEXT = {
+    "vocab_size": 99,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 24,
+    "eos_token_id": 98,
+    "bos_token_id": 97,
+    "projection_dim": 12,
+}
+CLIP_VISION = {
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 2,
+    "image_size": 32,
+    "patch_size": 8,
+    "projection_dim": 12,
+}
+
+
+def save_tiny_clip(path: Path, seed: int = 0) -> Path:
+    """Write a small CLIP model of random weights, as Hugging Face saves it."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(seed)
+    config = transformers.CLIPConfig(
+        text_config=CLIP_TEXT, vision_config=CLIP_VISION, projection_dim=12
+    )
+    transformers.CLIPModel(config).save_pretrained(path)
+    return path
+
+
+def save_clip_score(path: Path, clip: Path) -> Path:
+    """Write a score of random critics that look with a CLIP model."""
+    torch.manual_seed(0)
+    iqa = SfdIqa(load_encoder(str(clip)))
+    torch.nn.init.normal_(iqa.prompts.offset)
+    save_iqa(iqa, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a small CLIP model lies."""
+    return save_tiny_clip(tmp_path_factory.mktemp("clip") / "tiny-clip")
+
+
+@pytest.fixture(scope="session")
+def clip_score(tiny_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a score lies whose critics look with that model."""
+    return save_clip_score(tmp_path_factory.mktemp("score") / "score", tiny_clip)
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,10 @@ class PhotoError(ToolchainError):
     """A photo cannot be found, read or written."""
 
 
+class PhotoTooLargeError(PhotoError):
+    """A photo has more pixels than may be read."""
+
+
 def one_line(error: BaseException) -> str:
     """What ``error`` says, for the end of a message of ours: one line, never empty."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)

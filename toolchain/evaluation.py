@@ -20,17 +20,18 @@ from agents.reference import (
     search_sequences,
 )
 from agents.storage import check_fits
-from data.degradations import sampler
 from data.errors import SourceError, ToolchainError, UnknownNameError
 from data.images import ByteImage, FloatImage, to_float
 from data.metrics import psnr, ssim
 from data.pairs import ArrayPairs, degrade_windows
+from data.scaled import level_sampler
 from data.scaling import upsampled
 from data.store import Patches, PatchStore, StoreConfig, cut_windows
 from envs.restoration_vec_env import MAX_STEPS
 from toolchain.errors import PhotoError
 from toolchain.photo import find_photos, read_photo
 from toolchain.quality import PhotoJudge
+from toolchain.restorer import check_keeps_size
 from tools_zoo.generative.iqa import Quality, SfdIqa
 from tools_zoo.toolbox import Toolbox
 
@@ -108,6 +109,7 @@ def compare_folders(
     gt_folder: Path,
     *,
     restore: Callable[[FloatImage], FloatImage] | None = None,
+    scale: int = 1,
     on_image: Callable[[int, int], None] = lambda done, total: None,
     iqa: SfdIqa | None = None,
 ) -> Evaluation:
@@ -117,20 +119,24 @@ def compare_folders(
         lq_folder: Degraded photos, or a single file.
         gt_folder: Clean photos, or a single file; ones without a partner are ignored.
         restore: Applied to each degraded photo, RGB (H, W, 3) float32 in [0, 1], before comparing.
+        scale: Side of a clean photo over side of a degraded one, and what ``restore`` enlarges by;
+            before it, and without it, the bicubic enlargement counts.
         on_image: Called with (images done, images in all).
         iqa: SFD-IQA to judge the photos by that are compared with the clean ones.
 
     Raises:
         PhotoError: A folder has no photos, a photo cannot be read, has no clean partner, or the
-            partner has another size.
+            partner has another size than the scale says.
     """
     pairs = pair_files(lq_folder, gt_folder)
     scored = []
     for done, paths in enumerate(pairs, start=1):
-        lq, gt = read_partners(*paths)
-        scored.append(_score(lq, lq if restore is None else restore(lq), gt, iqa))
+        lq, gt = read_partners(*paths, scale=scale)
+        before = upsampled(lq, scale) if scale > 1 else lq
+        scored.append(_score(before, before if restore is None else restore(lq), gt, iqa))
         on_image(done, len(pairs))
-    return _summarise("lq" if restore is None else "restored", scored)
+    note = "gains are those over the bicubic enlargement" if scale > 1 else ""
+    return _summarise("lq" if restore is None else "restored", scored, note=note)
 
 
 def evaluation_patches(
@@ -190,16 +196,17 @@ def evaluate_players(
 
     Raises:
         UnknownNameError: A player or level does not exist.
-        ToolchainError: The agent was trained with other tools, or is missing.
+        ToolchainError: The agent was trained with other tools or to enlarge, or is missing.
     """
     for name in names:
         if name not in PLAYERS:
             raise UnknownNameError("player", name, PLAYERS)
-    samplers = {level: sampler(level) for level in levels}
+    samplers = {level: level_sampler(level) for level in levels}
     if "agent" in names:
         if policy is None:
             raise ToolchainError("to evaluate the player 'agent', give an agent")
         check_fits(policy, toolbox)
+        check_keeps_size(policy, toolbox)
     for level, draw in samplers.items():
         lq, gt = degrade_windows(windows, draw, np.random.default_rng(seed))
         table = _Table(toolbox, ArrayPairs(lq, gt), max_steps)
@@ -327,17 +334,23 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def read_partners(lq_path: Path, gt_path: Path) -> tuple[FloatImage, FloatImage]:
+def read_partners(lq_path: Path, gt_path: Path, *, scale: int = 1) -> tuple[FloatImage, FloatImage]:
     """Read a degraded photo and its clean partner: RGB (H, W, 3) float32 in [0, 1] each.
 
+    Args:
+        lq_path: The degraded photo.
+        gt_path: The clean one.
+        scale: Side of the clean photo over side of the degraded one.
+
     Raises:
-        PhotoError: One cannot be read, or their sizes differ.
+        PhotoError: One cannot be read, or their sizes are others.
     """
-    lq, gt = read_photo(lq_path).rgb, read_photo(gt_path).rgb
-    if lq.shape != gt.shape:
+    lq, gt = read_photo(lq_path, scale=scale).rgb, read_photo(gt_path).rgb
+    if gt.shape != (scale * lq.shape[0], scale * lq.shape[1], 3):
+        rule = "partners have one size" if scale == 1 else f"it must be {scale} times as large"
         raise PhotoError(
             f"{lq_path} is {lq.shape[1]}x{lq.shape[0]} pixels and {gt_path} is "
-            f"{gt.shape[1]}x{gt.shape[0]}; partners have one size"
+            f"{gt.shape[1]}x{gt.shape[0]}; {rule}"
         )
     return lq, gt
 

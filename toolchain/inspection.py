@@ -6,9 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.degradations import Degradation, sampler
+from data.degradations import Degradation
 from data.images import FloatImage, to_float, to_uint8
-from data.scaled import ScaledDamage, ScaledSampler, SecondOrderDegradation, scaled_sampler
+from data.scaled import (
+    ScaledDamage,
+    ScaledSampler,
+    SecondOrderDegradation,
+    level_sampler,
+    scaled_sampler,
+)
 from toolchain.errors import PhotoError
 from toolchain.photo import Photo
 from toolchain.record import OnStep
@@ -127,8 +133,9 @@ def check_level(level: str, scale: int) -> ScaledSampler:
 
     Raises:
         UnknownNameError: There is no such level.
+        ToolchainError: The level is one of small photos, and the scale is 1.
     """
-    return sampler(level) if scale == 1 else scaled_sampler(level, scale=scale)
+    return level_sampler(level) if scale == 1 else scaled_sampler(level, scale=scale)
 
 
 def describe(degradation: ScaledDamage) -> str:

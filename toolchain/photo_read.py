@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from data.images import FloatImage
 from data.scaling import upsampled
-from toolchain.errors import PhotoError, one_line
+from toolchain.errors import PhotoError, PhotoTooLargeError, one_line
 from toolchain.photo_codecs import (
     CODEC_ERRORS,
     XMP_KEYWORD,
@@ -229,9 +229,9 @@ def _open(path: Path) -> Iterator[Image.Image]:
 def _check_size(path: Path, width: int, height: int, max_pixels: int, scale: int) -> None:
     if width * height * scale**2 > max_pixels:
         enlarged = f" enlarged by {scale}" if scale > 1 else ""
-        raise PhotoError(
+        raise PhotoTooLargeError(
             f"{path}: {width} x {height} pixels{enlarged} is more than the limit of "
-            f"{max_pixels / 1e6:g} megapixels; scale the photo down or raise the limit"
+            f"{max_pixels / 1e6:g} megapixels; scale the photo down, or cut it into parts"
         )
 
 

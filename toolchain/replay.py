@@ -67,7 +67,8 @@ def _load_again(sidecar: Sidecar, path: Path) -> Restorer:
         raise SidecarError(f"{path}: this version does not know {', '.join(sorted(unknown))}")
     if not options:
         raise SidecarError(f"{path}: names no options; it was not made by toolchain restore")
-    restorer = load(**{**options, "iqa": None})  # which may be gone: it changes no pixel
+    # The score may be gone, and changes no pixel.
+    restorer = load(**{**options, "iqa": None, "iqa_encoder": None})
     changed = sidecar.changed_weights(restorer.provenance)
     if changed:
         raise SidecarError(

@@ -29,9 +29,9 @@ from toolchain.regions import restore_regions
 from toolchain.restoration import Provenance, Restoration, Step, treatment
 from toolchain.scratch import IN_MEMORY, Arrays
 from toolchain.tiling import apply_tiled, enlarged_views, extract_views, views
-from tools_zoo.catalog import DEFAULT_TOOLBOX
+from tools_zoo.catalog import default_toolbox
 from tools_zoo.device import AUTO, choose_device, choose_precision
-from tools_zoo.generative.iqa import SfdIqa, open_iqa
+from tools_zoo.generative.iqa import SfdIqa, open_named
 from tools_zoo.own_tools import OwnTool, default_home, load_own_tool, own_tool_names
 from tools_zoo.precision import Precision, computing
 from tools_zoo.storage import shipped_toolboxes
@@ -81,7 +81,8 @@ class Restorer:
         PolicyError: The policy was trained with other tools, or not to enlarge and is to, or its
             risk is to be limited and it was not calibrated.
         DuplicateToolError: The toolbox has a tool of the name of an own one, or two have one name.
-        SettingError: A number is too small, or no tool enlarges by this scale.
+        SettingError: A number is too small, no tool enlarges by this scale, or the policy learnt
+            to enlarge and is not to.
     """
 
     def __init__(
@@ -203,7 +204,8 @@ class Restorer:
         Raises:
             ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes do not go
                 together.
-            SettingError: The strength lies outside [0, 1], or regions do not go with the rest.
+            SettingError: The strength lies outside [0, 1], regions do not go with the rest, or a
+                forced action enlarges where nothing may (any more).
             UnknownNameError: A forced action is no tool of the toolbox.
         """
         made_by = dataclasses.replace(
@@ -213,6 +215,7 @@ class Restorer:
             forced=tuple(forced),
         )
         _check_settings(made_by)
+        _check_forced(forced, self._toolbox, self.scale)
         lq, clean = _as_float(image, arrays), None if gt is None else _as_float(gt)
         scorer, judge = Scorer(clean, self.scale), PhotoJudge(self._iqa, lq, self.scale)
         record = Record(lq, scorer, judge, made_by, on_step, arrays, keep_frames=keep_frames)
@@ -415,7 +418,7 @@ class Restorer:
 
 def load(
     agent: str | Path | None = None,
-    toolbox: str | Path = DEFAULT_TOOLBOX,
+    toolbox: str | Path | None = None,
     *,
     device: str = AUTO,
     precision: str = AUTO,
@@ -428,12 +431,14 @@ def load(
     regions: bool = False,
     max_risk: float = 1.0,
     iqa: str | Path | None = None,
+    iqa_encoder: str | Path | None = None,
 ) -> Restorer:
     """Load an agent and a toolbox, ready to restore.
 
     Args:
         agent: A shipped agent's name, or the folder of one; None is the toolbox's own.
-        toolbox: A shipped toolbox's name, or the folder of one.
+        toolbox: A shipped toolbox's name, or the folder of one; None is ``efficient`` or, where
+            photos are to be enlarged, ``generative``.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``; ``auto`` times both for a moment.
         max_steps: Most tools on one photo.
@@ -446,12 +451,15 @@ def load(
         regions: Whether to decide per region.
         max_risk: Largest probability of making the photo worse with which a tool may still run.
         iqa: SFD-IQA to judge photos by: its folder, or a toolbox that has one, by name or folder.
+        iqa_encoder: CLIP model that this score was trained with: its folder, or its name in the
+            local cache; None is the offline default.
 
     Raises:
         ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
-            with other tools or not to enlarge, the machine lacks the device, a number is too
+            with other tools or for another scale, the machine lacks the device, a number is too
             small, no tool enlarges by this scale, or there is no such score.
     """
+    toolbox = default_toolbox(enlarges=scale > 1) if toolbox is None else toolbox
     options = dict(locals())  # this signature is the one list of what a restorer depends on
     place = choose_device(device)
     number_format = choose_precision(precision, place)
@@ -475,12 +483,13 @@ def load(
             "agent": agent and _as_recorded(agent, BUILTIN_AGENTS),
             "toolbox": _as_recorded(toolbox, shipped_toolboxes()),
             "iqa": iqa and _as_recorded(iqa, shipped_toolboxes()),
+            "iqa_encoder": iqa_encoder and _as_recorded(iqa_encoder, ()),
             "add_tools": [_as_recorded(n, own_tool_names(default_home())) for n in add_tools],
             "device": str(place),
             "precision": number_format,
         },
         max_risk=max_risk,
-        iqa=None if iqa is None else open_iqa(iqa),
+        iqa=open_named(iqa, iqa_encoder),
     )
 
 
@@ -532,6 +541,7 @@ def _smallest_tile(tool: Tool) -> int:
 
 def _check_scale(scale: int, toolbox: Toolbox, policy: LstmPolicy) -> None:
     if scale == 1:
+        check_keeps_size(policy, toolbox)
         return
     if scale < 1 or scale not in toolbox.scales:
         known = sorted({str(known) for known in toolbox.scales if known > 1})
@@ -543,6 +553,36 @@ def _check_scale(scale: int, toolbox: Toolbox, policy: LstmPolicy) -> None:
             "the agent was not trained to enlarge; train one with: toolchain train agent "
             "--set task=real-sr"
         )
+
+
+def check_keeps_size(policy: LstmPolicy, toolbox: Toolbox) -> None:
+    """Refuse an agent that learnt to enlarge, where photos are to keep their size.
+
+    Raises:
+        SettingError: It did: what it learnt to do before an enlargement harms a photo without one.
+    """
+    if policy.task == "real-sr":
+        raise SettingError(
+            f"the agent of {toolbox.name!r} learnt to enlarge: add --scale {max(toolbox.scales)} "
+            f"(restore, inspect, evaluate), or leave out --toolbox {toolbox.name} to keep the size"
+        )
+
+
+def _check_forced(forced: Sequence[str], toolbox: Toolbox, scale: int) -> None:
+    """Refuse forced actions that would be masked: run all the same, they would do nothing."""
+    scales = dict(zip(toolbox.names, toolbox.scales, strict=True))
+    enlarged_by = ""
+    for name in forced:
+        if name == toolbox.action_names[toolbox.stop]:
+            return
+        factor = scales.get(name, 1)
+        if factor == 1:
+            continue
+        if factor != scale:
+            raise SettingError(f"{name} enlarges: it needs scale {factor}, got {scale}")
+        if enlarged_by:
+            raise SettingError(f"{name} cannot enlarge again: {enlarged_by} has done it before")
+        enlarged_by = name
 
 
 def _check_settings(made_by: Provenance) -> None:

@@ -20,7 +20,7 @@ from toolchain.restoration import PER_CALL, Provenance
 FORMAT_VERSION: Final = 1
 SUFFIX: Final = ".json"
 
-_HOW: Final = frozenset({"device", "precision", "max_tile_pixels", "iqa"})
+_HOW: Final = frozenset({"device", "precision", "max_tile_pixels", "iqa", "iqa_encoder"})
 """Options that say how to compute, not what: they change a result by rounding only, or not at
 all."""
 

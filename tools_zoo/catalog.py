@@ -56,8 +56,8 @@ _X4: Final = (4.0, 4.0)
 
 ENLARGERS: Final = (
     ToolSpec("sr-psnr", "sr", _X4, "sr_x4", 4, "after EDSR, CVPR Workshops 2017"),
-    ToolSpec("sr-sft", "sr", _X4, "sft_x4", 4, "SFTGAN, CVPR 2018"),
-    ToolSpec("sr-ssl", "sr", _X4, "sr_x4", 4, "SSL, ACM MM 2024"),
+    ToolSpec("sr-sft", "sr", _X4, "sft_x4", 4, "after SFTGAN, CVPR 2018"),
+    ToolSpec("sr-ssl", "sr", _X4, "sr_x4", 4, "after SSL, ACM MM 2024"),
     ToolSpec("sr-sfd", "sr", _X4, "sr_x4", 4, "after SFD, CVPR 2025"),
     ToolSpec("sr-vpd", "sr", _X4, "one_step_x4", 4, "after VPD-SR, arXiv 2506.02605"),
 )
@@ -65,8 +65,8 @@ ENLARGERS: Final = (
 
 ENLARGER_CONTROLS: Final = (
     ToolSpec("sr-gan", "sr", _X4, "sr_x4", 4, "after ESRGAN, ECCV Workshops 2018"),
-    ToolSpec("sr-film", "sr", _X4, "film_x4", 4, "SFTGAN, CVPR 2018, with FiLM"),
-    ToolSpec("sr-concat", "sr", _X4, "concat_x4", 4, "SFTGAN, CVPR 2018, with concatenation"),
+    ToolSpec("sr-film", "sr", _X4, "film_x4", 4, "after SFTGAN, CVPR 2018, with FiLM"),
+    ToolSpec("sr-concat", "sr", _X4, "concat_x4", 4, "after SFTGAN, CVPR 2018, with concatenation"),
     ToolSpec("sr-psnr-x2", "sr", (2.0, 2.0), "sr_x2", 2, "after EDSR, CVPR Workshops 2017"),
 )
 """No actions: what `ENLARGERS` are compared with, and the same at twice the width."""
@@ -86,3 +86,8 @@ TOOLBOXES: Final[dict[str, tuple[ToolSpec, ...]]] = {
     "enlarger_controls": ENLARGER_CONTROLS,
 }
 """Every toolbox that can be trained by name; `storage.shipped_toolboxes` says which ship."""
+
+
+def default_toolbox(*, enlarges: bool) -> str:
+    """Name of the toolbox that is used where none is named; images may have to be enlarged."""
+    return GENERATIVE_TOOLBOX if enlarges else DEFAULT_TOOLBOX

@@ -21,7 +21,7 @@ from agents.reference import (
     StopPlayer,
     search_sequences,
 )
-from agents.storage import BUILTIN_AGENTS, load_policy
+from agents.storage import BUILTIN_AGENTS, load_policy, save_policy
 from data.errors import StoreError, ToolchainError, UnknownNameError
 from data.pairs import ArrayPairs
 from envs.restoration_vec_env import RestorationVecEnv
@@ -196,7 +196,8 @@ def test_training_leaves_an_agent_that_records_its_task_and_reward(folder, tmp_p
     assert (policy.task, policy.reward) == ("real-sr", REWARDS["mixed"])
     recorded = json.loads((tmp_path / "run" / "best" / "config.json").read_text())
     assert recorded["task"] == "real-sr"
-    weights = {"name": "mixed", "psnr": 0.5, "perceptual": 10.0, "quality": 0.0, "iqa": ""}
+    weights = {"name": "mixed", "psnr": 0.5, "perceptual": 10.0, "quality": 0.0}
+    weights |= {"iqa": "", "iqa_encoder": ""}
     assert recorded["reward"] == weights
     assert policy.with_stop_margin(1.0).task == "real-sr"
 
@@ -237,6 +238,19 @@ def test_an_agent_may_be_trained_for_a_score_without_a_reference(folder, tmp_pat
     train_ppo(named, tmp_path / "named")
     reward = load_policy(tmp_path / "named" / "best").reward
     assert reward == Reward(0.5, 10.0, 5.0, str(tmp_path / "score"))
+
+
+def test_an_agent_records_the_encoder_of_its_score(tmp_path):
+    reward = Reward(0.5, 10.0, 5.0, "score", "clip")
+    policy = LstmPolicy(RecurrentQNet(1, "statistics"), ("sr-psnr",), reward=reward)
+    save_policy(policy, tmp_path / "agent")
+    assert load_policy(tmp_path / "agent").reward == reward
+
+
+def test_the_task_chooses_the_toolbox_unless_one_is_named(folder):
+    assert DrqnConfig(store="embedded").toolbox == "efficient"
+    assert DrqnConfig(store="embedded", task="real-sr").toolbox == "generative"
+    assert PpoConfig(**TINY, toolbox=str(folder)).toolbox == str(folder)
 
 
 def test_ppo_trains_on_it_too(folder, tmp_path):

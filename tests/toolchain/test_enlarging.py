@@ -1,5 +1,6 @@
 """Properties of photos that are restored and enlarged."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from agents.storage import PREFERENCES, load_bundle, save_policy
@@ -26,7 +28,8 @@ from tests.toolchain.conftest import (
     snapshot,
 )
 from toolchain.cli import app
-from toolchain.inspection import inspect_degraded, inspect_photo
+from toolchain.cli.report import print_inspection
+from toolchain.inspection import Inspection, inspect_degraded, inspect_photo
 from toolchain.joint import JointConfig, train_joint
 from toolchain.photo import Photo, PhotoError, read_photo
 from toolchain.restoration import explain_end
@@ -140,11 +143,84 @@ def test_no_second_enlargement_is_offered(make: Callable[..., Restorer]) -> None
 
 
 def test_without_scale_no_tool_that_enlarges_is_offered(folder: Path) -> None:
-    restorer = Restorer(load_toolbox(folder), script("sr-psnr", "deblur_1"))  # type: ignore[arg-type]
-    restoration = restorer.restore(photo())
+    policy = scripted_policy("sr-psnr", "deblur_1", names=TOOLS)
+    restoration = Restorer(load_toolbox(folder), policy).restore(photo())
     assert restoration.image.shape == (20, 26, 3)
     assert set(restoration.steps[0].action_values) == {"deblur_1", "stop"}
     assert restoration.trace()["enlarged_by"] is None
+
+
+def test_an_agent_that_learnt_to_enlarge_is_refused_where_photos_keep_their_size(
+    folder: Path, make_photo: MakePhoto, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingError, match="of 'enlarging' learnt to enlarge: add --scale 4"):
+        Restorer(load_toolbox(folder), script("sr-psnr"))  # type: ignore[arg-type]
+    source, target = make_photo("photo.png", 20, 26), tmp_path / "out.png"
+    says = "leave out --toolbox generative to keep the size"
+    for words in (
+        ("restore", source, "-o", target),
+        ("inspect", source),
+        ("evaluate", "--lq", source, "--gt", source, "--restore"),
+        ("demo", "-o", tmp_path / "demo"),
+    ):
+        result = CliRunner().invoke(
+            app, [*map(str, words), "--toolbox", "generative", "--device", "cpu"]
+        )
+        assert_one_line(result, 2, says)
+    players = ("evaluate", "embedded", "--toolbox", "generative", "--count", 2, "--level", "mild")
+    assert_one_line(run(*players), 2, says)
+    assert_one_line(run(*players, "--suite", "paper", "-o", tmp_path / "suite"), 2, says)
+    assert not target.exists()
+
+
+def test_players_without_an_agent_keep_the_size_with_any_toolbox(folder: Path) -> None:
+    words = ("evaluate", "embedded", "--toolbox", folder, "--count", 2, "--level", "mild")
+    result = run(*words, "--players", "stop")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("command", ["restore", "inspect", "evaluate"])
+def test_the_scale_chooses_the_toolbox_unless_one_is_named(
+    command: str, make_photo: MakePhoto, tmp_path: Path
+) -> None:
+    source, out = make_photo("photo.png", 20, 26), tmp_path / "out.png"
+    words: tuple[object, ...] = {
+        "restore": (source, "-o", out),
+        "inspect": (source, "-o", out),
+        "evaluate": ("--lq", source, "--gt", make_photo("gt.png", 80, 104), "--restore"),
+    }[command]
+    result = run(command, *words, "--scale", 4, "--prefer", "texture")
+    assert result.exit_code == 0, result.output
+    if command == "restore":
+        assert Image.open(out).size == (104, 80)
+    restorer = load(scale=4, device="cpu", precision="fp32")
+    assert restorer.provenance.options["toolbox"] == "generative"
+    assert load(device="cpu", precision="fp32").provenance.options["toolbox"] == "efficient"
+
+
+@pytest.mark.parametrize(
+    ("scale", "forced", "says"),
+    [
+        (4, ("sr-psnr", "sr-ssl", "stop"), "sr-ssl cannot enlarge again: sr-psnr has done it"),
+        (4, ("sr-psnr", "deblur_1", "sr-psnr"), "sr-psnr cannot enlarge again"),
+        (1, ("deblur_1", "sr-psnr"), "sr-psnr enlarges: it needs scale 4, got 1"),
+    ],
+)
+def test_forced_actions_that_can_do_nothing_are_refused(
+    folder: Path, scale: int, forced: tuple[str, ...], says: str
+) -> None:
+    task = "real-sr" if scale > 1 else "restore"
+    policy = scripted_policy("deblur_1", names=TOOLS, task=task)
+    restorer = Restorer(load_toolbox(folder), policy, scale=scale)
+    with pytest.raises(SettingError, match=says):
+        inspect_photo(restorer, Photo(rgb=photo()), forced=forced)
+
+
+def test_forced_actions_that_follow_an_enlargement_run(make: Callable[..., Restorer]) -> None:
+    forced = ("sr-psnr", "deblur_1", "stop", "sr-ssl")
+    restoration = make("sr-ssl").restore(photo(), forced=forced)
+    assert restoration.sequence == ("sr-psnr", "deblur_1")
+    print_inspection(Console(file=io.StringIO()), Inspection(restoration))
 
 
 def test_an_agent_that_never_enlarges_leaves_it_to_bicubic_and_says_so(
@@ -237,7 +313,12 @@ def test_inspect_degrades_and_enlarges(folder: Path, make_photo: MakePhoto, tmp_
         (("--scale", "4", "--toolbox", "classic"), "none of its tools does"),
         (("--scale", "4", "--prefer", "beauty"), "no preference 'beauty'"),
         (("--prefer", "texture", "--agent", "classic"), "leave --agent out"),
-        (("--prefer", "texture", "--toolbox", "classic"), "no agent that prefers texture"),
+        (
+            ("--prefer", "texture", "--toolbox", "classic"),
+            "no agent that prefers texture in it; the toolbox generative, which enlarges "
+            "(--scale 4), has one",
+        ),
+        (("--prefer", "texture", "--agent", "classic"), "or --prefer"),
     ],
 )
 def test_what_cannot_be_asked_for_ends_in_one_line(
@@ -263,7 +344,8 @@ def test_a_photo_that_would_be_too_large_fails_alone(tmp_path: Path, folder: Pat
         "--scale",
         4,
     )
-    assert_one_line(result, 1, "8000 x 2000 pixels enlarged by 4 is more than the limit of 200")
+    says = "8000 x 2000 pixels enlarged by 4 is more than the limit of 200 megapixels; "
+    assert_one_line(result, 1, says + "scale the photo down, or cut it into parts")
 
 
 def test_an_agent_that_never_learnt_to_enlarge_is_refused(folder: Path) -> None:
@@ -295,7 +377,8 @@ def test_players_that_enlarge_are_measured(folder: Path, tmp_path: Path) -> None
         (("embedded", "--scale", "2"), "enlarge by 4, not by 2"),
         (("embedded", "--scale", "4", "--toolbox", "classic"), "no tool that makes images larger"),
         (("embedded", "--scale", "4", "--players", "random"), "no player 'random'"),
-        (("--lq", ".", "--gt", ".", "--scale", "4"), "go with clean photos"),
+        (("--lq", ".", "--gt", ".", "--scale", "4"), "say how to restore: add --restore"),
+        (("embedded", "--level", "real"), "'real' makes photos smaller, too: it needs --scale 4"),
     ],
 )
 def test_what_cannot_be_evaluated_ends_in_one_line(
@@ -303,6 +386,38 @@ def test_what_cannot_be_evaluated_ends_in_one_line(
 ) -> None:
     toolbox = () if "--toolbox" in options else ("--toolbox", folder)
     assert_one_line(run("evaluate", *options, *toolbox), 2, says)
+
+
+def test_small_and_large_photos_of_ones_own_are_compared(
+    folder: Path, make_photo: MakePhoto, tmp_path: Path
+) -> None:
+    lq = make_photo("lq/a.png", 20, 26).parent
+    gt = make_photo("gt/a.png", 80, 104).parent
+    figures = tmp_path / "figures.json"
+    words = ("evaluate", "--lq", lq, "--gt", gt, "--restore", "--scale", 4, "--toolbox", folder)
+    result = run(*words, "--json", figures)
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(figures.read_text())
+    small, clean = (read_photo(side / "a.png").rgb for side in (lq, gt))
+    restorer = load(toolbox=folder, scale=4, device="cpu", precision="fp32")
+    restored = restorer.restore(small).image
+    assert row["psnr_before"] == pytest.approx(psnr(upsampled(small, 4), clean))
+    assert row["psnr_after"] == pytest.approx(psnr(restored, clean))
+    assert "over the bicubic enlargement" in result.stdout
+    textured = run(*words, "--json", figures, "--prefer", "texture")
+    assert textured.exit_code == 0, textured.output
+    assert json.loads(figures.read_text())[0]["psnr_after"] != row["psnr_after"]
+    make_photo("gt/a.png", 80, 100)
+    assert_one_line(run(*words), 2, "it must be 4 times as large")
+
+
+def test_a_level_of_small_photos_says_that_it_needs_a_scale(
+    folder: Path, make_photo: MakePhoto
+) -> None:
+    source = make_photo("photo.png", 80, 104)
+    result = run("inspect", source, "--toolbox", folder, "--degrade", "real")
+    assert_one_line(result, 2, "'real' makes photos smaller, too: it needs --scale 4")
+    assert_one_line(run("inspect", source, "--degrade", "rael"), 2, "no level 'rael'")
 
 
 def test_joint_training_refuses_tools_that_enlarge(

@@ -226,10 +226,10 @@ def test_a_replay_needs_no_score_and_resuming_takes_results_of_any(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("absent", "no toolbox 'absent'"),
+        ("absent", "with a score 'absent'"),
         ("classic", "no SFD-IQA score in classic"),
         ("damaged", "no readable SFD-IQA score"),
-        ("cut", "is not a safetensors file"),
+        ("cut", "is damaged or was replaced"),
         ("foreign", "needs the encoder clip:vit"),
     ],
 )
@@ -258,6 +258,46 @@ def test_a_score_that_cannot_be_had_is_one_line(
         words = ("--lq", source, "--gt", source)
     assert_one_line(run_cli(command, *words, "--iqa", score), 2, says)
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.fixture
+def words_of(make_photo: MakePhoto, tmp_path: Path) -> Callable[[str], tuple[object, ...]]:
+    """What each command is told of a photo."""
+
+    def words(command: str) -> tuple[object, ...]:
+        source = make_photo("photo.png")
+        return {
+            "restore": (source, "-o", tmp_path / "out.png", "--sidecar"),
+            "inspect": (source,),
+            "evaluate": ("--lq", source, "--gt", source),
+        }[command]
+
+    return words
+
+
+@pytest.mark.parametrize("command", ["restore", "inspect", "evaluate"])
+def test_a_score_of_clip_is_seen_by_the_encoder_that_is_named(
+    run_cli: RunCli,
+    words_of: Callable[[str], tuple[object, ...]],
+    command: str,
+    tiny_clip: Path,
+    clip_score: Path,
+    tmp_path: Path,
+) -> None:
+    words = (command, *words_of(command), "--iqa", clip_score)
+    result = run_cli(*words, "--iqa-encoder", tiny_clip)
+    assert result.exit_code == 0, result.output
+    assert "clip:tiny-clip" in result.stdout
+    if command == "restore":
+        options = json.loads((tmp_path / "out.png.json").read_text())["options"]
+        assert (options["iqa"], options["iqa_encoder"]) == (str(clip_score), str(tiny_clip))
+        assert "bit-identical" in run_cli("replay", tmp_path / "out.png.json").stdout
+        (tmp_path / "out.png").unlink()
+    assert_one_line(run_cli(*words), 2, "none was given: name its folder")
+    absent = run_cli(*words, "--iqa-encoder", "nobody/no-such-clip")
+    assert_one_line(absent, 2, "nothing is downloaded unasked")
+    alone = run_cli(*words[:-2], "--iqa-encoder", tiny_clip)
+    assert_one_line(alone, 2, "name the score too (--iqa)")
 
 
 def test_without_the_extra_it_says_how_to_get_it(

@@ -65,6 +65,14 @@ def test_the_result_is_the_one_of_the_command_line_with_all_metadata(
         assert image.info["icc_profile"] == read_photo(photo).icc
 
 
+def test_a_photo_beyond_the_limit_says_how_to_raise_it(
+    photo: Path, make_restorer: MakeRestorer, tmp_path: Path
+) -> None:
+    says = r"^my <i>photo.jpg: .* cut it into parts, or raise the limit .*--max-megapixels"
+    with pytest.raises(PhotoError, match=says):
+        show(make_restorer(), Request(photo), tmp_path, max_pixels=3_000)
+
+
 def test_names_are_escaped_and_every_value_is_shown(
     photo: Path, make_restorer: MakeRestorer, tmp_path: Path
 ) -> None:

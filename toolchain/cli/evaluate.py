@@ -10,12 +10,12 @@ import typer
 from toolchain.cli import suite as suites
 from toolchain.cli.errors import fail
 from toolchain.cli.options import (
-    DEFAULT_TOOLBOX,
     AgentOption,
+    IqaEncoderOption,
     IqaOption,
     OverwriteOption,
     PreferOption,
-    ToolboxOption,
+    ScaledToolboxOption,
 )
 
 if TYPE_CHECKING:
@@ -54,12 +54,13 @@ def evaluate(
         ),
     ] = DEFAULT_PLAYERS,
     agent: AgentOption = None,
-    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    toolbox: ScaledToolboxOption = None,
     scale: Annotated[
         int,
         typer.Option(
             help="4: make clean photos smaller, too, and let players restore and enlarge them; "
-            "--players are then bicubic, sr-alone, single, fixed, greedy-oracle, agent.",
+            "--players are then bicubic, sr-alone, single, fixed, greedy-oracle, agent. With "
+            "--restore: photos of --gt are so many times as large a side as those of --lq.",
             min=1,
         ),
     ] = 1,
@@ -72,6 +73,7 @@ def evaluate(
         str, typer.Option(help="For --restore and --suite: auto, fp32 or bf16.")
     ] = "auto",
     iqa: IqaOption = None,
+    iqa_encoder: IqaEncoderOption = None,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -105,6 +107,8 @@ def evaluate(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure PSNR and SSIM: of two folders, or of players that restore degraded clean photos."""
+    from tools_zoo.catalog import default_toolbox
+
     suites.refuse_stray_options(ctx, suite)
     if (lq is None) != (gt is None):
         fail("give both --lq and --gt, or neither")
@@ -112,11 +116,12 @@ def evaluate(
         fail("give either clean photos (a folder, 'embedded', ...) or --lq and --gt")
     if restore and lq is None:
         fail("--restore goes with --lq and --gt; photos to degrade are always restored")
-    if lq is not None and (scale > 1 or prefer is not None):
-        fail("--scale and --prefer go with clean photos, not with --lq and --gt")
+    if lq is not None and not restore and (scale > 1 or prefer is not None):
+        fail("with --lq and --gt, --scale and --prefer say how to restore: add --restore")
     if output is not None and not output.absolute().parent.is_dir():
         fail(f"{output}: there is no such folder to write to")
     levels = level or list(ALL_LEVELS)
+    toolbox = default_toolbox(enlarges=scale > 1) if toolbox is None else toolbox
     if suite is not None:
         request = suites.SuiteRequest(
             lq=lq,
@@ -140,10 +145,12 @@ def evaluate(
         )
         suites.run(ctx, suite, request)
         return
-    score = None if iqa is None else _open_score(iqa, device)
+    score = _open_score(iqa, iqa_encoder, device)
     if lq is not None and gt is not None:
-        options = {"device": device, "precision": precision, "max_steps": max_steps}
-        results = [_compare(lq, gt, (agent, toolbox, options) if restore else None, score)]
+        options: dict[str, Any] = {"agent": agent, "toolbox": toolbox, "scale": scale}
+        options |= {"prefer": prefer, "max_steps": max_steps}
+        options |= {"device": device, "precision": precision}
+        results = [_compare(lq, gt, options if restore else None, score)]
     else:
         assert source is not None
         if scale > 1 and players == DEFAULT_PLAYERS:
@@ -164,28 +171,28 @@ def evaluate(
         write_atomically(output, content.encode() + b"\n")
 
 
-def _open_score(name: str, device: str) -> "SfdIqa":
+def _open_score(name: str | None, encoder: str | None, device: str) -> "SfdIqa | None":
     from tools_zoo.device import choose_device
-    from tools_zoo.generative.iqa import open_iqa
+    from tools_zoo.generative.iqa import open_named
 
-    return open_iqa(name).to(choose_device(device))
+    score = open_named(name, encoder)
+    return None if score is None else score.to(choose_device(device))
 
 
 def _compare(
     lq: Path,
     gt: Path,
-    restorer: tuple[str | None, str, dict[str, Any]] | None,
+    options: dict[str, Any] | None,
     iqa: "SfdIqa | None",
 ) -> "Evaluation":
     from toolchain.cli.progress import Steps
     from toolchain.evaluation import compare_folders
 
     restore = None
-    if restorer is not None:
+    if options is not None:
         from toolchain import load
 
-        agent, toolbox, options = restorer
-        loaded = load(agent, toolbox, **options)
+        loaded = load(**options)
 
         def restore(image: "FloatImage") -> "FloatImage":
             return loaded.restore(image).image
@@ -195,6 +202,7 @@ def _compare(
             lq,
             gt,
             restore=restore,
+            scale=1 if options is None else options["scale"],
             on_image=lambda done, total: steps.update(done, total),
             iqa=iqa,
         )

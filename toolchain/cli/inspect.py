@@ -9,11 +9,11 @@ from rich.console import Console
 from toolchain.cli.errors import STATUS_FAILED, fail
 from toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
-    DEFAULT_TOOLBOX,
     AddToolOption,
     AgentOption,
     DeviceOption,
     InputArgument,
+    IqaEncoderOption,
     IqaOption,
     MaxRiskOption,
     MaxStepsOption,
@@ -22,9 +22,9 @@ from toolchain.cli.options import (
     PrecisionOption,
     PreferOption,
     RegionsOption,
+    ScaledToolboxOption,
     ScaleOption,
     StrengthOption,
-    ToolboxOption,
 )
 from toolchain.cli.report import print_inspection
 
@@ -57,7 +57,7 @@ def inspect(
     seed: Annotated[int, typer.Option(help="Seed of the damage.", min=0)] = 0,
     max_steps: MaxStepsOption = 3,
     agent: AgentOption = None,
-    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    toolbox: ScaledToolboxOption = None,
     add_tool: AddToolOption = None,
     scale: ScaleOption = 1,
     prefer: PreferOption = None,
@@ -65,6 +65,7 @@ def inspect(
     regions: RegionsOption = False,
     max_risk: MaxRiskOption = 1.0,
     iqa: IqaOption = None,
+    iqa_encoder: IqaEncoderOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     overwrite: OverwriteOption = False,
@@ -102,6 +103,7 @@ def inspect(
         regions=regions,
         max_risk=max_risk,
         iqa=iqa,
+        iqa_encoder=iqa_encoder,
     )
     if degrade is None:
         inspection = inspect_photo(restorer, lq, gt=reference)

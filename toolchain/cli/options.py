@@ -5,6 +5,15 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+DEFAULT_TILE_PIXELS = 1024 * 1024
+"""`toolchain.restorer.DEFAULT_MAX_TILE_PIXELS`, repeated because that module imports PyTorch."""
+
+DEFAULT_TOOLBOX = "efficient"
+"""`tools_zoo.catalog.DEFAULT_TOOLBOX`, repeated for the same reason."""
+
+GENERATIVE_TOOLBOX = "generative"
+"""`tools_zoo.catalog.GENERATIVE_TOOLBOX`, likewise."""
+
 AgentOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -14,6 +23,13 @@ AgentOption: TypeAlias = Annotated[
 ]
 ToolboxOption: TypeAlias = Annotated[
     str, typer.Option(help="Tools to choose from: a shipped toolbox's name, or a folder.")
+]
+ScaledToolboxOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Tools to choose from: a shipped toolbox's name, or a folder.  "
+        f"[default: {DEFAULT_TOOLBOX}; with --scale, {GENERATIVE_TOOLBOX}]"
+    ),
 ]
 DeviceOption: TypeAlias = Annotated[
     str, typer.Option(help="Where to compute: auto, cpu, cuda, mps.")
@@ -39,7 +55,9 @@ AddToolOption: TypeAlias = Annotated[
 ScaleOption: TypeAlias = Annotated[
     int,
     typer.Option(
-        help="Enlarge by this factor; the toolbox must have tools that do (generative: 4).", min=1
+        help="Enlarge by this factor; the toolbox must have tools that do "
+        f"({GENERATIVE_TOOLBOX}: 4).",
+        min=1,
     ),
 ]
 PreferOption: TypeAlias = Annotated[
@@ -79,15 +97,17 @@ IqaOption: TypeAlias = Annotated[
         metavar="NAME",
     ),
 ]
+IqaEncoderOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="CLIP model that the score of --iqa was trained with: a folder, or a name in the "
+        "local cache of Hugging Face; never downloaded; needs the extra 'clip'.",
+        metavar="NAME",
+    ),
+]
 OverwriteOption: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never an input.")
 ]
 InputArgument: TypeAlias = Annotated[
     Path, typer.Argument(help="The photo.", show_default=False, metavar="INPUT")
 ]
-
-DEFAULT_TILE_PIXELS = 1024 * 1024
-"""`toolchain.restorer.DEFAULT_MAX_TILE_PIXELS`, repeated because that module imports PyTorch."""
-
-DEFAULT_TOOLBOX = "efficient"
-"""`tools_zoo.catalog.DEFAULT_TOOLBOX`, repeated for the same reason."""

@@ -16,10 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
 from toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
-    DEFAULT_TOOLBOX,
     AddToolOption,
     AgentOption,
     DeviceOption,
+    IqaEncoderOption,
     IqaOption,
     MaxRiskOption,
     MaxStepsOption,
@@ -28,9 +28,9 @@ from toolchain.cli.options import (
     PrecisionOption,
     PreferOption,
     RegionsOption,
+    ScaledToolboxOption,
     ScaleOption,
     StrengthOption,
-    ToolboxOption,
 )
 from toolchain.errors import printable
 
@@ -49,7 +49,7 @@ def restore(
     ],
     max_steps: MaxStepsOption = 3,
     agent: AgentOption = None,
-    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    toolbox: ScaledToolboxOption = None,
     add_tool: AddToolOption = None,
     scale: ScaleOption = 1,
     prefer: PreferOption = None,
@@ -57,6 +57,7 @@ def restore(
     regions: RegionsOption = False,
     max_risk: MaxRiskOption = 1.0,
     iqa: IqaOption = None,
+    iqa_encoder: IqaEncoderOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -117,6 +118,7 @@ def restore(
         regions=regions,
         max_risk=max_risk,
         iqa=iqa,
+        iqa_encoder=iqa_encoder,
     )
     stop = threading.Event()
     finished: list[Outcome] = []

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from agents.policy import LstmPolicy
 from agents.storage import check_fits, load_bundle, load_policy
+from toolchain.restorer import check_keeps_size
 from tools_zoo.catalog import DEFAULT_TOOLBOX
 from tools_zoo.storage import MANIFEST, load_toolbox, shipped_toolboxes
 from tools_zoo.toolbox import Toolbox
@@ -65,6 +66,7 @@ def load_cast(
             together.
     """
     ours = Bundle(*load_bundle(toolbox, agent))
+    check_keeps_size(ours.policy, ours.toolbox)
     remarks = []
     rivals = {}
     for label, folder, option in (

@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 
 from agents.q_net import VIEW_SIZE
-from data.degradations import CONTEXT, Degradation, sampler, strength_levels
+from data.degradations import CONTEXT, Degradation, strength_levels
 from data.images import ByteImage, to_uint8
 from data.pairs import ArrayPairs, degrade_windows
+from data.scaled import level_sampler
 from data.store import Patches
 from toolchain.errors import PhotoError
 from toolchain.evaluation import pair_files, read_partners
@@ -80,7 +81,7 @@ def folder_level(lq_folder: Path, gt_folder: Path) -> LevelSet:
 
 
 def _degrade(windows: Patches, level: str, seed: int) -> LevelSet:
-    draw, drawn = sampler(level), list[Degradation]()
+    draw, drawn = level_sampler(level), list[Degradation]()
 
     def draw_and_keep(rng: np.random.Generator) -> Degradation:
         drawn.append(draw(rng))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from toolchain.errors import PhotoError
+from toolchain.errors import PhotoError, PhotoTooLargeError
 from toolchain.inspection import Inspection, inspect_photo
 from toolchain.photo import read_photo, write_photo
 from toolchain.photo_paths import WRITABLE_FORMATS
@@ -117,7 +117,9 @@ def show(
     try:
         photo = read_photo(source, max_pixels=max_pixels)
     except PhotoError as error:
-        raise PhotoError(str(error).replace(str(source), source.name)) from error
+        hint = ", or raise the limit (toolchain serve --max-megapixels)"
+        more = hint if isinstance(error, PhotoTooLargeError) else ""
+        raise PhotoError(str(error).replace(str(source), source.name) + more) from error
     try:
         inspection = inspect_photo(
             restorer,

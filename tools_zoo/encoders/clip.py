@@ -1,5 +1,7 @@
 """CLIP's image and text encoders, through Hugging Face ``transformers``; nothing is downloaded."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -157,15 +159,30 @@ def load_clip(source: str | Path) -> ClipEncoder:
     if config.model_type != "clip":
         raise ToolchainError(f"{source} holds a model of type {config.model_type!r}, not CLIP")
     try:
-        loaded: Any = CLIPModel.from_pretrained(
-            source, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        with _without_progress_bars():
+            loaded: Any = CLIPModel.from_pretrained(
+                source, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise ToolchainError(f"the CLIP model {source} cannot be read: {_line(error)}") from error
     model, info = loaded
     if info["missing_keys"]:
         raise ToolchainError(f"the CLIP model {source} lacks weights, {_first(info)} for one")
     return ClipEncoder(model, f"clip:{Path(source).name}")
+
+
+@contextlib.contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing on the terminal, where only our commands do."""
+    from transformers.utils import logging
+
+    was_enabled = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            logging.enable_progress_bar()
 
 
 def _first(info: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """SFD-IQA: how clean a photo looks, without a clean partner, by the critics of a training."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from data.atomic import write_atomically
-from data.errors import ToolchainError
+from data.errors import ChecksumError, ToolchainError, UnknownNameError
+from tools_zoo.catalog import TOOLBOXES
 from tools_zoo.critics.features import FeatureCritic
 from tools_zoo.critics.prompts import PromptPair
 from tools_zoo.encoders import SemanticEncoder, Semantics, load_encoder
+from tools_zoo.encoders.digest import encoder_digest
 from tools_zoo.encoders.efficientnet import NAME as OFFLINE
-from tools_zoo.storage import load_weights, toolbox_folder
+from tools_zoo.storage import WEIGHTS_FOLDER, load_weights, shipped_toolboxes, toolbox_folder
 
 IQA_FOLDER: Final = "sfd_iqa"
 """Below a run folder or a toolbox folder: the score that SFD's critics give."""
@@ -80,6 +83,11 @@ class SfdIqa(nn.Module):
             encoder.to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
+    @property
+    def encoder(self) -> SemanticEncoder:
+        """What the critics were trained with."""
+        return self._encoder[0]
+
     def score(self, image: Tensor) -> Quality:
         """Judge one photo at its own size.
 
@@ -106,7 +114,7 @@ class SfdIqa(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Both verdicts on RGB (N, 3, H, W) in [0, 1]: twice (N,), 0 to 1."""
         with torch.no_grad():
-            return self.verdicts(self._encoder[0](images))
+            return self.verdicts(self.encoder(images))
 
     @torch.no_grad()
     def verdicts(self, seen: Semantics) -> tuple[Tensor, Tensor]:
@@ -119,13 +127,19 @@ class SfdIqa(nn.Module):
 
 
 def save_iqa(iqa: SfdIqa, folder: Path) -> None:
-    """Write the critics' weights, and beside them which encoder they were trained with."""
+    """Write the critics' weights, and beside them which encoder they were trained with.
+
+    The name of an encoder is not all that tells it from others, so the digest of its weights goes
+    with it; the checksum is that of the critics.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.contiguous() for name, value in iqa.state_dict().items()}
-    write_atomically(folder / WEIGHTS, save(state))
+    content = save({name: value.contiguous() for name, value in iqa.state_dict().items()})
+    write_atomically(folder / WEIGHTS, content)
     facts = {
         "format_version": FORMAT_VERSION,
+        "sha256": hashlib.sha256(content).hexdigest(),
         "encoder": iqa.encoder_name,
+        "encoder_digest": encoder_digest(iqa.encoder),
         "text_encoder": "none" if iqa.prompts.kind == "vectors" else iqa.encoder_name,
     }
     write_atomically(folder / FACTS, json.dumps(facts, indent=2).encode())
@@ -141,22 +155,22 @@ def load_iqa(folder: Path, encoder: SemanticEncoder | None = None) -> SfdIqa:
 
     Raises:
         ToolchainError: There is no score in the folder, it is damaged, or it was trained with
-            another encoder.
+            another encoder, or one of other weights.
     """
     try:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
         content = (folder / WEIGHTS).read_bytes()
         name, version = facts["encoder"], facts["format_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        sha256, digest = facts.get("sha256"), facts.get("encoder_digest")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ToolchainError(f"no readable SFD-IQA score in {folder}") from error
     if version != FORMAT_VERSION:
         raise ToolchainError(f"{folder / FACTS} has format version {version}, this program reads 1")
-    if encoder is None and name == OFFLINE:
-        encoder = load_encoder(OFFLINE)
-    if encoder is None or encoder.name != name:
-        given = "none was" if encoder is None else f"{encoder.name} was"
-        raise ToolchainError(f"the score in {folder} needs the encoder {name}; {given} given")
-    iqa = SfdIqa(encoder)
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        raise ChecksumError(
+            f"{folder / WEIGHTS} is damaged or was replaced: its checksum does not match"
+        )
+    iqa = SfdIqa(_fitting(encoder, name, digest, folder))
     load_weights(iqa, content, folder / WEIGHTS)
     return iqa
 
@@ -171,6 +185,8 @@ def open_iqa(name_or_path: str | Path, encoder: SemanticEncoder | None = None) -
     Raises:
         ToolchainError: There is no such toolbox or folder, or no score in it; or see `load_iqa`.
     """
+    if not (Path(name_or_path).is_dir() or str(name_or_path) in TOOLBOXES):
+        raise UnknownNameError("toolbox or folder with a score", str(name_or_path), shipped_iqas())
     folder = toolbox_folder(name_or_path)
     for place in (folder, folder / IQA_FOLDER):
         if (place / FACTS).is_file():
@@ -179,3 +195,55 @@ def open_iqa(name_or_path: str | Path, encoder: SemanticEncoder | None = None) -
         f"there is no SFD-IQA score in {name_or_path}: name the folder of one, or a toolbox whose "
         "tools were trained with both critics of features (as sr-sfd is)"
     )
+
+
+def open_named(iqa: str | Path | None, encoder: str | Path | None = None) -> SfdIqa | None:
+    """Load a score and the encoder that it needs, both by what a user calls them.
+
+    Args:
+        iqa: See `open_iqa`; None is no score.
+        encoder: A CLIP model (`tools_zoo.encoders.load_encoder`); None is the offline default.
+
+    Raises:
+        ToolchainError: There is no such score or encoder, they do not belong together, or an
+            encoder is named and no score.
+    """
+    if iqa is None:
+        if encoder is not None:
+            raise ToolchainError(
+                f"the encoder {encoder} looks for a score: name the score too (--iqa)"
+            )
+        return None
+    return open_iqa(iqa, None if encoder is None else load_encoder(str(encoder)))
+
+
+def shipped_iqas() -> tuple[str, ...]:
+    """Names of the shipped toolboxes that have a score."""
+    return tuple(
+        name
+        for name in shipped_toolboxes()
+        if (WEIGHTS_FOLDER / name / IQA_FOLDER / FACTS).is_file()
+    )
+
+
+def _fitting(
+    encoder: SemanticEncoder | None, name: str, digest: str | None, folder: Path
+) -> SemanticEncoder:
+    """The encoder that a score was trained with, or a line that says how to give it."""
+    if encoder is None and name == OFFLINE:
+        encoder = load_encoder(OFFLINE)
+    if encoder is None:
+        raise ToolchainError(
+            f"the score in {folder} needs the encoder {name}; none was given: name its folder, or "
+            "its name in the local cache (--iqa-encoder, in training --set iqa_encoder=FOLDER)"
+        )
+    if encoder.name != name:
+        raise ToolchainError(
+            f"the score in {folder} needs the encoder {name}; {encoder.name} was given"
+        )
+    if digest and encoder_digest(encoder) != digest:
+        raise ToolchainError(
+            f"the score in {folder} needs another encoder of the name {name}: the weights of the "
+            "one that was given are not those that it was trained with"
+        )
+    return encoder

