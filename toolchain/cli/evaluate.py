@@ -15,6 +15,8 @@ from toolchain.cli.options import (
     IqaOption,
     OverwriteOption,
     PreferOption,
+    PriorOption,
+    StepsOption,
     ToolboxOption,
 )
 
@@ -72,6 +74,8 @@ def evaluate(
         str, typer.Option(help="For --restore and --suite: auto, fp32 or bf16.")
     ] = "auto",
     iqa: IqaOption = None,
+    prior: PriorOption = "own",
+    steps: StepsOption = 1,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -114,6 +118,8 @@ def evaluate(
         fail("--restore goes with --lq and --gt; photos to degrade are always restored")
     if lq is not None and (scale > 1 or prefer is not None):
         fail("--scale and --prefer go with clean photos, not with --lq and --gt")
+    if scale == 1 and (prior, steps) != ("own", 1):
+        fail("--prior and --steps go with --scale")
     if output is not None and not output.absolute().parent.is_dir():
         fail(f"{output}: there is no such folder to write to")
     levels = level or list(ALL_LEVELS)
@@ -151,6 +157,7 @@ def evaluate(
         names = [name.strip() for name in players.split(",") if name.strip()]
         tools, policy = _load(toolbox, agent if "agent" in names else None, prefer, names)
         if scale > 1:
+            _ask_of_enlargers(tools, scale, prior, steps)
             results = _play_scaled(
                 source, names, levels, count, seed, tools, policy, max_steps, device, scale, score
             )
@@ -263,6 +270,15 @@ def _play_scaled(
     )
     per_level = len(names) + ("sr-alone" in names) * (sum(s > 1 for s in tools.scales) - 1)
     return _collected(evaluations, per_level * len(levels))
+
+
+def _ask_of_enlargers(tools: "Toolbox", scale: int, prior: str, steps: int) -> None:
+    from toolchain.enlarging import EnlargeOptions
+
+    enlarge = EnlargeOptions(prior, steps)
+    if enlarge.has_map:
+        fail(f"{prior} is the map of one photo, and many patches are evaluated")
+    enlarge.apply_to(tools, scale)
 
 
 def _load(

@@ -21,8 +21,10 @@ from toolchain.cli.options import (
     OverwriteOption,
     PrecisionOption,
     PreferOption,
+    PriorOption,
     RegionsOption,
     ScaleOption,
+    StepsOption,
     StrengthOption,
     ToolboxOption,
 )
@@ -65,6 +67,8 @@ def inspect(
     regions: RegionsOption = False,
     max_risk: MaxRiskOption = 1.0,
     iqa: IqaOption = None,
+    prior: PriorOption = "own",
+    steps: StepsOption = 1,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     overwrite: OverwriteOption = False,
@@ -102,6 +106,8 @@ def inspect(
         regions=regions,
         max_risk=max_risk,
         iqa=iqa,
+        prior=prior,
+        steps=steps,
     )
     if degrade is None:
         inspection = inspect_photo(restorer, lq, gt=reference)

@@ -27,8 +27,10 @@ from toolchain.cli.options import (
     OverwriteOption,
     PrecisionOption,
     PreferOption,
+    PriorOption,
     RegionsOption,
     ScaleOption,
+    StepsOption,
     StrengthOption,
     ToolboxOption,
 )
@@ -57,6 +59,8 @@ def restore(
     regions: RegionsOption = False,
     max_risk: MaxRiskOption = 1.0,
     iqa: IqaOption = None,
+    prior: PriorOption = "own",
+    steps: StepsOption = 1,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -93,6 +97,7 @@ def restore(
     Any size; gray, alpha, 16 bits and EXIF are kept where the format of the result has them.
     """
     from toolchain.batch import check_trace_target, plan_batch, restore_batch, write_traces
+    from toolchain.enlarging import EnlargeOptions
     from toolchain.folder_lock import locked_folder
     from toolchain.memory import parse_size, tile_pixels_within
     from toolchain.restorer import load
@@ -101,6 +106,7 @@ def restore(
     if limit is not None:
         max_tile_pixels = tile_pixels_within(limit, max_tile_pixels)
     plan = plan_batch(inputs, output, steps_folder=save_steps)
+    EnlargeOptions(prior, steps).check_photos(len(plan))
     if trace is not None:
         check_trace_target(trace, overwrite=overwrite)
     restorer = load(
@@ -117,6 +123,8 @@ def restore(
         regions=regions,
         max_risk=max_risk,
         iqa=iqa,
+        prior=prior,
+        steps=steps,
     )
     stop = threading.Event()
     finished: list[Outcome] = []

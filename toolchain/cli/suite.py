@@ -27,7 +27,7 @@ SUITE_OPTIONS: Final = (
 )
 """Parameters of ``toolchain evaluate`` that only a suite has a use for."""
 
-OTHER_OPTIONS: Final = ("players", "restore", "output", "scale", "prefer", "iqa")
+OTHER_OPTIONS: Final = ("players", "restore", "output", "scale", "prefer", "iqa", "prior", "steps")
 """Parameters that a suite has no use for."""
 
 
