@@ -102,7 +102,7 @@ class MapPrior:
     @property
     def checksum(self) -> str:
         """SHA-256 of its numbers."""
-        return hashlib.sha256(self._shares.contiguous().numpy()).hexdigest()
+        return hashlib.sha256(self._shares.contiguous().numpy().data).hexdigest()
 
 
 def read_map(path: Path) -> MapPrior:
