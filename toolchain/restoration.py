@@ -112,6 +112,9 @@ class Provenance:
         options: Arguments of `toolchain.restorer.load` that give the same restorer again, with
             device and precision as they were chosen; empty of one that was not loaded.
         max_risk: Largest risk with which a tool was permitted to run.
+        enlarging: What was asked of tools that enlarge: ``prior`` and ``steps`` as in
+            `toolchain.enlarging.EnlargeOptions`, and ``prior_sha256`` of the numbers of a map or of
+            a model's weights.
     """
 
     version: str
@@ -129,6 +132,7 @@ class Provenance:
     forced: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     max_risk: float = 1.0
+    enlarging: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:
@@ -202,6 +206,7 @@ class Restoration:
             "max_steps": made_by.max_steps,
             "scale": made_by.scale,
             "enlarged_by": self.enlarged_by,
+            "enlarging": dict(made_by.enlarging),
             "reward": made_by.reward,
             "strength": made_by.strength,
             "regions": made_by.regions,

@@ -23,6 +23,7 @@ from data.noise_model import estimate_noise
 from envs.chain import BaseChain, Chain
 from envs.scaled_chain import ScaledChain
 from toolchain.colour import bound_drift
+from toolchain.enlarging import AS_TRAINED, EnlargeOptions, beside_tiles
 from toolchain.quality import AS_TILE_PIXELS, PhotoJudge
 from toolchain.record import OnStep, Record, Scorer
 from toolchain.regions import restore_regions
@@ -76,6 +77,7 @@ class Restorer:
             (`agents.guard`); 1 asks nothing of it.
         iqa: SFD-IQA, by which photos are judged before and after every step; moved to ``device``.
             It changes no decision and no pixel.
+        enlarge: What is asked of the tools that enlarge.
 
     Raises:
         PolicyError: The policy was trained with other tools, or not to enlarge and is to, or its
@@ -83,6 +85,8 @@ class Restorer:
         DuplicateToolError: The toolbox has a tool of the name of an own one, or two have one name.
         SettingError: A number is too small, no tool enlarges by this scale, or the policy learnt
             to enlarge and is not to.
+        EnlargeError: No tool can do what is asked of those that enlarge.
+        PriorError: The prior does not fit a tool.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Restorer:
         options: Mapping[str, Any] | None = None,
         max_risk: float = 1.0,
         iqa: SfdIqa | None = None,
+        enlarge: EnlargeOptions = AS_TRAINED,
     ) -> None:
         check_fits(policy, toolbox)
         _check_scale(scale, toolbox, policy)
@@ -115,6 +120,7 @@ class Restorer:
             raise SettingError(
                 f"max_tile_pixels must be at least {smallest}, got {max_tile_pixels}"
             )
+        self._enlarge, self._prior = enlarge, enlarge.apply_to(toolbox, scale)
         self._device = torch.device(device)
         for tool in tools:
             tool.to(self._device)
@@ -143,6 +149,10 @@ class Restorer:
             regions=regions,
             options=options or {},
             max_risk=max_risk,
+            enlarging={
+                **enlarge.recorded(),
+                "prior_sha256": "" if self._prior is None else self._prior.checksum,
+            },
         )
         _check_settings(self._provenance)
         if max_risk < 1.0 and policy.guard is None:
@@ -164,7 +174,9 @@ class Restorer:
     @property
     def working_pixels(self) -> int:
         """Pixels of the tile whose memory nothing exceeds that a tool or the score works on."""
-        return max(self._max_tile_pixels, 0 if self._iqa is None else AS_TILE_PIXELS)
+        judging = 0 if self._iqa is None else AS_TILE_PIXELS
+        looking = 0 if self._prior is None else self._prior.as_tile_pixels
+        return max(self._max_tile_pixels, judging, looking)
 
     @property
     def toolbox(self) -> Toolbox:
@@ -232,6 +244,7 @@ class Restorer:
             for step, image_after in play(lq, restored, max_steps, forced, arrays):
                 restored = image_after
                 record.add(step, restored)
+        notes += self._enlarge.unused(self._toolbox, [step.tool for step in record.steps])
         unfamiliarity = self._unfamiliarity(lq)
         if unfamiliarity is not None and unfamiliarity > 1.0:
             notes = (*notes, UNFAMILIAR)
@@ -377,13 +390,14 @@ class Restorer:
         # A tool that enlarges holds more per pixel; but mostly halo would be mostly wasted work.
         pixels = max(self._max_tile_pixels // spec.scale, 4 * _smallest_tile(tool))
         restored = apply_tiled(
-            lambda tile: self._run(tool, tile, is_gray=is_gray),
+            lambda tile, *beside: self._run(tool, tile, *beside, is_gray=is_gray),
             images,
             halo=spec.halo,
             grid=spec.grid,
             max_tile_pixels=min(pixels, self._max_tile_pixels),
             scale=spec.scale,
             arrays=arrays,
+            beside=beside_tiles(tool, images, self._device),
         )
         if spec.scale == 1:
             restored = bound_drift(images, restored, arrays=arrays)
@@ -391,10 +405,10 @@ class Restorer:
             restored[..., rows, :].clamp_(0.0, 1.0)
         return restored
 
-    def _run(self, tool: Tool, tile: Tensor, *, is_gray: bool) -> Tensor:
+    def _run(self, tool: Tool, tile: Tensor, *beside: Tensor, is_gray: bool) -> Tensor:
         lq = tile.to(self._device).contiguous(memory_format=torch.channels_last)
         with computing(self._precision, self._device):
-            restored: Tensor = tool(lq)
+            restored: Tensor = tool(lq, *beside)
         if is_gray:  # the nearest gray image: what colour a tool adds to gray can only be wrong
             restored = restored.float().mean(dim=1, keepdim=True).expand_as(restored)
         return restored
@@ -432,6 +446,8 @@ def load(
     max_risk: float = 1.0,
     iqa: str | Path | None = None,
     iqa_encoder: str | Path | None = None,
+    prior: str | Path = AS_TRAINED.prior,
+    steps: int = AS_TRAINED.steps,
 ) -> Restorer:
     """Load an agent and a toolbox, ready to restore.
 
@@ -453,16 +469,19 @@ def load(
         iqa: SFD-IQA to judge photos by: its folder, or a toolbox that has one, by name or folder.
         iqa_encoder: CLIP model that this score was trained with: its folder, or its name in the
             local cache; None is the offline default.
+        prior: Of tools with a categorical prior, see `toolchain.enlarging.EnlargeOptions`.
+        steps: Of the tool with a diffusion, 1 to 8: likewise.
 
     Raises:
         ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
             with other tools or for another scale, the machine lacks the device, a number is too
-            small, no tool enlarges by this scale, or there is no such score.
+            small, no tool enlarges by this scale, or there is no such score, prior or steps.
     """
     toolbox = default_toolbox(enlarges=scale > 1) if toolbox is None else toolbox
     options = dict(locals())  # this signature is the one list of what a restorer depends on
     place = choose_device(device)
     number_format = choose_precision(precision, place)
+    enlarge = EnlargeOptions(str(prior), steps)
     own_tools = [load_own_tool(name) for name in add_tools]
     tools, policy = load_bundle(toolbox, agent, prefer=prefer)
     return Restorer(
@@ -487,9 +506,11 @@ def load(
             "add_tools": [_as_recorded(n, own_tool_names(default_home())) for n in add_tools],
             "device": str(place),
             "precision": number_format,
+            **enlarge.recorded(),
         },
         max_risk=max_risk,
         iqa=open_named(iqa, iqa_encoder),
+        enlarge=enlarge,
     )
 
 

@@ -24,6 +24,9 @@ _HOW: Final = frozenset({"device", "precision", "max_tile_pixels", "iqa", "iqa_e
 """Options that say how to compute, not what: they change a result by rounding only, or not at
 all."""
 
+_BEFORE: Final = {"prior": "own", "steps": 1}
+"""What options were, of which sidecars of before they existed do not speak."""
+
 
 class SidecarError(ToolchainError):
     """A sidecar is missing or malformed, or what it asks for is not there any more."""
@@ -69,17 +72,28 @@ class Sidecar:
         """SHA-256 of the agent's weights."""
         return str(self.entry["agent"]["sha256"])
 
+    @property
+    def prior_checksum(self) -> str:
+        """SHA-256 of a prior that was given; empty where its name says everything."""
+        return str(self.entry.get("enlarging", {}).get("prior_sha256", ""))
+
     def changed_weights(self, now: Provenance) -> tuple[str, ...]:
-        """Names of the tools, and ``the agent``, whose weights are other ones now."""
+        """Names of the tools, ``the agent`` and ``the prior``, if their numbers are others now.
+
+        A prior of another name counts as another option, not as this.
+        """
         before = self.tool_checksums
         tools = [n for n, sha256 in before.items() if now.tool_checksums.get(n) != sha256]
         tools += [name for name in now.tool_checksums if name not in before]
         agent = ["the agent"] if now.agent_checksum != self.agent_checksum else []
-        return (*tools, *agent)
+        now_given = {**_BEFORE, **now.options}["prior"], now.enlarging.get("prior_sha256", "")
+        is_named_alike = now_given[0] == {**_BEFORE, **self.options}["prior"]
+        prior = ["the prior"] if is_named_alike and now_given[1] != self.prior_checksum else []
+        return (*tools, *agent, *prior)
 
     def changed_options(self, now: Provenance) -> tuple[str, ...]:
         """Names of the options that are others now, but for those that change only rounding."""
-        before = {**self.options, **self.per_call}
+        before = {**_BEFORE, **self.options, **self.per_call}
         asked = {**now.options, **{name: getattr(now, name) for name in PER_CALL}}
         asked = json.loads(json.dumps(asked))  # tuples are lists there
         names = (before.keys() | asked.keys()) - _HOW
@@ -148,6 +162,7 @@ def read_sidecar(path: Path) -> Sidecar:
         )
         # Whoever goes on with it may count on these.
         _ = (sidecar.options, sidecar.per_call, sidecar.tool_checksums, sidecar.agent_checksum)
+        _ = sidecar.prior_checksum
         _ = [step["tool"] for step in content["steps"]]
     except OSError as error:
         raise SidecarError(f"{path}: cannot be read ({one_line(error)})") from error

@@ -33,7 +33,7 @@ class _Span:
 
 
 def apply_tiled(
-    tool: Callable[[Tensor], Tensor],
+    tool: Callable[..., Tensor],
     image: Tensor,
     *,
     halo: int,
@@ -41,6 +41,7 @@ def apply_tiled(
     grid: int = 1,
     scale: int = 1,
     arrays: Arrays | None = None,
+    beside: Callable[[slice, slice], Tensor] | None = None,
 ) -> Tensor:
     """Apply ``tool`` tile by tile; the result equals ``tool(image)`` but for float rounding.
 
@@ -59,6 +60,8 @@ def apply_tiled(
         scale: Side of the tool's output over side of its input.
         arrays: Makes the array that the result is put in, float32 in main memory; None puts it
             where ``image`` is.
+        beside: From the rows and columns of a tile, what else the tool is to know of it: its second
+            argument. None gives it the tile alone.
 
     Returns:
         (1, 3, H * scale, W * scale), dtype and device as ``image``, channels last in memory.
@@ -76,7 +79,7 @@ def apply_tiled(
                 rows = slice(row.context_start, row.context_stop)
                 columns = slice(column.context_start, column.context_stop)
                 tile = image[..., rows, columns]
-                restored = tool(tile)
+                restored = tool(tile) if beside is None else tool(tile, beside(rows, columns))
                 expected = (*tile.shape[:-2], tile.shape[-2] * scale, tile.shape[-1] * scale)
                 if restored.shape != expected:
                     raise ValueError(

@@ -132,7 +132,10 @@ class Tool(nn.Module):
                 f"tool {spec.name!r} has scale {spec.scale}, but its network enlarges x{scale}"
             )
 
-    def forward(self, lq: Tensor) -> Tensor:
-        """Map (N, 3, H, W) in [0, 1] to (N, 3, H * scale, W * scale), same dtype, not clipped."""
-        restored: Tensor = self.network(lq)
+    def forward(self, lq: Tensor, *beside: Tensor) -> Tensor:
+        """Map (N, 3, H, W) in [0, 1] to (N, 3, H * scale, W * scale), same dtype, not clipped.
+
+        What some networks take ``beside`` the images, such as a prior of tiles, is passed on.
+        """
+        restored: Tensor = self.network(lq, *beside)
         return restored

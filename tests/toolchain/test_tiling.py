@@ -53,6 +53,28 @@ def test_a_tiled_result_equals_the_whole_one(
         torch.testing.assert_close(tiled, stack(image), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("grid", [1, 8])
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_what_is_beside_a_tile_lies_where_the_tile_does(
+    height: int, width: int, grid: int, scale: int
+) -> None:
+    image = random_image(height, width)
+    large = random_image(height * scale, width * scale)
+
+    def beside(rows: slice, columns: slice) -> Tensor:
+        rows, columns = (slice(s.start * scale, s.stop * scale) for s in (rows, columns))
+        return large[..., rows, columns]
+
+    def tool(tile: Tensor, part: Tensor) -> Tensor:
+        return tile.repeat_interleave(scale, 2).repeat_interleave(scale, 3) + part
+
+    tiled = apply_tiled(
+        tool, image, halo=2, max_tile_pixels=22 * 22, grid=grid, scale=scale, beside=beside
+    )
+    assert tiled.equal(tool(image, large))
+
+
 @pytest.mark.parametrize("budget", [50 * 50, 5000])
 @pytest.mark.parametrize(("height", "width"), [(61, 183), (183, 61), (120, 121), (7, 700)])
 def test_a_tool_that_divides_the_image_into_blocks_is_tiled_on_their_grid(

@@ -1,5 +1,6 @@
 """The command ``toolchain evaluate``."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,13 +16,16 @@ from toolchain.cli.options import (
     IqaOption,
     OverwriteOption,
     PreferOption,
+    PriorOption,
     ScaledToolboxOption,
+    StepsOption,
 )
 
 if TYPE_CHECKING:
     from agents.policy import LstmPolicy
     from data.images import FloatImage
     from data.store import Patches
+    from toolchain.enlarging import EnlargeOptions
     from toolchain.evaluation import Evaluation
     from tools_zoo.generative.iqa import SfdIqa
     from tools_zoo.toolbox import Toolbox
@@ -74,6 +78,8 @@ def evaluate(
     ] = "auto",
     iqa: IqaOption = None,
     iqa_encoder: IqaEncoderOption = None,
+    prior: PriorOption = "own",
+    steps: StepsOption = 1,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -118,6 +124,8 @@ def evaluate(
         fail("--restore goes with --lq and --gt; photos to degrade are always restored")
     if lq is not None and not restore and (scale > 1 or prefer is not None):
         fail("with --lq and --gt, --scale and --prefer say how to restore: add --restore")
+    if scale == 1 and (prior, steps) != ("own", 1):
+        fail("--prior and --steps go with --scale")
     if output is not None and not output.absolute().parent.is_dir():
         fail(f"{output}: there is no such folder to write to")
     levels = level or list(ALL_LEVELS)
@@ -150,6 +158,7 @@ def evaluate(
         options: dict[str, Any] = {"agent": agent, "toolbox": toolbox, "scale": scale}
         options |= {"prefer": prefer, "max_steps": max_steps}
         options |= {"device": device, "precision": precision}
+        options |= dataclasses.asdict(_enlarging(prior, steps))
         results = [_compare(lq, gt, options if restore else None, score)]
     else:
         assert source is not None
@@ -158,6 +167,7 @@ def evaluate(
         names = [name.strip() for name in players.split(",") if name.strip()]
         tools, policy = _load(toolbox, agent if "agent" in names else None, prefer, names)
         if scale > 1:
+            _enlarging(prior, steps).apply_to(tools, scale)
             results = _play_scaled(
                 source, names, levels, count, seed, tools, policy, max_steps, device, scale, score
             )
@@ -271,6 +281,15 @@ def _play_scaled(
     )
     per_level = len(names) + ("sr-alone" in names) * (sum(s > 1 for s in tools.scales) - 1)
     return _collected(evaluations, per_level * len(levels))
+
+
+def _enlarging(prior: str, steps: int) -> "EnlargeOptions":
+    from toolchain.enlarging import EnlargeOptions
+
+    enlarge = EnlargeOptions(prior, steps)
+    if enlarge.has_map:
+        fail(f"{prior} is the map of one photo, and many images are evaluated")
+    return enlarge
 
 
 def _load(

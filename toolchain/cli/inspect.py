@@ -21,9 +21,11 @@ from toolchain.cli.options import (
     OverwriteOption,
     PrecisionOption,
     PreferOption,
+    PriorOption,
     RegionsOption,
     ScaledToolboxOption,
     ScaleOption,
+    StepsOption,
     StrengthOption,
 )
 from toolchain.cli.report import print_inspection
@@ -66,6 +68,8 @@ def inspect(
     max_risk: MaxRiskOption = 1.0,
     iqa: IqaOption = None,
     iqa_encoder: IqaEncoderOption = None,
+    prior: PriorOption = "own",
+    steps: StepsOption = 1,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     overwrite: OverwriteOption = False,
@@ -104,6 +108,8 @@ def inspect(
         max_risk=max_risk,
         iqa=iqa,
         iqa_encoder=iqa_encoder,
+        prior=prior,
+        steps=steps,
     )
     if degrade is None:
         inspection = inspect_photo(restorer, lq, gt=reference)

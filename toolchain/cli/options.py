@@ -105,6 +105,24 @@ IqaEncoderOption: TypeAlias = Annotated[
         metavar="NAME",
     ),
 ]
+PriorOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--prior",
+        help="With --scale, what tools with a categorical prior take for shown: 'own', a category "
+        "(0 to 7) or scene ('water') everywhere, a map of one photo (.npy, 8 x height x width of "
+        "the result), or a SegFormer model (folder, or name in the local cache).",
+        metavar="PRIOR",
+    ),
+]
+StepsOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--steps",
+        help="With --scale, steps of the tool with a diffusion (sr-vpd): 1 runs its student, 2 to "
+        "8 its teacher, which takes longer.",
+    ),
+]
 OverwriteOption: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never an input.")
 ]

@@ -27,9 +27,11 @@ from toolchain.cli.options import (
     OverwriteOption,
     PrecisionOption,
     PreferOption,
+    PriorOption,
     RegionsOption,
     ScaledToolboxOption,
     ScaleOption,
+    StepsOption,
     StrengthOption,
 )
 from toolchain.errors import printable
@@ -58,6 +60,8 @@ def restore(
     max_risk: MaxRiskOption = 1.0,
     iqa: IqaOption = None,
     iqa_encoder: IqaEncoderOption = None,
+    prior: PriorOption = "own",
+    steps: StepsOption = 1,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     trace: Annotated[
@@ -94,6 +98,7 @@ def restore(
     Any size; gray, alpha, 16 bits and EXIF are kept where the format of the result has them.
     """
     from toolchain.batch import check_trace_target, plan_batch, restore_batch, write_traces
+    from toolchain.enlarging import EnlargeOptions
     from toolchain.folder_lock import locked_folder
     from toolchain.memory import parse_size, tile_pixels_within
     from toolchain.restorer import load
@@ -102,6 +107,7 @@ def restore(
     if limit is not None:
         max_tile_pixels = tile_pixels_within(limit, max_tile_pixels)
     plan = plan_batch(inputs, output, steps_folder=save_steps)
+    EnlargeOptions(prior, steps).check_photos(len(plan))
     if trace is not None:
         check_trace_target(trace, overwrite=overwrite)
     restorer = load(
@@ -119,6 +125,8 @@ def restore(
         max_risk=max_risk,
         iqa=iqa,
         iqa_encoder=iqa_encoder,
+        prior=prior,
+        steps=steps,
     )
     stop = threading.Event()
     finished: list[Outcome] = []

@@ -27,7 +27,17 @@ SUITE_OPTIONS: Final = (
 )
 """Parameters of ``toolchain evaluate`` that only a suite has a use for."""
 
-OTHER_OPTIONS: Final = ("players", "restore", "output", "scale", "prefer", "iqa", "iqa_encoder")
+OTHER_OPTIONS: Final = (
+    "players",
+    "restore",
+    "output",
+    "scale",
+    "prefer",
+    "iqa",
+    "iqa_encoder",
+    "prior",
+    "steps",
+)
 """Parameters that a suite has no use for."""
 
 

@@ -176,13 +176,14 @@ def _without_progress_bars() -> Iterator[None]:
     """Keep transformers from drawing on the terminal, where only our commands do."""
     from transformers.utils import logging
 
-    was_enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    bars: Any = logging  # its functions have no hints
+    was_enabled = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if was_enabled:
-            logging.enable_progress_bar()
+            bars.enable_progress_bar()
 
 
 def _first(info: dict[str, Any]) -> str:

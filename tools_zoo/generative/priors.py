@@ -1,45 +1,16 @@
-"""Where the categorical prior of `SftNet` comes from, if not from the network itself."""
+"""Categorical priors for `SftNet` that are chosen or made by hand; see also `segformer`."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from data.errors import ToolchainError, UnknownNameError
-from data.scaling import upsample_bicubic
+from data.errors import UnknownNameError
 from tools_zoo.networks.segmenter import NUM_CATEGORIES
-from tools_zoo.networks.sft import SCENES, CategoryKind, PriorError
-
-ADE20K: Final[dict[str, str]] = {
-    "sky": "sky",
-    "water": "water",
-    "sea": "water",
-    "river": "water",
-    "lake": "water",
-    "waterfall": "water",
-    "swimming pool": "water",
-    "grass": "grass",
-    "field": "grass",
-    "mountain": "mountain",
-    "hill": "mountain",
-    "rock": "mountain",
-    "building": "building",
-    "house": "building",
-    "skyscraper": "building",
-    "tower": "building",
-    "tree": "plant",
-    "plant": "plant",
-    "palm": "plant",
-    "flower": "plant",
-    "animal": "animal",
-}
-"""Classes of ADE20K to `SCENES`, by the first of their names; all others are background."""
-
-_MEAN: Final = (0.485, 0.456, 0.406)
-_STD: Final = (0.229, 0.224, 0.225)
+from tools_zoo.networks.sft import SCENES, CategoryKind, PriorError, SharesOf
 
 
 class ConstantPrior:
@@ -48,7 +19,8 @@ class ConstantPrior:
     Args:
         shares: Eight numbers, none negative, that sum to 1; or the name of one of `SCENES`; or the
             index of one category.
-        kind: What the categories are; a name makes them scenes.
+        kind: What the categories are; a name makes them scenes. None is whatever the network was
+            trained with.
 
     Raises:
         PriorError: The shares are not that.
@@ -56,7 +28,7 @@ class ConstantPrior:
     """
 
     def __init__(
-        self, shares: Sequence[float] | str | int, kind: CategoryKind = "clusters"
+        self, shares: Sequence[float] | str | int, kind: CategoryKind | None = None
     ) -> None:
         if isinstance(shares, str):
             if shares not in SCENES:
@@ -70,10 +42,21 @@ class ConstantPrior:
         self._shares = torch.tensor(shares, dtype=torch.float32).view(1, -1, 1, 1)
         check_shares(self._shares)
 
-    def __call__(self, lq: Tensor, scale: int) -> Tensor:
+    checksum = ""
+    """Its name says everything."""
+
+    as_tile_pixels = 0
+    """See `tools_zoo.generative.segformer.SegformerPrior`."""
+
+    def look(self, lq: Tensor, scale: int) -> SharesOf:
         """Repeat the shares over small images (N, 3, H, W)."""
-        height, width = (side * scale for side in lq.shape[-2:])
-        return self._shares.to(lq).expand(len(lq), -1, height, width)
+        shares = self._shares.to(lq)
+
+        def part(rows: slice, columns: slice) -> Tensor:
+            height, width = (scale * (axis.stop - axis.start) for axis in (rows, columns))
+            return shares.expand(len(lq), -1, height, width)
+
+        return part
 
 
 class MapPrior:
@@ -81,18 +64,21 @@ class MapPrior:
 
     Args:
         shares: (8, H, W) of the enlarged photo; none negative, sum to 1 at each pixel.
-        kind: What the categories are.
+        kind: What the categories are. None is whatever the network was trained with.
 
     Raises:
         PriorError: It has other categories, or they do not sum to 1.
     """
 
-    def __init__(self, shares: Tensor, kind: CategoryKind = "scenes") -> None:
+    def __init__(self, shares: Tensor, kind: CategoryKind | None = "scenes") -> None:
         self.kind = kind
         self._shares = shares.float()[None]
         check_shares(self._shares)
 
-    def __call__(self, lq: Tensor, scale: int) -> Tensor:
+    as_tile_pixels = 0
+    """It is in memory from the start."""
+
+    def look(self, lq: Tensor, scale: int) -> SharesOf:
         """The map for each of the small images (N, 3, H, W).
 
         Raises:
@@ -104,82 +90,41 @@ class MapPrior:
             raise PriorError(
                 f"the map has {own} pixels, but the enlarged photo has {width}x{height}"
             )
-        return self._shares.to(lq).expand(len(lq), -1, -1, -1)
+
+        def part(rows: slice, columns: slice) -> Tensor:
+            rows, columns = (
+                slice(axis.start * scale, axis.stop * scale) for axis in (rows, columns)
+            )
+            return self._shares[..., rows, columns].expand(len(lq), -1, -1, -1)
+
+        return part
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of its numbers."""
+        return hashlib.sha256(self._shares.contiguous().numpy().data).hexdigest()
 
 
-class SegformerPrior:
-    """A segmentation model of Hugging Face ``transformers``, its classes gathered into `SCENES`.
+def read_map(path: Path) -> MapPrior:
+    """Read a map (8, H, W) of the enlarged photo from a file of NumPy (.npy).
 
-    It is shown the bicubic enlargement, as SFTGAN's segmentation is.
-
-    Args:
-        model: ``SegformerForSemanticSegmentation`` with the classes of ADE20K.
+    A file does not say what its categories are: they are those of the network that it is given.
 
     Raises:
-        PriorError: The model has other classes.
-    """
-
-    kind: CategoryKind = "scenes"
-
-    def __init__(self, model: Any) -> None:
-        self._model = model.requires_grad_(False).eval()
-        names = [model.config.id2label[place] for place in range(model.config.num_labels)]
-        scenes = [ADE20K.get(name.split(",")[0].split(";")[0].strip().lower()) for name in names]
-        missing = sorted(set(SCENES[1:]) - set(scenes))
-        if missing:
-            raise PriorError(
-                f"the segmentation model has no class for {', '.join(missing)}; "
-                "one trained on ADE20K is needed"
-            )
-        gather = torch.zeros(NUM_CATEGORIES, len(names))
-        for place, scene in enumerate(scenes):
-            gather[SCENES.index(scene or "background"), place] = 1.0
-        self._gather = gather
-
-    @torch.no_grad()
-    def __call__(self, lq: Tensor, scale: int) -> Tensor:
-        """Segment small images (N, 3, H, W) in [0, 1]."""
-        large = upsample_bicubic(lq.float(), scale).clamp(0.0, 1.0)
-        mean, std = (lq.new_tensor(value).float().view(1, 3, 1, 1) for value in (_MEAN, _STD))
-        logits = self._model.to(lq.device)(pixel_values=(large - mean) / std).logits
-        classes = functional.interpolate(
-            logits, large.shape[-2:], mode="bilinear", align_corners=False
-        ).softmax(dim=1)
-        return torch.einsum("kc,nchw->nkhw", self._gather.to(lq.device), classes)
-
-
-def load_segformer(source: str | Path) -> SegformerPrior:
-    """Load a segmentation model that is on this machine; nothing is downloaded.
-
-    Args:
-        source: Its folder, or its name in the local cache, such as
-            ``nvidia/segformer-b0-finetuned-ade-512-512``.
-
-    Raises:
-        ToolchainError: ``transformers`` is missing, or there is no such model here.
-        PriorError: The model has other classes than ADE20K's.
+        PriorError: It cannot be read, or is no such map.
     """
     try:
-        from transformers import AutoConfig, SegformerForSemanticSegmentation
-    except ImportError as error:
-        raise ToolchainError(
-            'this prior needs Hugging Face transformers: pip install "restoration-toolchain[clip]"'
-        ) from error
+        shares = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise PriorError(f"cannot read the map {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise PriorError(f"{path} is no map: it holds no array of numbers (.npy)") from error
+    if not isinstance(shares, np.ndarray) or shares.dtype.kind not in "fiub":
+        raise PriorError(f"{path} is no map: it holds no array of numbers (.npy)")
     try:
-        config = AutoConfig.from_pretrained(source, local_files_only=True)
-        if config.model_type != "segformer":
-            raise ToolchainError(
-                f"{source} holds a model of type {config.model_type!r}, not SegFormer"
-            )
-        model = SegformerForSemanticSegmentation.from_pretrained(
-            source, local_files_only=True, use_safetensors=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ToolchainError(
-            f"no SegFormer model {str(source)!r} on this machine; give its folder, "
-            "nothing is downloaded unasked"
-        ) from error
-    return SegformerPrior(model)
+        return MapPrior(torch.from_numpy(np.ascontiguousarray(shares, np.float32)), kind=None)
+    except PriorError as error:
+        raise PriorError(f"{path}: {error}") from error
 
 
 def check_shares(shares: Tensor) -> None:
@@ -188,5 +133,8 @@ def check_shares(shares: Tensor) -> None:
         raise PriorError(
             f"a prior has {NUM_CATEGORIES} categories, got shape {tuple(shares.shape[1:])}"
         )
-    if float(shares.min()) < 0.0 or float((shares.sum(dim=1) - 1.0).abs().max()) > 1e-3:
+    if 0 in shares.shape:
+        raise PriorError(f"a prior has pixels, got shape {tuple(shares.shape[1:])}")
+    off = (shares.sum(dim=1) - 1.0).abs().max()
+    if not (float(shares.min()) >= 0.0 and float(off) <= 1e-3):  # this way round, NaN is refused
         raise PriorError("the categories of a prior must be shares that sum to 1")

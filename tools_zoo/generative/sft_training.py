@@ -13,7 +13,7 @@ from tools_zoo.generative.build_terms import build_terms
 from tools_zoo.generative.clusters import train_segmenter
 from tools_zoo.generative.config import SftTrainConfig
 from tools_zoo.generative.objective import SrObjective
-from tools_zoo.generative.priors import load_segformer
+from tools_zoo.generative.segformer import load_segformer
 from tools_zoo.generative.stages import has_checkpoint, run_stage
 from tools_zoo.generative.start import encoder_for, load_start
 from tools_zoo.generative.terms import Made
@@ -81,7 +81,7 @@ def train_sft_tool(
     has_prior = isinstance(init, SftNet) and init.kind == "clusters"
     network.has_scenes.fill_(config.prior != "own")
     if config.prior != "own":
-        network.use_prior(load_segformer(config.prior), "scenes")
+        network.use_prior(load_segformer(config.prior))
     elif not has_prior:
         path = run_path / PRIOR_RUN
         looks = encoder or load_encoder(config.encoder)

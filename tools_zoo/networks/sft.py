@@ -8,7 +8,7 @@ Source:
 """
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -45,12 +45,31 @@ SCENES: Final = (
 )
 """The categories of SFTGAN, in the order of its channels."""
 
-PriorOf = Callable[[Tensor, int], Tensor]
-"""(small images (N, 3, H, W), scale) to shares of categories (N, 8, H * scale, W * scale)."""
+SharesOf = Callable[[slice, slice], Tensor]
+"""Rows and columns of small images, to the shares (N, 8, rows * scale, columns * scale) there."""
 
 
 class PriorError(ToolchainError, ValueError):
     """A categorical prior has another size or other categories than the network needs."""
+
+
+class Prior(Protocol):
+    """Where shares of categories come from, if not from the network itself."""
+
+    @property
+    def kind(self) -> CategoryKind | None:
+        """What its categories are; None where they are whatever the network was trained with."""
+
+    def look(self, lq: Tensor, scale: int) -> SharesOf:
+        """See whole images, so that any part of their shares can be asked for.
+
+        Args:
+            lq: Small images (N, 3, H, W) in [0, 1].
+            scale: Side of the shares over side of the images.
+
+        Raises:
+            PriorError: It is for images of another size.
+        """
 
 
 class ConditionNet(nn.Module):
@@ -145,7 +164,7 @@ class SftNet(nn.Module):
             self.condition = ConditionNet(scale)
             self.blocks = nn.ModuleList(SftBlock(NUM_FEAT) for _ in range(NUM_BLOCK))
             self.sft_last = SftLayer(NUM_FEAT)
-        self._given: PriorOf | None = None
+        self._given: Prior | None = None
         # One pixel more: the prior is enlarged by bilinear interpolation. Where the condition is
         # averaged over the image, no tile knows it; tiles are then conditioned on themselves.
         trunk = 2 * NUM_BLOCK + 2 + self.enlarger.halo
@@ -157,17 +176,42 @@ class SftNet(nn.Module):
         """What the categories are that it was trained with."""
         return "scenes" if bool(self.has_scenes) else "clusters"
 
-    def use_prior(self, prior: PriorOf | None, kind: CategoryKind = "clusters") -> None:
+    @property
+    def has_given(self) -> bool:
+        """Whether the prior comes from elsewhere."""
+        return self._given is not None
+
+    @property
+    def needs_prior(self) -> bool:
+        """Whether it cannot run before `use_prior`: its categories are none of its own."""
+        return self.kind == "scenes" and not self.has_given
+
+    def use_prior(self, prior: Prior | None) -> None:
         """Take the prior from elsewhere; None goes back to the network's own.
 
         Raises:
             PriorError: Its categories are others than the network was trained with.
         """
-        if prior is not None and kind != self.kind:
+        if prior is not None and prior.kind not in (None, self.kind):
             raise PriorError(
-                f"this network was trained with {self.kind} as categories, and the prior has {kind}"
+                f"this network was trained with {self.kind} as categories, "
+                f"and the prior has {prior.kind}"
             )
         self._given = prior
+
+    def look(self, lq: Tensor) -> SharesOf | None:
+        """What the prior that was given says of whole images, to be handed on with their tiles.
+
+        Args:
+            lq: Small images (N, 3, H, W) in [0, 1].
+
+        Returns:
+            None where the prior is the network's own, which sees enough of them within a tile.
+
+        Raises:
+            PriorError: The prior has another size.
+        """
+        return None if self._given is None else self._given.look(lq, self.scale)
 
     def prior_of(self, lq: Tensor) -> Tensor:
         """Shares of the categories, (N, 8, H * scale, W * scale), sum to 1 over the second.
@@ -175,23 +219,37 @@ class SftNet(nn.Module):
         Raises:
             PriorError: The prior has another size, or the network needs one that it does not bring.
         """
+        height, width = lq.shape[-2:]
+        given = self.look(lq)
+        if given is not None:
+            return self._checked(given(slice(0, height), slice(0, width)), lq)
+        if self.needs_prior:
+            raise PriorError("this network was trained with scenes; give it a prior of scenes")
+        shares = self.prior(lq).softmax(dim=1)
+        size = (height * self.scale, width * self.scale)
+        return functional.interpolate(shares, size, mode="bilinear", align_corners=False)
+
+    def _checked(self, prior: Tensor, lq: Tensor) -> Tensor:
         height, width = (side * self.scale for side in lq.shape[-2:])
-        if self._given is None:
-            if self.kind == "scenes":
-                raise PriorError("this network was trained with scenes; give it a prior of scenes")
-            shares = self.prior(lq).softmax(dim=1)
-            return functional.interpolate(
-                shares, (height, width), mode="bilinear", align_corners=False
-            )
-        prior = self._given(lq, self.scale)
         expected = (len(lq), NUM_CATEGORIES, height, width)
         if tuple(prior.shape) != expected:
             raise PriorError(f"the prior has shape {tuple(prior.shape)}, needed is {expected}")
         return prior.to(lq)
 
-    def forward(self, lq: Tensor) -> Tensor:
-        """Map (N, 3, H, W) in [0, 1] to (N, 3, H * scale, W * scale), not clipped."""
-        prior = self.prior_of(lq)
+    def forward(self, lq: Tensor, prior: Tensor | None = None) -> Tensor:
+        """Enlarge images, or tiles of one.
+
+        Args:
+            lq: (N, 3, H, W) in [0, 1].
+            prior: Shares of their categories as `prior_of` gives them, where they are known.
+
+        Returns:
+            (N, 3, H * scale, W * scale), not clipped.
+
+        Raises:
+            PriorError: See `prior_of`.
+        """
+        prior = self.prior_of(lq) if prior is None else self._checked(prior, lq)
         first = self.conv_first(lq)
         if self.conditioning == "concat":
             first = first + self.conv_prior(functional.avg_pool2d(prior, self.scale))

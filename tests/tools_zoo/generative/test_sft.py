@@ -6,24 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
 from data.errors import ToolchainError, UnknownNameError
 from tools_zoo.catalog import ENLARGERS
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder
+from tools_zoo.generative import segformer as segformers
 from tools_zoo.generative import sft_training
 from tools_zoo.generative.batches import SrBatch
 from tools_zoo.generative.clusters import _Clustering, find_clusters
 from tools_zoo.generative.config import SftTrainConfig
 from tools_zoo.generative.critic_terms import _cross_entropy
-from tools_zoo.generative.priors import ConstantPrior, MapPrior, load_segformer
+from tools_zoo.generative.priors import ConstantPrior, MapPrior, read_map
+from tools_zoo.generative.segformer import load_segformer
 from tools_zoo.generative.sft_training import SftObjective, train_sft_tool
 from tools_zoo.generative.training import train_sr_tool
 from tools_zoo.networks.segmenter import Segmenter
-from tools_zoo.networks.sft import SCENES, ConditionNet, PriorError, SftLayer, SftNet
+from tools_zoo.networks.sft import SCENES, ConditionNet, Prior, PriorError, SftLayer, SftNet
 from tools_zoo.networks.super_resolution import SrX4
 from tools_zoo.tool import Tool
 
@@ -117,6 +121,8 @@ def test_a_map_of_another_size_is_refused() -> None:
         (torch.rand(7, 8, 8).softmax(dim=0), "a prior has 8 categories"),
         (torch.rand(8, 8, 8), "shares that sum to 1"),
         (torch.rand(8, 8), "a prior has 8 categories"),
+        (torch.zeros(8, 0, 8), "a prior has pixels"),
+        (torch.full((8, 8, 8), torch.nan), "shares that sum to 1"),
     ],
 )
 def test_a_map_of_other_categories_is_refused(shares: Tensor, message: str) -> None:
@@ -124,9 +130,60 @@ def test_a_map_of_other_categories_is_refused(shares: Tensor, message: str) -> N
         MapPrior(shares)
 
 
-def test_scenes_are_not_clusters() -> None:
-    with pytest.raises(PriorError, match="trained with clusters as categories, and the prior has"):
-        SftNet().use_prior(ConstantPrior("water"), ConstantPrior("water").kind)
+@pytest.mark.parametrize("kind", ["clusters", "scenes"])
+def test_categories_of_another_kind_are_refused(kind: Any) -> None:
+    network = SftNet()
+    network.has_scenes.fill_(kind == "clusters")
+    priors: list[Prior] = [MapPrior(shares(8, 8), kind=kind), ConstantPrior(2, kind=kind)]
+    for prior in [*priors, *([ConstantPrior("water")] if kind == "scenes" else [])]:
+        with pytest.raises(PriorError, match=f"with {network.kind} .*, and the prior has {kind}"):
+            network.use_prior(prior)
+    assert not network.has_given
+
+
+@pytest.mark.parametrize("has_scenes", [False, True])
+def test_an_index_is_a_category_of_whatever_kind_the_network_has(has_scenes: bool) -> None:
+    network = SftNet()
+    network.has_scenes.fill_(has_scenes)
+    network.use_prior(ConstantPrior(2))
+    assert network.prior_of(torch.rand(1, 3, 4, 4))[0, 2].eq(1.0).all()
+
+
+def test_one_number_that_is_none_spoils_a_map() -> None:
+    spoilt = shares(8, 8)
+    spoilt[3, 5, 5] = torch.nan
+    with pytest.raises(PriorError, match="shares that sum to 1"):
+        MapPrior(spoilt)
+
+
+def test_a_map_comes_back_from_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "map.npy"
+    np.save(path, shares(8, 12).numpy().astype(np.float64))
+    prior = read_map(path)
+    assert prior.kind is None
+    seen = prior.look(torch.rand(1, 3, 2, 3), 4)(slice(0, 2), slice(0, 3))
+    torch.testing.assert_close(seen[0], shares(8, 12))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot read the map .*No such file"),
+        (b"", "is no map"),
+        (b"no array", "is no map"),
+        (np.array([{}], dtype=object), "is no map"),
+        (np.array(["water"]), "is no map"),
+        (np.zeros((8, 4, 4)), "map.npy: .*shares that sum to 1"),
+    ],
+)
+def test_a_file_that_holds_no_map_is_refused(tmp_path: Path, content: Any, message: str) -> None:
+    path = tmp_path / "map.npy"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        np.save(path, content, allow_pickle=True)
+    with pytest.raises(PriorError, match=message):
+        read_map(path)
 
 
 def test_a_mistyped_scene_gets_a_suggestion() -> None:
@@ -291,7 +348,7 @@ ADE_NAMES = ["wall", "sky", "tree", "sea", "grass", "hill", "house, home", "anim
 def test_the_classes_of_ade20k_become_scenes(segformer: Callable[..., Path]) -> None:
     prior = load_segformer(segformer(ADE_NAMES))
     lq = torch.rand(2, 3, 16, 12)
-    made = prior(lq, 4)
+    made = prior.look(lq, 4)(slice(0, 16), slice(0, 12))
     assert made.shape == (2, 8, 64, 48)
     torch.testing.assert_close(made.sum(dim=1), torch.ones(2, 64, 48))
     gathered = prior._gather.argmax(dim=0).tolist()
@@ -314,7 +371,7 @@ def test_a_tool_of_scenes_asks_for_its_prior(
     with pytest.raises(PriorError, match="give it a prior of scenes"):
         again(torch.rand(1, 3, 16, 16))
     assert isinstance(again.network, SftNet)
-    again.network.use_prior(load_segformer(path), "scenes")
+    again.network.use_prior(load_segformer(path))
     assert again(torch.rand(1, 3, 16, 16)).shape == (1, 3, 64, 64)
 
 
@@ -322,6 +379,57 @@ def test_a_segmentation_that_is_not_here_is_not_downloaded() -> None:
     pytest.importorskip("transformers")
     with pytest.raises(ToolchainError, match="nothing is downloaded unasked"):
         load_segformer("nobody/no-such-segformer")
+
+
+def test_a_part_of_what_a_segmentation_says_is_that_of_the_whole(
+    segformer: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segformers, "SEEN_PIXELS", 64 * 64)
+    look = load_segformer(segformer(ADE_NAMES)).look(torch.rand(1, 3, 30, 50), 4)
+    whole = look(slice(0, 30), slice(0, 50))
+    assert whole.shape == (1, 8, 120, 200)
+    assert look(slice(7, 30), slice(13, 20)).equal(whole[..., 28:, 52:80])
+
+
+def test_what_a_segmentation_says_is_interpolated_as_images_are() -> None:
+    coarse = torch.rand(1, 8, 7, 5)
+    ours = segformers._interpolated(coarse, 2, slice(0, 9), 9, 4)
+    ours = segformers._interpolated(ours, 3, slice(0, 6), 6, 4)
+    theirs = functional.interpolate(coarse, (36, 24), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_a_segmentation_sees_all_of_a_large_image_and_enough_of_a_tiny_one() -> None:
+    wide = torch.zeros(1, 3, 300, 1200)
+    wide[..., 600:] = 1.0
+    shown = segformers._shown(wide, 4)
+    assert shown.shape[-2] * shown.shape[-1] <= 1.01 * segformers.SEEN_PIXELS
+    assert shown.mean() == pytest.approx(0.5, abs=0.01)
+    assert segformers._shown(torch.zeros(1, 3, 1, 2), 4).shape[-2:] == (32, 32)
+
+
+def test_weights_that_a_segmentation_lacks_are_not_made_up(segformer: Callable[..., Path]) -> None:
+    path = segformer(ADE_NAMES)
+    weights = load_file(path / "model.safetensors")
+    body = {key: value for key, value in weights.items() if not key.startswith("decode_head.")}
+    save_file(body, path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ToolchainError, match=r"lacks weights, decode_head\."):
+        load_segformer(path)
+
+
+@pytest.mark.parametrize("spoil", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_folder_that_cannot_be_read_is_not_called_missing(
+    segformer: Callable[..., Path], spoil: str, is_there: bool
+) -> None:
+    path = segformer(ADE_NAMES)
+    (path / spoil).unlink()
+    if is_there:
+        (path / spoil).write_bytes(b"no model")
+    with pytest.raises(ToolchainError, match=r"holds no model: |cannot be read: ") as caught:
+        load_segformer(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_prior_is_enlarged_without_a_shift() -> None:
