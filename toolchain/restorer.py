@@ -109,6 +109,7 @@ class Restorer:
         enlarge: EnlargeOptions = AS_TRAINED,
     ) -> None:
         check_fits(policy, toolbox)
+        self._enlarge, self._prior = enlarge, enlarge.apply_to(toolbox, scale)
         _check_scale(scale, toolbox, policy)
         _check_names(toolbox, own_tools)
         if max_steps < 1:
@@ -120,7 +121,6 @@ class Restorer:
             raise SettingError(
                 f"max_tile_pixels must be at least {smallest}, got {max_tile_pixels}"
             )
-        self._enlarge, self._prior = enlarge, enlarge.apply_to(toolbox, scale)
         self._device = torch.device(device)
         for tool in tools:
             tool.to(self._device)

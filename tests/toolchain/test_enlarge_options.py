@@ -179,7 +179,6 @@ def test_a_prior_that_was_set_in_python_is_kept(folder: Path) -> None:
 def test_a_tool_of_scenes_asks_for_a_prior_before_anything_is_restored(scenes_folder: Path) -> None:
     with pytest.raises(PriorError, match="sr-sft was trained with scenes .* give it a prior"):
         restorer(scenes_folder)
-    load(toolbox=scenes_folder, device="cpu", precision="fp32")  # which enlarges nothing
 
 
 def test_a_prior_that_no_tool_used_is_said(vpd_folder: Path, folder: Path) -> None:

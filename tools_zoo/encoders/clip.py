@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -152,6 +153,10 @@ def load_clip(source: str | Path) -> ClipEncoder:
     try:
         config = AutoConfig.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError) as error:
+        if Path(source).is_dir():
+            raise ToolchainError(
+                f"the folder {source} holds no CLIP model that can be read: {_line(error)}"
+            ) from error
         raise ToolchainError(
             f"no CLIP model {str(source)!r} on this machine: give a folder, or fetch it with "
             f"'hf download {source}'; nothing is downloaded unasked"
@@ -163,7 +168,7 @@ def load_clip(source: str | Path) -> ClipEncoder:
             loaded: Any = CLIPModel.from_pretrained(
                 source, local_files_only=True, use_safetensors=True, output_loading_info=True
             )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ToolchainError(f"the CLIP model {source} cannot be read: {_line(error)}") from error
     model, info = loaded
     if info["missing_keys"]:
