@@ -15,8 +15,8 @@ QUALITY: Final = 80
 
 
 def middle(image: FloatImage, side: int) -> FloatImage:
-    """The middle of a photo, (side, side, 3)."""
-    top, left = ((length - side) // 2 for length in image.shape[:2])
+    """The middle of a photo, (side, side, 3); less of one that is smaller."""
+    top, left = (max(0, length - side) // 2 for length in image.shape[:2])
     return np.ascontiguousarray(image[top : top + side, left : left + side])
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from agents.evaluation import play
 from agents.reference import FixedPlayer
-from benchmarks.crops import save_crops
+from benchmarks.crops import middle, save_crops
 from benchmarks.report import Report, Row, median_seconds
 from data.degradations import Degradation
 from data.images import FloatImage, to_float, to_numpy, to_tensor
@@ -175,8 +175,7 @@ def draw_priors(path: Path, folder: str, photos: Sequence[FloatImage]) -> None:
 
 def _crops(images: Sequence[Tensor]) -> list[FloatImage]:
     """The middle of each image."""
-    top, left = (max(0, side - SHEET_SIDE) // 2 for side in images[0].shape[-2:])
-    return [to_numpy(i)[0][top : top + SHEET_SIDE, left : left + SHEET_SIDE] for i in images]
+    return [middle(to_numpy(image)[0], SHEET_SIDE) for image in images]
 
 
 def _tool_row(

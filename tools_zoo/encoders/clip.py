@@ -1,16 +1,13 @@
 """CLIP's image and text encoders, through Hugging Face ``transformers``; nothing is downloaded."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.errors import ToolchainError
+from tools_zoo.encoders.local_model import load_local_model
 from tools_zoo.encoders.semantics import Semantics
 
 if TYPE_CHECKING:
@@ -144,56 +141,13 @@ def load_clip(source: str | Path) -> ClipEncoder:
         ToolchainError: ``transformers`` is not installed, the model is not on this machine, or is
             no CLIP model.
     """
-    try:
-        from transformers import AutoConfig, CLIPModel
-    except ImportError as error:
-        raise ToolchainError(
-            'CLIP needs Hugging Face transformers: pip install "restoration-toolchain[clip]"'
-        ) from error
-    try:
-        config = AutoConfig.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError) as error:
-        if Path(source).is_dir():
-            raise ToolchainError(
-                f"the folder {source} holds no CLIP model that can be read: {_line(error)}"
-            ) from error
-        raise ToolchainError(
-            f"no CLIP model {str(source)!r} on this machine: give a folder, or fetch it with "
-            f"'hf download {source}'; nothing is downloaded unasked"
-        ) from error
-    if config.model_type != "clip":
-        raise ToolchainError(f"{source} holds a model of type {config.model_type!r}, not CLIP")
-    try:
-        with _without_progress_bars():
-            loaded: Any = CLIPModel.from_pretrained(
-                source, local_files_only=True, use_safetensors=True, output_loading_info=True
-            )
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ToolchainError(f"the CLIP model {source} cannot be read: {_line(error)}") from error
-    model, info = loaded
-    if info["missing_keys"]:
-        raise ToolchainError(f"the CLIP model {source} lacks weights, {_first(info)} for one")
+    model = load_local_model(
+        source,
+        "CLIPModel",
+        "clip",
+        "CLIP",
+        user="CLIP",
+        absent=f": give a folder, or fetch it with 'hf download {source}'; nothing is downloaded "
+        "unasked",
+    )
     return ClipEncoder(model, f"clip:{Path(source).name}")
-
-
-@contextlib.contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing on the terminal, where only our commands do."""
-    from transformers.utils import logging
-
-    bars: Any = logging  # its functions have no hints
-    was_enabled = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            bars.enable_progress_bar()
-
-
-def _first(info: dict[str, Any]) -> str:
-    return str(min(info["missing_keys"]))
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

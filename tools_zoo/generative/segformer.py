@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
-from data.errors import ToolchainError
+from tools_zoo.encoders.local_model import load_local_model
 from tools_zoo.networks.segmenter import NUM_CATEGORIES
 from tools_zoo.networks.sft import SCENES, CategoryKind, PriorError, SharesOf
 
@@ -130,36 +129,16 @@ def load_segformer(source: str | Path) -> SegformerPrior:
             model, or it cannot be read or lacks weights.
         PriorError: The model has other classes than ADE20K's.
     """
-    try:
-        from transformers import AutoConfig, SegformerForSemanticSegmentation
-    except ImportError as error:
-        raise ToolchainError(
-            'this prior needs Hugging Face transformers: pip install "restoration-toolchain[clip]"'
-        ) from error
-    try:
-        config = AutoConfig.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError) as error:
-        if Path(source).exists():
-            raise ToolchainError(f"{source} holds no model: {_line(error)}") from error
-        raise ToolchainError(
-            f"no SegFormer model {str(source)!r} on this machine; give its folder, "
-            "nothing is downloaded unasked"
-        ) from error
-    if config.model_type != "segformer":
-        raise ToolchainError(f"{source} holds a model of type {config.model_type!r}, not SegFormer")
-    try:
-        loaded: Any = SegformerForSemanticSegmentation.from_pretrained(
-            source, local_files_only=True, use_safetensors=True, output_loading_info=True
+    return SegformerPrior(
+        load_local_model(
+            source,
+            "SegformerForSemanticSegmentation",
+            "segformer",
+            "SegFormer",
+            user="this prior",
+            absent="; give its folder, nothing is downloaded unasked",
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ToolchainError(
-            f"the SegFormer model {source} cannot be read: {_line(error)}"
-        ) from error
-    model, info = loaded
-    missing = info["missing_keys"]
-    if missing:  # they would be random numbers
-        raise ToolchainError(f"the SegFormer model {source} lacks weights, {min(missing)} for one")
-    return SegformerPrior(model)
+    )
 
 
 def _shown(lq: Tensor, scale: int) -> Tensor:
@@ -181,7 +160,3 @@ def _interpolated(coarse: Tensor, dim: int, part: slice, length: int, scale: int
     after = (before + 1).clamp(max=count - 1)
     weights = (places - before).view(-1, *[1] * (coarse.ndim - dim - 1))
     return torch.lerp(coarse.index_select(dim, before), coarse.index_select(dim, after), weights)
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
