@@ -41,7 +41,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv_stem = _SameConv(3, 32, 3, stride=2)
+        self.conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
         self.bn0 = nn.BatchNorm2d(32, eps=_EPSILON)
         blocks: list[nn.Module] = []
         num_in_ch = 32
@@ -61,13 +61,14 @@ class EfficientNetLite0(nn.Module):
         Args:
             images: RGB (N, 3, H, W) in [0, 1].
         """
-        feat = functional.relu6(self.bn0(self.conv_stem((255.0 * images - 127.0) / 128.0)))
+        feat = _normalised(self.conv_stem, self.bn0, (255.0 * images - 127.0) / 128.0)
+        feat = functional.relu6(feat)
         maps = []
         for place, block in enumerate(self.blocks):
             feat = block(feat)
             if place in MAPS:
                 maps.append(feat)
-        return maps, functional.relu6(self.bn1(self.conv_head(feat)))
+        return maps, functional.relu6(_normalised(self.conv_head, self.bn1, feat))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map RGB (N, 3, H, W) in [0, 1] to (N, 1000) logits of ImageNet's classes."""
@@ -90,7 +91,7 @@ class EfficientNetEncoder(nn.Module):
 
     def __init__(self, network: EfficientNetLite0) -> None:
         super().__init__()
-        self._network = network
+        self._network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.requires_grad_(False)
         self.eval()
 
@@ -141,30 +142,6 @@ def _filled_up(images: Tensor) -> Tensor:
     return functional.pad(images, (0, -width % 32, 0, -height % 32), mode="replicate")
 
 
-class _SameConv(nn.Conv2d):
-    """A convolution padded as TensorFlow's ``SAME``: at stride 2, less before than after."""
-
-    def __init__(
-        self, num_in_ch: int, num_out_ch: int, kernel_size: int, *, stride: int, groups: int = 1
-    ) -> None:
-        super().__init__(
-            num_in_ch, num_out_ch, kernel_size, stride=stride, groups=groups, bias=False
-        )
-
-    def forward(self, feat: Tensor) -> Tensor:
-        kernel_size, stride = self.kernel_size[0], self.stride[0]
-        if stride == 1:
-            return functional.conv2d(
-                feat, self.weight, padding=kernel_size // 2, groups=self.groups
-            )
-        pads: list[int] = []
-        for side in (feat.shape[-1], feat.shape[-2]):
-            total = max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
-            pads += [total // 2, total - total // 2]
-        padded: Tensor = super().forward(functional.pad(feat, pads))
-        return padded
-
-
 class _Block(nn.Module):
     def __init__(
         self, num_in_ch: int, num_out_ch: int, kernel_size: int, stride: int, expansion: int
@@ -176,8 +153,8 @@ class _Block(nn.Module):
         if self._expands:
             self.expand_conv = nn.Conv2d(num_in_ch, num_mid_ch, 1, bias=False)
             self.bn0 = nn.BatchNorm2d(num_mid_ch, eps=_EPSILON)
-        self.depthwise_conv = _SameConv(
-            num_mid_ch, num_mid_ch, kernel_size, stride=stride, groups=num_mid_ch
+        self.depthwise_conv = nn.Conv2d(
+            num_mid_ch, num_mid_ch, kernel_size, stride, groups=num_mid_ch, bias=False
         )
         self.bn1 = nn.BatchNorm2d(num_mid_ch, eps=_EPSILON)
         self.project_conv = nn.Conv2d(num_mid_ch, num_out_ch, 1, bias=False)
@@ -186,8 +163,30 @@ class _Block(nn.Module):
     def forward(self, feat: Tensor) -> Tensor:
         out = feat
         if self._expands:
-            out = functional.relu6(self.bn0(self.expand_conv(out)))
-        out = functional.relu6(self.bn1(self.depthwise_conv(out)))
-        out = self.bn2(self.project_conv(out))
+            out = functional.relu6(_normalised(self.expand_conv, self.bn0, out))
+        out = functional.relu6(_normalised(self.depthwise_conv, self.bn1, out))
+        out = _normalised(self.project_conv, self.bn2, out)
         result: Tensor = feat + out if self._has_skip else out
         return result
+
+
+def _normalised(conv: nn.Conv2d, norm: nn.BatchNorm2d, feat: Tensor) -> Tensor:
+    """A convolution and the normalisation after it, by the statistics of ImageNet, in one.
+
+    To scale the weights costs little, and to pass over the features once more would cost much.
+    Padding is TensorFlow's ``SAME``: at stride 2, less before than after.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    weight = conv.weight * factor[:, None, None, None]
+    bias = norm.bias - norm.running_mean * factor
+    kernel_size, stride = conv.kernel_size[0], conv.stride[0]
+    if stride == 1:
+        return functional.conv2d(feat, weight, bias, padding=kernel_size // 2, groups=conv.groups)
+    pads: list[int] = []
+    for side in (feat.shape[-1], feat.shape[-2]):
+        total = max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
+        pads += [total // 2, total - total // 2]
+    padded = functional.pad(feat, pads)
+    return functional.conv2d(padded, weight, bias, stride=stride, groups=conv.groups)
