@@ -21,7 +21,13 @@ from tools_zoo.toolbox import Toolbox
 
 FORMAT_VERSION: Final = 1
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
-BUILTIN_AGENTS: Final = ("classic", "efficient", "generative", "generative-texture")
+BUILTIN_AGENTS: Final = (
+    "classic",
+    "efficient",
+    "generative",
+    "generative-texture",
+    "generative-x2",
+)
 _PRISTINE: Final = "pristine."  # begins the names of its weights
 AGENT_FOLDER: Final = "agent"
 """Where a toolbox folder keeps the agent that belongs to it."""

@@ -95,7 +95,7 @@ class AgentTrainConfig:
             raise ValueError("total_timesteps, n_envs, eval_every and eval_pairs must be positive")
         check_task(self.task)
         if not self.toolbox:
-            named = default_toolbox(enlarges=self.task == "real-sr")
+            named = default_toolbox(4 if self.task == "real-sr" else 1)
             object.__setattr__(self, "toolbox", named)
         plain = self.task == "restore" and self.reward == "psnr"
         if self.default_chain and not (plain or self.known_chains):

@@ -47,6 +47,7 @@ BORDER: Final = 4
 SHEET_ROWS: Final = 8
 PRIOR_ROWS: Final = 3
 SHEET_SIDE: Final = 200  # pixels of a crop
+OWN_PRIOR: Final = "its own"
 
 CHAINS: Final = (
     (),
@@ -90,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folders = [options.toolbox, *([options.controls] if options.controls else [])]
     if options.priors:
         draw_priors(options.priors, options.toolbox, photos[:PRIOR_ROWS])
+        console.print(compare_priors(options.toolbox, photos).to_table())
     tools = enlargers(folders)
     console.print(compare_tools(tools, photos, encoder).to_table())
     if options.sheet:
@@ -159,18 +161,50 @@ def draw_crops(path: Path, tools: dict[str, Enlarge], photos: Sequence[FloatImag
 
 def draw_priors(path: Path, folder: str, photos: Sequence[FloatImage]) -> None:
     """A row for each photo: `sr-sft` with its own prior, and with one category everywhere."""
+    network = _sft_network(folder)
+    rows = [_crops(list(_with_priors(network, _pair(photo)[0]).values())) for photo in photos]
+    save_crops(path, [OWN_PRIOR, *map(str, range(NUM_CATEGORIES))], rows, zoom=1)
+
+
+def compare_priors(folder: str, photos: Sequence[FloatImage]) -> Report:
+    """What `sr-sft` makes of photos with its own prior, and with one category everywhere."""
+    network = _sft_network(folder)
+    figures: dict[str, list[tuple[float, float, float]]] = {}
+    for photo in photos:
+        lq, gt = _pair(photo)
+        made = _with_priors(network, lq)
+        for name, image in made.items():
+            moved = 255.0 * float((image - made[OWN_PRIOR]).abs().mean())
+            after = float(batch_psnr(_inner(image), _inner(gt)))
+            figures.setdefault(name, []).append((moved, after, float(detail_ratio(image, gt))))
+    columns = ("moves pixels by", "PSNR dB", "detail")
+    means = {name: np.mean(rows, axis=0).tolist() for name, rows in figures.items()}
+    return Report(
+        title="Categorical priors",
+        method=(
+            f"sr-sft on {len(photos)} photos, with its own prior and with each category "
+            "everywhere; how far pixels move from what they are with its own, of 255 levels."
+        ),
+        rows=tuple(
+            {"prior": name, **dict(zip(columns, row, strict=True))} for name, row in means.items()
+        ),
+    )
+
+
+def _sft_network(folder: str) -> SftNet:
     network = load_toolbox(folder)["sr-sft"].network
     assert isinstance(network, SftNet)
-    priors = {"its own": None, **{f"{i}": ConstantPrior(i) for i in range(NUM_CATEGORIES)}}
-    rows = []
-    for photo in photos:
-        lq, _ = _pair(photo)
-        images = []
-        for prior in priors.values():
-            network.use_prior(prior)
-            images.append(_clipped(network, lq))
-        rows.append(_crops(images))
-    save_crops(path, list(priors), rows, zoom=1)
+    return network
+
+
+def _with_priors(network: SftNet, lq: Tensor) -> dict[str, Tensor]:
+    priors = {OWN_PRIOR: None, **{f"{i}": ConstantPrior(i) for i in range(NUM_CATEGORIES)}}
+    made = {}
+    for name, prior in priors.items():
+        network.use_prior(prior)
+        made[name] = _clipped(network, lq)
+    network.use_prior(None)
+    return made
 
 
 def _crops(images: Sequence[Tensor]) -> list[FloatImage]:

@@ -96,7 +96,7 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.render_mode = render_mode
         if toolbox is None:
-            toolbox = default_toolbox(enlarges=task == "real-sr")
+            toolbox = default_toolbox(4 if task == "real-sr" else 1)
         if isinstance(toolbox, str):
             toolbox = load_toolbox(toolbox)
         if isinstance(pairs, str):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks import generative
 from benchmarks.crops import HEADING
+from data.images import to_float
 from tools_zoo.catalog import ENLARGERS
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
 from tools_zoo.generative.iqa import SfdIqa, save_iqa
@@ -40,3 +41,20 @@ def test_the_tables_name_every_tool_and_its_steps(
     printed = capsys.readouterr().out
     for word in ("bicubic", "sr-psnr", "sr-vpd", "student", "teacher", "all three", "correlation"):
         assert word in printed
+
+
+def test_priors_are_compared_and_drawn(photos: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tool = Tool(next(spec for spec in ENLARGERS if spec.name == "sr-sft"))
+    for name, parameter in tool.named_parameters():
+        if name.endswith("beta.2.weight"):  # which is zero, and no prior would matter
+            torch.nn.init.normal_(parameter, std=0.3)
+    save_toolbox(Toolbox("trial", [tool]), tmp_path)
+    images = [to_float(photo[:64, :68]) for _, photo in photos[:2]]
+    generative.draw_priors(tmp_path / "priors.jpg", str(tmp_path), images)
+    with Image.open(tmp_path / "priors.jpg") as drawn:
+        assert drawn.size == (9 * 68, HEADING + 2 * 64)
+    own, *others = generative.compare_priors(str(tmp_path), images).rows
+    assert (own["prior"], own["moves pixels by"]) == ("its own", 0.0)
+    assert [row["prior"] for row in others] == [str(place) for place in range(8)]
+    assert all(row["moves pixels by"] > 0.0 for row in others)

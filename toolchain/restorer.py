@@ -454,7 +454,7 @@ def load(
     Args:
         agent: A shipped agent's name, or the folder of one; None is the toolbox's own.
         toolbox: A shipped toolbox's name, or the folder of one; None is ``efficient`` or, where
-            photos are to be enlarged, ``generative``.
+            photos are to be enlarged, ``generative``, and by 2, ``generative-x2``.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
         precision: ``auto``, ``fp32`` or ``bf16``; ``auto`` times both for a moment.
         max_steps: Most tools on one photo.
@@ -477,7 +477,7 @@ def load(
             with other tools or for another scale, the machine lacks the device, a number is too
             small, no tool enlarges by this scale, or there is no such score, prior or steps.
     """
-    toolbox = default_toolbox(enlarges=scale > 1) if toolbox is None else toolbox
+    toolbox = default_toolbox(scale) if toolbox is None else toolbox
     options = dict(locals())  # this signature is the one list of what a restorer depends on
     place = choose_device(device)
     number_format = choose_precision(precision, place)

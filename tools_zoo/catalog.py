@@ -63,13 +63,17 @@ ENLARGERS: Final = (
 )
 """Tools that make an image four times as wide: one towards PSNR, the others towards likeness."""
 
+ENLARGERS_X2: Final = (
+    ToolSpec("sr-psnr-x2", "sr", (2.0, 2.0), "sr_x2", 2, "after EDSR, CVPR Workshops 2017"),
+)
+"""The first of them at twice the width."""
+
 ENLARGER_CONTROLS: Final = (
     ToolSpec("sr-gan", "sr", _X4, "sr_x4", 4, "after ESRGAN, ECCV Workshops 2018"),
     ToolSpec("sr-film", "sr", _X4, "film_x4", 4, "after SFTGAN, CVPR 2018, with FiLM"),
     ToolSpec("sr-concat", "sr", _X4, "concat_x4", 4, "after SFTGAN, CVPR 2018, with concatenation"),
-    ToolSpec("sr-psnr-x2", "sr", (2.0, 2.0), "sr_x2", 2, "after EDSR, CVPR Workshops 2017"),
 )
-"""No actions: what `ENLARGERS` are compared with, and the same at twice the width."""
+"""No actions: what `ENLARGERS` are compared with."""
 
 DEFAULT_TOOLBOX: Final = "efficient"
 """What is used where no toolbox is named."""
@@ -77,17 +81,21 @@ DEFAULT_TOOLBOX: Final = "efficient"
 GENERATIVE_TOOLBOX: Final = "generative"
 """What is used where an image is to be enlarged and no toolbox is named."""
 
+X2_TOOLBOX: Final = "generative-x2"
+"""What is used where it is to become twice as wide."""
+
 TOOLBOXES: Final[dict[str, tuple[ToolSpec, ...]]] = {
     "classic": CLASSIC,
     "efficient": EFFICIENT,
     "generalists": GENERALISTS,
     "baselines": BASELINES,
     GENERATIVE_TOOLBOX: (*EFFICIENT, *ENLARGERS),
+    X2_TOOLBOX: (*EFFICIENT, *ENLARGERS_X2),
     "enlarger_controls": ENLARGER_CONTROLS,
 }
 """Every toolbox that can be trained by name; `storage.shipped_toolboxes` says which ship."""
 
 
-def default_toolbox(*, enlarges: bool) -> str:
-    """Name of the toolbox that is used where none is named; images may have to be enlarged."""
-    return GENERATIVE_TOOLBOX if enlarges else DEFAULT_TOOLBOX
+def default_toolbox(scale: int) -> str:
+    """Name of the toolbox that is used where none is named, and images become so much larger."""
+    return {1: DEFAULT_TOOLBOX, 2: X2_TOOLBOX}.get(scale, GENERATIVE_TOOLBOX)

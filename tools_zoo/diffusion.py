@@ -17,8 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-KAPPA: Final = 1.0
-"""Standard deviation of the noise, in units of images in [-1, 1]."""
+KAPPA: Final = 0.3
+"""Standard deviation of the noise, in units of images in [-1, 1]: ResShift's is 2, in a latent
+space. The difference that is to be found has about 0.1."""
+
+TEMPERATURE: Final = 0.8
+"""Of the noise that sampling starts with, over that of the process: with 1, a network as small as
+ours makes more noise than detail (docs/generative.md)."""
 
 _LAST: Final = 0.99  # of sqrt(eta)
 _POWER: Final = 0.3
@@ -77,8 +82,8 @@ class Shifting:
         return (state - y) / (KAPPA * root + _DIFFERENCE)
 
     def start(self, y: Tensor, noise: Tensor) -> Tensor:
-        """``x_T = y + kappa sqrt(eta_T) eps``: needs no clean image."""
-        return y + KAPPA * self.roots[-1] * noise
+        """``y + TEMPERATURE kappa sqrt(eta_T) eps``: x_T, made calmer; needs no clean image."""
+        return y + TEMPERATURE * KAPPA * self.roots[-1] * noise
 
     def weights(self, t: int, before: int) -> tuple[float, float, float]:
         """How much of (x_0, x_t, y) the state at an earlier step is made of; sum to 1."""

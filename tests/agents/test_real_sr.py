@@ -263,10 +263,10 @@ def test_ppo_trains_on_it_too(folder, tmp_path):
 @pytest.mark.parametrize("name", BUILTIN_AGENTS)
 def test_agents_that_ship_know_their_task_and_their_tools(name):
     policy = load_policy(name)
-    toolbox, _, taste = name.partition("-")
-    enlarges = toolbox == "generative"
+    toolbox = name.removesuffix("-texture")
+    enlarges = toolbox in {"generative", "generative-x2"}
     assert policy.task == ("real-sr" if enlarges else "restore")
-    assert policy.reward == (REWARDS["mixed"] if taste == "texture" else PSNR)
+    assert policy.reward == (PSNR if toolbox == name else REWARDS["mixed"])
     assert policy.tool_checksums == load_toolbox(toolbox).checksums
 
 

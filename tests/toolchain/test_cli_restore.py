@@ -23,7 +23,12 @@ from tests.toolchain.conftest import (
     snapshot,
     write_bad_photo,
 )
-from toolchain.cli.options import DEFAULT_TILE_PIXELS, DEFAULT_TOOLBOX, GENERATIVE_TOOLBOX
+from toolchain.cli.options import (
+    DEFAULT_TILE_PIXELS,
+    DEFAULT_TOOLBOX,
+    GENERATIVE_TOOLBOX,
+    X2_TOOLBOX,
+)
 from toolchain.restorer import DEFAULT_MAX_TILE_PIXELS, Restorer
 from tools_zoo.catalog import default_toolbox
 
@@ -362,5 +367,6 @@ def test_the_tile_size_that_the_help_names_is_the_restorers_own() -> None:
 
 
 def test_the_toolboxes_that_the_help_names_are_the_default_ones() -> None:
-    assert default_toolbox(enlarges=False) == DEFAULT_TOOLBOX
-    assert default_toolbox(enlarges=True) == GENERATIVE_TOOLBOX
+    assert default_toolbox(1) == DEFAULT_TOOLBOX
+    assert default_toolbox(2) == X2_TOOLBOX
+    assert default_toolbox(4) == GENERATIVE_TOOLBOX

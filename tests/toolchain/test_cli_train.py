@@ -261,7 +261,8 @@ def chained() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["classic", "efficient", "baselines", "generative", "enlarger_controls"]
+    "name",
+    ["classic", "efficient", "baselines", "generative", "generative-x2", "enlarger_controls"],
 )
 def test_a_shipped_recipe_plans_every_tool_after_the_one_it_starts_from(name: str) -> None:
     recipe = read_recipe(name)

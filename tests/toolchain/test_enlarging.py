@@ -180,22 +180,31 @@ def test_players_without_an_agent_keep_the_size_with_any_toolbox(folder: Path) -
 
 
 @pytest.mark.parametrize("command", ["restore", "inspect", "evaluate"])
+@pytest.mark.parametrize("scale", [2, 4])
 def test_the_scale_chooses_the_toolbox_unless_one_is_named(
-    command: str, make_photo: MakePhoto, tmp_path: Path
+    command: str, scale: int, make_photo: MakePhoto, tmp_path: Path
 ) -> None:
     source, out = make_photo("photo.png", 20, 26), tmp_path / "out.png"
     words: tuple[object, ...] = {
         "restore": (source, "-o", out),
         "inspect": (source, "-o", out),
-        "evaluate": ("--lq", source, "--gt", make_photo("gt.png", 80, 104), "--restore"),
+        "evaluate": (
+            *("--lq", source, "--restore"),
+            *("--gt", make_photo("gt.png", 20 * scale, 26 * scale)),
+        ),
     }[command]
-    result = run(command, *words, "--scale", 4, "--prefer", "texture")
+    result = run(command, *words, "--scale", scale)
     assert result.exit_code == 0, result.output
     if command == "restore":
-        assert Image.open(out).size == (104, 80)
-    restorer = load(scale=4, device="cpu", precision="fp32")
-    assert restorer.provenance.options["toolbox"] == "generative"
-    assert load(device="cpu", precision="fp32").provenance.options["toolbox"] == "efficient"
+        assert Image.open(out).size == (26 * scale, 20 * scale)
+
+
+def test_a_restorer_takes_the_toolbox_of_its_scale() -> None:
+    taken = [
+        load(scale=scale, device="cpu", precision="fp32").provenance.options["toolbox"]
+        for scale in (1, 2, 4)
+    ]
+    assert taken == ["efficient", "generative-x2", "generative"]
 
 
 @pytest.mark.parametrize(
@@ -447,12 +456,14 @@ def test_regions_and_enlarging_exclude_each_other(make: Callable[..., Restorer])
         make("sr-psnr", regions=True)
 
 
-@pytest.mark.parametrize("prefer", PREFERENCES)
-def test_what_ships_enlarges(prefer: str) -> None:
+@pytest.mark.parametrize(
+    ("scale", "prefer"), [(2, "fidelity"), *((4, taste) for taste in PREFERENCES)]
+)
+def test_what_ships_enlarges(scale: int, prefer: str) -> None:
     _, clean = next(iter(open_source("embedded")))
     lq = to_float(np.ascontiguousarray(clean[:64, :80]))
-    restorer = load(toolbox="generative", scale=4, prefer=prefer, device="cpu", precision="fp32")
+    restorer = load(scale=scale, prefer=prefer, device="cpu", precision="fp32")
     image = restorer.restore(lq).image
-    assert image.shape == (256, 320, 3)
+    assert image.shape == (64 * scale, 80 * scale, 3)
     # Whoever enlarged it, it is the same photo.
     assert psnr(resize(image, 64, 80, "area"), lq) > 25.0

@@ -21,9 +21,9 @@ PARAMS = {
     "blind_spot": 106_099,
     "sr_x2": 265_563,
     "sr_x4": 317_547,
-    "sft_x4": 380_979,
-    "film_x4": 380_979,
-    "concat_x4": 343_667,
+    "sft_x4": 445_683,
+    "film_x4": 445_683,
+    "concat_x4": 408_371,
     "one_step_x4": 681_174,
 }
 LAST_CONV = {"small": "conv3"}

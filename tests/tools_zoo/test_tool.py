@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from data.errors import ToolchainError
-from tools_zoo.catalog import CLASSIC, ENLARGER_CONTROLS, ENLARGERS
+from tools_zoo.catalog import CLASSIC, ENLARGER_CONTROLS, ENLARGERS, ENLARGERS_X2
 from tools_zoo.tool import UNITS, Tool, ToolSpec
 
 
@@ -48,7 +48,9 @@ def test_a_descending_strength_is_refused() -> None:
         ToolSpec("deblock", "jpeg", (60.0, 10.0), "small")
 
 
-@pytest.mark.parametrize("spec", [ENLARGERS[0], *ENLARGER_CONTROLS], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [ENLARGERS[0], *ENLARGERS_X2, *ENLARGER_CONTROLS], ids=lambda spec: spec.name
+)
 def test_a_tool_enlarges_by_its_scale(spec: ToolSpec) -> None:
     assert Tool(spec)(torch.rand(1, 3, 9, 7)).shape == (1, 3, 9 * spec.scale, 7 * spec.scale)
     assert spec.label == f"sr x{spec.scale}"

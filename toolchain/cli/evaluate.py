@@ -129,7 +129,7 @@ def evaluate(
     if output is not None and not output.absolute().parent.is_dir():
         fail(f"{output}: there is no such folder to write to")
     levels = level or list(ALL_LEVELS)
-    toolbox = default_toolbox(enlarges=scale > 1) if toolbox is None else toolbox
+    toolbox = default_toolbox(scale) if toolbox is None else toolbox
     if suite is not None:
         request = suites.SuiteRequest(
             lq=lq,

@@ -14,6 +14,9 @@ DEFAULT_TOOLBOX = "efficient"
 GENERATIVE_TOOLBOX = "generative"
 """`tools_zoo.catalog.GENERATIVE_TOOLBOX`, likewise."""
 
+X2_TOOLBOX = "generative-x2"
+"""`tools_zoo.catalog.X2_TOOLBOX`, likewise."""
+
 AgentOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -28,7 +31,7 @@ ScaledToolboxOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="Tools to choose from: a shipped toolbox's name, or a folder.  "
-        f"[default: {DEFAULT_TOOLBOX}; with --scale, {GENERATIVE_TOOLBOX}]"
+        f"[default: {DEFAULT_TOOLBOX}; with --scale, {GENERATIVE_TOOLBOX} or {X2_TOOLBOX}]"
     ),
 ]
 DeviceOption: TypeAlias = Annotated[
@@ -55,8 +58,8 @@ AddToolOption: TypeAlias = Annotated[
 ScaleOption: TypeAlias = Annotated[
     int,
     typer.Option(
-        help="Enlarge by this factor; the toolbox must have tools that do "
-        f"({GENERATIVE_TOOLBOX}: 4).",
+        help="Enlarge by this factor, 2 or 4; a toolbox that is named must have tools that do "
+        f"({GENERATIVE_TOOLBOX}: 4, {X2_TOOLBOX}: 2).",
         min=1,
     ),
 ]

@@ -134,11 +134,24 @@ class SftTrainConfig(SrTrainConfig):
     name in the local cache)."""
     prior_patches: int = 24_000
     """Patches from which the own clusters are learnt, before everything else."""
+    prior_learning_rate: float = 2e-3
+    clean_prior: float = 0.0
+    """Share of the images whose prior is what their clean partners show, and not what the network
+    finds in the small ones: so it learns to do as its prior says. Needs clusters that were found in
+    the same run."""
     warm_steps: int = 0
     """Steps in which only the layers that the starting weights lack are trained; none without
     starting weights."""
     new_layers_factor: float = 1.0
     """Factor on the learning rate of those layers."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        SrTrainConfig.__post_init__(self)
+        if not 0.0 <= self.clean_prior <= 1.0:
+            raise ValueError(f"clean_prior must lie in [0, 1], got {self.clean_prior}")
+        if self.clean_prior > 0.0 and self.prior != "own":
+            raise ValueError("clean_prior is for a prior of own clusters; set it to 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +161,8 @@ class OneStepTrainConfig(SrTrainConfig):
     teacher_patches: int = 120_000
     """Patches from which the teacher learns, before the student."""
     teacher_learning_rate: float = 5e-4
+    teacher_perceptual: float = 0.0
+    """Weight of the distance of features in the teacher's training, beside its squared error."""
     distillation: float = 1.0
     """Weight of the student's distance to its teacher."""
     consistency: float = 0.0
@@ -156,5 +171,6 @@ class OneStepTrainConfig(SrTrainConfig):
     def __post_init__(self) -> None:
         """Check the ranges."""
         SrTrainConfig.__post_init__(self)
-        if self.distillation < 0.0 or self.consistency < 0.0:
-            raise ValueError("the weights distillation and consistency must not be negative")
+        for name in ("teacher_perceptual", "distillation", "consistency"):
+            if getattr(self, name) < 0.0:
+                raise ValueError(f"the weight {name} must not be negative")

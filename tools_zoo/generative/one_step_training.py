@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from data.errors import ToolchainError
 from data.scaling import upsample_bicubic
-from tools_zoo.encoders import SemanticEncoder
+from tools_zoo.encoders import SemanticEncoder, load_encoder
 from tools_zoo.generative.batches import SrBatch
 from tools_zoo.generative.build_terms import build_terms
 from tools_zoo.generative.config import OneStepTrainConfig
@@ -18,7 +18,7 @@ from tools_zoo.generative.draws import step_generator
 from tools_zoo.generative.objective import SrObjective
 from tools_zoo.generative.stages import run_stage
 from tools_zoo.generative.start import encoder_for, load_start
-from tools_zoo.generative.terms import Made, Term
+from tools_zoo.generative.terms import Made, PerceptualTerm, Term
 from tools_zoo.losses.pixel import mse_loss
 from tools_zoo.networks.one_step import STEPS, OneStepNet
 from tools_zoo.tool import Tool, ToolSpec
@@ -78,10 +78,11 @@ def _train_teacher(
     own = dataclasses.replace(
         config, total_patches=config.teacher_patches, learning_rate=config.teacher_learning_rate
     )
+    encoder = load_encoder(own.encoder) if own.teacher_perceptual > 0.0 else None
     teacher = copy.deepcopy(network.teacher).requires_grad_(True)
     return run_stage(
         teacher,
-        TeacherObjective(own, network),
+        TeacherObjective(own, network, encoder=encoder),
         own,
         run_path,
         make_fabric(own),
@@ -129,6 +130,7 @@ class TeacherObjective(_ShiftingObjective):
     """The clean image, from any state of the diffusion."""
 
     calls = STEPS
+    _config: OneStepTrainConfig
 
     def make(self, module: nn.Module, batch: SrBatch) -> Made:
         """Let the module undo a random number of steps."""
@@ -145,8 +147,11 @@ class TeacherObjective(_ShiftingObjective):
     def more_losses(
         self, module: nn.Module, batch: SrBatch, made: Made
     ) -> dict[str, tuple[float, Tensor]]:
-        """Squared error, for images in [-1, 1]."""
-        return {"mse": (1.0, 4.0 * mse_loss(made.restored, made.gt))}
+        """Squared error, for images in [-1, 1], and what the encoder sees."""
+        losses = {"mse": (1.0, 4.0 * mse_loss(made.restored, made.gt))}
+        if self._config.teacher_perceptual > 0.0:
+            losses["perceptual"] = (self._config.teacher_perceptual, PerceptualTerm().loss(made))
+        return losses
 
 
 class StudentObjective(_ShiftingObjective):

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from data.errors import ToolchainError
 from tools_zoo.encoders import load_encoder
 from tools_zoo.generative.batches import SrBatch
 from tools_zoo.generative.build_terms import build_terms
-from tools_zoo.generative.clusters import train_segmenter
+from tools_zoo.generative.clusters import Clusters, find_clusters, train_segmenter
 from tools_zoo.generative.config import SftTrainConfig
 from tools_zoo.generative.objective import SrObjective
 from tools_zoo.generative.segformer import load_segformer
@@ -29,6 +30,8 @@ class SftObjective(SrObjective):
     """`SrObjective` that also knows what category each image shows most of."""
 
     network: SftNet
+    clusters: Clusters | None = None
+    """Of the clean images, for the share of them whose prior they are."""
     _config: SftTrainConfig
     _late: tuple[nn.Parameter, ...] = ()
 
@@ -44,12 +47,34 @@ class SftObjective(SrObjective):
 
     def make(self, module: nn.Module, batch: SrBatch) -> Made:
         """Let the module restore a batch."""
-        made = super().make(module, batch)
-        with torch.no_grad():
-            category = self.network.prior_of(batch.lq).mean(dim=(2, 3)).argmax(dim=1)
+        prior = self._prior_of(batch)
+        lq = batch.lq.contiguous(memory_format=torch.channels_last)
+        made = self.made(batch, module(lq, prior).float())
+        category = prior.mean(dim=(2, 3)).argmax(dim=1)
         # Background is no texture.
         made.category = category.where(category > 0, -1) if self.network.has_scenes else category
         return made
+
+    def to(self, device: torch.device | str) -> None:
+        """Move what looks at clean images, too."""
+        super().to(device)
+        if self.clusters is not None:
+            self.clusters.to(device)
+
+    @torch.no_grad()
+    def _prior_of(self, batch: SrBatch) -> Tensor:
+        """What the small images show and, of the first of them, what their clean partners do."""
+        prior = self.network.prior_of(batch.lq)
+        told = round(self._config.clean_prior * len(prior))
+        if self.clusters is None or told == 0:
+            return prior
+        shares = functional.interpolate(
+            self.clusters.shares(batch.gt[:told]),
+            prior.shape[-2:],
+            mode="bilinear",
+            align_corners=False,
+        )
+        return torch.cat([shares.to(prior), prior[told:]])
 
 
 def train_sft_tool(
@@ -64,8 +89,10 @@ def train_sft_tool(
     """Train a tool with a categorical prior: its own segmentation first, if it is to have one.
 
     As `tools_zoo.generative.training.train_sr_tool`, which gives the arguments; ``init`` may be a
-    network without a prior, or one whose own prior is then taken as it is. A tool that was trained
-    with a SegFormer model does not carry it: it asks for a prior of scenes (`SftNet.use_prior`).
+    network without a prior, or one whose own prior is then taken as it is. The clusters that it was
+    taught are not known any more, so that no prior comes from clean images then. A tool that was
+    trained with a SegFormer model does not carry it: it asks for a prior of scenes
+    (`SftNet.use_prior`).
     """
     fabric = make_fabric(config)
     tool = Tool(spec)
@@ -85,9 +112,10 @@ def train_sft_tool(
     elif not has_prior:
         path = run_path / PRIOR_RUN
         looks = encoder or load_encoder(config.encoder)
+        objective.clusters = find_clusters(looks, objective.batches, config.seed)
         own = train_segmenter(
             config,
-            looks,
+            objective.clusters,
             objective,
             path,
             resume=resume and has_checkpoint(path),

@@ -100,14 +100,14 @@ class SrNet(nn.Module):
 
 
 class SrX2(SrNet):
-    """Twice as large: 265,783 parameters."""
+    """Twice as large: 265,563 parameters."""
 
     def __init__(self) -> None:
         super().__init__(2)
 
 
 class SrX4(SrNet):
-    """Four times as large: 317,767 parameters."""
+    """Four times as large: 317,547 parameters."""
 
     def __init__(self) -> None:
         super().__init__(4)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.errors import ToolchainError
 from tools_zoo.catalog import ENLARGERS
-from tools_zoo.diffusion import Shifting
+from tools_zoo.diffusion import TEMPERATURE, Shifting
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder
 from tools_zoo.generative.batches import SrBatch
 from tools_zoo.generative.build_terms import build_terms
@@ -69,11 +69,11 @@ def test_a_step_lands_on_the_forward_process() -> None:
     torch.testing.assert_close(of_clean * gt + of_state * states[0] + of_y * y, states[1])
 
 
-def test_the_last_state_is_the_noisy_enlargement() -> None:
+def test_sampling_starts_with_the_last_state_of_calmer_noise() -> None:
     shifting = Shifting(8)
     y, noise = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8)
     gt = y + 0.1
-    last = shifting.noisy(gt, y, torch.tensor([8]), noise)
+    last = shifting.noisy(gt, y, torch.tensor([8]), TEMPERATURE * noise)
     assert (last - shifting.start(y, noise)).abs().max() < 0.1 * (1 - 0.98) + 1e-6
 
 

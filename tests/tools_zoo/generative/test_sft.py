@@ -314,6 +314,51 @@ def test_clusters_are_shares_and_the_same_each_time(
     torch.testing.assert_close(found[0].sum(dim=1), torch.ones(2, 4, 4))
 
 
+def test_borders_of_clusters_are_sharp(sft_config: Config, encoder: EfficientNetEncoder) -> None:
+    objective = SftObjective(sft_config(total_patches=2 * 30), 4, [], encoder)
+    found = find_clusters(encoder, objective.batches, seed=0)
+    largest = [found.shares(objective.batches[index].gt).amax(dim=1) for index in range(8)]
+    assert float(torch.cat(largest).mean()) > 0.5
+
+
+def test_the_prior_of_some_images_is_what_their_clean_partners_show(
+    sft_config: Config, encoder: EfficientNetEncoder
+) -> None:
+    config = sft_config(total_patches=2 * 30, clean_prior=0.5)
+    objective = SftObjective(config, 4, [], encoder)
+    network = Tool(SFT).network
+    assert isinstance(network, SftNet)
+    objective.network = network
+    batch = objective.batches[0]
+    seen: list[Tensor] = []
+    network.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    objective.make(network, batch)
+    objective.clusters = find_clusters(encoder, objective.batches, seed=0)
+    made = objective.make(network, batch)
+    own, told = seen
+    torch.testing.assert_close(own, network.prior_of(batch.lq))
+    assert torch.equal(told[1], own[1])
+    assert not torch.allclose(told[0], own[0], atol=0.01)
+    centre = objective.clusters.shares(batch.gt[:1]).mean(dim=(2, 3))
+    torch.testing.assert_close(told[:1].mean(dim=(2, 3)), centre, atol=0.1, rtol=0)
+    assert made.category is not None
+    assert int(made.category[0]) == int(centre.argmax())
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"clean_prior": 1.5}, r"clean_prior must lie in \[0, 1\], got 1.5"),
+        ({"clean_prior": 0.5, "prior": "somewhere"}, "clean_prior is for a prior of own clusters"),
+    ],
+)
+def test_clean_priors_out_of_range_are_refused(
+    sft_config: Config, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        sft_config(**values)
+
+
 def test_categories_without_a_prior_are_refused(tiny: Any, tmp_path: Path) -> None:
     with pytest.raises(ToolchainError, match="knows no categories; set classification to 0"):
         train_sr_tool(ENLARGERS[0], tiny(classification=0.1), tmp_path / "run")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from data.degradations import Degradation
 from data.errors import StoreError, ToolchainError, UnknownNameError
-from tools_zoo.catalog import ENLARGER_CONTROLS, ENLARGERS
+from tools_zoo.catalog import ENLARGERS, ENLARGERS_X2
 from tools_zoo.encoders.efficientnet import EfficientNetEncoder
 from tools_zoo.generative.batches import SrBatches
 from tools_zoo.generative.build_terms import build_terms
@@ -25,7 +25,7 @@ from tools_zoo.run_folder import config_from_dict
 from tools_zoo.tool import Tool
 
 PSNR = ENLARGERS[0]
-X2 = next(spec for spec in ENLARGER_CONTROLS if spec.scale == 2)
+(X2,) = ENLARGERS_X2
 TERMS = [name for name in WEIGHTS if name != "classification"]  # which needs a categorical prior
 EVERYTHING = dict.fromkeys(TERMS, 0.1)
 
