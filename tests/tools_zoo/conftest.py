@@ -39,7 +39,7 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> EfficientNetEncoder:
     torch.manual_seed(0)
     made = EfficientNetEncoder(EfficientNetLite0())
     monkeypatch.setattr("tools_zoo.generative.clusters.NUM_BATCHES", 2)
-    for place in ("start", "iqa"):
+    for place in ("start", "iqa", "one_step_training", "sft_training"):
         monkeypatch.setattr(f"tools_zoo.generative.{place}.load_encoder", lambda name="auto": made)
     return made
 

@@ -31,8 +31,7 @@ NUM_ROUNDS: Final = 20
 
 SOFTNESS: Final = 0.125
 """Of the borders, over the mean squared distance within a cluster: of eight shares, the largest is
-0.7 on average. With four times as much it was 0.3, and the network to which the prior is told had
-learnt to ignore it."""
+0.7 on average. With four times as much it was 0.3, and networks learnt to ignore the prior."""
 
 
 class Clusters:
@@ -129,7 +128,10 @@ class _Clustering:
         lq, gt = (images.to(device) for images in self._pairs)
         logits, shares = self._compare(module, lq, gt)
         agreement = (logits.argmax(dim=1) == shares.argmax(dim=1)).float().mean()
-        return {"agreement": float(agreement)}
+        return {
+            "agreement": float(agreement),
+            "cross_entropy": float(functional.cross_entropy(logits, shares)),
+        }
 
     def _compare(self, module: nn.Module, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
         logits = module(lq).float()

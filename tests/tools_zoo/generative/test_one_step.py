@@ -194,6 +194,26 @@ def test_the_teacher_stays_as_it_is_while_the_student_learns(
             assert torch.equal(network.teacher.state_dict()[name], value)
 
 
+def test_the_teacher_learns_from_features_too(
+    one_step_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
+) -> None:
+    trained = []
+    for weight in (0.0, 10.0):
+        config = one_step_config(teacher_perceptual=weight)
+        run = tmp_path / str(weight)
+        trained.append(train_one_step_tool(VPD, config, run).network.teacher.state_dict())  # type: ignore[union-attr]
+        (*_, line) = (run / "teacher" / "metrics.jsonl").read_text().splitlines()
+        assert ("term_perceptual" in line) == (weight > 0.0)
+        assert ("feature_distance" in line) == (weight > 0.0)
+    assert any(not torch.equal(trained[1][name], value) for name, value in trained[0].items())
+
+
+def test_negative_weights_are_refused(one_step_config: Config) -> None:
+    for name in ("teacher_perceptual", "distillation", "consistency"):
+        with pytest.raises(ValueError, match=f"the weight {name} must not be negative"):
+            one_step_config(**{name: -1.0})
+
+
 def test_every_term_of_the_student_is_logged(
     one_step_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
 ) -> None:
