@@ -83,15 +83,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=20, help="photos; 0 takes all")
     parser.add_argument("--sheet", type=Path, help="also draw crops of the first photos, a .jpg")
     parser.add_argument("--chains", action="store_true", help="also restore before enlarging")
-    parser.add_argument("--priors", type=Path, help="also draw sr-sft with other priors, a .jpg")
+    parser.add_argument("--priors", type=Path, help="also draw and compare other priors, a .jpg")
     options = parser.parse_args(arguments)
     photos = [to_float(_divisible(photo)) for _, photo in open_source(options.photos)]
     photos = photos[: options.count or None]
     console, encoder = Console(), load_encoder()
     folders = [options.toolbox, *([options.controls] if options.controls else [])]
     if options.priors:
-        draw_priors(options.priors, options.toolbox, photos[:PRIOR_ROWS])
-        console.print(compare_priors(options.toolbox, photos).to_table())
+        tools_with_prior = conditioned(folders)
+        draw_priors(options.priors, tools_with_prior["sr-sft"], photos[:PRIOR_ROWS])
+        for name, network in tools_with_prior.items():
+            console.print(compare_priors(name, network, photos).to_table())
     tools = enlargers(folders)
     console.print(compare_tools(tools, photos, encoder).to_table())
     if options.sheet:
@@ -159,42 +161,40 @@ def draw_crops(path: Path, tools: dict[str, Enlarge], photos: Sequence[FloatImag
     save_crops(path, ["input", *tools, "clean"], rows, zoom=1)
 
 
-def draw_priors(path: Path, folder: str, photos: Sequence[FloatImage]) -> None:
-    """A row for each photo: `sr-sft` with its own prior, and with one category everywhere."""
-    network = _sft_network(folder)
+def conditioned(folders: Sequence[str]) -> dict[str, SftNet]:
+    """Every network of some toolboxes that has a categorical prior, by the name of its tool."""
+    tools = (tool for folder in folders for tool in load_toolbox(folder))
+    return {tool.spec.name: tool.network for tool in tools if isinstance(tool.network, SftNet)}
+
+
+def draw_priors(path: Path, network: SftNet, photos: Sequence[FloatImage]) -> None:
+    """A row for each photo: with the network's own prior, and with one category everywhere."""
     rows = [_crops(list(_with_priors(network, _pair(photo)[0]).values())) for photo in photos]
     save_crops(path, [OWN_PRIOR, *map(str, range(NUM_CATEGORIES))], rows, zoom=1)
 
 
-def compare_priors(folder: str, photos: Sequence[FloatImage]) -> Report:
-    """What `sr-sft` makes of photos with its own prior, and with one category everywhere."""
-    network = _sft_network(folder)
+def compare_priors(name: str, network: SftNet, photos: Sequence[FloatImage]) -> Report:
+    """What a tool makes of photos with its own prior, and with one category everywhere."""
     figures: dict[str, list[tuple[float, float, float]]] = {}
     for photo in photos:
         lq, gt = _pair(photo)
         made = _with_priors(network, lq)
-        for name, image in made.items():
+        for prior, image in made.items():
             moved = 255.0 * float((image - made[OWN_PRIOR]).abs().mean())
             after = float(batch_psnr(_inner(image), _inner(gt)))
-            figures.setdefault(name, []).append((moved, after, float(detail_ratio(image, gt))))
+            figures.setdefault(prior, []).append((moved, after, float(detail_ratio(image, gt))))
     columns = ("moves pixels by", "PSNR dB", "detail")
-    means = {name: np.mean(rows, axis=0).tolist() for name, rows in figures.items()}
+    means = {prior: np.mean(rows, axis=0).tolist() for prior, rows in figures.items()}
     return Report(
         title="Categorical priors",
         method=(
-            f"sr-sft on {len(photos)} photos, with its own prior and with each category "
+            f"{name} on {len(photos)} photos, with its own prior and with each category "
             "everywhere; how far pixels move from what they are with its own, of 255 levels."
         ),
         rows=tuple(
-            {"prior": name, **dict(zip(columns, row, strict=True))} for name, row in means.items()
+            {"prior": prior, **dict(zip(columns, row, strict=True))} for prior, row in means.items()
         ),
     )
-
-
-def _sft_network(folder: str) -> SftNet:
-    network = load_toolbox(folder)["sr-sft"].network
-    assert isinstance(network, SftNet)
-    return network
 
 
 def _with_priors(network: SftNet, lq: Tensor) -> dict[str, Tensor]:

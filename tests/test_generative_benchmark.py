@@ -51,10 +51,11 @@ def test_priors_are_compared_and_drawn(photos: Any, tmp_path: Path) -> None:
             torch.nn.init.normal_(parameter, std=0.3)
     save_toolbox(Toolbox("trial", [tool]), tmp_path)
     images = [to_float(photo[:64, :68]) for _, photo in photos[:2]]
-    generative.draw_priors(tmp_path / "priors.jpg", str(tmp_path), images)
+    (network,) = generative.conditioned([str(tmp_path)]).values()
+    generative.draw_priors(tmp_path / "priors.jpg", network, images)
     with Image.open(tmp_path / "priors.jpg") as drawn:
         assert drawn.size == (9 * 68, HEADING + 2 * 64)
-    own, *others = generative.compare_priors(str(tmp_path), images).rows
+    own, *others = generative.compare_priors("sr-sft", network, images).rows
     assert (own["prior"], own["moves pixels by"]) == ("its own", 0.0)
     assert [row["prior"] for row in others] == [str(place) for place in range(8)]
     assert all(row["moves pixels by"] > 0.0 for row in others)
