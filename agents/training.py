@@ -23,8 +23,7 @@ from data.pairs import ArrayPairs, PairSource, open_pairs
 from data.scaled_pairs import SMALL_SIDE, open_scaled_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from envs.reward import Reward, make_reward
-from envs.task import Task, check_task, task_scale
-from tools_zoo.catalog import default_toolbox
+from envs.task import Task, check_task, default_task_toolbox, task_scale
 from tools_zoo.device import choose_device, choose_precision
 from tools_zoo.own_tools import load_own_tool
 from tools_zoo.run_folder import RunFolder
@@ -95,8 +94,7 @@ class AgentTrainConfig:
             raise ValueError("total_timesteps, n_envs, eval_every and eval_pairs must be positive")
         check_task(self.task)
         if not self.toolbox:
-            named = default_toolbox(4 if self.task == "real-sr" else 1)
-            object.__setattr__(self, "toolbox", named)
+            object.__setattr__(self, "toolbox", default_task_toolbox(self.task))
         plain = self.task == "restore" and self.reward == "psnr"
         if self.default_chain and not (plain or self.known_chains):
             raise ToolchainError(

@@ -11,8 +11,7 @@ from data.pairs import PairSource, embedded_pairs
 from data.scaled_pairs import embedded_scaled_pairs
 from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from envs.reward import Reward, make_reward
-from envs.task import Task, task_scale
-from tools_zoo.catalog import default_toolbox
+from envs.task import Task, default_task_toolbox, task_scale
 from tools_zoo.storage import load_toolbox
 from tools_zoo.toolbox import Toolbox
 
@@ -96,7 +95,7 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         self.render_mode = render_mode
         if toolbox is None:
-            toolbox = default_toolbox(4 if task == "real-sr" else 1)
+            toolbox = default_task_toolbox(task)
         if isinstance(toolbox, str):
             toolbox = load_toolbox(toolbox)
         if isinstance(pairs, str):

@@ -3,6 +3,7 @@
 from typing import Final, Literal, get_args
 
 from data.errors import ToolchainError, UnknownNameError
+from tools_zoo.catalog import DEFAULT_TOOLBOX, GENERATIVE_TOOLBOX
 from tools_zoo.toolbox import Toolbox
 
 Task = Literal["restore", "real-sr"]
@@ -15,6 +16,11 @@ def check_task(task: str) -> None:
     """Raise UnknownNameError unless ``task`` is one of `TASKS`."""
     if task not in TASKS:
         raise UnknownNameError("task", task, TASKS)
+
+
+def default_task_toolbox(task: str) -> str:
+    """Name of the toolbox that a task is for where none is named."""
+    return GENERATIVE_TOOLBOX if task == "real-sr" else DEFAULT_TOOLBOX
 
 
 def task_scale(task: str, toolbox: Toolbox) -> int:

@@ -173,7 +173,8 @@ class _Block(nn.Module):
 def _normalised(conv: nn.Conv2d, norm: nn.BatchNorm2d, feat: Tensor) -> Tensor:
     """A convolution and the normalisation after it, by the statistics of ImageNet, in one.
 
-    To scale the weights costs little, and to pass over the features once more would cost much.
+    To scale the weights costs little, and to pass over the features once more would cost much. They
+    are not scaled once and for all: a score knows its encoder by the digest of these weights.
     Padding is TensorFlow's ``SAME``: at stride 2, less before than after.
     """
     assert norm.running_mean is not None

@@ -6,6 +6,7 @@ training's patch store. They tell textures apart; nobody labelled them, and they
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -54,11 +55,22 @@ class Clusters:
             self._encoder.to(device)
 
     @torch.no_grad()
-    def shares(self, gt: Tensor) -> Tensor:
-        """Soft clusters of clean images (N, 3, H, W): (N, 8, h, w), sum to 1."""
+    def shares(self, gt: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """Soft clusters of clean images.
+
+        Args:
+            gt: (N, 3, H, W) in [0, 1].
+            size: Height and width of the result; None are those of the encoder's map.
+
+        Returns:
+            (N, 8, height, width), sum to 1 over the second.
+        """
         features = functional.normalize(self._encoder(gt).maps[MAP], dim=1)
         distances = _squared_distances(features.movedim(1, -1), self._centres.to(gt.device))
-        return (-distances / self._softness).softmax(dim=-1).movedim(-1, 1)
+        shares = (-distances / self._softness).softmax(dim=-1).movedim(-1, 1)
+        if size is None:
+            return shares
+        return functional.interpolate(shares, list(size), mode="bilinear", align_corners=False)
 
 
 def find_clusters(encoder: SemanticEncoder, batches: Dataset[SrBatch], seed: int) -> Clusters:
@@ -135,10 +147,7 @@ class _Clustering:
 
     def _compare(self, module: nn.Module, lq: Tensor, gt: Tensor) -> tuple[Tensor, Tensor]:
         logits = module(lq).float()
-        shares = functional.interpolate(
-            self._clusters.shares(gt), logits.shape[-2:], mode="bilinear", align_corners=False
-        )
-        return logits, shares
+        return logits, self._clusters.shares(gt, logits.shape[-2:])
 
 
 def _squared_distances(points: Tensor, centres: Tensor) -> Tensor:

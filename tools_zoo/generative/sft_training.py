@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from data.errors import ToolchainError
 from tools_zoo.encoders import load_encoder
@@ -55,12 +54,6 @@ class SftObjective(SrObjective):
         made.category = category.where(category > 0, -1) if self.network.has_scenes else category
         return made
 
-    def to(self, device: torch.device | str) -> None:
-        """Move what looks at clean images, too."""
-        super().to(device)
-        if self.clusters is not None:
-            self.clusters.to(device)
-
     @torch.no_grad()
     def _prior_of(self, batch: SrBatch) -> Tensor:
         """What the small images show and, of the first of them, what their clean partners do."""
@@ -68,12 +61,7 @@ class SftObjective(SrObjective):
         told = round(self._config.clean_prior * len(prior))
         if self.clusters is None or told == 0:
             return prior
-        shares = functional.interpolate(
-            self.clusters.shares(batch.gt[:told]),
-            prior.shape[-2:],
-            mode="bilinear",
-            align_corners=False,
-        )
+        shares = self.clusters.shares(batch.gt[:told], prior.shape[-2:])
         return torch.cat([shares.to(prior), prior[told:]])
 
 
