@@ -6,12 +6,12 @@ from typing import Final
 import numpy as np
 
 from benchmarks.report import Report, Row, median_seconds
-from data.degradations import Degradation, sampler
-from data.errors import ToolchainError
-from data.images import FloatImage, to_float
-from data.metrics import psnr
-from data.sources import open_source
-from toolchain.restorer import Restorer, load
+from restoration_toolchain.data.damage.degradation import Degradation, sampler
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.images import FloatImage, to_float
+from restoration_toolchain.data.metrics import psnr
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
 
 SIDE: Final = 500  # pixels
 QUICK_SIDE: Final = 64

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data.images import FloatImage, to_uint8
+from restoration_toolchain.data.images import FloatImage, to_uint8
 
 HEADING: Final = 40  # pixels
 FONT_SIZE: Final = 20

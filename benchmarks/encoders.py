@@ -2,8 +2,8 @@
 
     python -m benchmarks.encoders runs/bsds.h5 --patches 60000
 
-Each learns from the same patches to tell what was done to them (`agents.pretraining`), and is asked
-about others that were held out.
+Each learns from the same patches to tell what was done to them (`learning.pretraining`), and is
+asked about others that were held out.
 """
 
 import argparse
@@ -14,12 +14,12 @@ from typing import Final, get_args
 import numpy as np
 import torch
 
-from agents.pretraining import examples, pretrain_encoder
-from agents.q_net import EncoderName, OptimizerName, make_encoder
-from data.degradations import sampler
-from data.store import PatchStore
-from tools_zoo.macs import count_macs
-from tools_zoo.precision import fastest_precision
+from restoration_toolchain.agents.learning.pretraining import examples, pretrain_encoder
+from restoration_toolchain.agents.policy.q_net import EncoderName, OptimizerName, make_encoder
+from restoration_toolchain.data.damage.degradation import sampler
+from restoration_toolchain.data.patches.store import PatchStore
+from restoration_toolchain.tools_zoo.macs import count_macs
+from restoration_toolchain.tools_zoo.precision import fastest_precision
 
 LEVELS: Final = ("mild", "moderate", "severe", "single", "clean")
 FACTS: Final = ("blur", "noise", "JPEG", "error", "clean")

@@ -9,12 +9,12 @@ import torch
 
 from benchmarks.material import make_store, make_toolbox
 from benchmarks.report import Report, Row, median_seconds
-from data.images import to_tensor
-from data.pairs import StorePairs
-from data.store import PatchStore
-from envs.restoration_vec_env import RestorationVecEnv
-from tools_zoo.precision import PRECISIONS, Precision, computing
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.images import to_tensor
+from restoration_toolchain.data.patches.pairs import StorePairs
+from restoration_toolchain.data.patches.store import PatchStore
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
+from restoration_toolchain.tools_zoo.precision import PRECISIONS, Precision, computing
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 
 def run(*, quick: bool) -> Report:

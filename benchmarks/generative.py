@@ -16,30 +16,30 @@ from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn import functional
 
-from agents.evaluation import play
-from agents.reference import FixedPlayer
 from benchmarks.crops import middle, save_crops
 from benchmarks.report import Report, Row, median_seconds
-from data.degradations import Degradation
-from data.images import FloatImage, to_float, to_numpy, to_tensor
-from data.metrics import batch_psnr, ssim
-from data.pairs import ArrayPairs
-from data.scaled import scaled_sampler
-from data.scaled_pairs import shrink_windows
-from data.scaling import SCALES
-from data.sources import open_source
-from toolchain.evaluation import evaluation_patches
-from tools_zoo.encoders import SemanticEncoder, load_encoder
-from tools_zoo.generative.iqa import IQA_FOLDER, SfdIqa, load_iqa
-from tools_zoo.generative.objective import bicubic
-from tools_zoo.generative.priors import ConstantPrior
-from tools_zoo.losses.features import feature_distance
-from tools_zoo.losses.high_frequency import detail_ratio
-from tools_zoo.losses.self_similarity import artefact_distance
-from tools_zoo.networks.one_step import STEPS, OneStepNet
-from tools_zoo.networks.segmenter import NUM_CATEGORIES
-from tools_zoo.networks.sft import SftNet
-from tools_zoo.storage import load_toolbox, toolbox_folder
+from restoration_toolchain.agents.players.play import play
+from restoration_toolchain.agents.players.reference import FixedPlayer
+from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.damage.second_order import scaled_sampler
+from restoration_toolchain.data.images import FloatImage, to_float, to_numpy, to_tensor
+from restoration_toolchain.data.metrics import batch_psnr, ssim
+from restoration_toolchain.data.patches.pairs import ArrayPairs
+from restoration_toolchain.data.patches.scaled_pairs import shrink_windows
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.data.scaling import SCALES
+from restoration_toolchain.toolchain.measuring.evaluation import evaluation_patches
+from restoration_toolchain.tools_zoo.encoders import SemanticEncoder, load_encoder
+from restoration_toolchain.tools_zoo.enlarging.objective import bicubic
+from restoration_toolchain.tools_zoo.enlarging.priors import ConstantPrior
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER, SfdIqa, load_iqa
+from restoration_toolchain.tools_zoo.losses.features import feature_distance
+from restoration_toolchain.tools_zoo.losses.high_frequency import detail_ratio
+from restoration_toolchain.tools_zoo.losses.self_similarity import artefact_distance
+from restoration_toolchain.tools_zoo.networks.one_step import STEPS, OneStepNet
+from restoration_toolchain.tools_zoo.networks.segmenter import NUM_CATEGORIES
+from restoration_toolchain.tools_zoo.networks.sft import SftNet
+from restoration_toolchain.tools_zoo.storage import load_toolbox, toolbox_folder
 
 BORDER: Final = 4
 """Pixels at each side that PSNR and SSIM leave out, as is usual at x4."""

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from agents.storage import load_bundle
 from benchmarks.report import Report, Row
-from data.degradations import Degradation
-from data.images import FloatImage, to_float, to_uint8
-from data.metrics import psnr
-from data.sources import open_source
-from toolchain.restorer import Restorer, load
-from tools_zoo.catalog import DEFAULT_TOOLBOX
+from restoration_toolchain.agents.policy.storage import load_bundle
+from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
+from restoration_toolchain.data.metrics import psnr
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 
 BLURS: Final = (0.0, 1.0, 2.0, 3.0)
 NOISES: Final = (0.0, 3.0, 10.0)

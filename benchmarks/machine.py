@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tools_zoo.precision import fastest_precision
+from restoration_toolchain.tools_zoo.precision import fastest_precision
 
 Facts = dict[str, str | int | float]
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agents.policy import LstmPolicy
-from agents.q_net import LstmState, RecurrentQNet
-from data.images import ByteImage
-from data.sources import open_source
-from data.store import StoreConfig, prepare_store
-from tools_zoo.catalog import TOOLBOXES
-from tools_zoo.tool import Tool
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import LstmState, RecurrentQNet
+from restoration_toolchain.data.images import ByteImage
+from restoration_toolchain.data.patches.store import StoreConfig, prepare_store
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 CHAINS: Final = {
     ("classic", "small"): ("denoise_2", "deblock_2", "deblur_2"),

@@ -21,11 +21,15 @@ from PIL import Image
 
 from benchmarks.material import CHAINS, ScriptedPolicy, make_toolbox, synthetic_photo
 from benchmarks.report import Report, Row
-from toolchain.batch import plan_batch, restore_batch
-from toolchain.memory import parse_size, tile_pixels_within
-from toolchain.restorer import DEFAULT_MAX_TILE_PIXELS, Restorer, load
-from tools_zoo.catalog import DEFAULT_TOOLBOX
-from tools_zoo.device import choose_precision
+from restoration_toolchain.toolchain.batches.batch import plan_batch, restore_batch
+from restoration_toolchain.toolchain.batches.memory import parse_size, tile_pixels_within
+from restoration_toolchain.toolchain.restoring.restorer import (
+    DEFAULT_MAX_TILE_PIXELS,
+    Restorer,
+    load,
+)
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
+from restoration_toolchain.tools_zoo.device import choose_precision
 
 _ROOT = Path(__file__).parents[1]
 _CHAIN = CHAINS["efficient", "large"]
@@ -102,7 +106,7 @@ def restore_within(
         megapixels: Size of the photo.
         limit: As for ``--max-memory``.
         precision: As for ``--precision``.
-        options: Of `toolchain.restorer.load`; none runs one tool that is cheap to compute: what is
+        options: Of `restoring.restorer.load`; none runs one tool that is cheap to compute: what is
             large then is what the photo takes.
     """
     max_bytes = parse_size(limit)

@@ -13,13 +13,18 @@ from rich.console import Console
 
 from benchmarks.crops import middle, save_crops
 from benchmarks.self_supervised import as_denoise
-from data.images import FloatImage
-from toolchain.fitting import Fitted, NoisyPhotos, fit_to_photos, measure_noise
-from toolchain.photo import read_photo
-from toolchain.restorer import load
-from tools_zoo.fitting import FitConfig
-from tools_zoo.run_folder import config_from_dict
-from tools_zoo.storage import load_toolbox
+from restoration_toolchain.data.images import FloatImage
+from restoration_toolchain.toolchain.learning.camera_fit import (
+    Fitted,
+    NoisyPhotos,
+    fit_to_photos,
+    measure_noise,
+)
+from restoration_toolchain.toolchain.photos.read import read_photo
+from restoration_toolchain.toolchain.restoring.restorer import load
+from restoration_toolchain.tools_zoo.fitting.fit import FitConfig
+from restoration_toolchain.tools_zoo.storage import load_toolbox
+from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
 
 SIDE: Final = 192  # pixels of a crop
 COLUMNS: Final = ("noisy", "restored as shipped", "best shipped denoiser", "fitted to this photo")

@@ -18,13 +18,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from data.degradations import Degradation, sampler
-from data.images import FloatImage, to_float, to_uint8
-from data.metrics import psnr
-from data.sources import open_source
-from toolchain.regions import CELL
-from toolchain.restoration import Restoration
-from toolchain.restorer import Restorer, load
+from restoration_toolchain.data.damage.degradation import Degradation, sampler
+from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
+from restoration_toolchain.data.metrics import psnr
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.toolchain.restoring.regions import CELL
+from restoration_toolchain.toolchain.restoring.restoration import Restoration
+from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
 
 Damage = Callable[[FloatImage, np.random.Generator], FloatImage]
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from benchmarks.material import CHAINS, ScriptedPolicy, make_toolbox, synthetic_photo
 from benchmarks.report import Report, Row, median_seconds
-from toolchain.restorer import Restorer
-from tools_zoo.precision import Precision, fastest_precision
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.tools_zoo.precision import Precision, fastest_precision
 
 _SIZES = ((500, 500), (1500, 2000))
 _QUICK_SIZES = ((100, 100), (150, 200))

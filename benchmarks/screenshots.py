@@ -12,11 +12,11 @@ import typer
 from PIL import Image
 
 from benchmarks.browser import headless_chromium, missing_programs, screenshot
-from toolchain.inspection import inspect_photo
-from toolchain.photo import read_photo
-from toolchain.restorer import load
-from toolchain.web.examples import make_examples
-from toolchain.web.page import build_page, launch, prepare_environment
+from restoration_toolchain.toolchain.looking.inspection import inspect_photo
+from restoration_toolchain.toolchain.looking.web.examples import make_examples
+from restoration_toolchain.toolchain.looking.web.page import build_page, launch, prepare_environment
+from restoration_toolchain.toolchain.photos.read import read_photo
+from restoration_toolchain.toolchain.restoring.restorer import load
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

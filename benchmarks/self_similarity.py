@@ -13,9 +13,13 @@ from torch.nn import functional
 
 from benchmarks.memory import peak_mib
 from benchmarks.report import Report, Row
-from data.images import to_tensor
-from data.sources import open_source
-from tools_zoo.losses.self_similarity import Similarity, edge_pixels, self_similarity_loss
+from restoration_toolchain.data.images import to_tensor
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.tools_zoo.losses.self_similarity import (
+    Similarity,
+    edge_pixels,
+    self_similarity_loss,
+)
 
 SIDE: Final = 256  # pixels
 QUICK_SIDE: Final = 64

@@ -22,12 +22,12 @@ from rich.console import Console
 from benchmarks.crops import middle, save_crops
 from benchmarks.machine import machine_facts
 from benchmarks.report import Report, Row
-from data.camera import CAMERAS, photograph
-from data.images import FloatImage, to_float, to_uint8
-from data.metrics import psnr
-from data.noise_model import estimate_noise, excess_over_quietest
-from data.sources import open_source
-from toolchain.fitting import (
+from restoration_toolchain.data.damage.camera import CAMERAS, photograph
+from restoration_toolchain.data.damage.noise_model import estimate_noise, excess_over_quietest
+from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
+from restoration_toolchain.data.metrics import psnr
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.toolchain.learning.camera_fit import (
     NOTHING,
     TEXTURED,
     Fitted,
@@ -36,11 +36,11 @@ from toolchain.fitting import (
     fit_to_photos,
     judged_crops,
 )
-from tools_zoo.distillation import shipped_denoisers
-from tools_zoo.fitting import FitConfig
-from tools_zoo.risk import denoised
-from tools_zoo.run_folder import config_from_dict
-from tools_zoo.storage import load_toolbox
+from restoration_toolchain.tools_zoo.fitting.distillation import shipped_denoisers
+from restoration_toolchain.tools_zoo.fitting.fit import FitConfig
+from restoration_toolchain.tools_zoo.fitting.sure import denoised
+from restoration_toolchain.tools_zoo.storage import load_toolbox
+from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
 
 NLM_STRENGTHS: Final = (3, 5, 7, 10, 14, 20)
 BM3D_FACTORS: Final = (1.0, 1.5, 2.0)
@@ -80,7 +80,7 @@ class Options:
 
     Attributes:
         photos: Folder of clean photos.
-        cameras: Of `data.camera.CAMERAS`.
+        cameras: Of `data.damage.camera.CAMERAS`.
         methods: Of fitting.
         evaluated: Photos that are measured on, spread evenly; all are fitted to.
         steps: Optimiser steps of a fit: unlike a time, they give the same result on any machine.

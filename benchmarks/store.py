@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.material import make_store
 from benchmarks.report import Report, Row, median_seconds
-from data.store import PATCHES_PER_CHUNK, PatchStore
+from restoration_toolchain.data.patches.store import PATCHES_PER_CHUNK, PatchStore
 
 BATCH_SIZE: Final = 64
 COMPRESSIONS: Final = (None, "lzf", "gzip")

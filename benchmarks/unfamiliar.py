@@ -14,10 +14,10 @@ from typing import Final
 import cv2
 import numpy as np
 
-from data.degradations import TRAINING_LEVELS, Degradation, sampler
-from data.images import FloatImage, to_float, to_uint8
-from data.sources import open_source
-from toolchain.restorer import load
+from restoration_toolchain.data.damage.degradation import TRAINING_LEVELS, Degradation, sampler
+from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.toolchain.restoring.restorer import load
 
 Damage = Callable[[FloatImage, np.random.Generator], FloatImage]
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from data.errors import ImageFormatError
+from restoration_toolchain.data.errors import ImageFormatError
 
 FloatImage: TypeAlias = npt.NDArray[np.float32]
 """RGB, shape (H, W, 3), float32, range [0, 1]."""

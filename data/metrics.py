@@ -8,8 +8,8 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from data.errors import ImageFormatError
-from data.images import ByteImage, FloatImage
+from restoration_toolchain.data.errors import ImageFormatError
+from restoration_toolchain.data.images import ByteImage, FloatImage
 
 PSNR_CAP: Final = 100.0
 """dB; what two equal images score, because the mean squared error is floored at 1e-10."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from data.errors import ImageFormatError, UnknownNameError
-from data.images import FloatImage, check_float_image
+from restoration_toolchain.data.errors import ImageFormatError, UnknownNameError
+from restoration_toolchain.data.images import FloatImage, check_float_image
 
 Kernel = Literal["area", "bilinear", "bicubic"]
 """Box, triangle and Keys' cubic (a = -0.5); stretched by the scale where an image shrinks."""

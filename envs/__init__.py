@@ -2,10 +2,12 @@
 
 import gymnasium
 
-from envs.restoration_env import RestorationEnv
-from envs.restoration_vec_env import RestorationVecEnv
+from restoration_toolchain.envs.restoration_env import RestorationEnv
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
 
 __all__ = ["RestorationEnv", "RestorationVecEnv"]
 
 if "Restoration-v0" not in gymnasium.registry:
-    gymnasium.register("Restoration-v0", entry_point="envs.restoration_env:RestorationEnv")
+    gymnasium.register(
+        "Restoration-v0", entry_point="restoration_toolchain.envs.restoration_env:RestorationEnv"
+    )

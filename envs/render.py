@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from data.images import to_uint8
+from restoration_toolchain.data.images import to_uint8
 
 GAP = 2  # pixels of white between two images
 

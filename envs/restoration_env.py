@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from data.pairs import PairSource, embedded_pairs
-from data.scaled_pairs import embedded_scaled_pairs
-from envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
-from envs.reward import Reward, make_reward
-from envs.task import Task, default_task_toolbox, task_scale
-from tools_zoo.storage import load_toolbox
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.patches.pairs import PairSource, embedded_pairs
+from restoration_toolchain.data.patches.scaled_pairs import embedded_scaled_pairs
+from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from restoration_toolchain.envs.reward import Reward, make_reward
+from restoration_toolchain.envs.task import Task, default_task_toolbox, task_scale
+from restoration_toolchain.tools_zoo.storage import load_toolbox
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 
 class RestorationEnv(gym.Env[dict[str, Any], np.int64]):

@@ -12,17 +12,17 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 from torch import Tensor
 
-from data.errors import ImageFormatError
-from data.images import to_tensor
-from data.pairs import PairSource
-from envs.chain import BaseChain, Chain, Ended
-from envs.render import side_by_side
-from envs.reward import PSNR, Judge, Reward, Scores
-from envs.scaled_chain import ScaledChain
-from envs.task import Task, task_scale
-from tools_zoo.precision import Precision, computing
-from tools_zoo.tool import Tool
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.errors import ImageFormatError
+from restoration_toolchain.data.images import to_tensor
+from restoration_toolchain.data.patches.pairs import PairSource
+from restoration_toolchain.envs.chain import BaseChain, Chain, Ended
+from restoration_toolchain.envs.render import side_by_side
+from restoration_toolchain.envs.reward import PSNR, Judge, Reward, Scores
+from restoration_toolchain.envs.scaled_chain import ScaledChain
+from restoration_toolchain.envs.task import Task, task_scale
+from restoration_toolchain.tools_zoo.precision import Precision, computing
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 Observation = dict[str, npt.NDArray[Any]]
 

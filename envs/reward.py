@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
-from data.errors import ToolchainError, UnknownNameError
-from data.metrics import batch_psnr
-from tools_zoo.encoders import SemanticEncoder, Semantics, load_encoder
-from tools_zoo.generative.iqa import SfdIqa, open_iqa
-from tools_zoo.losses.features import feature_distances
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.tools_zoo.encoders import SemanticEncoder, Semantics, load_encoder
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa, open_iqa
+from restoration_toolchain.tools_zoo.losses.features import feature_distances
 
 MAX_LOSS: Final = 4.0
 """dB. A clean photo can lose 60 dB to a tool that nobody sees the work of, and a mean would be
@@ -27,7 +27,7 @@ class Reward:
         psnr: Per dB of PSNR.
         perceptual: Per unit by which the distance of features to the clean image falls
             (`tools_zoo.losses.features`): 0.5 to 1.3 between a bicubic enlargement and the truth.
-        quality: Per unit by which SFD-IQA rises (`tools_zoo.generative.iqa`), which is 0 to 1 and
+        quality: Per unit by which SFD-IQA rises (`enlarging.sfd_iqa`), which is 0 to 1 and
             does not look at the clean image.
         iqa: Which SFD-IQA: its folder, or a toolbox that has one; empty for that of the toolbox
             whose tools are played with.

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from data.scaling import upsample_bicubic
-from envs.chain import Apply, BaseChain
+from restoration_toolchain.data.scaling import upsample_bicubic
+from restoration_toolchain.envs.chain import Apply, BaseChain
 
 
 class ScaledChain(BaseChain):

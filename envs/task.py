@@ -2,9 +2,9 @@
 
 from typing import Final, Literal, get_args
 
-from data.errors import ToolchainError, UnknownNameError
-from tools_zoo.catalog import DEFAULT_TOOLBOX, GENERATIVE_TOOLBOX
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX, GENERATIVE_TOOLBOX
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 Task = Literal["restore", "real-sr"]
 """*restore* keeps the size of an image; *real-sr* restores and enlarges it."""

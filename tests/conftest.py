@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.images import ByteImage
-from data.store import StoreConfig, prepare_store
-from tools_zoo.catalog import CLASSIC
-from tools_zoo.encoders import load_encoder
-from tools_zoo.generative.iqa import SfdIqa, save_iqa
-from tools_zoo.tool import Tool
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.images import ByteImage
+from restoration_toolchain.data.patches.store import StoreConfig, prepare_store
+from restoration_toolchain.tools_zoo.catalog import CLASSIC
+from restoration_toolchain.tools_zoo.encoders import load_encoder
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa, save_iqa
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 NamedPhotos = list[tuple[str, ByteImage]]
 

@@ -10,10 +10,10 @@ import pytest
 
 from benchmarks import light_damage, self_supervised
 from benchmarks.run import DOCS, main
-from data.errors import ToolchainError
-from tools_zoo.distillation import shipped_denoisers
-from tools_zoo.networks import NETWORKS
-from tools_zoo.networks.masked_unet import MaskedUnet
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.tools_zoo.fitting.distillation import shipped_denoisers
+from restoration_toolchain.tools_zoo.networks import NETWORKS
+from restoration_toolchain.tools_zoo.networks.masked_unet import MaskedUnet
 
 
 @pytest.fixture(scope="module")

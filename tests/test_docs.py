@@ -9,8 +9,8 @@ from unittest.mock import patch
 import pytest
 import typer.main
 
-from toolchain.cli import app
-from tools_zoo.networks import NETWORKS
+from restoration_toolchain.toolchain.cli import app
+from restoration_toolchain.tools_zoo.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

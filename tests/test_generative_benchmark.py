@@ -10,13 +10,16 @@ from PIL import Image
 
 from benchmarks import generative
 from benchmarks.crops import HEADING
-from data.images import to_float
-from tools_zoo.catalog import ENLARGERS
-from tools_zoo.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
-from tools_zoo.generative.iqa import SfdIqa, save_iqa
-from tools_zoo.storage import save_toolbox
-from tools_zoo.tool import Tool
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.images import to_float
+from restoration_toolchain.tools_zoo.catalog import ENLARGERS
+from restoration_toolchain.tools_zoo.encoders.efficientnet import (
+    EfficientNetEncoder,
+    EfficientNetLite0,
+)
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa, save_iqa
+from restoration_toolchain.tools_zoo.storage import save_toolbox
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 
 def test_the_tables_name_every_tool_and_its_steps(
@@ -24,7 +27,9 @@ def test_the_tables_name_every_tool_and_its_steps(
 ) -> None:
     encoder = EfficientNetEncoder(EfficientNetLite0())
     monkeypatch.setattr(generative, "load_encoder", lambda: encoder)
-    monkeypatch.setattr("tools_zoo.generative.iqa.load_encoder", lambda name: encoder)
+    monkeypatch.setattr(
+        "restoration_toolchain.tools_zoo.enlarging.sfd_iqa.load_encoder", lambda name: encoder
+    )
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "photos").mkdir()
     for name, photo in photos[:2]:

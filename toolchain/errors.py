@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from data.errors import ToolchainError
+from restoration_toolchain.data.errors import ToolchainError
 
 
 class PhotoError(ToolchainError):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from tools_zoo.tool import ToolSpec
+from restoration_toolchain.tools_zoo.tool import ToolSpec
 
 _RL_RESTORE: Final = "RL-Restore, CVPR 2018"
 

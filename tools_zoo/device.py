@@ -4,8 +4,8 @@ from typing import Final, get_args
 
 import torch
 
-from data.errors import ToolchainError, UnknownNameError
-from tools_zoo.precision import Precision, fastest_precision
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo.precision import Precision, fastest_precision
 
 AUTO: Final = "auto"
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import platformdirs
 
-from data.atomic import folder_written_atomically
-from data.errors import ToolchainError, UnknownNameError
-from data.noise_model import NoiseModel
-from tools_zoo.catalog import TOOLBOXES
-from tools_zoo.storage import (
+from restoration_toolchain.data.atomic import folder_written_atomically
+from restoration_toolchain.data.damage.noise_model import NoiseModel
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
+from restoration_toolchain.tools_zoo.storage import (
     MANIFEST,
     ToolboxError,
     check_replaceable,
@@ -21,8 +21,8 @@ from tools_zoo.storage import (
     read_notes,
     save_toolbox,
 )
-from tools_zoo.tool import Tool
-from tools_zoo.toolbox import DuplicateToolError, Toolbox
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
 
 HOME_VARIABLE: Final = "RESTORATION_TOOLCHAIN_HOME"
 """Environment variable that moves what the user made to another folder."""

@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from data.atomic import write_atomically
-from data.errors import ChecksumError, ToolchainError, UnknownNameError
-from tools_zoo.catalog import DEFAULT_TOOLBOX, TOOLBOXES
-from tools_zoo.tool import Tool, ToolSpec
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.atomic import write_atomically
+from restoration_toolchain.data.errors import ChecksumError, ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX, TOOLBOXES
+from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 MANIFEST: Final = "manifest.json"
 _PARTS: Final = {MANIFEST, "agent", "agent-texture", "sfd_iqa"}

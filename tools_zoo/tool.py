@@ -7,10 +7,10 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from data.errors import ToolchainError
-from data.scaling import SCALES
-from tools_zoo.macs import count_macs
-from tools_zoo.networks import build_network
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.scaling import SCALES
+from restoration_toolchain.tools_zoo.macs import count_macs
+from restoration_toolchain.tools_zoo.networks import build_network
 
 Task = Literal["blur", "noise", "jpeg", "mixed", "sr"]
 """One distortion, all three at once, or too few pixels."""

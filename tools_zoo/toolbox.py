@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from data.errors import ToolchainError, UnknownNameError
-from tools_zoo.tool import Tool
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo.tool import Tool
 
 
 class DuplicateToolError(ToolchainError):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from data.pairs import ArrayPairs
-from tools_zoo.storage import save_toolbox
-from tools_zoo.tool import Tool, ToolSpec
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.patches.pairs import ArrayPairs
+from restoration_toolchain.tools_zoo.storage import save_toolbox
+from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 
 class Shift(torch.nn.Module):

@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from data.errors import ImageFormatError, ToolchainError
-from data.images import check_float_image, to_float, to_numpy, to_tensor, to_uint8
+from restoration_toolchain.data.errors import ImageFormatError, ToolchainError
+from restoration_toolchain.data.images import (
+    check_float_image,
+    to_float,
+    to_numpy,
+    to_tensor,
+    to_uint8,
+)
 
 EVERY_BYTE = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from data.errors import ImageFormatError
-from data.images import FloatImage, to_tensor, to_uint8
-from data.metrics import PSNR_CAP, batch_psnr, psnr, ssim
+from restoration_toolchain.data.errors import ImageFormatError
+from restoration_toolchain.data.images import FloatImage, to_tensor, to_uint8
+from restoration_toolchain.data.metrics import PSNR_CAP, batch_psnr, psnr, ssim
 
 
 def pair(noise: float = 0.1, height: int = 24, width: int = 20) -> tuple[FloatImage, FloatImage]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.pairs import ArrayPairs
+from restoration_toolchain.data.patches.pairs import ArrayPairs
 
 
 @pytest.fixture

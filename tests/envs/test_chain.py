@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from envs.chain import Chain
+from restoration_toolchain.envs.chain import Chain
 
 STOP = 2
 

@@ -8,14 +8,14 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
-import envs  # noqa: F401 - registers Restoration-v0
-from data.errors import ImageFormatError, UnknownNameError
-from data.images import to_uint8
-from data.metrics import psnr
-from data.pairs import ArrayPairs
-from envs.render import GAP
-from envs.restoration_env import RestorationEnv
-from tools_zoo.toolbox import Toolbox
+import restoration_toolchain.envs  # noqa: F401 - registers Restoration-v0
+from restoration_toolchain.data.errors import ImageFormatError, UnknownNameError
+from restoration_toolchain.data.images import to_uint8
+from restoration_toolchain.data.metrics import psnr
+from restoration_toolchain.data.patches.pairs import ArrayPairs
+from restoration_toolchain.envs.render import GAP
+from restoration_toolchain.envs.restoration_env import RestorationEnv
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 STOP = 3
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from data.metrics import batch_psnr
-from data.pairs import ArrayPairs
-from envs.restoration_env import RestorationEnv
-from envs.restoration_vec_env import RestorationVecEnv
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.data.patches.pairs import ArrayPairs
+from restoration_toolchain.envs.restoration_env import RestorationEnv
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 STOP = 3
 COUNT = 5

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from data.errors import ToolchainError
-from data.pairs import ArrayPairs
-from envs.restoration_vec_env import RestorationVecEnv
-from envs.reward import PSNR, REWARDS, Judge, Reward, make_reward
-from tools_zoo.encoders import load_encoder
-from tools_zoo.generative.iqa import IQA_FOLDER, SfdIqa, open_iqa, save_iqa
-from tools_zoo.storage import load_toolbox, save_toolbox
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.patches.pairs import ArrayPairs
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
+from restoration_toolchain.envs.reward import PSNR, REWARDS, Judge, Reward, make_reward
+from restoration_toolchain.tools_zoo.encoders import load_encoder
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER, SfdIqa, open_iqa, save_iqa
+from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 
 @pytest.fixture

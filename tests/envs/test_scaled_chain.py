@@ -10,16 +10,16 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.errors import ImageFormatError, ToolchainError, UnknownNameError
-from data.metrics import batch_psnr
-from data.pairs import ArrayPairs
-from data.scaling import upsample_bicubic
-from envs.restoration_env import RestorationEnv
-from envs.restoration_vec_env import RestorationVecEnv
-from envs.reward import REWARDS, Judge, Reward, make_reward
-from envs.scaled_chain import ScaledChain
-from tools_zoo.tool import Tool, ToolSpec
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
+from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.data.patches.pairs import ArrayPairs
+from restoration_toolchain.data.scaling import upsample_bicubic
+from restoration_toolchain.envs.restoration_env import RestorationEnv
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
+from restoration_toolchain.envs.reward import REWARDS, Judge, Reward, make_reward
+from restoration_toolchain.envs.scaled_chain import ScaledChain
+from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 BRIGHTER, NEAREST, STOP = 0, 1, 2
 SIDE, COUNT = 32, 6

@@ -16,15 +16,15 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from agents.policy import LstmPolicy
-from agents.q_net import HIDDEN_SIZE, RecurrentQNet
-from agents.storage import save_policy
-from toolchain.cli import app
-from toolchain.restorer import Restorer
-from tools_zoo.catalog import CLASSIC
-from tools_zoo.storage import load_toolbox, save_toolbox
-from tools_zoo.tool import Tool
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import HIDDEN_SIZE, RecurrentQNet
+from restoration_toolchain.agents.policy.storage import save_policy
+from restoration_toolchain.toolchain.cli import app
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.tools_zoo.catalog import CLASSIC
+from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 NAMES = tuple(spec.name for spec in CLASSIC)
 SEQUENCE = ("denoise_3", "deblur_1")

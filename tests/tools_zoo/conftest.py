@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.noise_model import KNOTS, RADIUS, NoiseModel
-from data.store import StoreConfig, prepare_store
-from tools_zoo.encoders.efficientnet import EfficientNetEncoder, EfficientNetLite0
-from tools_zoo.generative.config import SrTrainConfig
+from restoration_toolchain.data.damage.noise_model import KNOTS, RADIUS, NoiseModel
+from restoration_toolchain.data.patches.store import StoreConfig, prepare_store
+from restoration_toolchain.tools_zoo.encoders.efficientnet import (
+    EfficientNetEncoder,
+    EfficientNetLite0,
+)
+from restoration_toolchain.tools_zoo.enlarging.config import SrTrainConfig
 
 
 def white_noise(sigma: float) -> NoiseModel:
@@ -38,9 +41,12 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> EfficientNetEncoder:
     """EfficientNet-Lite0 with random weights; trainings find it in place of the real one."""
     torch.manual_seed(0)
     made = EfficientNetEncoder(EfficientNetLite0())
-    monkeypatch.setattr("tools_zoo.generative.clusters.NUM_BATCHES", 2)
+    monkeypatch.setattr("restoration_toolchain.tools_zoo.enlarging.clusters.NUM_BATCHES", 2)
     for place in ("start", "iqa", "one_step_training", "sft_training"):
-        monkeypatch.setattr(f"tools_zoo.generative.{place}.load_encoder", lambda name="auto": made)
+        monkeypatch.setattr(
+            f"restoration_toolchain.tools_zoo.enlarging.{place}.load_encoder",
+            lambda name="auto": made,
+        )
     return made
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tools_zoo.macs import count_macs
+from restoration_toolchain.tools_zoo.macs import count_macs
 
 
 def test_a_known_network_is_counted_as_by_hand() -> None:

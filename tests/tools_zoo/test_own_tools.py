@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.errors import ChecksumError, ToolchainError, UnknownNameError
-from data.noise_model import KNOTS, RADIUS, NoiseModel
-from tools_zoo.own_tools import (
+from restoration_toolchain.data.damage.noise_model import KNOTS, RADIUS, NoiseModel
+from restoration_toolchain.data.errors import ChecksumError, ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo.own_tools import (
     HOME_VARIABLE,
     OwnTool,
     check_new_name,
@@ -16,9 +16,9 @@ from tools_zoo.own_tools import (
     own_tool_names,
     save_own_tool,
 )
-from tools_zoo.storage import ToolboxError, load_toolbox, save_toolbox
-from tools_zoo.tool import Tool, ToolSpec
-from tools_zoo.toolbox import DuplicateToolError, Toolbox
+from restoration_toolchain.tools_zoo.storage import ToolboxError, load_toolbox, save_toolbox
+from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
 
 
 def noise(sigma: float = 12.0, *, spread: bool = False) -> NoiseModel:
@@ -103,7 +103,7 @@ def test_an_interrupted_save_leaves_things_as_they_were(
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tools_zoo.own_tools.save_toolbox", interrupt)
+    monkeypatch.setattr("restoration_toolchain.tools_zoo.own_tools.save_toolbox", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, overwrite=overwrite)
     assert sorted(tmp_path.rglob("*.*")) == before

@@ -7,8 +7,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from tools_zoo import precision
-from tools_zoo.precision import MixedBf16, fastest_precision
+from restoration_toolchain.tools_zoo import precision
+from restoration_toolchain.tools_zoo.precision import MixedBf16, fastest_precision
 
 
 @pytest.mark.parametrize(("fp32", "bf16", "expected"), [(1.0, 5.0, "fp32"), (5.0, 1.0, "bf16")])

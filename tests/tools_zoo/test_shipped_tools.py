@@ -7,14 +7,14 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from data.metrics import batch_psnr
-from data.sources import open_source
-from data.store import StoreConfig, cut_windows
-from tools_zoo.catalog import CLASSIC, EFFICIENT, TOOLBOXES
-from tools_zoo.storage import WEIGHTS_FOLDER, load_toolbox, read_manifest
-from tools_zoo.tool import ToolSpec
-from tools_zoo.tool_data import ToolDegrader, degrade_batch
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.data.patches.store import StoreConfig, cut_windows
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.tools_zoo.catalog import CLASSIC, EFFICIENT, TOOLBOXES
+from restoration_toolchain.tools_zoo.storage import WEIGHTS_FOLDER, load_toolbox, read_manifest
+from restoration_toolchain.tools_zoo.tool import ToolSpec
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.batches import ToolDegrader, degrade_batch
 
 COUNT = 48
 

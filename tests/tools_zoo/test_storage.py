@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from data.errors import ChecksumError, ToolchainError, UnknownNameError
-from tools_zoo import storage
-from tools_zoo.recipe import SPECS
-from tools_zoo.storage import (
+from restoration_toolchain.data.errors import ChecksumError, ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo import storage
+from restoration_toolchain.tools_zoo.recipes.plan import SPECS
+from restoration_toolchain.tools_zoo.storage import (
     MANIFEST,
     ToolboxError,
     load_toolbox,
@@ -20,8 +20,8 @@ from tools_zoo.storage import (
     save_toolbox,
     shipped_toolboxes,
 )
-from tools_zoo.tool import Tool
-from tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 WEIGHTS = "denoise_1.safetensors"
 

@@ -7,9 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from data.errors import ToolchainError
-from tools_zoo.catalog import CLASSIC, ENLARGER_CONTROLS, ENLARGERS, ENLARGERS_X2
-from tools_zoo.tool import UNITS, Tool, ToolSpec
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.tools_zoo.catalog import (
+    CLASSIC,
+    ENLARGER_CONTROLS,
+    ENLARGERS,
+    ENLARGERS_X2,
+)
+from restoration_toolchain.tools_zoo.tool import UNITS, Tool, ToolSpec
 
 
 def test_a_spec_survives_the_way_through_json() -> None:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from data.errors import ToolchainError, UnknownNameError
-from tools_zoo.catalog import CLASSIC
-from tools_zoo.tool import Tool
-from tools_zoo.toolbox import DuplicateToolError, Toolbox
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo.catalog import CLASSIC
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
 
 
 def random_images(count: int) -> torch.Tensor:

@@ -9,7 +9,8 @@ import threading
 
 import typer
 
-from toolchain.cli import (
+from restoration_toolchain.toolchain.batches.pipeline import THREAD_NAME
+from restoration_toolchain.toolchain.cli import (
     calibrate,
     data,
     demo,
@@ -23,8 +24,7 @@ from toolchain.cli import (
     tools,
     train,
 )
-from toolchain.cli.errors import OneLineErrors
-from toolchain.pipeline import THREAD_NAME
+from restoration_toolchain.toolchain.cli.errors import OneLineErrors
 
 __all__ = ["app", "main"]
 

@@ -7,7 +7,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from toolchain.cli.options import DEFAULT_TOOLBOX, AgentOption, DeviceOption, ToolboxOption
+from restoration_toolchain.toolchain.cli.options import (
+    DEFAULT_TOOLBOX,
+    AgentOption,
+    DeviceOption,
+    ToolboxOption,
+)
 
 
 def calibrate(
@@ -25,13 +30,18 @@ def calibrate(
     Half of the patches teach the guard, which is written beside the agent; the table compares its
     risks with what happens to the other half. Afterwards `restore --max-risk` works.
     """
-    from agents.calibration import calibrate as learn_guard
-    from agents.calibration import reliability, watch
-    from agents.storage import agent_folder, load_bundle, own_agent, put_guard
-    from data.degradations import TRAINING_LEVELS
-    from data.pairs import ArrayPairs
-    from toolchain.joint import held_out_pairs
-    from tools_zoo.device import choose_device
+    from restoration_toolchain.agents.policy.storage import (
+        agent_folder,
+        load_bundle,
+        own_agent,
+        put_guard,
+    )
+    from restoration_toolchain.agents.tuning.guard import calibrate as learn_guard
+    from restoration_toolchain.agents.tuning.guard import reliability, watch
+    from restoration_toolchain.data.damage.degradation import TRAINING_LEVELS
+    from restoration_toolchain.data.patches.pairs import ArrayPairs
+    from restoration_toolchain.toolchain.learning.joint import held_out_pairs
+    from restoration_toolchain.tools_zoo.device import choose_device
 
     place = choose_device(device)
     tools, policy = load_bundle(toolbox, agent)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.errors import fail
 
 if TYPE_CHECKING:
-    from data.images import ByteImage
-    from data.sources import CleanSource
+    from restoration_toolchain.data.images import ByteImage
+    from restoration_toolchain.data.photos.sources import CleanSource
 
 app = typer.Typer(no_args_is_help=True, help="Prepare patches to train and evaluate on.")
 
@@ -63,9 +63,9 @@ def prepare(
     overwrite: Annotated[bool, typer.Option(help="Replace an existing store.")] = False,
 ) -> None:
     """Cut clean photos into patches and degrade them, once and for many trainings."""
-    from data.store import PatchStore, StoreConfig, prepare_store
-    from toolchain.cli.progress import Steps
-    from tools_zoo.run_folder import config_from_dict, load_toml
+    from restoration_toolchain.data.patches.store import PatchStore, StoreConfig, prepare_store
+    from restoration_toolchain.toolchain.cli.progress import Steps
+    from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict, load_toml
 
     if output.exists() and not overwrite:
         fail(f"{output} exists; add --overwrite to replace it")
@@ -106,8 +106,8 @@ def list_sets() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from data.public_sets import PUBLIC_SETS
-    from data.sources import EMBEDDED, EMBEDDED_PHOTOS
+    from restoration_toolchain.data.photos.public_sets import PUBLIC_SETS
+    from restoration_toolchain.data.photos.sources import EMBEDDED, EMBEDDED_PHOTOS
 
     table = Table("name", "download", "licence")
     table.add_row(
@@ -124,7 +124,7 @@ def info(store: Annotated[Path, typer.Argument(help="A patch store.")]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from data.store import PatchStore
+    from restoration_toolchain.data.patches.store import PatchStore
 
     with PatchStore(store) as opened:
         facts: dict[str, Any] = {
@@ -154,8 +154,8 @@ def _parse_scales(text: str) -> tuple[float, ...]:
 def _open_all(
     sources: Sequence[str], cache_dir: Path | None, *, offline: bool
 ) -> "list[CleanSource]":
-    from data.sources import open_source
-    from toolchain.cli.progress import Download
+    from restoration_toolchain.data.photos.sources import open_source
+    from restoration_toolchain.toolchain.cli.progress import Download
 
     opened = []
     for name in sources:

@@ -6,8 +6,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from toolchain.cli.options import DEFAULT_TOOLBOX, AgentOption, DeviceOption, ToolboxOption
-from toolchain.cli.report import print_inspection
+from restoration_toolchain.toolchain.cli.options import (
+    DEFAULT_TOOLBOX,
+    AgentOption,
+    DeviceOption,
+    ToolboxOption,
+)
+from restoration_toolchain.toolchain.cli.tables import print_inspection
 
 
 def demo(
@@ -22,9 +27,9 @@ def demo(
 
     Pictures of an earlier demo are replaced.
     """
-    from toolchain.batch import check_writable
-    from toolchain.demo import write_demo
-    from toolchain.restorer import load
+    from restoration_toolchain.toolchain.batches.batch import check_writable
+    from restoration_toolchain.toolchain.looking.demo import write_demo
+    from restoration_toolchain.toolchain.restoring.restorer import load
 
     check_writable(output / "sheet.png")
     restorer = load(agent, toolbox, device=device)

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from data.errors import ToolchainError
-from toolchain.errors import one_line, printable
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.toolchain.errors import one_line, printable
 
 STATUS_FAILED: Final = 1
 """The command ran, and some of its files failed."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchain.cli import suite as suites
-from toolchain.cli.errors import fail
-from toolchain.cli.options import (
+from restoration_toolchain.toolchain.cli import suite as suites
+from restoration_toolchain.toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.options import (
     AgentOption,
     IqaEncoderOption,
     IqaOption,
@@ -22,13 +22,13 @@ from toolchain.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from agents.policy import LstmPolicy
-    from data.images import FloatImage
-    from data.store import Patches
-    from toolchain.enlarging import EnlargeOptions
-    from toolchain.evaluation import Evaluation
-    from tools_zoo.generative.iqa import SfdIqa
-    from tools_zoo.toolbox import Toolbox
+    from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+    from restoration_toolchain.data.images import FloatImage
+    from restoration_toolchain.data.patches.store import Patches
+    from restoration_toolchain.toolchain.measuring.evaluation import Evaluation
+    from restoration_toolchain.toolchain.restoring.enlarge_options import EnlargeOptions
+    from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa
+    from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 ALL_LEVELS = ("mild", "moderate", "severe")
 DEFAULT_PLAYERS = "stop,random,fixed,greedy-oracle,agent"
@@ -113,7 +113,7 @@ def evaluate(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure PSNR and SSIM: of two folders, or of players that restore degraded clean photos."""
-    from tools_zoo.catalog import default_toolbox
+    from restoration_toolchain.tools_zoo.catalog import default_toolbox
 
     suites.refuse_stray_options(ctx, suite)
     if (lq is None) != (gt is None):
@@ -175,15 +175,15 @@ def evaluate(
             results = _play(source, names, levels, count, seed, tools, policy, max_steps, score)
     _print_table(results, restored=restore or lq is None, judged=iqa is not None)
     if output is not None:
-        from data.atomic import write_atomically
+        from restoration_toolchain.data.atomic import write_atomically
 
         content = json.dumps([result.to_dict() for result in results], indent=2)
         write_atomically(output, content.encode() + b"\n")
 
 
 def _open_score(name: str | None, encoder: str | None, device: str) -> "SfdIqa | None":
-    from tools_zoo.device import choose_device
-    from tools_zoo.generative.iqa import open_named
+    from restoration_toolchain.tools_zoo.device import choose_device
+    from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import open_named
 
     score = open_named(name, encoder)
     return None if score is None else score.to(choose_device(device))
@@ -195,12 +195,12 @@ def _compare(
     options: dict[str, Any] | None,
     iqa: "SfdIqa | None",
 ) -> "Evaluation":
-    from toolchain.cli.progress import Steps
-    from toolchain.evaluation import compare_folders
+    from restoration_toolchain.toolchain.cli.progress import Steps
+    from restoration_toolchain.toolchain.measuring.evaluation import compare_folders
 
     restore = None
     if options is not None:
-        from toolchain import load
+        from restoration_toolchain import load
 
         loaded = load(**options)
 
@@ -229,7 +229,7 @@ def _play(
     max_steps: int,
     iqa: "SfdIqa | None",
 ) -> "list[Evaluation]":
-    from toolchain.evaluation import evaluate_players
+    from restoration_toolchain.toolchain.measuring.evaluation import evaluate_players
 
     evaluations = evaluate_players(
         names,
@@ -257,11 +257,11 @@ def _play_scaled(
     scale: int,
     iqa: "SfdIqa | None",
 ) -> "list[Evaluation]":
-    from agents.q_net import VIEW_SIZE
-    from data.scaled_pairs import SMALL_SIDE
-    from envs.task import task_scale
-    from toolchain.scaled_evaluation import evaluate_scaled_players
-    from tools_zoo.device import choose_device
+    from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
+    from restoration_toolchain.data.patches.scaled_pairs import SMALL_SIDE
+    from restoration_toolchain.envs.task import task_scale
+    from restoration_toolchain.toolchain.measuring.scaled_evaluation import evaluate_scaled_players
+    from restoration_toolchain.tools_zoo.device import choose_device
 
     if task_scale("real-sr", tools) != scale:
         fail(f"the tools of {tools.name} enlarge by {task_scale('real-sr', tools)}, not by {scale}")
@@ -284,7 +284,7 @@ def _play_scaled(
 
 
 def _enlarging(prior: str, steps: int) -> "EnlargeOptions":
-    from toolchain.enlarging import EnlargeOptions
+    from restoration_toolchain.toolchain.restoring.enlarge_options import EnlargeOptions
 
     enlarge = EnlargeOptions(prior, steps)
     if enlarge.has_map:
@@ -295,8 +295,8 @@ def _enlarging(prior: str, steps: int) -> "EnlargeOptions":
 def _load(
     toolbox: str, agent: str | None, prefer: str | None, names: Sequence[str]
 ) -> "tuple[Toolbox, LstmPolicy | None]":
-    from agents.storage import load_bundle
-    from tools_zoo.storage import load_toolbox
+    from restoration_toolchain.agents.policy.storage import load_bundle
+    from restoration_toolchain.tools_zoo.storage import load_toolbox
 
     if "agent" in names:
         return load_bundle(toolbox, agent, prefer=prefer)
@@ -304,7 +304,7 @@ def _load(
 
 
 def _collected(evaluations: "Iterator[Evaluation]", total: int) -> "list[Evaluation]":
-    from toolchain.cli.progress import Steps
+    from restoration_toolchain.toolchain.cli.progress import Steps
 
     results = []
     with Steps("Playing", unit="players") as steps:
@@ -315,10 +315,13 @@ def _collected(evaluations: "Iterator[Evaluation]", total: int) -> "list[Evaluat
 
 
 def _clean_windows(source: str, count: int, seed: int, side: int | None = None) -> "Patches":
-    from agents.q_net import VIEW_SIZE
-    from data.sources import open_source
-    from toolchain.cli.progress import Download
-    from toolchain.evaluation import evaluation_patches, store_patches
+    from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
+    from restoration_toolchain.data.photos.sources import open_source
+    from restoration_toolchain.toolchain.cli.progress import Download
+    from restoration_toolchain.toolchain.measuring.evaluation import (
+        evaluation_patches,
+        store_patches,
+    )
 
     if source.endswith((".h5", ".hdf5")):
         return store_patches(Path(source), count, seed)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.errors import fail
 
 if TYPE_CHECKING:
-    from toolchain.extending import Usefulness
+    from restoration_toolchain.toolchain.learning.extend import Usefulness
 
 
 def extend(
@@ -37,12 +37,12 @@ def extend(
     device: Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Add a fitted tool to a toolbox, and fine-tune its agent until it uses it."""
-    from toolchain.batch import check_writable
-    from toolchain.cli.train import with_progress
-    from toolchain.extending import ExtendConfig, extend_toolbox
-    from tools_zoo.device import choose_device
-    from tools_zoo.own_tools import load_own_tool
-    from tools_zoo.run_folder import CHECKPOINT
+    from restoration_toolchain.toolchain.batches.batch import check_writable
+    from restoration_toolchain.toolchain.cli.train import with_progress
+    from restoration_toolchain.toolchain.learning.extend import ExtendConfig, extend_toolbox
+    from restoration_toolchain.tools_zoo.device import choose_device
+    from restoration_toolchain.tools_zoo.own_tools import load_own_tool
+    from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
 
     choose_device(device)
     own = load_own_tool(add_tool)

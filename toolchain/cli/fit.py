@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
-from toolchain.cli.options import DEFAULT_TOOLBOX
+from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
+from restoration_toolchain.toolchain.cli.options import DEFAULT_TOOLBOX
 
 if TYPE_CHECKING:
-    from toolchain.fitting import NoisyPhotos, Verdict
+    from restoration_toolchain.toolchain.learning.camera_fit import NoisyPhotos, Verdict
 
 
 def fit(
@@ -68,14 +68,18 @@ def fit(
     doing nothing, on parts of your photos that it did not learn from. Exit status: 0 if it was
     kept, 1 if it was not or a photo cannot be read, 2 for what cannot work as asked.
     """
-    from toolchain.batch import check_writable
-    from toolchain.cli.train import parse_settings
-    from toolchain.fitting import fit_to_photos, measure_noise
-    from tools_zoo.device import choose_device
-    from tools_zoo.fitting import FitConfig
-    from tools_zoo.own_tools import check_new_name, default_home, own_tool_folder
-    from tools_zoo.run_folder import CHECKPOINT, config_from_dict
-    from tools_zoo.storage import check_replaceable
+    from restoration_toolchain.toolchain.batches.batch import check_writable
+    from restoration_toolchain.toolchain.cli.train import parse_settings
+    from restoration_toolchain.toolchain.learning.camera_fit import fit_to_photos, measure_noise
+    from restoration_toolchain.tools_zoo.device import choose_device
+    from restoration_toolchain.tools_zoo.fitting.fit import FitConfig
+    from restoration_toolchain.tools_zoo.own_tools import (
+        check_new_name,
+        default_home,
+        own_tool_folder,
+    )
+    from restoration_toolchain.tools_zoo.storage import check_replaceable
+    from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, config_from_dict
 
     check_new_name(name)
     flags = {"method": method, "minutes": minutes, "seed": seed, "device": device}
@@ -133,9 +137,9 @@ def fit(
 
 def _read(inputs: list[Path]) -> "NoisyPhotos":
     """Read the photos; that one is not there is wrong usage, that it cannot be used a failure."""
-    from toolchain.errors import PhotoError
-    from toolchain.fitting import read_noisy_photos
-    from toolchain.photo import list_photos
+    from restoration_toolchain.toolchain.errors import PhotoError
+    from restoration_toolchain.toolchain.learning.camera_fit import read_noisy_photos
+    from restoration_toolchain.toolchain.photos.paths import list_photos
 
     jobs = list_photos(inputs)
     try:
@@ -146,9 +150,9 @@ def _read(inputs: list[Path]) -> "NoisyPhotos":
 
 def _with_progress(run_path: Path, work: Callable[..., Any]) -> Any:
     """Fit under a progress bar; Ctrl-C ends with a line that says how to go on."""
-    from toolchain.cli.progress import Steps
-    from tools_zoo.fitting import GAIN
-    from tools_zoo.run_folder import CHECKPOINT
+    from restoration_toolchain.toolchain.cli.progress import Steps
+    from restoration_toolchain.tools_zoo.fitting.fit import GAIN
+    from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
 
     best: list[float] = []
     with Steps("fitting") as steps:

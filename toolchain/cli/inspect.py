@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from toolchain.cli.errors import STATUS_FAILED, fail
-from toolchain.cli.options import (
+from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, fail
+from restoration_toolchain.toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
     AddToolOption,
     AgentOption,
@@ -28,10 +28,10 @@ from toolchain.cli.options import (
     StepsOption,
     StrengthOption,
 )
-from toolchain.cli.report import print_inspection
+from restoration_toolchain.toolchain.cli.tables import print_inspection
 
 if TYPE_CHECKING:
-    from toolchain.photo import Photo
+    from restoration_toolchain.toolchain.photos.read import Photo
 
 
 def inspect(
@@ -76,11 +76,15 @@ def inspect(
     max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
 ) -> None:
     """Restore one photo and show the choice of every step."""
-    from data.atomic import write_atomically
-    from toolchain.batch import check_writable
-    from toolchain.inspection import check_level, inspect_degraded, inspect_photo
-    from toolchain.photo import check_free, check_target, write_photo
-    from toolchain.restorer import load
+    from restoration_toolchain.data.atomic import write_atomically
+    from restoration_toolchain.toolchain.batches.batch import check_writable
+    from restoration_toolchain.toolchain.looking.inspection import (
+        check_level,
+        inspect_degraded,
+        inspect_photo,
+    )
+    from restoration_toolchain.toolchain.photos.write import check_free, check_target, write_photo
+    from restoration_toolchain.toolchain.restoring.restorer import load
 
     if gt is not None and degrade is not None:
         fail("--gt and --degrade exclude each other: with --degrade, INPUT is the clean photo")
@@ -134,8 +138,8 @@ def _is_page(path: Path) -> bool:
 
 def _read(path: Path, scale: int = 1) -> "Photo":
     """Read a photo; that it is not there is wrong usage, that it is damaged a failure."""
-    from toolchain.errors import PhotoError
-    from toolchain.photo import read_photo
+    from restoration_toolchain.toolchain.errors import PhotoError
+    from restoration_toolchain.toolchain.photos.read import read_photo
 
     if not path.is_file():
         fail(f"{path}: is a folder, not a photo" if path.is_dir() else f"{path}: no such file")

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 DEFAULT_TILE_PIXELS = 1024 * 1024
-"""`toolchain.restorer.DEFAULT_MAX_TILE_PIXELS`, repeated because that module imports PyTorch."""
+"""`restoring.restorer.DEFAULT_MAX_TILE_PIXELS`, repeated because that module imports PyTorch."""
 
 DEFAULT_TOOLBOX = "efficient"
 """`tools_zoo.catalog.DEFAULT_TOOLBOX`, repeated for the same reason."""

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from toolchain.cli.errors import STATUS_FAILED, fail
-from toolchain.cli.options import OverwriteOption
-from toolchain.errors import printable
+from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, fail
+from restoration_toolchain.toolchain.cli.options import OverwriteOption
+from restoration_toolchain.toolchain.errors import printable
 
 
 def replay(
@@ -28,9 +28,9 @@ def replay(
     Status 0: every sample is bit-identical. Status 1: some differ. Status 2: the photo, a tool or
     the agent is missing or has changed, and nothing was done.
     """
-    from toolchain.batch import check_writable
-    from toolchain.photo import check_target, write_photo
-    from toolchain.replay import replay as restore_again
+    from restoration_toolchain.toolchain.batches.batch import check_writable
+    from restoration_toolchain.toolchain.batches.replay import replay as restore_again
+    from restoration_toolchain.toolchain.photos.write import check_target, write_photo
 
     if output is not None:
         check_target(output, photo, overwrite=overwrite)

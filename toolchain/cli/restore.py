@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
-from toolchain.cli.options import (
+from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
+from restoration_toolchain.toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
     AddToolOption,
     AgentOption,
@@ -34,10 +34,10 @@ from toolchain.cli.options import (
     StepsOption,
     StrengthOption,
 )
-from toolchain.errors import printable
+from restoration_toolchain.toolchain.errors import printable
 
 if TYPE_CHECKING:
-    from toolchain.batch import Outcome
+    from restoration_toolchain.toolchain.batches.batch import Outcome
 
 
 def restore(
@@ -97,11 +97,16 @@ def restore(
 
     Any size; gray, alpha, 16 bits and EXIF are kept where the format of the result has them.
     """
-    from toolchain.batch import check_trace_target, plan_batch, restore_batch, write_traces
-    from toolchain.enlarging import EnlargeOptions
-    from toolchain.folder_lock import locked_folder
-    from toolchain.memory import parse_size, tile_pixels_within
-    from toolchain.restorer import load
+    from restoration_toolchain.toolchain.batches.batch import (
+        check_trace_target,
+        plan_batch,
+        restore_batch,
+        write_traces,
+    )
+    from restoration_toolchain.toolchain.batches.folder_lock import locked_folder
+    from restoration_toolchain.toolchain.batches.memory import parse_size, tile_pixels_within
+    from restoration_toolchain.toolchain.restoring.enlarge_options import EnlargeOptions
+    from restoration_toolchain.toolchain.restoring.restorer import load
 
     limit = None if max_memory is None else parse_size(max_memory)
     if limit is not None:
@@ -198,7 +203,7 @@ def _shown(outcomes: "Iterator[Outcome]", total: int, *, quiet: bool) -> "Iterat
 
 
 def _line(outcome: "Outcome") -> str:
-    from toolchain.restoration import BICUBIC
+    from restoration_toolchain.toolchain.restoring.restoration import BICUBIC
 
     without_tool = [f"{BICUBIC} enlargement"] if outcome.enlarged_by == BICUBIC else []
     tools = ", ".join([*outcome.sequence, *without_tool]) or "left as it is"

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from toolchain.cli.errors import fail
-from toolchain.cli.options import (
+from restoration_toolchain.toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
     DEFAULT_TOOLBOX,
     AgentOption,
@@ -44,9 +44,14 @@ def serve(
     The page is for this computer alone (127.0.0.1), works without a network, and forgets
     everything when it ends.
     """
-    from toolchain.restorer import load
-    from toolchain.web.examples import make_examples
-    from toolchain.web.page import Limits, build_page, launch, prepare_environment
+    from restoration_toolchain.toolchain.looking.web.examples import make_examples
+    from restoration_toolchain.toolchain.looking.web.page import (
+        Limits,
+        build_page,
+        launch,
+        prepare_environment,
+    )
+    from restoration_toolchain.toolchain.restoring.restorer import load
 
     # Being told to end is like Ctrl-C: the folder with the photos goes too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

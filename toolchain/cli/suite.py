@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.errors import fail
 
 if TYPE_CHECKING:
-    from data.store import Patches
-    from toolchain.suite import LevelSet, SuiteResults
+    from restoration_toolchain.data.patches.store import Patches
+    from restoration_toolchain.toolchain.measuring.suite import LevelSet, SuiteResults
 
 SUITES: Final = ("paper",)
 SUITE_OPTIONS: Final = (
@@ -76,12 +76,12 @@ def refuse_stray_options(ctx: typer.Context, suite: str | None) -> None:
 
 def run(ctx: typer.Context, suite: str, request: SuiteRequest) -> None:
     """Measure everything, write the folder and print the tables."""
-    from data.errors import UnknownNameError
-    from toolchain.cli.progress import Steps
-    from toolchain.suite import SuiteConfig, load_cast, run_suite
-    from toolchain.suite.plots import check_plotting
-    from toolchain.suite.report import check_folder, write_report
-    from tools_zoo.device import choose_device, choose_precision
+    from restoration_toolchain.data.errors import UnknownNameError
+    from restoration_toolchain.toolchain.cli.progress import Steps
+    from restoration_toolchain.toolchain.measuring.suite import SuiteConfig, load_cast, run_suite
+    from restoration_toolchain.toolchain.measuring.suite.plots import check_plotting
+    from restoration_toolchain.toolchain.measuring.suite.report import check_folder, write_report
+    from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 
     if suite not in SUITES:
         raise UnknownNameError("suite", suite, SUITES)
@@ -120,7 +120,7 @@ def run(ctx: typer.Context, suite: str, request: SuiteRequest) -> None:
 
 
 def _level_sets(request: SuiteRequest) -> "list[LevelSet]":
-    from toolchain.suite import degraded_levels, folder_level
+    from restoration_toolchain.toolchain.measuring.suite import degraded_levels, folder_level
 
     if request.lq is not None and request.gt is not None:
         return [folder_level(request.lq, request.gt)]

@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from toolchain.cli.errors import STATUS_FAILED
-from toolchain.cli.options import DEFAULT_TOOLBOX, ToolboxOption
+from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED
+from restoration_toolchain.toolchain.cli.options import DEFAULT_TOOLBOX, ToolboxOption
 
 _STATE_STYLES = {"ok": "green", "damaged": "bold red", "missing": "bold yellow"}
 
@@ -21,9 +21,9 @@ def tools(
     ] = None,
 ) -> None:
     """List the tools of a toolbox, and whether their weights are sound."""
-    from toolchain.tool_list import list_tools, measure_tools
-    from tools_zoo.storage import load_toolbox
-    from tools_zoo.tool import UNITS
+    from restoration_toolchain.toolchain.measuring.tool_list import list_tools, measure_tools
+    from restoration_toolchain.tools_zoo.storage import load_toolbox
+    from restoration_toolchain.tools_zoo.tool import UNITS
 
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("tool", style="cyan", no_wrap=True)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toolchain.cli.errors import STATUS_INTERRUPTED, fail
+from restoration_toolchain.toolchain.cli.errors import STATUS_INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tools_zoo.train_toolbox import TrainedTool
+    from restoration_toolchain.tools_zoo.recipes.train import TrainedTool
 
 app = typer.Typer(
     no_args_is_help=True, help="Train tools, the agent that chooses them, or both together."
@@ -83,8 +83,12 @@ def train_tools_command(
     resume: ResumeOption = False,
 ) -> None:
     """Train restoration tools, and put them in a toolbox with their checksums and scores."""
-    from tools_zoo.recipe import included_toolbox, plan_training, read_recipe
-    from tools_zoo.train_toolbox import train_tools
+    from restoration_toolchain.tools_zoo.recipes.plan import (
+        included_toolbox,
+        plan_training,
+        read_recipe,
+    )
+    from restoration_toolchain.tools_zoo.recipes.train import train_tools
 
     flags = {
         "store": store,
@@ -141,8 +145,11 @@ def train_chains_command(
     resume: ResumeOption = False,
 ) -> None:
     """Train tools one behind the other, in chains that the degradation prescribes."""
-    from tools_zoo.chains import ChainTrainConfig, train_toolbox_chains
-    from tools_zoo.recipe import read_recipe
+    from restoration_toolchain.tools_zoo.recipes.plan import read_recipe
+    from restoration_toolchain.tools_zoo.recipes.prescribed_chains import (
+        ChainTrainConfig,
+        train_toolbox_chains,
+    )
 
     flags = {
         "store": store,
@@ -189,9 +196,9 @@ def train_agent_command(
     resume: ResumeOption = False,
 ) -> None:
     """Train the agent that looks at an image and chooses the next tool."""
-    from agents.drqn import DrqnConfig, train_drqn
-    from agents.ppo import PpoConfig, train_ppo
-    from data.errors import UnknownNameError
+    from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
+    from restoration_toolchain.agents.learning.ppo import PpoConfig, train_ppo
+    from restoration_toolchain.data.errors import UnknownNameError
 
     trainers: dict[str, tuple[Any, Callable[..., Any]]] = {
         "drqn": (DrqnConfig, train_drqn),
@@ -240,7 +247,7 @@ def train_joint_command(
     resume: ResumeOption = False,
 ) -> None:
     """Fine-tune tools and agent together, in turns, while validation gets better."""
-    from toolchain.joint import JointConfig, train_joint
+    from restoration_toolchain.toolchain.learning.joint import JointConfig, train_joint
 
     flags = {
         "store": store,
@@ -271,7 +278,7 @@ def average_command(
 
     One that is named twice counts twice. The agent of the first goes with them; train it on.
     """
-    from toolchain.joint import average_bundles
+    from restoration_toolchain.toolchain.learning.joint import average_bundles
 
     average_bundles(toolboxes, out)
     typer.echo(f"toolbox: {out}")
@@ -285,7 +292,7 @@ def _read_config(
     hint: str,
 ) -> Any:
     """Settings of a run: a TOML file, then --set, then the other flags; the last one wins."""
-    from tools_zoo.run_folder import load_toml
+    from restoration_toolchain.tools_zoo.training.run_folder import load_toml
 
     return _resolve(kind, {} if path is None else load_toml(Path(path)), settings, flags, hint)
 
@@ -297,7 +304,7 @@ def _resolve(
     flags: Mapping[str, Any],
     hint: str,
 ) -> Any:
-    from tools_zoo.run_folder import config_from_dict
+    from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
 
     values = {**values, **parse_settings(settings or []), **_given(flags)}
     if "store" not in values:
@@ -326,14 +333,14 @@ def parse_settings(settings: "Sequence[str]") -> dict[str, Any]:
 
 
 def _check_device(name: str) -> None:
-    from tools_zoo.device import choose_device
+    from restoration_toolchain.tools_zoo.device import choose_device
 
     choose_device(name)
 
 
 def with_progress(metric: str, unit: str, run: Path, train: Callable[..., Any]) -> Any:
     """Train under a progress bar; Ctrl-C ends with a line that says how to go on."""
-    from toolchain.cli.progress import Steps
+    from restoration_toolchain.toolchain.cli.progress import Steps
 
     with Steps("") as steps:
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tools_zoo.encoders import SemanticEncoder
-from tools_zoo.encoders.clip import ClipEncoder
+from restoration_toolchain.tools_zoo.encoders import SemanticEncoder
+from restoration_toolchain.tools_zoo.encoders.clip import ClipEncoder
 
 NUM_TOKENS: Final = 16
 GAIN: Final = 5.0

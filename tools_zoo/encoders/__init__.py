@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tools_zoo.encoders import efficientnet
-from tools_zoo.encoders.semantics import SemanticEncoder as SemanticEncoder
-from tools_zoo.encoders.semantics import Semantics as Semantics
+from restoration_toolchain.tools_zoo.encoders import efficientnet
+from restoration_toolchain.tools_zoo.encoders.semantics import SemanticEncoder as SemanticEncoder
+from restoration_toolchain.tools_zoo.encoders.semantics import Semantics as Semantics
 
 
 def load_encoder(name: str = "auto") -> SemanticEncoder:
@@ -20,6 +20,6 @@ def load_encoder(name: str = "auto") -> SemanticEncoder:
     """
     if name in {"auto", efficientnet.NAME}:
         return efficientnet.load_efficientnet()
-    from tools_zoo.encoders.clip import load_clip
+    from restoration_toolchain.tools_zoo.encoders.clip import load_clip
 
     return load_clip(Path(name) if Path(name).is_dir() else name)

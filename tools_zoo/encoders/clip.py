@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tools_zoo.encoders.local_model import load_local_model
-from tools_zoo.encoders.semantics import Semantics
+from restoration_toolchain.tools_zoo.encoders.local_model import load_local_model
+from restoration_toolchain.tools_zoo.encoders.semantics import Semantics
 
 if TYPE_CHECKING:
     from transformers import CLIPModel

@@ -5,7 +5,7 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from tools_zoo.encoders.semantics import SemanticEncoder
+from restoration_toolchain.tools_zoo.encoders.semantics import SemanticEncoder
 
 LENGTH: Final = 16
 """Hexadecimal digits: enough to tell models apart, and short enough to read."""

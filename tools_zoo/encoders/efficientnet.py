@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.errors import ToolchainError
-from tools_zoo.encoders.semantics import Semantics
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.tools_zoo.encoders.semantics import Semantics
 
 NAME: Final = "efficientnet-lite0"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from data.errors import ToolchainError
+from restoration_toolchain.data.errors import ToolchainError
 
 
 def load_local_model(

@@ -5,8 +5,8 @@ from typing import Final
 
 from torch import Tensor
 
-from data.errors import UnknownNameError
-from tools_zoo.losses.pixel import charbonnier_loss, mse_loss, psnr_loss
+from restoration_toolchain.data.errors import UnknownNameError
+from restoration_toolchain.tools_zoo.losses.pixel import charbonnier_loss, mse_loss, psnr_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(restored, gt), both (N, 3, H, W), to a scalar."""

@@ -7,7 +7,7 @@ from typing import Final
 from torch import Tensor
 from torch.nn import functional
 
-from data.errors import UnknownNameError
+from restoration_toolchain.data.errors import UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)

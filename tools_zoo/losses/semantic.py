@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional
 
-from tools_zoo.encoders.semantics import Semantics
+from restoration_toolchain.tools_zoo.encoders.semantics import Semantics
 
 
 def semantic_loss(restored: Semantics, gt: Semantics) -> Tensor:

@@ -5,16 +5,16 @@ from typing import Final
 
 from torch import nn
 
-from data.errors import UnknownNameError
-from tools_zoo.networks.blind_spot import BlindSpot
-from tools_zoo.networks.masked_unet import MaskedUnet
-from tools_zoo.networks.one_step import OneStepNet
-from tools_zoo.networks.rl_restore import LargeCnn, SmallCnn
-from tools_zoo.networks.sft import SftNet
-from tools_zoo.networks.single import DnCnn, Vdsr, VdsrSmall
-from tools_zoo.networks.super_resolution import SrX2, SrX4
-from tools_zoo.networks.unshuffled import UnshuffledSmall
-from tools_zoo.networks.unshuffled_unet import UnshuffledUnet
+from restoration_toolchain.data.errors import UnknownNameError
+from restoration_toolchain.tools_zoo.networks.blind_spot import BlindSpot
+from restoration_toolchain.tools_zoo.networks.masked_unet import MaskedUnet
+from restoration_toolchain.tools_zoo.networks.one_step import OneStepNet
+from restoration_toolchain.tools_zoo.networks.rl_restore import LargeCnn, SmallCnn
+from restoration_toolchain.tools_zoo.networks.sft import SftNet
+from restoration_toolchain.tools_zoo.networks.single import DnCnn, Vdsr, VdsrSmall
+from restoration_toolchain.tools_zoo.networks.super_resolution import SrX2, SrX4
+from restoration_toolchain.tools_zoo.networks.unshuffled import UnshuffledSmall
+from restoration_toolchain.tools_zoo.networks.unshuffled_unet import UnshuffledUnet
 
 NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
     "small": SmallCnn,

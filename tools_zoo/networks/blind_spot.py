@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tools_zoo.networks.starting_weights import (
+from restoration_toolchain.tools_zoo.networks.starting_weights import (
     carry_colours,
     convolutions,
     draw_weights,
     neighbours,
 )
-from tools_zoo.self_supervised.subsampling import pixel_shuffle_down, pixel_shuffle_up
+from restoration_toolchain.tools_zoo.networks.subsampling import (
+    pixel_shuffle_down,
+    pixel_shuffle_up,
+)
 
 STRIDE: Final = 2
 """Of the sub-images at inference, in pixels: less than in training, so that detail survives."""

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.scaling import upsample_bicubic
-from tools_zoo.diffusion import Shifting
-from tools_zoo.networks.super_resolution import NUM_BLOCK, NUM_FEAT, Enlarger
+from restoration_toolchain.data.scaling import upsample_bicubic
+from restoration_toolchain.tools_zoo.networks.diffusion import Shifting
+from restoration_toolchain.tools_zoo.networks.super_resolution import NUM_BLOCK, NUM_FEAT, Enlarger
 
 STEPS: Final = 8
 """T of the teacher."""
@@ -45,7 +45,7 @@ class ShiftNet(nn.Module):
 
         Args:
             lq: Small images (N, 3, H, W) in [0, 1].
-            state: As `tools_zoo.diffusion.Shifting.seen` shows it, (N, 3, H * scale, W * scale).
+            state: As `networks.diffusion.Shifting.seen` shows it, (N, 3, H * scale, W * scale).
             step: (N,) int64.
 
         Returns:

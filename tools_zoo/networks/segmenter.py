@@ -13,7 +13,7 @@ DILATIONS: Final = (1, 2, 4, 8)
 class Segmenter(nn.Module):
     """Dilated convolutions on the small image; a wide view at little arithmetic.
 
-    Its categories are the clusters that it was taught (`tools_zoo.generative.clusters`): they have
+    Its categories are the clusters that it was taught (`tools_zoo.enlarging.clusters`): they have
     no names. 87,944 parameters.
     """
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.errors import ToolchainError
-from data.scaling import upsample_bicubic
-from tools_zoo.networks.segmenter import NUM_CATEGORIES, Segmenter
-from tools_zoo.networks.super_resolution import (
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.scaling import upsample_bicubic
+from restoration_toolchain.tools_zoo.networks.segmenter import NUM_CATEGORIES, Segmenter
+from restoration_toolchain.tools_zoo.networks.super_resolution import (
     NUM_BLOCK,
     NUM_FEAT,
     Enlarger,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data.scaling import upsample_bicubic
+from restoration_toolchain.data.scaling import upsample_bicubic
 
 NUM_FEAT: Final = 40
 NUM_BLOCK: Final = 8

@@ -10,7 +10,7 @@ from typing import Final
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tools_zoo.networks.unshuffled import FACTOR, ResidualBlock
+from restoration_toolchain.tools_zoo.networks.unshuffled import FACTOR, ResidualBlock
 
 NUM_FEAT: Final = (32, 64)
 """Channels at half and at a quarter of the side."""

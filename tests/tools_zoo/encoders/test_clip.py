@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from data.errors import ToolchainError
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.tools_zoo.catalog import ENLARGERS
+from restoration_toolchain.tools_zoo.critics.prompts import PromptPair
+from restoration_toolchain.tools_zoo.encoders import load_encoder
+from restoration_toolchain.tools_zoo.encoders.clip import ClipEncoder
+from restoration_toolchain.tools_zoo.encoders.digest import encoder_digest
+from restoration_toolchain.tools_zoo.enlarging.config import SrTrainConfig
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import load_iqa, open_named
+from restoration_toolchain.tools_zoo.enlarging.train import train_sr_tool
 from tests.conftest import save_tiny_clip
-from tools_zoo.catalog import ENLARGERS
-from tools_zoo.critics.prompts import PromptPair
-from tools_zoo.encoders import load_encoder
-from tools_zoo.encoders.clip import ClipEncoder
-from tools_zoo.encoders.digest import encoder_digest
-from tools_zoo.generative.config import SrTrainConfig
-from tools_zoo.generative.iqa import load_iqa, open_named
-from tools_zoo.generative.training import train_sr_tool
 
 transformers = pytest.importorskip("transformers")
 

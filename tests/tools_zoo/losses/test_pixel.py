@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from data.errors import UnknownNameError
-from data.metrics import batch_psnr
-from tools_zoo.losses import PIXEL_LOSSES, pixel_loss
-from tools_zoo.losses.pixel import charbonnier_loss, mse_loss, psnr_loss
+from restoration_toolchain.data.errors import UnknownNameError
+from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.tools_zoo.losses import PIXEL_LOSSES, pixel_loss
+from restoration_toolchain.tools_zoo.losses.pixel import charbonnier_loss, mse_loss, psnr_loss
 
 LOSSES = pytest.mark.parametrize("name", PIXEL_LOSSES)
 

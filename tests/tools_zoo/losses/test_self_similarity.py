@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from data.images import to_tensor
-from data.sources import EmbeddedSource
-from tools_zoo.losses.self_similarity import (
+from restoration_toolchain.data.images import to_tensor
+from restoration_toolchain.data.photos.sources import EmbeddedSource
+from restoration_toolchain.tools_zoo.losses.self_similarity import (
     Similarity,
     artefact_distance,
     edge_pixels,

@@ -1,0 +1,1 @@
+"""How an agent learns: recurrent Q-learning, recurrent PPO, and what goes before."""

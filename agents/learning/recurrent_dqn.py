@@ -1,0 +1,370 @@
+"""Recurrent Q-learning on whole episodes, on Stable-Baselines3's DQN.
+
+Source:
+    Yu et al., "Crafting a Toolchain for Image Restoration by Deep Reinforcement Learning",
+    CVPR 2018 (recurrent Q-learning); van Hasselt et al., "Deep Reinforcement Learning with Double
+    Q-learning", AAAI 2016 (the double estimate).
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from stable_baselines3 import DQN
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+from torch.nn import functional
+
+from restoration_toolchain.agents.learning.buffer import EpisodeBatch, EpisodeReplayBuffer
+from restoration_toolchain.agents.players.reference import draw_permitted
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import (
+    DEFAULT_ENCODER,
+    EncoderName,
+    LstmState,
+    OptimizerName,
+    RecurrentQNet,
+    make_optimizer,
+)
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
+from restoration_toolchain.envs.reward import MAX_LOSS
+from restoration_toolchain.tools_zoo.precision import Precision
+from restoration_toolchain.tools_zoo.training.loop import average_into
+
+TEMPERATURE: Final = 0.1
+"""dB; tools that differ by less are about as good as each other."""
+
+
+class RecurrentQPolicy(BasePolicy):
+    """The value network, its slowly following copy and the optimiser, as DQN expects them."""
+
+    def __init__(
+        self,
+        observation_space: Any,
+        action_space: Any,
+        lr_schedule: Schedule,
+        encoder: EncoderName,
+        train_encoder: bool = True,
+        optimizer: OptimizerName = "muon",
+    ) -> None:
+        super().__init__(observation_space, action_space, normalize_images=False)
+        self._train_encoder = train_encoder
+        self.q_net = RecurrentQNet(int(action_space.n) - 1, encoder)
+        self.q_net.encoder.requires_grad_(train_encoder)
+        self.q_net_target = copy.deepcopy(self.q_net).eval()
+        self.q_net_target.requires_grad_(False)
+        self.q_net_averaged = copy.deepcopy(self.q_net_target)
+        encoder_net = self.q_net.encoder
+        others = [part for part in self.q_net.children() if part is not encoder_net]
+        self.optimizer = make_optimizer(optimizer, encoder_net, others, lr_schedule(1.0))
+
+    def set_training_mode(self, mode: bool) -> None:
+        """Switch the online network only: the target's normalisation follows by copying."""
+        self.training = mode
+        self.q_net.train(mode)
+        self.q_net.encoder.train(mode and self._train_encoder)
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
+        """Play a first step: the base class's door, which knows no memory."""
+        images = observation["image"]
+        state = LstmState.zeros(len(images), images.device)
+        values, _ = self.q_net(images, observation["last_action"].long().flatten(), state)
+        best: Tensor = values.argmax(dim=1)
+        return best
+
+
+class RecurrentDqn(DQN):
+    """DQN whose value network remembers the episode.
+
+    Everything of `stable_baselines3.DQN` (callbacks, logger, schedules) holds; the replay buffer
+    keeps whole episodes, and the loss unrolls the network over each of them from an empty memory.
+
+    Args:
+        env: The environment; ``full_backup`` needs it to be a `RestorationVecEnv`.
+        full_backup: Learn from what *every* tool would have done, which the simulator can tell,
+            rather than from the tool taken alone.
+        rollout_chains: Each of indices of tools that run one behind the other: what follows a tool
+            is then measured, by running the rest of the chain that it is in, or else of the first,
+            and not what the target network expects.
+        ranking: With ``full_backup``, weight of `ranking_errors` beside the errors of values.
+        double_q: Let the online network choose the action that the target network values.
+        encoder: How the value network looks at images.
+        train_encoder: Whether that is learnt too, its normalisation included.
+        optimizer: Of the value network (`agents.policy.q_net.make_optimizer`).
+        ema_decay: Of the averaged weights that `lstm_policy` plays with.
+        **kwargs: As for `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count episodes.
+    """
+
+    replay_buffer: EpisodeReplayBuffer  # type: ignore[assignment]
+    policy: RecurrentQPolicy  # type: ignore[assignment]
+    q_net: RecurrentQNet  # type: ignore[assignment]
+    q_net_target: RecurrentQNet  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        env: RestorationVecEnv,
+        *,
+        full_backup: bool = False,
+        rollout_chains: Sequence[Sequence[int]] = (),
+        ranking: float = 0.0,
+        double_q: bool = True,
+        encoder: EncoderName = DEFAULT_ENCODER,
+        train_encoder: bool = True,
+        optimizer: OptimizerName = "muon",
+        ema_decay: float = 0.998,
+        **kwargs: Any,
+    ) -> None:
+        self.full_backup, self.rollout_chains = full_backup, tuple(rollout_chains)
+        self.ema_decay, self.ranking = ema_decay, ranking
+        self.double_q = double_q
+        self._simulator = env
+        self._enlarges = torch.tensor([*(scale > 1 for scale in env.toolbox.scales), False])
+        self._lstm_state = LstmState.zeros(env.num_envs)
+        self._look_ahead: tuple[Any, Any] = (None, None)
+        super().__init__(
+            RecurrentQPolicy,  # type: ignore[arg-type]
+            env,
+            replay_buffer_class=EpisodeReplayBuffer,  # type: ignore[arg-type]
+            # The stop action is a step of its own, but never follows the last permitted tool.
+            policy_kwargs={
+                "encoder": encoder,
+                "train_encoder": train_encoder,
+                "optimizer": optimizer,
+            },
+            replay_buffer_kwargs={"max_steps": env.max_steps, "seed": kwargs.get("seed")},
+            **kwargs,
+        )
+        self._explorer = np.random.default_rng(self.seed)
+
+    # Gathering experience ----------------------------------------------------------------------
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Act epsilon-greedily, each environment on its own, and remember."""
+        obs = self._last_obs
+        assert isinstance(obs, dict)
+        stop = int(self.action_space.n) - 1  # type: ignore[attr-defined]
+        images = torch.from_numpy(obs["image"]).to(self.device)
+        last_action = torch.from_numpy(obs["last_action"]).to(self.device)
+        with torch.no_grad():
+            # A previous action of stop marks the first step of an episode.
+            state = self._lstm_state.masked(last_action != stop)
+            values, self._lstm_state = self.q_net(images, last_action, state)
+            values = values.masked_fill(~self._simulator.allowed().to(values.device), -torch.inf)
+            if self.full_backup:
+                self._look_ahead = self._simulate(self._lstm_state)
+        actions = values.argmax(dim=1).cpu().numpy()
+        warming_up = self.num_timesteps < learning_starts
+        epsilon = 1.0 if warming_up else self.exploration_rate
+        explore = self._explorer.random(n_envs) < epsilon
+        if "action_mask" in obs:
+            actions[explore] = draw_permitted(obs["action_mask"][explore], self._explorer)
+        else:
+            actions[explore] = self._explorer.integers(stop + 1, size=int(explore.sum()))
+        return actions, actions
+
+    def _simulate(self, state: LstmState) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Gain of every tool, and the value of what it leads to; both (n_envs, n_tools)."""
+        outcomes, gains = self._simulator.outcomes()
+        next_values = torch.zeros_like(gains)
+        for tool, images in enumerate(outcomes):
+            if not self.gamma:
+                break  # what follows is of no account
+            if self.rollout_chains:
+                next_values[tool] = self._roll_out(tool, images, gains[tool])
+            else:
+                next_values[tool] = self._bootstrap(tool, images, state)
+        return gains.T.numpy(), next_values.T.numpy()
+
+    def _bootstrap(self, tool: int, images: Tensor, state: LstmState) -> Tensor:
+        """The target network's value of what a tool made, (n_envs,)."""
+        going_on = self._simulator.num_steps + 1 < self._simulator.max_steps
+        action = torch.full((len(images),), tool, device=self.device)
+        following, _ = self.q_net_target(images.to(self.device), action, state)
+        allowed = self._simulator.allowed_after(tool).to(following.device)
+        following = following.masked_fill(~allowed, -torch.inf)
+        return torch.where(going_on, following.max(dim=1).values.cpu(), 0.0)
+
+    def _roll_out(self, tool: int, images: Tensor, gains: Tensor) -> Tensor:
+        """What the rest of its chain adds to what a tool made, stopped where that is most."""
+        chains = self.rollout_chains
+        chain = next((chain for chain in chains if tool in chain), chains[0])
+        simulator, before = self._simulator, self._simulator.value + gains
+        added, images = torch.zeros_like(gains), images.clone()
+        steps, is_whole = simulator.num_steps, torch.ones(len(images), dtype=torch.bool)
+        if simulator.scale > 1:  # of an image that is large already, only the middle is shown
+            is_whole = simulator.allowed_after(tool)[:, self._enlarges].any(dim=1)
+        for position, action in enumerate(chain[1:], start=1):
+            enlarges = bool(self._enlarges[action])
+            # An image that is to be large is made so as long as there is a step left.
+            is_due = steps + 1 < simulator.max_steps if enlarges else steps < position
+            rows = torch.nonzero(is_whole & is_due).flatten()
+            if len(rows):
+                restored, values = simulator.further(images[rows], action, rows)
+                added[rows] = torch.maximum(added[rows], values - before[rows])
+                if enlarges:
+                    break  # by the last of its chain
+                images[rows] = restored
+        return added
+
+    def _store_transition(
+        self,
+        replay_buffer: Any,
+        buffer_action: npt.NDArray[np.int64],
+        new_obs: Any,
+        reward: npt.NDArray[np.float32],
+        dones: npt.NDArray[np.bool_],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        gains, next_values = self._look_ahead
+        replay_buffer.add(self._last_obs, buffer_action, reward, dones, gains, next_values)
+        self._last_obs = new_obs
+
+    def follow(self) -> None:
+        """Set the network's followers, the target and the average, to what it is now."""
+        for follower in (self.q_net_target, self.policy.q_net_averaged):
+            follower.load_state_dict(self.q_net.state_dict())
+
+    # Learning ----------------------------------------------------------------------------------
+
+    def train(self, gradient_steps: int, batch_size: int = 32) -> None:
+        """Take optimiser steps, each on ``batch_size`` whole episodes."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        losses = []
+        for _ in range(gradient_steps):
+            if self.replay_buffer.size() == 0:
+                return  # no episode has ended yet
+            batch = augment(self.replay_buffer.sample(batch_size), self._explorer)
+            loss = self.loss(batch)
+            self.policy.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self.q_net.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+            losses.append(float(loss.detach()))
+            average_into(self.policy.q_net_averaged, self.q_net, self.ema_decay, self._n_updates)
+            self._n_updates += 1
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", float(np.mean(losses)))
+
+    def loss(self, batch: EpisodeBatch) -> Tensor:
+        """`value_errors`, averaged over the actions and the steps of all episodes."""
+        values = unroll(self.q_net, batch, self._simulator.precision)
+        if self.full_backup:
+            stop = torch.zeros_like(batch.gains[..., :1])
+            gains = batch.gains.clamp(min=-MAX_LOSS)
+            targets = torch.cat([gains + self.gamma * batch.next_values, stop], dim=2)
+            # What is never chosen need not be learnt.
+            targets = torch.where(self.allowed(batch), targets, values.detach())
+            errors = value_errors(values, targets).mean(dim=2)
+            if self.ranking:
+                errors = errors + self.ranking * ranking_errors(values, targets)
+        else:
+            targets = self.targets(batch, values.detach())
+            taken = values.gather(2, batch.actions.unsqueeze(2)).squeeze(2)
+            errors = value_errors(taken, targets)
+        return errors[batch.mask].mean()
+
+    def targets(self, batch: EpisodeBatch, values: Tensor) -> Tensor:
+        """``r + gamma * value of the next step``, and ``r`` alone at the last step; (E, T).
+
+        Args:
+            batch: Episodes.
+            values: The online network's values, (E, T, n_actions).
+        """
+        with torch.no_grad():
+            following = unroll(self.q_net_target, batch, self._simulator.precision)
+        choosing = values if self.double_q else following
+        choosing = choosing.masked_fill(~self.allowed(batch), -torch.inf)
+        best = choosing.argmax(dim=2, keepdim=True)
+        value = following.gather(2, best).squeeze(2)
+        next_value = torch.zeros_like(value)
+        next_value[:, :-1] = value[:, 1:] * batch.mask[:, 1:]
+        return batch.rewards + self.gamma * next_value
+
+    def allowed(self, batch: EpisodeBatch) -> Tensor:
+        """Which actions made sense at each step, (E, T, n_actions) bool.
+
+        A tool that enlarges does so once an episode, and never in a task that keeps the size.
+        """
+        enlarges = self._enlarges.to(batch.actions.device)
+        if self._simulator.scale == 1:
+            return (~enlarges).expand(*batch.actions.shape, -1)
+        before = enlarges[batch.last_action].long().cumsum(dim=1) > 0
+        return ~(before.unsqueeze(2) & enlarges)
+
+    # What comes of it --------------------------------------------------------------------------
+
+    def lstm_policy(self) -> LstmPolicy:
+        """A frozen copy of the greedy policy, with averaged weights."""
+        toolbox = self._simulator.toolbox
+        q_net = copy.deepcopy(self.policy.q_net_averaged).cpu()
+        return LstmPolicy(
+            q_net,
+            toolbox.names,
+            tool_checksums=toolbox.checksums,
+            task=self._simulator.task,
+            reward=self._simulator.reward,
+        )
+
+
+def value_errors(values: Tensor, targets: Tensor) -> Tensor:
+    """Huber loss between values and targets, in dB; same shape as both.
+
+    Errors count squared up to `MAX_LOSS`, so that values become means of what may follow. Medians,
+    which a loss that turns linear at 1 dB leads to, deny a risk: of photos that look noisy, some
+    are clean.
+    """
+    return functional.huber_loss(values, targets, reduction="none", delta=MAX_LOSS)
+
+
+def ranking_errors(values: Tensor, targets: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of two ways to choose, over the last dimension.
+
+    ``KL(softmax(targets / T) || softmax(values / T))``, T being `TEMPERATURE`. Among tools that are
+    nearly as good as each other, what all of them gain depends on the image a hundred times as much
+    as which is best, and errors of values hardly notice that.
+
+    Source:
+        The softmax of outcomes that are known, as a target, is that of policy distillation, Rusu et
+        al., ICLR 2016.
+    """
+    wanted = functional.log_softmax(targets / TEMPERATURE, dim=-1)
+    found = functional.log_softmax(values / TEMPERATURE, dim=-1)
+    return functional.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=-1)
+
+
+def unroll(q_net: RecurrentQNet, batch: EpisodeBatch, precision: Precision = "fp32") -> Tensor:
+    """Values of every step of every episode, from an empty memory: (E, T, n_actions).
+
+    The encoder computes in ``precision``, all else in float32.
+    """
+    episodes, steps = batch.actions.shape
+    # The convolutions see only the steps that count; padding costs nothing.
+    seen = q_net.see(batch.images[batch.mask], precision)
+    embedding = seen.new_zeros(episodes, steps, seen.shape[1])
+    embedding[batch.mask] = seen
+    state = LstmState.zeros(episodes, batch.images.device)
+    values = []
+    for step in range(steps):
+        value, state = q_net.remember(embedding[:, step], batch.last_action[:, step], state)
+        values.append(value)
+    return torch.stack(values, dim=1)
+
+
+def augment(batch: EpisodeBatch, rng: np.random.Generator) -> EpisodeBatch:
+    """Flip and transpose all images of a batch alike: no outcome depends on the orientation."""
+    images = batch.images
+    flips = rng.integers(2, size=3)
+    if flips[0]:
+        images = images.flip(-1)
+    if flips[1]:
+        images = images.flip(-2)
+    if flips[2]:
+        images = images.transpose(-1, -2)
+    return batch._replace(images=images)

@@ -1,0 +1,1 @@
+"""Who plays episodes, and the one loop in which they play."""

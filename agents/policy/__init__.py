@@ -1,0 +1,1 @@
+"""What a policy is: its network, how its values become a decision, and how it is stored."""

@@ -1,0 +1,113 @@
+"""A guard beside the agent: how likely a step is to do harm, and whether a photo looks familiar.
+
+An agent expects gains; it does not say how sure it is. Both numbers here are learnt on held-out
+pairs, after the agent, and kept beside it (`agents.tuning.guard`).
+
+Source:
+    The risk is Platt's scaling of a score ("Probabilistic outputs for support vector machines",
+    1999). The familiarity is the Mahalanobis distance of features, as in Lee et al., "A simple
+    unified framework for detecting out-of-distribution samples and adversarial attacks",
+    NeurIPS 2018.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from restoration_toolchain.agents.policy.q_net import RecurrentQNet, StatisticsEncoder
+from restoration_toolchain.data.atomic import write_atomically
+from restoration_toolchain.data.errors import ToolchainError
+
+GUARD_FILE: Final = "guard.safetensors"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Guard:
+    """What was learnt of an agent's judgement.
+
+    Attributes:
+        intercept: Of the log odds that a step makes an image worse, where no gain is expected.
+        slope: Of the same per dB of expected gain; negative, if the agent knows anything.
+        mean: (D,) of `features`.
+        whitening: (D, D) that makes their covariance the identity.
+        limit: Largest distance of a familiar view.
+    """
+
+    intercept: float
+    slope: float
+    mean: Tensor
+    whitening: Tensor
+    limit: float
+
+    def risk(self, expected: Tensor) -> Tensor:
+        """Probability that a step makes the image worse, by the gain in dB expected of it."""
+        return torch.sigmoid(self.intercept + self.slope * expected)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """How far views (N, D) lie from those of the calibration, (N,); 1 is the limit."""
+        whitened = (features.to(self.mean) - self.mean) @ self.whitening
+        distance: Tensor = whitened.norm(dim=1) / self.limit
+        return distance
+
+
+def features(q_net: RecurrentQNet, images: Tensor) -> Tensor:
+    """What familiarity is judged by.
+
+    It is the statistics that the encoder measures, before any layer that learnt to see only what
+    matters to the choice of tools; of an encoder that measures none, what it says.
+
+    Args:
+        q_net: Of the agent.
+        images: Views (N, 3, H, W) in [0, 1].
+
+    Returns:
+        (N, D) on the CPU.
+    """
+    encoder = q_net.encoder
+    describe = encoder.measure if isinstance(encoder, StatisticsEncoder) else encoder
+    views = images.to(next(q_net.parameters()).device, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        described: Tensor = describe(views)
+    return described.cpu()
+
+
+def expected_gain(values: Tensor, stop_margin: float) -> Tensor:
+    """What actions (..., n_tools + 1) are worth more than stopping, whose margin is left out."""
+    return values - (values[..., -1:] - stop_margin)
+
+
+def save_guard(guard: Guard, folder: Path, agent_sha256: str) -> None:
+    """Write a guard beside the agent that it was learnt from."""
+    state = {
+        "risk": torch.tensor([guard.intercept, guard.slope]),
+        "mean": guard.mean.contiguous(),
+        "whitening": guard.whitening.contiguous(),
+        "limit": torch.tensor([guard.limit]),
+    }
+    write_atomically(folder / GUARD_FILE, save(state, metadata={"agent_sha256": agent_sha256}))
+
+
+def load_guard(folder: Path, agent_sha256: str) -> Guard | None:
+    """Read the guard beside an agent; None if there is none, or if it was learnt from another.
+
+    Raises:
+        ToolchainError: The file is damaged.
+    """
+    path = folder / GUARD_FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("agent_sha256") != agent_sha256:
+                return None
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        intercept, slope = state["risk"].tolist()
+        (limit,) = state["limit"].tolist()
+        return Guard(intercept, slope, state["mean"], state["whitening"], limit)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ToolchainError(f"{path} is damaged, or no guard ({error})") from error

@@ -1,0 +1,237 @@
+"""Policies on disk: ``config.json``, ``model.safetensors`` and maybe a guard in one folder."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors.torch import save
+
+from restoration_toolchain.agents.policy.guard import GUARD_FILE, Guard, load_guard, save_guard
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.pristine import Pristine
+from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.data.atomic import write_atomically
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.envs.reward import PSNR, Reward
+from restoration_toolchain.envs.task import check_task
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX, GENERATIVE_TOOLBOX
+from restoration_toolchain.tools_zoo.storage import (
+    load_toolbox,
+    load_weights,
+    read_checked,
+    shipped_toolboxes,
+)
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+
+FORMAT_VERSION: Final = 1
+WEIGHTS_FOLDER: Final = Path(__file__).parents[1] / "weights"
+BUILTIN_AGENTS: Final = (
+    "classic",
+    "efficient",
+    "generative",
+    "generative-texture",
+    "generative-x2",
+)
+_PRISTINE: Final = "pristine."  # begins the names of its weights
+AGENT_FOLDER: Final = "agent"
+"""Where a toolbox folder keeps the agent that belongs to it."""
+
+PREFERENCES: Final = ("fidelity", "texture")
+"""What an agent may be after: the pixels as they were, or a likely look."""
+
+
+class PolicyError(ToolchainError):
+    """A policy on disk is missing, malformed or does not fit the toolbox."""
+
+
+def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None = None) -> None:
+    """Write a policy and its guard; ``notes`` are facts to record, such as how it was trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = policy.q_net.state_dict()
+    if policy.pristine is not None:
+        state |= policy.pristine.state_dict(prefix=_PRISTINE)
+    content = save({name: value.contiguous() for name, value in state.items()})
+    sha256 = hashlib.sha256(content).hexdigest()
+    write_atomically(folder / "model.safetensors", content)
+    config = {
+        "format_version": FORMAT_VERSION,
+        "encoder": policy.q_net.encoder_name,
+        "tools": {name: policy.tool_checksums.get(name, "") for name in policy.tool_names},
+        "stop_margin": policy.stop_margin,
+        "default_chains": [list(chain) for chain in policy.default_chains],
+        "default_margin": policy.default_margin,
+        "knows_clean": policy.pristine is not None,
+        "task": policy.task,
+        "reward": policy.reward.to_dict(),
+        "sha256": sha256,
+        "notes": notes or {},
+    }
+    write_atomically(folder / "config.json", json.dumps(config, indent=2).encode())
+    if policy.guard is None:
+        (folder / GUARD_FILE).unlink(missing_ok=True)  # of an agent that was here before
+    else:
+        save_guard(policy.guard, folder, sha256)
+
+
+def put_guard(guard: Guard, folder: Path) -> None:
+    """Write a guard beside the agent in a folder, in place of the one that it may have.
+
+    Raises:
+        PolicyError: There is no agent.
+    """
+    try:
+        sha256 = json.loads((folder / "config.json").read_text())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PolicyError(f"no agent in {folder}: it has no readable config.json") from error
+    save_guard(guard, folder, sha256)
+
+
+def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
+    """Load a policy that ships, by name, or one on disk, by its folder; on the CPU, frozen.
+
+    Raises:
+        UnknownNameError: No policy of that name ships, and there is no such folder.
+        PolicyError: The configuration is missing or malformed.
+        ToolboxError: The weights are missing, malformed or of another shape.
+        ChecksumError: The weights are not the ones that the configuration vouches for.
+    """
+    folder = agent_folder(name_or_path)
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text())
+        if config["format_version"] != FORMAT_VERSION:
+            raise PolicyError(f"{path} has format version {config['format_version']}, not 1")
+        names, margin = tuple(config["tools"]), float(config["stop_margin"])
+        checksums = {name: known for name, known in config["tools"].items() if known}
+        q_net = RecurrentQNet(len(names), config["encoder"])
+        task, weights = config.get("task", "restore"), config.get("reward", PSNR.to_dict())
+        check_task(task)
+        reward = Reward(
+            float(weights["psnr"]),
+            float(weights["perceptual"]),
+            float(weights.get("quality", 0.0)),
+            str(weights.get("iqa", "")),
+            str(weights.get("iqa_encoder", "")),
+        )
+        default_chains = tuple(tuple(map(str, one)) for one in config.get("default_chains", ()))
+        default_margin = float(config.get("default_margin", 0.0))
+        pristine = Pristine(q_net.encoder.out_features) if config.get("knows_clean") else None
+        sha256 = config["sha256"]
+    except OSError as error:
+        raise PolicyError(f"no agent in {folder}: it has no readable config.json") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PolicyError(f"{path} is not an agent's configuration ({error})") from error
+    weights = folder / "model.safetensors"
+    apart = {} if pristine is None else {_PRISTINE: pristine}
+    load_weights(q_net, read_checked(weights, sha256), weights, apart=apart)
+    return LstmPolicy(
+        q_net,
+        names,
+        stop_margin=margin,
+        tool_checksums=checksums,
+        task=task,
+        reward=reward,
+        guard=load_guard(folder, sha256),
+        default_chains=default_chains,
+        default_margin=default_margin,
+        pristine=pristine,
+    )
+
+
+def agent_folder(name_or_path: str | Path) -> Path:
+    """Where an agent lies: a shipped one by name, any other by its folder.
+
+    Raises:
+        UnknownNameError: No agent of that name ships, and there is no such folder.
+    """
+    if str(name_or_path) in BUILTIN_AGENTS:
+        return WEIGHTS_FOLDER / str(name_or_path)
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        raise UnknownNameError("agent", str(name_or_path), BUILTIN_AGENTS)
+    return folder
+
+
+def own_agent(toolbox: str | Path, suffix: str = "") -> str | Path:
+    """Name or folder of the agent that belongs to a toolbox.
+
+    Raises:
+        PolicyError: It has none.
+    """
+    if str(toolbox) in shipped_toolboxes():
+        name = f"{toolbox}{suffix}"
+        if name in BUILTIN_AGENTS:
+            return name
+    elif (Path(toolbox) / f"{AGENT_FOLDER}{suffix}").is_dir():
+        return Path(toolbox) / f"{AGENT_FOLDER}{suffix}"
+    if suffix:
+        raise PolicyError(
+            f"the toolbox {toolbox} has no agent that prefers texture in it; the toolbox "
+            f"{GENERATIVE_TOOLBOX}, which enlarges (--scale 4), has one"
+        )
+    raise PolicyError(f"the toolbox {toolbox} has no agent in it; name one with --agent")
+
+
+def load_bundle(
+    toolbox: str | Path = DEFAULT_TOOLBOX,
+    agent: str | Path | None = None,
+    *,
+    prefer: str | None = None,
+) -> tuple[Toolbox, LstmPolicy]:
+    """Load a toolbox and the agent that goes with it.
+
+    Args:
+        toolbox: A shipped toolbox by name, or the folder of one.
+        agent: A shipped agent by name, or the folder of one; None is the toolbox's own: the one
+            that ships under its name, or the one in its folder.
+        prefer: One of `PREFERENCES`, where the toolbox has two agents; None is *fidelity*.
+
+    Raises:
+        UnknownNameError: A name is neither shipped nor a folder, or there is no such preference.
+        PolicyError: The toolbox has no agent of its own, or the two do not belong together.
+        ToolchainError: Weights are missing or damaged.
+    """
+    if prefer is not None and prefer not in PREFERENCES:
+        raise UnknownNameError("preference", prefer, PREFERENCES)
+    if prefer is not None and agent is not None:
+        raise PolicyError(
+            "--prefer chooses between a toolbox's own agents; leave --agent out, or --prefer"
+        )
+    tools = load_toolbox(toolbox)
+    if agent is None:
+        agent = own_agent(toolbox, "-texture" if prefer == "texture" else "")
+    policy = load_policy(agent)
+    check_fits(policy, tools)
+    return tools, policy
+
+
+def check_fits(policy: LstmPolicy, toolbox: Toolbox) -> None:
+    """Refuse to play with other tools than the ones trained with.
+
+    Weights are compared where their checksums are known on both sides.
+
+    Raises:
+        PolicyError: The names, their order or the weights differ.
+    """
+    check_same_actions(policy, toolbox)
+    known = policy.tool_checksums
+    other = [n for n, sha in toolbox.checksums.items() if known.get(n, sha) != sha]
+    if other:
+        raise PolicyError(
+            f"the agent was trained with other weights of {', '.join(other)}; take the agent that "
+            "belongs to this toolbox, or train one (toolchain train agent)"
+        )
+
+
+def check_same_actions(policy: LstmPolicy, toolbox: Toolbox) -> None:
+    """Refuse an agent whose actions mean something else in this toolbox.
+
+    Raises:
+        PolicyError: The names or their order differ.
+    """
+    if policy.tool_names != toolbox.names:
+        raise PolicyError(
+            f"the agent was trained for the tools {', '.join(policy.tool_names)}; "
+            f"this toolbox has {', '.join(toolbox.names)}"
+        )

@@ -1,0 +1,1 @@
+"""What is measured on held-out pairs once an agent has learnt."""

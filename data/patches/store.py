@@ -1,0 +1,327 @@
+"""The HDF5 patch store: clean and degraded patches, prepared once, read by many workers."""
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import cv2
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from restoration_toolchain.data.damage.degradation import (
+    CONTEXT,
+    JPEG_BLOCK,
+    LEVELS,
+    Degradation,
+    Sampler,
+    central_patch,
+    degrade_crop,
+    sampler,
+)
+from restoration_toolchain.data.errors import SourceError, StoreError, UnknownNameError
+from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
+from restoration_toolchain.data.metrics import psnr
+
+FORMAT_VERSION: Final = 2
+PATCHES_PER_CHUNK: Final = 4
+"""Patches per HDF5 chunk: random batches stay fast, and the chunk index stays small."""
+
+MAX_INPUT_PSNR: Final = 50.0
+"""dB; pairs above it have nothing to restore and are left out, as in RL-Restore's script."""
+
+Patches = npt.NDArray[np.uint8]
+"""RGB patches, shape (N, P, P, 3), uint8."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """How a patch store is made."""
+
+    level: str = "all"
+    """Severity class of the mixed degradation: mild, moderate, severe or all."""
+    single_fraction: float = 0.5
+    """Share of pairs with one distortion only; they keep an agent good at mild damage."""
+    patch_size: int = 63
+    stride: int = 48
+    """Pixels between the corners of neighbouring patches."""
+    scales: tuple[float, ...] = (1.0, 2 / 3, 1 / 3)
+    """Sizes at which each photo is used, relative to the original."""
+    holdout: float = 0.05
+    """Share of the photos (not patches) that is kept for validation."""
+    max_patches: int = 0
+    """Upper bound on the patches per photo, drawn at random; 0 is no bound."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.level not in LEVELS:
+            raise UnknownNameError("level", self.level, LEVELS)
+        if self.level == "clean":
+            raise ValueError("a store keeps damaged patches; level 'clean' would leave it empty")
+        if self.level == "camera":
+            raise ValueError("a store cannot record a camera; level 'camera' is for training")
+        if not 0.0 <= self.single_fraction <= 1.0:
+            raise ValueError(f"single_fraction must lie in [0, 1], got {self.single_fraction}")
+        if not 0.0 <= self.holdout < 1.0:
+            raise ValueError(f"holdout must lie in [0, 1), got {self.holdout}")
+        if self.patch_size < 1 or self.stride < 1 or self.max_patches < 0:
+            raise ValueError("patch_size and stride must be positive, max_patches not negative")
+        if not self.scales or any(not 0.0 < scale <= 1.0 for scale in self.scales):
+            raise ValueError(f"scales must lie in (0, 1], got {self.scales}")
+
+    def sampler(self) -> Sampler:
+        """The distribution that the degraded partners are drawn from."""
+        mixed, single = sampler(self.level), sampler("single")
+
+        def draw(rng: np.random.Generator) -> Degradation:
+            return (single if rng.random() < self.single_fraction else mixed)(rng)
+
+        return draw
+
+
+def prepare_store(
+    path: Path,
+    photos: Iterable[tuple[str, ByteImage]],
+    config: StoreConfig,
+    *,
+    on_photo: Callable[[str, int], None] = lambda name, patches: None,
+) -> int:
+    """Cut photos into patches, degrade each, and write both to a new store.
+
+    The file appears under its name only when it is complete.
+
+    Args:
+        path: Where to write; an existing file is replaced.
+        photos: (identifier, RGB uint8 photo) pairs, read one at a time.
+        config: How to cut and degrade.
+        on_photo: Called after each photo with its identifier and the patches written so far.
+
+    Returns:
+        The number of patches written.
+
+    Raises:
+        SourceError: No photo was large enough for a single patch.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    rng = np.random.default_rng(config.seed)
+    draw = config.sampler()
+    names: list[str] = []
+    try:
+        with h5py.File(part, "w") as file:
+            writer = _Writer(file, config.patch_size)
+            for name, photo in photos:
+                held_out = rng.random() < config.holdout
+                clean = list(cut_windows(photo, config))
+                if config.max_patches and len(clean) > config.max_patches:
+                    keep = rng.choice(len(clean), config.max_patches, replace=False)
+                    clean = [clean[i] for i in np.sort(keep)]
+                writer.append(_degrade_all(clean, draw, rng), held_out=held_out)
+                names.append(name)
+                on_photo(name, writer.size)
+            if writer.size == 0:
+                raise SourceError(
+                    f"no photo is as large as one patch of {config.patch_size} pixels a side"
+                )
+            file.attrs["format_version"] = FORMAT_VERSION
+            file.attrs["config"] = json.dumps(asdict(config))
+            file.attrs["photos"] = json.dumps(names)
+            file.attrs["layout"] = (
+                f"RGB uint8 (N, H, W, 3); window: clean, with {CONTEXT} pixels more on each side; "
+                "degradation: blur_sigma, noise_sigma, jpeg_quality (0: none)"
+            )
+            size = writer.size
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return size
+
+
+def cut_windows(photo: ByteImage, config: StoreConfig) -> Iterator[ByteImage]:
+    """Yield the patches of a photo at every scale, row by row, each with its surroundings.
+
+    The patches lie within the photo; where their surroundings do not, its border is replicated,
+    as blur does. In the original size, the first begins anywhere in the first block of JPEG, as far
+    as that costs no patch; where, the photo and the seed say. Clean photos mostly are JPEG files:
+    if all patches were cut along their blocks, that alone would tell clean patches from those that
+    were compressed once more (`degrade_crop`).
+
+    Yields:
+        RGB uint8 (P + 2 * CONTEXT, P + 2 * CONTEXT, 3); `damage.degradation.central_patch` is the
+        patch.
+    """
+    size = config.patch_size
+    for scale in config.scales:
+        height, width = (round(side * scale) for side in photo.shape[:2])
+        if min(height, width) < size:
+            continue
+        scaled = photo
+        if scale != 1.0:
+            resized = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+            scaled = np.asarray(resized, dtype=np.uint8)
+        padded = np.pad(scaled, ((CONTEXT, CONTEXT), (CONTEXT, CONTEXT), (0, 0)), mode="edge")
+        side = size + 2 * CONTEXT
+        first = _start(photo, config) if scale == 1.0 else (0, 0)
+        for top in range(first[0], height - size + 1, config.stride):
+            for left in range(first[1], width - size + 1, config.stride):
+                yield padded[top : top + side, left : left + side]
+
+
+def _start(photo: ByteImage, config: StoreConfig) -> tuple[int, int]:
+    rng = np.random.default_rng((config.seed, zlib.crc32(photo.tobytes())))
+    spare = [(side - config.patch_size) % config.stride for side in photo.shape[:2]]
+    top, left = (int(rng.integers(min(JPEG_BLOCK, pixels + 1))) for pixels in spare)
+    return top, left
+
+
+class PatchStore:
+    """A store opened for reading; patches are read as they are asked for.
+
+    Each worker process opens its own (an HDF5 handle does not survive a fork), so the object
+    pickles as its path.
+
+    Args:
+        path: File made by `prepare_store`.
+
+    Raises:
+        StoreError: The file is missing, is no HDF5 file or has another layout.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise StoreError(f"no patch store at {path}; make one with: toolchain data prepare")
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise StoreError(f"{path} is not a readable HDF5 file") from error
+        if self._file.attrs.get("format_version") != FORMAT_VERSION:
+            self._file.close()
+            raise StoreError(f"{path} has another layout; make it again: toolchain data prepare")
+        held_out = self._file["held_out"][:]
+        self.train_indices: npt.NDArray[np.int64] = np.flatnonzero(~held_out)
+        self.val_indices: npt.NDArray[np.int64] = np.flatnonzero(held_out)
+
+    def __len__(self) -> int:
+        """Number of patches, held-out ones included."""
+        return int(self._file["lq"].shape[0])
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def __reduce__(self) -> tuple[type["PatchStore"], tuple[Path]]:
+        """Pickle as the path, so that a worker opens its own handle."""
+        return PatchStore, (self.path,)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+        return int(self._file["lq"].shape[1])
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """What the store records about how it was made."""
+        return {
+            "config": json.loads(self._file.attrs["config"]),
+            "photos": json.loads(self._file.attrs["photos"]),
+            "layout": str(self._file.attrs["layout"]),
+        }
+
+    def read_gt(self, indices: npt.NDArray[np.int64]) -> Patches:
+        """Clean patches: (len(indices), P, P, 3) uint8, in the order asked for."""
+        return central_patch(self.read_windows(indices))
+
+    def read_windows(self, indices: npt.NDArray[np.int64]) -> Patches:
+        """Clean patches with their surroundings, as `cut_windows` yields them."""
+        windows: Patches = self._read("window", indices)
+        return windows
+
+    def read_lq(self, indices: npt.NDArray[np.int64]) -> Patches:
+        """Degraded partners of `read_gt`."""
+        patches: Patches = self._read("lq", indices)
+        return patches
+
+    def read_degradation(self, indices: npt.NDArray[np.int64]) -> list[Degradation]:
+        """What was done to each degraded patch."""
+        rows = self._read("degradation", indices)
+        return [Degradation(float(b), float(n), int(q) or None) for b, n, q in rows]
+
+    def _read(self, name: str, indices: npt.NDArray[np.int64]) -> Any:
+        # One read per row: several times faster than h5py's own selection of scattered rows.
+        dataset = self._file[name]
+        rows = np.empty((len(indices), *dataset.shape[1:]), dataset.dtype)
+        for row, index in zip(rows, indices, strict=True):
+            row[...] = dataset[int(index)]
+        return rows
+
+
+def _degrade_all(
+    windows: list[ByteImage], draw: Sampler, rng: np.random.Generator
+) -> list[tuple[ByteImage, ByteImage, Degradation]]:
+    pairs = []
+    for window in windows:
+        degradation = draw(rng)
+        lq = to_uint8(degrade_crop(degradation, to_float(window), rng))
+        if psnr(lq, central_patch(window), data_range=255) <= MAX_INPUT_PSNR:
+            pairs.append((lq, window, degradation))
+    return pairs
+
+
+class _Writer:
+    """Appends to the growing datasets of a store."""
+
+    def __init__(self, file: h5py.File, patch_size: int) -> None:
+        sides = {"window": patch_size + 2 * CONTEXT, "lq": patch_size}
+        # Not compressed: photos' patches shrink by a third at best, and reading becomes several
+        # times slower (docs/benchmarks.md).
+        for name, side in sides.items():
+            shape = (side, side, 3)
+            file.create_dataset(
+                name,
+                shape=(0, *shape),
+                maxshape=(None, *shape),
+                chunks=(PATCHES_PER_CHUNK, *shape),
+                dtype=np.uint8,
+            )
+        file.create_dataset("degradation", (0, 3), np.float32, maxshape=(None, 3))
+        file.create_dataset("held_out", (0,), np.bool_, maxshape=(None,))
+        self._file = file
+        self.size = 0
+
+    def append(
+        self, pairs: list[tuple[ByteImage, ByteImage, Degradation]], *, held_out: bool
+    ) -> None:
+        if not pairs:
+            return
+        start, self.size = self.size, self.size + len(pairs)
+        columns: dict[str, Any] = {
+            "lq": np.stack([lq for lq, _, _ in pairs]),
+            "window": np.stack([window for _, window, _ in pairs]),
+            "degradation": [
+                (d.blur_sigma, d.noise_sigma, d.jpeg_quality or 0) for _, _, d in pairs
+            ],
+            "held_out": np.full(len(pairs), held_out),
+        }
+        for name, values in columns.items():
+            self._file[name].resize(self.size, axis=0)
+            self._file[name][start:] = values

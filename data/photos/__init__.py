@@ -1,0 +1,1 @@
+"""Where photos come from: folders, the photos embedded in scikit-image, public sets."""

@@ -1,0 +1,236 @@
+"""Fetch a file over HTTP, so that it is complete and correct or not there at all; unpack it."""
+
+import http.client
+import os
+import shutil
+import tarfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Final, TypeAlias
+
+from restoration_toolchain.data.checksum import sha256_of
+from restoration_toolchain.data.errors import ChecksumError, DownloadError
+
+CHUNK_BYTES: Final = 1 << 20
+TIMEOUT: Final = 30.0
+"""Seconds without a byte after which a server counts as gone."""
+
+ATTEMPTS: Final = 4
+"""How often a transfer that breaks off is taken up again, the first time included."""
+
+_USER_AGENT: Final = "restoration-toolchain"  # some servers refuse urllib's own
+_PARTIAL: Final = 206
+_RANGE_REFUSED: Final = 416
+
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Called with the bytes so far and the bytes in total (None: the server does not say)."""
+
+
+def no_progress(done: int, total: int | None) -> None:
+    """Report to nobody."""
+
+
+class _BrokenOffError(Exception):
+    """A transfer ended early; what has arrived is kept and worth resuming."""
+
+
+def fetch(
+    url: str,
+    sha256: str,
+    destination: Path,
+    *,
+    size: int | None = None,
+    progress: Progress = no_progress,
+    offline: bool = False,
+    pause: float = 1.0,
+) -> None:
+    """Download a file, unless it is there already.
+
+    Data arrive in ``<destination>.part``, which a later call resumes; the file takes its name only
+    when its checksum is right.
+
+    Args:
+        url: HTTP or HTTPS address.
+        sha256: Of the whole file, in hexadecimal.
+        destination: Where to put it; missing folders are made.
+        size: Bytes the file should have, where known.
+        progress: Called after each chunk.
+        offline: Never touch the network.
+        pause: Seconds before the first retry; it doubles for each further one.
+
+    Raises:
+        DownloadError: Offline, the server cannot be reached or refuses, the transfer kept breaking
+            off, or the disk does not take the file.
+        ChecksumError: The content is not the one promised; the ``.part`` file is removed.
+    """
+    if destination.is_file():
+        if sha256_of(destination) != sha256:
+            raise ChecksumError(f"{destination} is damaged; delete it and try again")
+        return
+    if offline:
+        raise DownloadError(
+            f"{destination.name} is not in the cache and the network is off; run once without "
+            f"--offline, or save {url} as {destination}"
+        )
+    part = destination.with_name(destination.name + ".part")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _transfer_all(url, part, size, progress, pause)
+        if sha256_of(part) != sha256:
+            part.unlink()
+            raise ChecksumError(
+                f"{url} is not the file expected (its checksum differs); try again, and if that "
+                "does not help, the publisher has changed it"
+            )
+        os.replace(part, destination)
+    except OSError as error:
+        raise DownloadError(f"cannot write {destination}: {_reason(error)}") from error
+
+
+def extract(archive: Path, destination: Path) -> None:
+    """Unpack the regular files of a .zip, .tgz or .tar.gz into a new folder, all of them or none.
+
+    Links and devices inside the archive are left out.
+
+    Args:
+        archive: The file to unpack.
+        destination: Folder to make; it must not exist.
+
+    Raises:
+        DownloadError: The archive is damaged, of another kind, or holds a path that leads out of
+            the folder; or the folder cannot be written.
+    """
+    part = destination.with_name(destination.name + ".part")
+    try:
+        if part.exists():
+            shutil.rmtree(part)
+        part.mkdir(parents=True)
+        for name, content in _members(archive):
+            with content:
+                _write_member(archive, part, name, content)
+        os.replace(part, destination)
+    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error) as error:
+        raise DownloadError(f"cannot unpack {archive}: {_reason(error)}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _transfer_all(url: str, part: Path, size: int | None, progress: Progress, pause: float) -> None:
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(pause * 2 ** (attempt - 1))
+        try:
+            _transfer(url, part, size, progress)
+            return
+        except _BrokenOffError as error:
+            reason = str(error)
+    raise DownloadError(
+        f"the download of {url} keeps breaking off ({reason}); run the command again, it goes on "
+        "from where it stopped"
+    )
+
+
+def _transfer(url: str, part: Path, size: int | None, progress: Progress) -> None:
+    """Bring ``part`` to its full length with one request."""
+    have = part.stat().st_size if part.exists() else 0
+    if size is not None and have >= size:
+        # Complete, or hopeless; the checksum tells which.
+        return
+    with _open(url, have, part) as response:
+        resumed = response.status == _PARTIAL
+        start = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = size if length is None else start + int(length)
+        if size is not None and total != size:
+            raise ChecksumError(
+                f"{url} has {total} bytes instead of {size}: the publisher has changed it"
+            )
+        with part.open("ab" if resumed else "wb") as file:
+            done = _copy(response, file, start, total, progress)
+    if total is not None and done < total:
+        raise _BrokenOffError(f"{done} of {total} bytes")
+
+
+def _open(url: str, have: int, part: Path) -> http.client.HTTPResponse:
+    headers = {"User-Agent": _USER_AGENT} | ({"Range": f"bytes={have}-"} if have else {})
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == _RANGE_REFUSED:
+            part.unlink()
+            raise _BrokenOffError("the server's file is shorter than what was here") from error
+        answer = f"{error.code} {error.reason}"
+        if error.code >= 500:
+            raise _BrokenOffError(f"the server answers {answer}") from error
+        raise DownloadError(f"the server answers {answer} for {url}") from error
+    except (OSError, http.client.HTTPException) as error:
+        host = urllib.parse.urlsplit(url).netloc
+        raise DownloadError(
+            f"cannot reach {host} ({_reason(error)}); check the network and try again"
+        ) from error
+    return response
+
+
+def _copy(
+    response: http.client.HTTPResponse,
+    file: IO[bytes],
+    done: int,
+    total: int | None,
+    progress: Progress,
+) -> int:
+    while chunk := _read(response):
+        file.write(chunk)
+        done += len(chunk)
+        progress(done, total)
+    return done
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    # Apart from the writing, so that a full disk is not taken for a broken connection.
+    try:
+        return response.read(CHUNK_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenOffError(_reason(error)) from error
+
+
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield (path inside the archive, content) of each regular file."""
+    if archive.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(archive) as packed:
+            for info in packed.infolist():
+                if not info.is_dir():
+                    yield info.filename, packed.open(info)
+    elif archive.name.lower().endswith((".tgz", ".tar.gz")):
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    yield member.name, content
+    else:
+        raise DownloadError(f"{archive} is neither a .zip nor a .tgz file")
+
+
+def _write_member(archive: Path, folder: Path, name: str, content: IO[bytes]) -> None:
+    root = folder.resolve()
+    target = (root / name).resolve()
+    if "\\" in name or not target.is_relative_to(root) or target == root:
+        raise DownloadError(f"{archive} was not unpacked: {name!r} leads out of its folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        shutil.copyfileobj(content, file, CHUNK_BYTES)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    inner = getattr(error, "reason", None)  # urllib wraps the error of the socket
+    error = inner if isinstance(inner, BaseException) else error
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split()) or type(error).__name__

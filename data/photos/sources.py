@@ -1,0 +1,185 @@
+"""Clean-image sources: a folder of photos, the photos embedded in scikit-image, a public set."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+import skimage
+
+from restoration_toolchain.data.errors import SourceError, UnknownNameError
+from restoration_toolchain.data.images import ByteImage
+from restoration_toolchain.data.photos.download import Progress, no_progress
+from restoration_toolchain.data.photos.files import find_photo_files, read_rgb
+from restoration_toolchain.data.photos.public_sets import PUBLIC_SETS, fetch_public_set
+
+EMBEDDED: Final = "embedded"
+"""Name of the default source, which needs no network."""
+
+EMBEDDED_PHOTOS: Final = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "motorcycle_left.png",
+    "rocket.jpg",
+)
+"""The natural colour photos inside scikit-image's wheel; its other images are gray, drawn, seen
+through a microscope or telescope, or fetched on demand."""
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file that looked like a photo and could not be read.
+
+    Attributes:
+        path: The file, or a folder that may not be listed.
+        reason: Why, in a few words.
+    """
+
+    path: Path
+    reason: str
+
+
+class CleanSource(Protocol):
+    """Something that yields clean photos, one at a time and in the same order each time."""
+
+    @property
+    def skipped(self) -> list[SkippedFile]:
+        """What the latest pass could not read; complete when the pass has ended."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of files a pass will try: the photos it yields plus the ones it skips."""
+        ...
+
+    def __iter__(self) -> Iterator[tuple[str, ByteImage]]:
+        """Yield (identifier, RGB uint8 photo of shape (H, W, 3)).
+
+        Raises:
+            SourceError: The pass has ended and not one photo could be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """The photos below a folder; a photo is identified by its path relative to the folder.
+
+    Args:
+        path: Folder, searched recursively for PNG, JPEG, WebP, BMP and TIFF files.
+
+    Raises:
+        SourceError: There is no such folder, or no photo file in it.
+    """
+
+    path: Path
+    skipped: list[SkippedFile] = field(default_factory=list, init=False, compare=False)
+    _files: tuple[Path, ...] = field(default=(), init=False, compare=False, repr=False)
+    _unlisted: tuple[SkippedFile, ...] = field(default=(), init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """List the files once, so that every pass sees the same ones."""
+        if not self.path.exists():
+            raise SourceError(f"no folder {self.path}; give a folder of photos")
+        if not self.path.is_dir():
+            raise SourceError(f"{self.path} is a file; give the folder it is in")
+        unlisted: list[SkippedFile] = []
+        files = tuple(
+            find_photo_files(self.path, lambda path, why: unlisted.append(SkippedFile(path, why)))
+        )
+        if not files:
+            raise SourceError(
+                f"no photos in {self.path}; it needs PNG, JPEG, WebP, BMP or TIFF files"
+            )
+        object.__setattr__(self, "_files", files)
+        object.__setattr__(self, "_unlisted", tuple(unlisted))
+        self.skipped.extend(unlisted)
+
+    def __len__(self) -> int:
+        """Number of photo files found, readable or not."""
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[tuple[str, ByteImage]]:
+        """Yield (relative path with forward slashes, RGB uint8 photo) in the order of the names."""
+        self.skipped[:] = self._unlisted
+        named = ((path.relative_to(self.path).as_posix(), path) for path in self._files)
+        yield from _read_all(named, self.skipped, str(self.path))
+
+
+@dataclass(frozen=True)
+class EmbeddedSource:
+    """The colour photos that scikit-image ships, identified by their names; nothing is fetched."""
+
+    skipped: list[SkippedFile] = field(default_factory=list, init=False, compare=False)
+
+    def __len__(self) -> int:
+        """Number of photos."""
+        return len(EMBEDDED_PHOTOS)
+
+    def __iter__(self) -> Iterator[tuple[str, ByteImage]]:
+        """Yield (name, RGB uint8 photo), from the installed files and not by skimage's fetcher."""
+        self.skipped.clear()
+        folder = Path(skimage.__file__).parent / "data"
+        named = ((Path(name).stem, folder / name) for name in EMBEDDED_PHOTOS)
+        yield from _read_all(named, self.skipped, "the installed scikit-image")
+
+
+def source_names() -> tuple[str, ...]:
+    """Every name that `open_source` knows besides folders."""
+    return (EMBEDDED, *PUBLIC_SETS)
+
+
+def open_source(
+    name_or_path: str | Path,
+    *,
+    cache_dir: Path | None = None,
+    offline: bool = False,
+    progress: Progress = no_progress,
+) -> CleanSource:
+    """Open a source of clean photos; a public set is downloaded and unpacked when it is not there.
+
+    Args:
+        name_or_path: ``embedded``, the name of a public set, or a folder. A name wins over a
+            folder of the same name, which ``./name`` reaches.
+        cache_dir: Where public sets live; None is the user's cache folder.
+        offline: Never touch the network; a set that is not in the cache is then an error.
+        progress: Called during a download with the bytes so far and in total (None: unknown).
+
+    Raises:
+        UnknownNameError: Neither a known name nor a folder.
+        SourceError: The folder is missing or has no photo files.
+        DownloadError: The set could not be fetched or unpacked.
+        ChecksumError: What was fetched is not the file it should be.
+    """
+    if name_or_path == EMBEDDED:
+        return EmbeddedSource()
+    if isinstance(name_or_path, str) and name_or_path in PUBLIC_SETS:
+        return FolderSource(
+            fetch_public_set(name_or_path, cache_dir=cache_dir, offline=offline, progress=progress)
+        )
+    path = Path(name_or_path).expanduser()
+    if isinstance(name_or_path, str) and not path.exists() and not _looks_like_path(name_or_path):
+        raise UnknownNameError("source", name_or_path, source_names())
+    return FolderSource(path)
+
+
+def _read_all(
+    named: Iterator[tuple[str, Path]], skipped: list[SkippedFile], place: str
+) -> Iterator[tuple[str, ByteImage]]:
+    any_read = False
+    for name, path in named:
+        try:
+            photo = read_rgb(path)
+        except SourceError as error:
+            skipped.append(SkippedFile(path, str(error)))
+            continue
+        any_read = True
+        yield name, photo
+    if not any_read:
+        first = f"{skipped[0].path.name}: {skipped[0].reason}"
+        raise SourceError(f"none of the photos in {place} can be read ({first})")
+
+
+def _looks_like_path(text: str) -> bool:
+    return text.startswith((".", "~")) or os.sep in text or "/" in text

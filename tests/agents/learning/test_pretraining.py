@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from restoration_toolchain.agents.learning.drqn import DrqnConfig, DrqnLearner
+from restoration_toolchain.agents.learning.pretraining import NUM_FACTS, facts, pretrain_encoder
+from restoration_toolchain.agents.policy.q_net import StatisticsEncoder
+from restoration_toolchain.data.damage.camera import typical_camera
+from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.patches.store import PatchStore
+
+
+def test_facts_are_the_strengths_and_the_error():
+    gt = np.full((63, 63, 3), 100, np.uint8)
+    clean = facts(Degradation(0.0, 0.0, None), gt, gt)
+    assert clean[:3] == [0.0, 0.0, 0.0]
+    assert clean[4] == 1.0
+    worst = facts(Degradation(5.0, 50.0, 10), np.full_like(gt, 151), gt)
+    assert worst[:3] == [1.0, 1.0, 1.0]
+    assert worst[4] == 0.0
+    assert 0.0 <= clean[3] < worst[3] <= 1.0
+    assert len(clean) == NUM_FACTS
+
+
+def test_noise_of_a_camera_is_told_as_white_noise_of_the_same_error():
+    gt = np.full((63, 63, 3), 100, np.uint8)
+    night = Degradation(camera=typical_camera(1e-2))
+    weak, strong = (facts(night, np.full_like(gt, 100 + step), gt)[1] for step in (5, 25))
+    assert weak == pytest.approx(0.1, abs=1e-3)
+    assert strong == pytest.approx(0.5, abs=1e-3)
+
+
+def test_an_encoder_learns_to_tell_how_strong_the_damage_is(store_path):
+    torch.manual_seed(0)
+    encoder, errors = StatisticsEncoder("statistics"), []
+    with PatchStore(store_path) as store:
+        pretrain_encoder(
+            encoder,
+            store,
+            ("single", "clean"),
+            4096,
+            on_step=lambda step, total, metrics: errors.append(metrics["pretraining_error"]),
+        )
+    assert errors[-1] < 0.7 * errors[0]
+
+
+def test_the_followers_start_from_the_pretrained_encoder(store_path, toolbox_folder):
+    config = DrqnConfig(
+        store=str(store_path),
+        toolbox=str(toolbox_folder),
+        encoder="statistics",
+        pretrain_patches=64,
+        n_envs=2,
+        precision="fp32",
+    )
+    learner = DrqnLearner(config)
+    before = learner.algorithm.q_net.encoder.conv1.weight.clone()
+    learner.pretrain()
+    policy = learner.algorithm.policy
+    after = policy.q_net.encoder.conv1.weight
+    assert not torch.equal(after, before)
+    assert torch.equal(policy.q_net_target.encoder.conv1.weight, after)
+    assert torch.equal(policy.q_net_averaged.encoder.conv1.weight, after)
+
+
+def test_pretraining_needs_damage_to_tell():
+    with pytest.raises(ToolchainError, match="levels"):
+        DrqnConfig(store="store.h5", pretrain_patches=64, levels=())

@@ -1,0 +1,145 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from restoration_toolchain.agents.learning.drqn import DrqnConfig, DrqnLearner, train_drqn
+from restoration_toolchain.agents.learning.ppo import (
+    BoundedLosses,
+    PpoConfig,
+    PpoLearner,
+    train_ppo,
+)
+from restoration_toolchain.agents.policy.storage import load_policy
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.patches.pairs import ArrayPairs
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
+from restoration_toolchain.envs.reward import MAX_LOSS
+
+TINY = {"store": "embedded", "total_timesteps": 48, "n_envs": 4, "eval_every": 24, "eval_pairs": 4}
+
+
+def drqn_config(toolbox, **changes):
+    small = {"learning_starts": 8, "batch_size": 4, "buffer_size": 50, "gradient_steps": 1}
+    return DrqnConfig(**{**TINY, **small, "toolbox": str(toolbox), **changes})
+
+
+def ppo_config(toolbox, **changes):
+    small = {"n_steps": 4, "batch_size": 8, "n_epochs": 1}
+    return PpoConfig(**{**TINY, **small, "toolbox": str(toolbox), **changes})
+
+
+TRAINERS = [(train_drqn, drqn_config), (train_ppo, ppo_config)]
+
+
+@pytest.mark.parametrize(("train", "config"), TRAINERS)
+def test_training_leaves_the_best_policy_and_a_record(train, config, toolbox_folder, tmp_path):
+    policy = train(config(toolbox_folder), tmp_path / "run")
+    assert policy.tool_names == ("a", "b")
+    assert load_policy(tmp_path / "run" / "best").tool_names == ("a", "b")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [24, 48]
+
+
+@pytest.mark.parametrize(("train", "config"), TRAINERS)
+def test_an_interrupted_training_goes_on(train, config, toolbox_folder, tmp_path):
+    def interrupt(step, total, metrics):
+        if step >= 24:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config(toolbox_folder), tmp_path / "run", on_step=interrupt)
+    with pytest.raises(ToolchainError, match="--resume"):
+        train(config(toolbox_folder), tmp_path / "run")
+    steps = []
+    train(
+        config(toolbox_folder),
+        tmp_path / "run",
+        resume=True,
+        on_step=lambda step, total, metrics: steps.append(step),
+    )
+    assert steps[0] > 24
+    assert 48 <= steps[-1] < 48 + 16  # PPO finishes the rollout that it has begun
+
+
+def test_other_settings_cannot_resume(toolbox_folder, tmp_path):
+    train_drqn(drqn_config(toolbox_folder), tmp_path / "run")
+    with pytest.raises(ToolchainError, match="gamma"):
+        train_drqn(drqn_config(toolbox_folder, gamma=0.5), tmp_path / "run", resume=True)
+
+
+def test_settings_out_of_range_are_refused(toolbox_folder):
+    with pytest.raises(ValueError, match="gamma"):
+        drqn_config(toolbox_folder, gamma=1.5)
+
+
+def test_the_exported_ppo_policy_plays_like_ppo_itself(toolbox_folder):
+    learner = PpoLearner(ppo_config(toolbox_folder))
+    with torch.no_grad():
+        for parameter in learner.algorithm.policy.action_net.parameters():
+            parameter.normal_()
+    env, player = learner.algorithm.env, learner.player()
+    obs, start = env.reset(), np.ones(4, np.bool_)
+    own = exported = None
+    for _ in range(4):
+        actions, own = learner.algorithm.predict(obs, own, start, deterministic=True)
+        same, exported = player.predict(obs, exported, start)
+        assert (actions == same).all()
+        obs, _, start, _ = env.step(actions)
+
+
+def test_ppo_counts_no_loss_as_more_than_it_can_bear(shifts, dark_pairs):
+    clean = ArrayPairs(dark_pairs.gt, dark_pairs.gt)
+    plain = RestorationVecEnv(shifts, clean, 4, seed=0)
+    bounded = BoundedLosses(RestorationVecEnv(shifts, clean, 4, seed=0))
+    bounded.reset()
+    ruin = np.zeros(4, np.int64)
+    assert (plain.step(ruin)[1] < -2 * MAX_LOSS).all()
+    np.testing.assert_array_equal(bounded.step(ruin)[1], np.full(4, -MAX_LOSS))
+    undo = np.ones(4, np.int64)  # gains are not bounded
+    np.testing.assert_array_equal(bounded.step(undo)[1], plain.step(undo)[1])
+
+
+def test_an_encoder_that_is_not_trained_stays_bit_for_bit(toolbox_folder, tmp_path):
+    train_drqn(drqn_config(toolbox_folder), tmp_path / "first")
+    init = tmp_path / "first" / "best"
+    again = drqn_config(toolbox_folder, init=str(init), train_encoder=False, gradient_steps=4)
+    policy = train_drqn(again, tmp_path / "second")
+    before, after = load_policy(init).q_net.state_dict(), policy.q_net.state_dict()
+    for name, value in before.items():
+        if name.startswith("encoder."):
+            assert torch.equal(after[name], value), name
+    assert not torch.equal(after["head.weight"], before["head.weight"])
+
+
+def test_validation_can_be_on_other_damage_than_training(store_path, toolbox_folder):
+    config = drqn_config(toolbox_folder, store=str(store_path), levels=("severe",), eval_pairs=8)
+    clean = drqn_config(
+        toolbox_folder,
+        store=str(store_path),
+        levels=("severe",),
+        eval_levels=("clean",),
+        eval_pairs=8,
+    )
+    damaged = config.make_eval_pairs()
+    assert not np.array_equal(damaged.lq, damaged.gt)
+    untouched = clean.make_eval_pairs()
+    assert np.array_equal(untouched.lq, untouched.gt)
+    lq, gt = clean.open_pairs().pairs(np.arange(4), np.random.default_rng(0))
+    assert not np.array_equal(lq, gt)  # training stays as it is
+
+
+def test_an_encoder_is_taken_from_an_agent_with_other_tools(toolbox_folder):
+    known = load_policy("classic").q_net
+    own = {"init_encoder": "classic", "encoder": known.encoder_name}
+    algorithm = DrqnLearner(drqn_config(toolbox_folder, **own)).algorithm
+    for net in (algorithm.q_net, algorithm.q_net_target, algorithm.policy.q_net_averaged):
+        assert net.n_tools == 2
+        for name, value in net.encoder.state_dict().items():
+            assert torch.equal(value, known.encoder.state_dict()[name]), name
+    other = drqn_config(toolbox_folder, init_encoder="classic", encoder="rl_restore")
+    with pytest.raises(ToolchainError, match="another encoder"):
+        DrqnLearner(other)
+    with pytest.raises(ToolchainError, match="leave init_encoder out"):
+        drqn_config(toolbox_folder, init="classic", init_encoder="classic")

@@ -1,0 +1,242 @@
+"""Properties of decisions per region, and of the strength of a restoration."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from restoration_toolchain.agents.policy.q_net import HIDDEN_SIZE, LstmState
+from restoration_toolchain.data.errors import UnknownNameError
+from restoration_toolchain.data.images import FloatImage, to_float
+from restoration_toolchain.toolchain.photos.read import read_photo
+from restoration_toolchain.toolchain.restoring.regions import (
+    CELL,
+    Smoothing,
+    blend,
+    restore_regions,
+    settle,
+)
+from restoration_toolchain.toolchain.restoring.restorer import SettingError
+from tests.toolchain.conftest import (
+    NAMES,
+    SEQUENCE,
+    MakePhoto,
+    MakeRestorer,
+    RunCli,
+    random_samples,
+)
+
+STOP = 2
+
+
+def photo(height: int = 100, width: int = 150) -> FloatImage:
+    return to_float(random_samples(height, width))
+
+
+def shift(action: int, part: Tensor) -> Tensor:
+    """A tool without a receptive field."""
+    return (part + 0.1 * (action + 1)).clamp(0.0, 1.0)
+
+
+class SidesPolicy:
+    """Plays tool 0 on dark views, tool 1 on bright ones, then stops."""
+
+    tool_names = ("dark", "bright")
+    view_grid = 1
+
+    def initial_state(self, n_envs: int) -> LstmState:
+        return LstmState(*(torch.zeros(n_envs, HIDDEN_SIZE) for _ in range(2)))
+
+    def action_values(
+        self, images: Tensor, last_action: Tensor, state: LstmState
+    ) -> tuple[Tensor, LstmState]:
+        bright = images.mean(dim=(1, 2, 3)) > 0.5
+        values = torch.stack([~bright, bright, torch.zeros_like(bright)], dim=1).float()
+        values[last_action != STOP, STOP] = 9.0
+        return values, state
+
+
+def two_sides(height: int = 96, width: int = 192) -> Tensor:
+    image = torch.full((1, 3, height, width), 0.2)
+    image[..., width // 2 :] = 0.7
+    return image
+
+
+def test_each_side_gets_its_tool_and_the_border_fades() -> None:
+    image = two_sides()
+    policy = SidesPolicy()
+    first, second = restore_regions(image, policy, shift, max_steps=3, halo=0, grid=1)  # type: ignore[arg-type]
+    assert first.actions.tolist() == [[0, 0, 0, 1, 1, 1]] * 3
+    change = (first.image - image)[0, 0, 0]
+    assert change[: 96 - CELL // 2].allclose(torch.tensor(0.1), atol=1e-6)
+    assert change[96 + CELL // 2 :].allclose(torch.tensor(0.2), atol=1e-6)
+    assert (change.diff() >= -1e-6).all()
+    assert change.diff().max() < 0.1 / CELL * 1.5  # no step anywhere
+    assert (second.actions == STOP).all()
+    assert torch.equal(second.image, first.image)
+    assert image.equal(two_sides())
+
+
+def test_a_part_with_its_context_is_restored_like_the_whole() -> None:
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(3, 3, 9, padding=4).requires_grad_(False)
+    image = torch.rand(1, 3, 130, 170)
+    actions = torch.full((5, 6), STOP)
+    actions[1:3, 2] = 0
+    seen: list[torch.Size] = []
+
+    def run(action: int, part: Tensor) -> Tensor:
+        seen.append(part.shape)
+        return conv(part)  # type: ignore[no-any-return]
+
+    in_part = blend(image, actions, STOP, run, halo=4, grid=2)
+    whole = conv(image)
+    mask = (actions == 0).float()[None, None]
+    weight = torch.nn.functional.interpolate(mask, scale_factor=CELL, mode="bilinear")
+    expected = image + weight[..., :130, :170] * (whole - image)
+    assert torch.allclose(in_part, expected.clamp(0, 1), atol=1e-6)
+    assert seen[0][-1] < 170  # work is done where it is needed
+    untouched = weight[0, 0, :130, :170] == 0
+    assert torch.equal(in_part[..., untouched], image[..., untouched])
+
+
+def test_a_lone_cell_follows_its_neighbours_and_a_half_keeps_its_own() -> None:
+    values = torch.zeros(8, 8, 3)
+    values[..., 0] = 0.5
+    values[4, 4, 1] = 0.7
+    active = torch.ones(8, 8, dtype=torch.bool)
+    assert (settle(values, active, Smoothing()) == 0).all()
+    values[:, 4:, 1] = 1.5
+    actions = settle(values, active, Smoothing())
+    assert (actions[:, :3] == 0).all()
+    assert (actions[:, 5:] == 1).all()
+    alone = Smoothing(share=0.0, sigma=0.01, coupling=0.0)
+    values = torch.rand(8, 8, 3)
+    assert torch.equal(settle(values, active, alone), values.argmax(dim=-1))
+
+
+def test_the_agent_looks_at_few_views_at_a_time_so_that_a_large_photo_takes_little_memory() -> None:
+    looks = []
+
+    class Counting(SidesPolicy):
+        def action_values(
+            self, images: Tensor, last_action: Tensor, state: LstmState
+        ) -> tuple[Tensor, LstmState]:
+            looks.append(len(images))
+            return super().action_values(images, last_action, state)
+
+    image = two_sides(320, 640)
+    (first, *_) = restore_regions(image, Counting(), shift, max_steps=1, halo=0, grid=1)  # type: ignore[arg-type]
+    assert sum(looks) == 10 * 20 == first.actions.numel()
+    assert max(looks) <= 64
+
+
+def test_a_cell_that_stopped_stays_stopped_and_says_nothing() -> None:
+    values = torch.zeros(4, 4, 3)
+    values[..., 0] = 0.1
+    values[:2, :, 1] = 50.0  # were they asked, they would convince the others
+    active = torch.ones(4, 4, dtype=torch.bool)
+    active[:2] = False
+    actions = settle(values, active, Smoothing())
+    assert (actions[:2] == STOP).all()
+    assert (actions[2:] == 0).all()
+    assert (settle(values, torch.zeros_like(active), Smoothing()) == STOP).all()
+
+
+def test_where_all_regions_agree_the_result_is_that_of_one_chain(
+    make_restorer: MakeRestorer,
+) -> None:
+    restorer = make_restorer(*SEQUENCE)
+    whole, regions = restorer.restore(photo()), restorer.restore(photo(), regions=True)
+    assert regions.sequence == whole.sequence == SEQUENCE
+    np.testing.assert_allclose(regions.image, whole.image, rtol=0, atol=1e-5)
+    actions = regions.steps[0].region_actions
+    assert actions is not None
+    assert actions.shape == (4, 5)
+    assert (actions == NAMES.index(SEQUENCE[0])).all()
+    entry = regions.trace()["steps"][0]
+    assert entry["region_actions"] == actions.tolist()
+    assert whole.steps[0].region_actions is None
+    assert regions.trace()["regions"] is True
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 200), (33, 64), (99, 131)])
+def test_regions_take_any_size(make_restorer: MakeRestorer, height: int, width: int) -> None:
+    lq = photo(height, width)
+    restored = make_restorer(*SEQUENCE).restore(lq, regions=True).image
+    assert restored.shape == lq.shape
+    assert 0.0 <= restored.min() <= restored.max() <= 1.0
+
+
+def test_gray_stays_gray_in_regions(make_restorer: MakeRestorer) -> None:
+    gray = np.repeat(photo()[:, :, :1], 3, axis=2)
+    restored = make_restorer(*SEQUENCE).restore(gray, regions=True).image
+    np.testing.assert_allclose(restored, restored[:, :, :1].repeat(3, axis=2), rtol=0, atol=1e-6)
+
+
+def test_regions_that_stop_at_once_leave_every_bit(make_restorer: MakeRestorer) -> None:
+    restoration = make_restorer().restore(photo(), regions=True)
+    assert restoration.sequence == ()
+    assert np.array_equal(restoration.image, photo())
+
+
+def test_strength_zero_leaves_every_bit_and_the_distance_grows(make_restorer: MakeRestorer) -> None:
+    restorer = make_restorer(*SEQUENCE)
+    lq, distances = photo(), []
+    for strength in (0.0, 0.25, 0.5, 0.75, 1.0):
+        restoration = restorer.restore(lq, gt=lq, strength=strength, keep_frames=True)
+        distances.append(float(np.abs(restoration.image - lq).mean()))
+        assert restoration.sequence == SEQUENCE  # decided by what the tools did
+        assert restoration.trace()["strength"] == strength
+        np.testing.assert_array_equal(restoration.frames[-1], restoration.image)
+    assert np.array_equal(restorer.restore(lq, strength=0.0).image, lq)
+    assert distances[0] == 0.0
+    assert all(np.diff(distances) > 0.0)
+    half, whole = (restorer.restore(lq, strength=s).image for s in (0.5, 1.0))
+    np.testing.assert_allclose(half, (lq + whole) / 2, rtol=0, atol=1e-6)
+
+
+def test_the_first_actions_can_be_forced(make_restorer: MakeRestorer) -> None:
+    first, *_ = SEQUENCE
+    restorer = make_restorer(*SEQUENCE)
+    other = next(name for name in NAMES if name not in SEQUENCE)
+    restoration = restorer.restore(photo(), forced=[other])
+    assert restoration.sequence[0] == other
+    assert restoration.trace()["forced"] == [other]
+    assert first in restoration.steps[0].action_values
+    assert restorer.restore(photo(), forced=["stop"]).sequence == ()
+    assert restorer.restore(photo(), forced=[first, "stop"]).sequence == (first,)
+    with pytest.raises(UnknownNameError, match="sharpen"):
+        restorer.restore(photo(), forced=["sharpen"])
+
+
+def test_settings_that_cannot_work_are_refused(
+    make_restorer: MakeRestorer, toolbox_folder: Path
+) -> None:
+    restorer = make_restorer(*SEQUENCE)
+    for bad in (-0.1, 1.1, float("nan")):
+        with pytest.raises(SettingError, match="strength"):
+            restorer.restore(photo(), strength=bad)
+        with pytest.raises(SettingError, match="strength"):
+            make_restorer(*SEQUENCE, strength=bad)
+    with pytest.raises(SettingError, match="regions"):
+        restorer.restore(photo(), regions=True, forced=["stop"])
+
+
+def test_the_command_line_knows_strength_and_regions(
+    run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path
+) -> None:
+    source, trace = make_photo("in.png", 70, 90), tmp_path / "trace.json"
+    result = run_cli("restore", source, "-o", tmp_path / "same.png", "--strength", 0)
+    assert result.exit_code == 0, result.output
+    assert np.array_equal(read_photo(tmp_path / "same.png").rgb, read_photo(source).rgb)
+    result = run_cli("restore", source, "-o", tmp_path / "out.png", "--regions", "--trace", trace)
+    assert result.exit_code == 0, result.output
+    (entry,) = json.loads(trace.read_text())
+    assert np.shape(entry["steps"][0]["region_actions"]) == (3, 3)
+    result = run_cli("restore", source, "-o", tmp_path / "bad.png", "--strength", 2)
+    assert result.exit_code == 2
+    assert "--strength" in result.stderr

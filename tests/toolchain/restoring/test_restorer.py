@@ -1,0 +1,366 @@
+"""Properties of the restoration of one photo."""
+
+import doctest
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import restoration_toolchain
+from restoration_toolchain.agents.policy.guard import Guard
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.storage import WEIGHTS_FOLDER, PolicyError
+from restoration_toolchain.data.damage.degradation import add_gaussian_noise
+from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
+from restoration_toolchain.data.images import FloatImage, to_float
+from restoration_toolchain.data.metrics import psnr
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.toolchain.restoring.restoration import Restoration, explain_end
+from restoration_toolchain.toolchain.restoring.restorer import (
+    UNFAMILIAR,
+    Restorer,
+    SettingError,
+    load,
+)
+from restoration_toolchain.tools_zoo.storage import load_toolbox
+from tests.toolchain.conftest import (
+    NAMES,
+    SEQUENCE,
+    MakeRestorer,
+    random_samples,
+    scripted_policy,
+)
+
+
+def photo(height: int = 40, width: int = 48) -> FloatImage:
+    return to_float(random_samples(height, width))
+
+
+def test_the_tools_run_in_the_order_that_the_agent_chooses(make_restorer: MakeRestorer) -> None:
+    restorer = make_restorer(*SEQUENCE)
+    restoration = restorer.restore(photo())
+    expected = torch.from_numpy(photo()).permute(2, 0, 1)[None]
+    for name in SEQUENCE:
+        expected = restorer.toolbox[name](expected).clamp(0, 1)
+    assert restoration.sequence == SEQUENCE
+    np.testing.assert_allclose(
+        restoration.image, expected[0].permute(1, 2, 0).numpy(), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(70, 90), (61, 131), (20, 150)])
+def test_a_tiled_restoration_equals_the_whole_one(
+    make_restorer: MakeRestorer, height: int, width: int
+) -> None:
+    lq = photo(height, width)
+    whole = make_restorer(*SEQUENCE).restore(lq)
+    tiled = make_restorer(*SEQUENCE, max_tile_pixels=35 * 35).restore(lq)
+    assert np.abs(whole.image - lq).max() > 0.01
+    np.testing.assert_allclose(tiled.image, whole.image, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 200), (62, 62), (63, 63), (99, 131)])
+def test_any_size_is_restored_to_the_same_size(
+    make_restorer: MakeRestorer, height: int, width: int
+) -> None:
+    lq = photo(height, width)
+    restoration = make_restorer(*SEQUENCE).restore(lq, gt=lq)
+    assert restoration.image.shape == lq.shape
+    assert restoration.image.dtype == np.float32
+    assert 0.0 <= restoration.image.min() <= restoration.image.max() <= 1.0
+
+
+def test_stopping_at_once_leaves_every_bit(make_restorer: MakeRestorer) -> None:
+    lq = photo()
+    restoration = make_restorer().restore(lq)
+    assert restoration.sequence == ()
+    assert restoration.steps[-1].is_stop
+    assert np.array_equal(restoration.image, lq)
+    assert not np.shares_memory(restoration.image, lq)
+
+
+def test_the_photo_itself_is_never_changed(make_restorer: MakeRestorer) -> None:
+    lq = photo()
+    make_restorer(*SEQUENCE).restore(lq, keep_frames=True)
+    assert np.array_equal(lq, photo())
+
+
+def test_a_gray_photo_stays_gray(make_restorer: MakeRestorer) -> None:
+    gray = np.repeat(photo()[:, :, :1], 3, axis=2)
+    restored = make_restorer(*SEQUENCE).restore(gray).image
+    assert not np.array_equal(restored, gray)
+    np.testing.assert_allclose(restored, restored[:, :, :1].repeat(3, axis=2), rtol=0, atol=1e-6)
+
+
+def test_bytes_and_floats_are_restored_alike(make_restorer: MakeRestorer) -> None:
+    restorer = make_restorer(*SEQUENCE)
+    from_bytes = restorer.restore(random_samples(40, 48)).image
+    assert np.array_equal(from_bytes, restorer.restore(photo()).image)
+
+
+def test_a_read_only_photo_is_restored_without_a_warning(
+    make_restorer: MakeRestorer, recwarn: pytest.WarningsRecorder
+) -> None:
+    lq = photo()
+    lq.flags.writeable = False
+    make_restorer(*SEQUENCE).restore(lq)
+    assert not list(recwarn)
+
+
+def test_no_more_tools_run_than_allowed(make_restorer: MakeRestorer) -> None:
+    restoration = make_restorer(*SEQUENCE, max_steps=1).restore(photo())
+    assert restoration.sequence == SEQUENCE[:1]
+    assert not restoration.steps[-1].is_stop
+    assert explain_end(restoration) == "Ended at the limit of 1 tool."
+
+
+def test_the_frames_are_the_input_and_what_each_tool_made_of_it(
+    make_restorer: MakeRestorer,
+) -> None:
+    lq, seen = photo(), []
+    restoration = make_restorer(*SEQUENCE).restore(
+        lq, keep_frames=True, on_step=lambda step, image: seen.append((step, image))
+    )
+    assert len(restoration.frames) == 1 + len(SEQUENCE)
+    assert np.array_equal(restoration.frames[0], lq)
+    assert np.array_equal(restoration.frames[-1], restoration.image)
+    assert tuple(step for step, _ in seen) == restoration.steps
+    assert all(np.array_equal(a, b[1]) for a, b in zip(restoration.frames[1:], seen, strict=False))
+
+
+def test_the_trace_is_json_and_its_gains_add_up(make_restorer: MakeRestorer) -> None:
+    gt = photo()
+    lq = np.clip(gt + np.float32(0.1), 0, 1)
+    restoration = make_restorer(*SEQUENCE).restore(lq, gt=gt)
+    trace = json.loads(json.dumps(restoration.trace(), allow_nan=False))
+    gain = psnr(restoration.image, gt) - psnr(lq, gt)
+    assert sum(step["psnr_gain"] for step in trace["steps"]) == pytest.approx(gain)
+    assert trace["psnr_after"] - trace["psnr_before"] == pytest.approx(gain)
+    assert [step["tool"] for step in trace["steps"]] == [*SEQUENCE, "stop"]
+    assert list(trace["steps"][0]["action_values"]) == [*NAMES, "stop"]
+    assert (trace["width"], trace["height"]) == (48, 40)
+    assert set(trace["toolbox"]["sha256"]) == set(NAMES)
+
+
+def test_the_chosen_action_has_the_highest_value_and_is_no_runner_up(
+    make_restorer: MakeRestorer,
+) -> None:
+    for step in make_restorer(*SEQUENCE).restore(photo()).steps:
+        values = step.action_values
+        assert values[step.tool] == max(values.values())
+        runners_up = step.runners_up(3)
+        assert step.tool not in dict(runners_up)
+        assert [value for _, value in runners_up] == sorted(dict(runners_up).values())[::-1]
+
+
+def test_the_decision_is_that_of_the_mean_value_and_not_of_the_majority(
+    make_restorer: MakeRestorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restorer = make_restorer()
+    played = []
+
+    def values(
+        images: torch.Tensor, last_action: torch.Tensor, state: object, **_: object
+    ) -> object:
+        played.append(last_action.tolist())
+        votes = torch.zeros(len(images), len(NAMES) + 1)
+        votes[1:, 3] = 0.1  # most views like tool 3 a little
+        votes[0, 3], votes[0, 5] = -9.0, 9.0  # one would be ruined by it, and saved by tool 5
+        votes[:, -1] = 0.05 if len(played) == 1 else 99.0
+        return votes, state
+
+    monkeypatch.setattr(restorer._policy, "action_values", values)
+    restoration = restorer.restore(photo(63, 63 * 4))
+    assert restoration.sequence == (NAMES[5],)
+    n_views = len(played[0])
+    assert n_views > 2
+    assert played == [[len(NAMES)] * n_views, [5] * n_views]
+
+
+def test_a_photo_of_one_view_is_played_as_the_agent_would_play_it(
+    toolbox_folder: Path,
+) -> None:
+    torch.manual_seed(3)
+    q_net = RecurrentQNet(len(NAMES), "rl_restore")
+    torch.nn.init.normal_(q_net.head.weight)
+    policy, toolbox = LstmPolicy(q_net, NAMES), load_toolbox(toolbox_folder)
+    lq = photo(63, 63)
+    restoration = Restorer(toolbox, policy, max_steps=3).restore(lq)
+
+    images, state = torch.from_numpy(lq).permute(2, 0, 1)[None], policy.initial_state(1)
+    last_action = torch.tensor([toolbox.stop])
+    for step in restoration.steps:
+        values, state = policy.action_values(images, last_action, state)
+        assert step.action == int(values.argmax())
+        last_action = torch.tensor([step.action])
+        images = toolbox.restore(images, last_action).clamp(0, 1)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8), np.float32),
+        np.zeros((8, 8, 4), np.float32),
+        np.zeros((8, 8, 3), np.float64),
+        np.zeros((0, 8, 3), np.float32),
+        np.full((8, 8, 3), 255, np.float32),
+        np.full((8, 8, 3), np.nan, np.float32),
+    ],
+)
+def test_what_is_no_image_is_refused(make_restorer: MakeRestorer, image: FloatImage) -> None:
+    with pytest.raises(ImageFormatError):
+        make_restorer().restore(image)
+
+
+def test_a_clean_photo_of_another_size_is_refused(make_restorer: MakeRestorer) -> None:
+    with pytest.raises(ImageFormatError, match="shapes differ"):
+        make_restorer().restore(photo(40, 48), gt=photo(48, 40))
+
+
+def test_settings_that_cannot_work_are_refused(make_restorer: MakeRestorer) -> None:
+    with pytest.raises(SettingError, match="max_steps must be at least 1, got 0"):
+        make_restorer(max_steps=0)
+    with pytest.raises(SettingError, match="max_tile_pixels must be at least"):
+        make_restorer(max_tile_pixels=100)
+
+
+def test_an_agent_for_other_tools_is_refused(toolbox_folder: Path) -> None:
+    policy = LstmPolicy(RecurrentQNet(2), ("one", "two"))
+    with pytest.raises(PolicyError, match="trained for the tools one, two"):
+        Restorer(load_toolbox(toolbox_folder), policy)
+
+
+def test_bf16_changes_little(make_restorer: MakeRestorer) -> None:
+    full = make_restorer(*SEQUENCE).restore(photo())
+    half = make_restorer(*SEQUENCE, precision="bf16").restore(photo())
+    assert 0 < np.abs(half.image - full.image).max() < 0.02
+
+
+def test_the_reason_of_the_end_is_given_in_words(make_restorer: MakeRestorer) -> None:
+    left = explain_end(make_restorer().restore(photo()))
+    assert left.startswith("Left as it is: the agent expects no tool to help")
+    assert explain_end(make_restorer(*SEQUENCE).restore(photo())).startswith("Stopped:")
+
+
+def test_of_a_photo_that_is_left_alone_it_says_how_sure_it_is(make_restorer: MakeRestorer) -> None:
+    clean = to_float(dict(open_source("embedded"))["chelsea"][:256, :256])
+    shipped = load()
+    untouched = shipped.restore(clean)
+    (step,) = untouched.steps
+    assert step.is_stop
+    assert step.clean is not None
+    assert step.clean > 0.5
+    assert f"undamaged, with a probability of {step.clean:.0%}" in explain_end(untouched)
+    assert untouched.trace()["steps"][0]["clean_probability"] == step.clean
+    noisy = shipped.restore(add_gaussian_noise(clean, 25.0, np.random.default_rng(0)))
+    assert [step.clean for step in noisy.steps] == [None] * len(noisy.steps)
+    assert make_restorer().restore(photo()).steps[0].clean is None  # it does not ask
+
+
+def test_load_takes_folders(
+    toolbox_folder: Path, agent_folder: Path, idle_agent_folder: Path
+) -> None:
+    restorer = load(agent_folder, toolbox_folder, device="cpu", precision="fp32")
+    restoration = restorer.restore(photo())
+    assert restoration.sequence == SEQUENCE
+    assert restoration.trace()["agent"]["name"] == str(agent_folder)
+    other = load(idle_agent_folder, toolbox_folder, device="cpu", precision="fp32")
+    checksums = {r.restore(photo()).provenance.agent_checksum for r in (restorer, other)}
+    assert len(checksums) == 2
+
+
+def test_the_checksum_in_the_trace_is_that_of_the_agents_file(
+    toolbox_folder: Path, agent_folder: Path
+) -> None:
+    recorded = json.loads((agent_folder / "config.json").read_text())["sha256"]
+    restorer = load(agent_folder, toolbox_folder, device="cpu", precision="fp32")
+    assert restorer.restore(photo()).provenance.agent_checksum == recorded
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"agent": "clasic"}, UnknownNameError),
+        ({"toolbox": "clasic"}, UnknownNameError),
+        ({"precision": "bf61"}, UnknownNameError),
+        ({"device": "gpu"}, ToolchainError),
+        ({"device": "meta"}, ToolchainError),
+    ],
+)
+def test_a_wrong_name_is_one_line(
+    toolbox_folder: Path, agent_folder: Path, options: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error) as caught:
+        load(**{"agent": agent_folder, "toolbox": toolbox_folder, **options})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_package_offers_what_it_promises_and_nothing_else() -> None:
+    assert restoration_toolchain.load is load
+    assert restoration_toolchain.Restorer is Restorer
+    assert restoration_toolchain.Restoration is Restoration
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        restoration_toolchain.lod  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_the_example_of_the_package_runs() -> None:
+    if not (WEIGHTS_FOLDER / "classic" / "config.json").exists():
+        pytest.skip("the trained weights are not in this tree")
+    assert "load(max_steps=2)" in (restoration_toolchain.__doc__ or "")
+    assert doctest.testmod(restoration_toolchain).failed == 0
+
+
+def test_scripted_policies_do_what_the_tests_rely_on() -> None:
+    policy, state = scripted_policy(*SEQUENCE), scripted_policy().initial_state(1)
+    last_action = torch.tensor([len(NAMES)])
+    for name in (*SEQUENCE, "stop"):
+        values, state = policy.action_values(torch.rand(1, 3, 63, 63), last_action, state)
+        last_action = values.argmax(dim=1)
+        assert (*NAMES, "stop")[int(last_action)] == name
+
+
+def guard_of(intercept: float, limit: float) -> Guard:
+    """A guard with one risk for everything, and a limit of what is familiar."""
+    return Guard(intercept, 0.0, torch.zeros(32), torch.eye(32), limit)
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_a_tool_that_is_too_risky_does_not_run(toolbox_folder: Path, regions: bool) -> None:
+    policy = scripted_policy(*SEQUENCE, guard=guard_of(0.0, 1e9))  # a risk of one half
+    toolbox = load_toolbox(toolbox_folder)
+    dared = Restorer(toolbox, policy, max_risk=0.6).restore(photo(), regions=regions)
+    assert dared.sequence == SEQUENCE
+    careful = Restorer(toolbox, policy, max_risk=0.4).restore(photo(), regions=regions)
+    assert careful.sequence == ()
+    assert np.array_equal(careful.image, photo())
+    assert careful.trace()["max_risk"] == 0.4
+    if not regions:
+        assert dared.steps[0].risk == careful.steps[0].risk == pytest.approx(0.5)
+        assert "probability of 50%, more than the 40% permitted" in explain_end(careful)
+
+
+def test_a_strange_photo_is_said_to_be_one(toolbox_folder: Path) -> None:
+    toolbox = load_toolbox(toolbox_folder)
+    for limit, strange in ((1e-6, True), (1e9, False)):
+        policy = scripted_policy(*SEQUENCE, guard=guard_of(0.0, limit))
+        restoration = Restorer(toolbox, policy).restore(photo())
+        assert (UNFAMILIAR in restoration.notes) == strange
+        assert restoration.unfamiliarity is not None
+        assert (restoration.unfamiliarity > 1.0) == strange
+        assert restoration.trace()["unfamiliarity"] == restoration.unfamiliarity
+
+
+def test_the_risk_of_an_agent_that_was_not_calibrated_is_unknown(
+    make_restorer: MakeRestorer,
+) -> None:
+    with pytest.raises(PolicyError, match="toolchain calibrate"):
+        make_restorer(*SEQUENCE, max_risk=0.5)
+    with pytest.raises(SettingError, match="max_risk"):
+        make_restorer(*SEQUENCE, max_risk=1.5)
+    restoration = make_restorer(*SEQUENCE).restore(photo())
+    assert restoration.steps[0].risk is None
+    assert restoration.unfamiliarity is None

@@ -1,0 +1,1 @@
+"""Many photos: restored one after the other, within a limit on memory, and recorded."""

@@ -1,0 +1,185 @@
+"""What lies beside a result: how it was made, precisely enough to make it again."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import PIL
+import torch
+
+from restoration_toolchain.data.atomic import write_atomically
+from restoration_toolchain.data.checksum import sha256_of
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.toolchain.errors import PhotoError, one_line
+from restoration_toolchain.toolchain.restoring.restoration import PER_CALL, Provenance
+
+FORMAT_VERSION: Final = 1
+SUFFIX: Final = ".json"
+
+_HOW: Final = frozenset({"device", "precision", "max_tile_pixels", "iqa", "iqa_encoder"})
+"""Options that say how to compute, not what: they change a result by rounding only, or not at
+all."""
+
+_BEFORE: Final = {"prior": "own", "steps": 1}
+"""What options were, of which sidecars of before they existed do not speak."""
+
+
+class SidecarError(ToolchainError):
+    """A sidecar is missing or malformed, or what it asks for is not there any more."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sidecar:
+    """How one result was made.
+
+    Attributes:
+        source: The photo, by its absolute path.
+        input_sha256: Of the photo's file.
+        target: The result, by its absolute path.
+        pixels_sha256: Of the result's samples, see `photos.write.pixels_sha256`.
+        entry: The entry of the trace, see `Restoration.trace`.
+        runtime: Versions, threads and instruction set, as they were.
+    """
+
+    source: Path
+    input_sha256: str
+    target: Path
+    pixels_sha256: str
+    entry: Mapping[str, Any]
+    runtime: Mapping[str, Any]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Arguments of `toolchain.restoring.restorer.load`."""
+        return dict(self.entry["options"])
+
+    @property
+    def per_call(self) -> dict[str, Any]:
+        """Arguments of `Restorer.restore`."""
+        return {name: self.entry[name] for name in PER_CALL}
+
+    @property
+    def tool_checksums(self) -> dict[str, str]:
+        """SHA-256 of each tool's weights."""
+        return dict(self.entry["toolbox"]["sha256"])
+
+    @property
+    def agent_checksum(self) -> str:
+        """SHA-256 of the agent's weights."""
+        return str(self.entry["agent"]["sha256"])
+
+    @property
+    def prior_checksum(self) -> str:
+        """SHA-256 of a prior that was given; empty where its name says everything."""
+        return str(self.entry.get("enlarging", {}).get("prior_sha256", ""))
+
+    def changed_weights(self, now: Provenance) -> tuple[str, ...]:
+        """Names of the tools, ``the agent`` and ``the prior``, if their numbers are others now.
+
+        A prior of another name counts as another option, not as this.
+        """
+        before = self.tool_checksums
+        tools = [n for n, sha256 in before.items() if now.tool_checksums.get(n) != sha256]
+        tools += [name for name in now.tool_checksums if name not in before]
+        agent = ["the agent"] if now.agent_checksum != self.agent_checksum else []
+        now_given = {**_BEFORE, **now.options}["prior"], now.enlarging.get("prior_sha256", "")
+        is_named_alike = now_given[0] == {**_BEFORE, **self.options}["prior"]
+        prior = ["the prior"] if is_named_alike and now_given[1] != self.prior_checksum else []
+        return (*tools, *agent, *prior)
+
+    def changed_options(self, now: Provenance) -> tuple[str, ...]:
+        """Names of the options that are others now, but for those that change only rounding."""
+        before = {**_BEFORE, **self.options, **self.per_call}
+        asked = {**now.options, **{name: getattr(now, name) for name in PER_CALL}}
+        asked = json.loads(json.dumps(asked))  # tuples are lists there
+        names = (before.keys() | asked.keys()) - _HOW
+        return tuple(sorted(n for n in names if before.get(n) != asked.get(n)))
+
+
+def sidecar_path(target: Path) -> Path:
+    """Where the sidecar of a result lies: ``cat.png.json`` beside ``cat.png``."""
+    return target.with_name(target.name + SUFFIX)
+
+
+def runtime() -> dict[str, Any]:
+    """What arithmetic may depend on besides the weights and the options."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "machine": platform.machine(),
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def write_sidecar(sidecar: Sidecar) -> None:
+    """Write a sidecar beside its result, completely or not at all.
+
+    Raises:
+        PhotoError: It cannot be written.
+    """
+    content = {
+        "sidecar_version": FORMAT_VERSION,
+        **sidecar.entry,
+        "input": str(sidecar.source),
+        "input_sha256": sidecar.input_sha256,
+        "output": str(sidecar.target),
+        "pixels_sha256": sidecar.pixels_sha256,
+        "runtime": dict(sidecar.runtime),
+    }
+    path = sidecar_path(sidecar.target)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    except OSError as error:
+        raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read a sidecar.
+
+    Raises:
+        SidecarError: There is none, or it is something else.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        version = content["sidecar_version"]
+        if version != FORMAT_VERSION:
+            raise SidecarError(f"{path}: a sidecar of version {version}, not {FORMAT_VERSION}")
+        sidecar = Sidecar(
+            source=Path(content["input"]),
+            input_sha256=str(content["input_sha256"]),
+            target=Path(content["output"]),
+            pixels_sha256=str(content["pixels_sha256"]),
+            entry=content,
+            runtime=dict(content["runtime"]),
+        )
+        # Whoever goes on with it may count on these.
+        _ = (sidecar.options, sidecar.per_call, sidecar.tool_checksums, sidecar.agent_checksum)
+        _ = sidecar.prior_checksum
+        _ = [step["tool"] for step in content["steps"]]
+    except OSError as error:
+        raise SidecarError(f"{path}: cannot be read ({one_line(error)})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SidecarError(
+            f"{path}: not a sidecar; toolchain restore --sidecar makes them"
+        ) from error
+    return sidecar
+
+
+def input_checksum(source: Path) -> str:
+    """SHA-256 of a photo's file.
+
+    Raises:
+        PhotoError: It cannot be read.
+    """
+    try:
+        return sha256_of(source)
+    except OSError as error:
+        raise PhotoError(f"{source}: cannot be read ({one_line(error)})") from error

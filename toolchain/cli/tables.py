@@ -1,0 +1,69 @@
+"""Tables that several commands print."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from restoration_toolchain.toolchain.looking.inspection import Inspection
+    from restoration_toolchain.toolchain.restoring.restoration import Score
+
+
+def print_inspection(console: Console, inspection: "Inspection") -> None:
+    """Print how a photo was degraded, if it was, every decision, and why the chain ended."""
+    from restoration_toolchain.toolchain.restoring.restoration import explain_end
+
+    restoration = inspection.restoration
+    if inspection.caption:
+        console.print(f"The photo was {inspection.caption}.", highlight=False)
+    console.print(sequence_table(inspection))
+    for note in restoration.notes:
+        console.print(note, style="yellow", highlight=False, markup=False)
+    console.print(explain_end(restoration), highlight=False)
+    before, after = restoration.score, restoration.final_score
+    if before is not None and after is not None:
+        gain = f"[bold]{after.psnr - before.psnr:+.2f} dB[/]"
+        console.print(f"{_score(before)}  ->  {_score(after)}   ({gain})", highlight=False)
+    looked, looks = restoration.quality, restoration.final_quality
+    if looked is not None and looks is not None:
+        gain = f"[bold]{looks.score - looked.score:+.3f}[/], by {looks.encoder}"
+        console.print(
+            f"SFD-IQA {looked.score:.3f}  ->  SFD-IQA {looks.score:.3f}   ({gain})",
+            highlight=False,
+        )
+
+
+def sequence_table(inspection: "Inspection") -> Table:
+    """One row per decision: what was chosen, for what, at which value, and what came next."""
+    is_scored = inspection.restoration.score is not None
+    unit = inspection.restoration.provenance.unit
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("step", justify="right", style="dim")
+    table.add_column("tool", style="cyan", no_wrap=True)
+    table.add_column("treats")
+    table.add_column(f"value {unit}".rstrip(), justify="right")
+    table.add_column("runners-up", style="dim", no_wrap=True)
+    table.add_column("time", justify="right")
+    if is_scored:
+        table.add_column("PSNR", justify="right")
+        table.add_column("SSIM", justify="right")
+    is_judged = inspection.restoration.quality is not None
+    if is_judged:
+        table.add_column("IQA", justify="right")
+    for number, step in enumerate(inspection.restoration.steps, start=1):
+        rivals = "\n".join(f"{name} {value:+.2f}" for name, value in step.runners_up(3))
+        cells = [str(number), step.tool, step.treats or "nothing further"]
+        cells += [f"{step.action_values[step.tool]:+.2f}", rivals, f"{step.seconds:.2f} s"]
+        if is_scored and step.score is not None:
+            ssim = step.score.ssim
+            cells += [f"{step.score.psnr:.2f}", "-" if ssim is None else f"{ssim:.3f}"]
+        if is_judged and step.quality is not None:
+            cells.append(f"{step.quality.score:.3f}")
+        table.add_row(*cells)
+    return table
+
+
+def _score(score: "Score") -> str:
+    ssim = "" if score.ssim is None else f", SSIM {score.ssim:.3f}"
+    return f"PSNR {score.psnr:.2f} dB{ssim}"

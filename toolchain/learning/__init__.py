@@ -1,0 +1,1 @@
+"""Joint training, fits to a camera, and toolboxes that grow."""

@@ -1,0 +1,191 @@
+"""Extend a toolbox by a fitted tool, and teach its agent when to use it."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
+from restoration_toolchain.agents.players.play import EpisodeResults, play
+from restoration_toolchain.agents.policy.extension import extend_policy
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, load_bundle, load_policy
+from restoration_toolchain.data.atomic import folder_written_atomically
+from restoration_toolchain.data.images import to_tensor
+from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.data.patches.pairs import ArrayPairs
+from restoration_toolchain.toolchain.learning.joint import save_bundle
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
+from restoration_toolchain.tools_zoo.own_tools import OwnTool, save_own_tool
+from restoration_toolchain.tools_zoo.storage import (
+    check_replaceable,
+    load_toolbox,
+    read_notes,
+    toolbox_folder,
+)
+from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
+
+STANDARD: Final = "standard damage"
+OWN: Final = "noise of your photos"
+
+OnStep = Callable[[int, int, dict[str, float]], None]
+"""Called with (environment steps so far, total, newest metrics)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendConfig:
+    """How an agent learns when to use a new tool."""
+
+    store: str = "embedded"
+    """Clean patches: the path of a patch store, or ``embedded``."""
+    toolbox: str = DEFAULT_TOOLBOX
+    """Bundle to extend: one that ships, or a toolbox folder with its agent in it."""
+    total_timesteps: int = 6_000
+    """Tools run in training."""
+    learning_rate: float = 1e-3
+    eval_pairs: int = 192
+    seed: int = 0
+    device: str = "auto"
+
+    def own_noise(self, own_tool: Path) -> DrqnConfig:
+        """Where patches have the noise that the tool was fitted to, and nothing else."""
+        return DrqnConfig(
+            store=self.store,
+            levels=(),
+            own_tools=(str(own_tool),),
+            eval_pairs=self.eval_pairs,
+            seed=self.seed + 1,
+        )
+
+    def standard(self, agent: DrqnConfig) -> DrqnConfig:
+        """Where patches have the standard damages: other pairs than the agent was chosen on."""
+        return dataclasses.replace(agent, own_tools=(), seed=self.seed + 1)
+
+    def agent(self, bundle: Path, own_tool: Path) -> DrqnConfig:
+        """Settings of the agent's training; values go on to mean what they meant."""
+        policy = load_policy(bundle / AGENT_FOLDER)
+        chains = policy.default_chains
+        return DrqnConfig(
+            gamma=1.0 if chains else 0.0,
+            rollout_chains=chains,
+            default_chain=bool(chains),
+            store=self.store,
+            toolbox=str(bundle),
+            init=str(bundle / AGENT_FOLDER),
+            own_tools=(str(own_tool),),
+            encoder=policy.q_net.encoder_name,
+            train_encoder=False,
+            total_timesteps=self.total_timesteps,
+            exploration_initial_eps=0.3,
+            learning_starts=min(512, self.total_timesteps // 8),
+            learning_rate=self.learning_rate,
+            eval_every=max(self.total_timesteps // 4, 1),
+            eval_pairs=self.eval_pairs,
+            seed=self.seed,
+            device=self.device,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Usefulness:
+    """What an agent does with held-out patches of one kind.
+
+    Attributes:
+        kind: `STANDARD` or `OWN`.
+        before: Mean PSNR gain in dB of the agent that was extended.
+        after: That of the extended one.
+        share: Share of patches on which the new tool runs.
+    """
+
+    kind: str
+    before: float
+    after: float
+    share: float
+
+
+def extend_toolbox(
+    own: OwnTool,
+    config: ExtendConfig,
+    folder: Path,
+    run_path: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_step: OnStep = lambda step, total, metrics: None,
+) -> tuple[Usefulness, ...]:
+    """Append a fitted tool to a toolbox and fine-tune the agent until it uses it.
+
+    The agent begins with all its old values, learns on clean patches with the standard damages and
+    with the noise that the tool was fitted to, and keeps its eyes: only what follows the encoder is
+    trained.
+
+    Args:
+        own: The tool.
+        config: How.
+        folder: The new bundle, made completely or not at all.
+        run_path: Run folder; Ctrl-C leaves a checkpoint there that ``resume`` goes on from.
+        resume: Go on.
+        overwrite: Replace ``folder``.
+        on_step: Progress.
+
+    Returns:
+        What it brings, on patches that were not trained on where the store holds some out.
+
+    Raises:
+        DuplicateToolError: The toolbox has a tool of that name.
+        ToolchainError: ``folder`` exists or holds something else than a toolbox; the bundle, the
+            store or the run folder is unusable.
+    """
+    check_replaceable(folder, overwrite=overwrite)
+    tools, policy = load_bundle(config.toolbox)
+    if own.name in tools.names:
+        raise DuplicateToolError(f"the toolbox {config.toolbox} has a tool {own.name!r} already")
+    start, kept = run_path / "start", run_path / "own"
+    bigger = Toolbox(tools.name, [*tools, own.tool])
+    notes: dict[str, Any] = dict(read_notes(toolbox_folder(config.toolbox)))
+    notes[own.name] = {**own.notes, "noise": own.noise.to_dict(), "gain": own.gain}
+    if not resume:
+        save_own_tool(own.tool, own.noise, own.gain, kept, notes=own.notes, overwrite=True)
+        like = _best_tool(tools, config.own_noise(kept).make_eval_pairs())
+        save_bundle(bigger, extend_policy(policy, own.name, like=like), start, notes)
+    agent = config.agent(start, kept)
+    train_drqn(agent, run_path / "agent", resume=resume, on_step=on_step)
+    learnt = load_policy(run_path / "agent" / "best")
+    brings = tuple(
+        _usefulness(kind, pairs, (tools, policy), (load_toolbox(start), learnt))
+        for kind, pairs in (
+            (STANDARD, config.standard(agent).make_eval_pairs()),
+            (OWN, config.own_noise(kept).make_eval_pairs()),
+        )
+    )
+    with folder_written_atomically(folder) as part:
+        save_bundle(bigger, learnt, part, notes)
+    return brings
+
+
+def _usefulness(
+    kind: str,
+    pairs: ArrayPairs,
+    before: tuple[Toolbox, LstmPolicy],
+    after: tuple[Toolbox, LstmPolicy],
+) -> Usefulness:
+    old, new = (_play(bundle, pairs) for bundle in (before, after))
+    ran = (new.actions == len(after[0]) - 1).any(axis=1)
+    return Usefulness(kind, old.bounded_gain, new.bounded_gain, float(ran.mean()))
+
+
+def _play(bundle: tuple[Toolbox, LstmPolicy], pairs: ArrayPairs) -> EpisodeResults:
+    toolbox, policy = bundle
+    return play(policy, toolbox, pairs)
+
+
+def _best_tool(toolbox: Toolbox, pairs: ArrayPairs) -> str:
+    """The tool that alone raises the mean PSNR of the pairs most."""
+    lq, gt = to_tensor(pairs.lq), to_tensor(pairs.gt)
+    with torch.inference_mode():
+        reached = [float(batch_psnr(tool(lq).clamp(0.0, 1.0), gt).mean()) for tool in toolbox]
+    return toolbox.names[int(np.argmax(reached))]

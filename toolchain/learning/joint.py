@@ -1,0 +1,362 @@
+"""Joint fine-tuning: tools learn in the agent's chains, then the agent learns the new tools."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
+from restoration_toolchain.agents.players.play import play
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import DEFAULT_ENCODER, EncoderName
+from restoration_toolchain.agents.policy.storage import (
+    AGENT_FOLDER,
+    PolicyError,
+    load_bundle,
+    load_policy,
+    own_agent,
+    save_policy,
+)
+from restoration_toolchain.data.damage.degradation import SEVERITY, TRAINING_LEVELS, sampler
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
+from restoration_toolchain.data.patches.store import PatchStore
+from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS
+from restoration_toolchain.toolchain.learning.tool_phase import ChainTuner, ChainTuningConfig
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
+from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
+from restoration_toolchain.tools_zoo.storage import (
+    load_toolbox,
+    read_notes,
+    save_toolbox,
+    toolbox_folder,
+)
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.averaging import average_toolboxes
+from restoration_toolchain.tools_zoo.training.run_folder import RunFolder, config_from_dict
+
+Gains = dict[str, float]
+"""Mean PSNR gain in dB by level."""
+
+OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
+"""Called with (phase, step, total, newest metrics)."""
+
+_NOTED: Final = (
+    "total_patches",
+    "batch_size",
+    "learning_rate",
+    "loss",
+    "early_weight",
+    "persistence",
+    "max_steps",
+    "levels",
+    "seed",
+)
+
+SAVE_EVERY: Final = 200
+"""Optimiser steps between checkpoints of a tool phase."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointConfig:
+    """How agent and tools are improved together."""
+
+    store: str
+    """Path of the patch store."""
+    toolbox: str = DEFAULT_TOOLBOX
+    """Bundle to start from: one that ships, or a toolbox folder with its agent in it."""
+    rounds: int = 3
+    """Tool phase and agent phase, at most this many times."""
+    tool_patches: int = 40_000
+    """Chains per tool phase."""
+    tool_learning_rate: float = 3e-4
+    batch_size: int = 32
+    own_patches: int = 16
+    """Single-distortion patches per optimiser step of a tool phase."""
+    epsilon: float = 0.05
+    """Share of random tools in a tool phase."""
+    persistence: float = 0.5
+    """Share of chains of a tool phase in which the agent may not stop."""
+    max_steps: int = MAX_STEPS
+    """Tools per chain of a tool phase."""
+    frozen: tuple[str, ...] = ()
+    """Tools that stay as they are."""
+    levels: tuple[str, ...] = TRAINING_LEVELS
+    """Where chains start, in both kinds of phase."""
+    loss: str = "psnr"
+    early_weight: float = 0.3
+    """Of the loss behind each tool of a chain but the last."""
+    agent_timesteps: int = 12_000
+    """Environment steps per agent phase; 0 leaves the agent as it is."""
+    agent_learning_rate: float = 5e-4
+    encoder: EncoderName = DEFAULT_ENCODER
+    agent: Mapping[str, Any] = field(default_factory=dict)
+    """Any other option of an agent phase (`drqn.DrqnConfig`), by name: those that its agent
+    was trained with before, for one."""
+    eval_pairs: int = 192
+    """Validation pairs of each level."""
+    tolerance: float = 0.02
+    """dB that one level may fall in a phase that is accepted for the mean of all."""
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    """What the tools compute in: the faster format, ``fp32`` or ``bf16``."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if min(self.rounds, self.tool_patches, self.batch_size, self.eval_pairs) < 1:
+            raise ValueError("rounds, tool_patches, batch_size and eval_pairs must be positive")
+        self.agent_phase(1, Path())  # its options are wrong now, or after hours
+
+    def tool_phase(self, number: int) -> ChainTuningConfig:
+        """Settings of the tool phase of a round; every round draws other batches."""
+        device = choose_device(self.device)
+        return ChainTuningConfig(
+            store=self.store,
+            total_patches=self.tool_patches,
+            batch_size=self.batch_size,
+            own_patches=self.own_patches,
+            levels=self.levels,
+            epsilon=self.epsilon,
+            persistence=self.persistence,
+            max_steps=self.max_steps,
+            frozen=self.frozen,
+            learning_rate=self.tool_learning_rate,
+            loss=self.loss,
+            early_weight=self.early_weight,
+            seed=self.seed + number,
+            device=str(device),
+            precision=choose_precision(self.precision, device),
+        )
+
+    def agent_phase(self, number: int, bundle: Path) -> DrqnConfig:
+        """Settings of the agent phase of a round."""
+        values = {
+            "store": self.store,
+            "toolbox": str(bundle),
+            "init": str(bundle / AGENT_FOLDER),
+            "levels": self.levels,
+            "encoder": self.encoder,
+            "total_timesteps": max(self.agent_timesteps, 1),
+            "learning_rate": self.agent_learning_rate,
+            "eval_every": max(self.agent_timesteps // 4, 1),
+            "seed": self.seed + number,
+            "device": self.device,
+            "precision": self.precision,
+        }
+        return config_from_dict(DrqnConfig, {**values, **self.agent})
+
+
+def train_joint(
+    config: JointConfig,
+    run_path: Path,
+    *,
+    resume: bool = False,
+    on_step: OnPhaseStep = lambda phase, step, total, metrics: None,
+) -> Path:
+    """Alternate tool and agent phases while validation on all levels gets better.
+
+    Each phase leaves a bundle in a folder of its own; it becomes the start of the next one only
+    if the mean gain over the levels rises and none falls by more than ``config.tolerance``. The
+    run ends after ``config.rounds``, or with the first round in which nothing was accepted.
+
+    Args:
+        config: How to train.
+        run_path: Run folder.
+        resume: Go on: finished phases are kept, the interrupted one continues.
+        on_step: Progress.
+
+    Returns:
+        The best bundle: a toolbox folder with its agent in it.
+
+    Raises:
+        ToolchainError: The bundle, the store or the run folder is unusable, or a loss stops being
+            a number.
+    """
+    run = RunFolder(run_path, config, resume=resume)
+    try:
+        return _Alternation(config, run, resume=resume).run(on_step)
+    finally:
+        run.close()
+
+
+class _Alternation:
+    """State of a joint run: the best bundle so far and the number of finished phases."""
+
+    def __init__(self, config: JointConfig, run: RunFolder, *, resume: bool) -> None:
+        self._config, self._run = config, run
+        self._eval_sets = {
+            level: held_out_pairs(config.store, level, config.eval_pairs, config.seed)
+            for level in SEVERITY
+        }
+        self.best = run.path / "best"
+        if resume:
+            state = run.load()
+            self._finished, self._accepted = state["finished"], state["accepted"]
+            self._gains: Gains = state["gains"]
+            return
+        toolbox, policy = load_bundle(config.toolbox)
+        if max(toolbox.scales) > 1:
+            raise ToolchainError(
+                f"joint training keeps the size of images, and {toolbox.name} has tools that do not"
+            )
+        self._finished, self._accepted = 0, []
+        self._gains = self._validate(toolbox, policy)
+        save_bundle(toolbox, policy, self.best, read_notes(toolbox_folder(config.toolbox)))
+        self._save()
+
+    def run(self, on_step: OnPhaseStep) -> Path:
+        phases = (self._tool_phase, self._agent_phase)
+        while self._finished < 2 * self._config.rounds:
+            if self._finished % 2 == 0 and self._finished and not any(self._accepted[-2:]):
+                break
+            number = self._finished // 2 + 1
+            phase = phases[self._finished % 2]
+            toolbox, policy = phase(number, on_step)
+            gains = self._validate(toolbox, policy)
+            accepted = self._is_better(gains)
+            metrics = {f"gain_{level}": gain for level, gain in gains.items()}
+            self._run.log(self._finished + 1, accepted=float(accepted), **metrics)
+            if accepted:
+                self._gains = gains
+                notes = read_notes(self.best)
+                if phase == self._tool_phase:
+                    tuned = [name for name in notes if name not in self._config.frozen]
+                    notes |= {name: self._noted(number, notes[name]) for name in tuned}
+                save_bundle(toolbox, policy, self.best, notes)
+            self._accepted.append(accepted)
+            self._finished += 1
+            self._save()
+        return self.best
+
+    def _tool_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
+        toolbox, policy = load_bundle(self.best)
+        settings = self._config.tool_phase(number)
+        path = self._run.path / f"round-{number}-tools"
+        resume = (path / "checkpoint.pt").is_file()
+        run = RunFolder(path, settings, resume=resume)
+        tuner = ChainTuner(toolbox, policy, settings)
+        if resume:
+            tuner.load_state(run.load())
+
+        def progress(step: int, total: int, metrics: dict[str, float]) -> None:
+            if step % SAVE_EVERY == 0:
+                run.log(step, **metrics)
+                run.save(tuner.state())
+            on_step(f"tools, round {number}", step, total, metrics | self._mean_gain())
+
+        try:
+            tuner.run(progress)
+        except KeyboardInterrupt:
+            run.save(tuner.state())
+            raise
+        finally:
+            run.close()
+        save_bundle(tuner.averaged, policy, path / "bundle")
+        return load_bundle(path / "bundle")
+
+    def _agent_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
+        path = self._run.path / f"round-{number}-agent"
+        if self._config.agent_timesteps:
+            train_drqn(
+                self._config.agent_phase(number, self.best),
+                path,
+                resume=(path / "checkpoint.pt").is_file(),
+                on_step=lambda step, total, metrics: on_step(
+                    f"agent, round {number}", step, total, metrics | self._mean_gain()
+                ),
+            )
+            return load_toolbox(self.best), load_policy(path / "best")
+        return load_bundle(self.best)
+
+    def _noted(self, number: int, notes: dict[str, Any]) -> dict[str, Any]:
+        settings = dataclasses.asdict(self._config.tool_phase(number))
+        facts = {key: settings[key] for key in _NOTED}
+        return {**notes, "joint": [*notes.get("joint", []), facts]}
+
+    def _validate(self, toolbox: Toolbox, policy: LstmPolicy) -> Gains:
+        return {
+            level: play(policy, toolbox, pairs, max_steps=MAX_STEPS).gain
+            for level, pairs in self._eval_sets.items()
+        }
+
+    def _is_better(self, gains: Gains) -> bool:
+        changes = np.array([gains[level] - self._gains[level] for level in gains])
+        return bool(changes.mean() > 0.0 and changes.min() >= -self._config.tolerance)
+
+    def _mean_gain(self) -> dict[str, float]:
+        return {"gain": float(np.mean(list(self._gains.values())))}
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "finished": self._finished,
+            "accepted": self._accepted,
+            "gains": self._gains,
+        }
+        self._run.save(state)
+
+
+def save_bundle(
+    toolbox: Toolbox,
+    policy: LstmPolicy,
+    folder: Path,
+    notes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Save a toolbox with the agent that goes with it: the agent then vouches for these weights.
+
+    Args:
+        toolbox: The tools.
+        policy: Agent with the same actions.
+        folder: Toolbox folder; the agent goes into ``agent`` below it.
+        notes: Per tool, facts to record with it, such as how it was trained.
+    """
+    save_toolbox(toolbox, folder, notes)
+    bound = policy.changed(tool_checksums=load_toolbox(folder).checksums)
+    save_policy(bound, folder / AGENT_FOLDER)
+
+
+def average_bundles(folders: Sequence[str | Path], out: Path) -> None:
+    """Save the mean of toolboxes that come from one training, with the agent of the first, if any.
+
+    The agent is bound to the new weights as `save_bundle` does it; it has yet to learn them.
+
+    Args:
+        folders: Shipped toolboxes by name, or folders; see `average_toolboxes`.
+        out: Toolbox folder to write.
+
+    Raises:
+        ToolchainError: A toolbox cannot be read, or they do not have the same tools.
+    """
+    toolboxes = [load_toolbox(folder) for folder in folders]
+    average = average_toolboxes(toolboxes)
+    notes: dict[str, Mapping[str, Any]] = {}
+    for folder in reversed(folders):  # the first that has some; those of a phase alone have none
+        known = read_notes(toolbox_folder(folder))
+        notes |= {name: facts for name, facts in known.items() if facts}
+    for name in average.names:
+        files = [toolbox.checksums[name] for toolbox in toolboxes]
+        if len(set(files)) > 1:
+            notes[name] = {**notes.get(name, {}), "mean_of": files}
+    try:
+        agent = own_agent(folders[0])
+    except PolicyError:
+        save_toolbox(average, out, notes)
+    else:
+        save_bundle(average, load_policy(agent), out, notes)
+
+
+def held_out_pairs(store: str, level: str, count: int, seed: int) -> ArrayPairs:
+    """Fixed pairs of one level from the photos that are not trained on.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    rng = np.random.default_rng((seed, 2))
+    with PatchStore(Path(store)) as patches:
+        indices = patches.val_indices if len(patches.val_indices) else patches.train_indices
+        chosen = np.sort(rng.choice(indices, min(count, len(indices)), replace=False))
+        windows = patches.read_windows(chosen)
+    return ArrayPairs(*degrade_windows(windows, sampler(level), rng))

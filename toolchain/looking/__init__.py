@@ -1,0 +1,1 @@
+"""Looking into a restoration: pictures, reports and the page."""

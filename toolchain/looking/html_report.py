@@ -1,0 +1,382 @@
+"""The story of a restoration as one HTML file that loads nothing, and the parts it is made of."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from restoration_toolchain.data.images import FloatImage
+from restoration_toolchain.data.scaling import upsampled
+from restoration_toolchain.toolchain.looking.pictures import (
+    Picture,
+    action_colour,
+    detail_box,
+    map_picture,
+    picture,
+)
+from restoration_toolchain.toolchain.looking.story import Scene, ValueAxis, scenes, value_axis
+from restoration_toolchain.toolchain.restoring.photo_quality import rounded
+from restoration_toolchain.toolchain.restoring.regions import CELL
+from restoration_toolchain.toolchain.restoring.restoration import (
+    STOP,
+    Restoration,
+    Score,
+    Step,
+    explain_end,
+)
+
+_PHOTO_SIDE: Final = 1600  # pixels; of the large pictures
+_STEP_SIDE: Final = 900  # pixels; of the pictures of the steps
+_DETAIL: Final = (960, 540)  # pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One action value, drawn.
+
+    Attributes:
+        name: Of the action.
+        text: The value.
+        left: Where the bar begins, in percent of its track; where it ends is ``width`` further.
+        width: In percent of the track.
+        zero: Where 0 lies, in percent of the track.
+        is_chosen: The agent took this action.
+        is_off: The value lies to the left of the track.
+    """
+
+    name: str
+    text: str
+    left: float
+    width: float
+    zero: float
+    is_chosen: bool
+    is_off: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A figure with its name, and by how much it has changed."""
+
+    name: str
+    value: str
+    change: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """An image of the chain, and the decision taken on seeing it, ready to be rendered.
+
+    Attributes:
+        title: What the image is.
+        subtitle: What was done to it.
+        score: In words; empty where no clean image is known and no score was asked for.
+        picture: The image.
+        previous: The image that the tool was given; None if no tool made this one.
+        decision: None where there was none.
+        bars: The action values.
+        remarks: What else is known of the image and the decision, a sentence each.
+        region_map: ``picture``, ``entries`` and ``summary`` of what each region got; None where
+            one decision served the whole photo.
+    """
+
+    title: str
+    subtitle: str
+    score: str
+    picture: Picture
+    previous: Picture | None
+    decision: Step | None
+    bars: list[Bar]
+    remarks: list[str]
+    region_map: dict[str, Any] | None
+
+
+def bars(step: Step, axis: ValueAxis) -> list[Bar]:
+    """Lay out the action values of a step, in action order, on an axis shared with other steps."""
+    zero = 100.0 * axis.share(0.0)
+    laid_out = []
+    for name, value in step.action_values.items():
+        start, stop = sorted((zero, 100.0 * axis.share(value)))
+        laid_out.append(
+            Bar(
+                name=name,
+                text=signed(value),
+                left=round(start, 2),
+                width=round(stop - start, 2),
+                zero=round(zero, 2),
+                is_chosen=name == step.tool,
+                is_off=value < axis.low,
+            )
+        )
+    return laid_out
+
+
+def facts(restoration: Restoration) -> list[Fact]:
+    """The figures of a restoration: size, what was gained or expected, time."""
+    height, width = restoration.image.shape[:2]
+    before, after = restoration.score, restoration.final_score
+    found = [Fact("Size", f"{width} x {height} pixels")]
+    if before is not None and after is not None:
+        change = f"{signed(after.psnr - before.psnr)} dB"
+        found.append(Fact("PSNR", f"{before.psnr:.2f} → {after.psnr:.2f} dB", change))
+        if before.ssim is not None and after.ssim is not None:
+            found.append(Fact("SSIM", f"{before.ssim:.3f} → {after.ssim:.3f}"))
+    looked, looks = restoration.quality, restoration.final_quality
+    if looked is not None and looks is not None:
+        change = signed(looks.score - looked.score)
+        value = f"{looked.score:.3f} → {looks.score:.3f}"
+        found.append(Fact(f"SFD-IQA ({looks.encoder})", value, change))
+    made_by = restoration.provenance
+    if not (made_by.forced or made_by.regions):  # the first value is then of one free choice
+        first = restoration.steps[0]
+        value = f"{signed(first.action_values[first.tool])} {made_by.unit}"
+        found.append(Fact("Gain that the agent expected", value.rstrip()))
+    if made_by.strength < 1.0:
+        found.append(Fact("Strength", f"{made_by.strength:.0%}"))
+    found.append(Fact("Time", f"{restoration.seconds:.1f} s"))
+    return found
+
+
+def panels(
+    restoration: Restoration, *, gt: FloatImage | None = None, icc: bytes | None = None
+) -> list[Panel]:
+    """Lay out every image of a restoration with the decision taken on seeing it.
+
+    Args:
+        restoration: Made with ``keep_frames=True``.
+        gt: The clean photo, shape (H, W, 3), float32, range [0, 1]; laid out last.
+        icc: RGB colour profile of the photo; None is sRGB.
+
+    Raises:
+        ValueError: The restoration has no frames.
+    """
+    axis = value_axis(restoration.steps)
+    laid_out: list[Panel] = []
+    before: Scene | None = None
+    for scene in scenes(restoration, gt):
+        decision = scene.decision
+        is_alike = before is not None and before.image.shape == scene.image.shape
+        laid_out.append(
+            Panel(
+                title=scene.title,
+                subtitle=scene.subtitle,
+                score=_scores_text(scene, before.score if before else None),
+                picture=picture(scene.image, max_side=_STEP_SIDE, icc=icc),
+                previous=laid_out[-1].picture if scene.made_by and is_alike else None,
+                decision=decision,
+                bars=bars(decision, axis) if decision else [],
+                remarks=_remarks(scene),
+                region_map=_region_map(decision, scene.image) if decision else None,
+            )
+        )
+        before = scene
+    return laid_out
+
+
+def signed(value: float) -> str:
+    """A value with its sign, which is a real minus, and two decimals."""
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def part(name: str, *arguments: object) -> str:
+    """Render one of the parts that reports and pages are made of; text in it is escaped.
+
+    Args:
+        name: Of a macro of ``assets/parts.html``.
+        arguments: What it is given.
+    """
+    macro = getattr(_environment().get_template("parts.html").module, name)
+    return str(macro(*arguments))
+
+
+def style() -> str:
+    """The style sheet of the parts, for elements inside one of class ``story``."""
+    return (
+        files("restoration_toolchain.toolchain.looking")
+        .joinpath("assets/story.css")
+        .read_text("utf-8")
+    )
+
+
+def render_report(
+    restoration: Restoration,
+    *,
+    name: str,
+    gt: FloatImage | None = None,
+    caption: str = "",
+    icc: bytes | None = None,
+) -> str:
+    """Tell a restoration in one HTML file with everything in it, for sharing.
+
+    Large photos are scaled down, and the page says so; a detail is then shown pixel for pixel.
+
+    Args:
+        restoration: Made with ``keep_frames=True``.
+        name: Of the photo; any text.
+        gt: The clean photo, shape (H, W, 3), float32, range [0, 1]; shown last.
+        caption: What is known about the input, such as how it was degraded.
+        icc: RGB colour profile of the photo; None is sRGB.
+
+    Raises:
+        ValueError: The restoration has no frames.
+    """
+    laid_out = panels(restoration, gt=gt, icc=icc)
+    made_by = restoration.provenance
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            css=Markup(style()),
+            name=name,
+            caption=caption,
+            steps=restoration.steps,
+            facts=facts(restoration),
+            comparison=comparison(restoration, icc),
+            panels=laid_out,
+            unit=made_by.unit,
+            end=explain_end(restoration),
+            notes=restoration.notes,
+            provenance=_origin(restoration),
+            checksums=[("agent", made_by.agent_checksum), *made_by.tool_checksums.items()],
+            version=made_by.version,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """The photo before and after and, where they are shown smaller than they are, a detail.
+
+    Attributes:
+        before: The input, enlarged as the result is.
+        after: The result.
+        detail: Cut-outs of both; empty for a small photo.
+        where: Of the detail, in words.
+    """
+
+    before: Picture
+    after: Picture
+    detail: tuple[Picture, ...] = ()
+    where: str = ""
+
+
+def comparison(restoration: Restoration, icc: bytes | None = None) -> Comparison:
+    """Set the input beside the result, and cut out a detail where a large photo changed most.
+
+    Args:
+        restoration: Made with ``keep_frames=True``.
+        icc: RGB colour profile of the photo; None is sRGB.
+    """
+    before, after = restoration.frames[0], restoration.image
+    if before.shape != after.shape:
+        before = upsampled(before, restoration.provenance.scale)
+    whole = _pair(before, after, icc)
+    height, width = after.shape[:2]
+    if max(height, width) <= _PHOTO_SIDE:
+        return Comparison(*whole)
+    across, down = min(width, _DETAIL[0]), min(height, _DETAIL[1])
+    left, top = detail_box(before, after, across, down)
+    box = (slice(top, top + down), slice(left, left + across))
+    where = f"{across} x {down} pixels, {left} from the left and {top} from the top"
+    return Comparison(*whole, _pair(before[box], after[box], icc), where)
+
+
+def _pair(before: FloatImage, after: FloatImage, icc: bytes | None) -> tuple[Picture, Picture]:
+    return (
+        picture(before, max_side=_PHOTO_SIDE, icc=icc),
+        picture(after, max_side=_PHOTO_SIDE, icc=icc),
+    )
+
+
+def _remarks(scene: Scene) -> list[str]:
+    made_by, decision = scene.made_by, scene.decision
+    remarks = []
+    if decision is not None and decision.risk is not None:
+        which = "the best tool" if decision.is_stop else decision.tool
+        remarks.append(f"Risk that {which} makes it worse: {decision.risk:.0%}.")
+    if made_by is not None and made_by.colour_drift is not None:
+        drift = made_by.colour_drift
+        remarks.append(f"The colour of an area moved by at most {drift:.1f} of 255 grey levels.")
+    return remarks
+
+
+def _region_map(step: Step, image: FloatImage) -> dict[str, Any] | None:
+    """Draw what each region of an image was decided to get.
+
+    Args:
+        step: The decision.
+        image: The one it was taken on, shape (H, W, 3), float32, range [0, 1].
+
+    Returns:
+        ``picture``, ``entries`` (name, colour and share of each action) and ``summary`` in words;
+        None where one decision served the whole photo.
+    """
+    actions = step.region_actions
+    if actions is None:
+        return None
+    names = list(step.action_values)  # all of them: regions do not go with tools that enlarge
+    counts = np.bincount(actions.ravel(), minlength=len(names))
+    n_tools = names.index(STOP)
+    entries = [
+        {
+            "name": names[action],
+            "colour": "#8a8a8a" if action == n_tools else f"rgb{action_colour(action, n_tools)}",
+            "share": f"{counts[action] / actions.size:.0%}",
+        }
+        for action in np.argsort(-counts, kind="stable")
+        if counts[action]
+    ]
+    return {
+        "picture": map_picture(image, actions, cell=CELL, n_tools=n_tools, max_side=_STEP_SIDE),
+        "entries": entries,
+        "summary": ", ".join(f"{entry['name']} {entry['share']}" for entry in entries),
+    }
+
+
+def _scores_text(scene: Scene, before: Score | None) -> str:
+    quality = "" if scene.quality is None else rounded(scene.quality)
+    return ", ".join(filter(None, (_score_text(scene.score, before), quality)))
+
+
+def _score_text(score: Score | None, before: Score | None = None) -> str:
+    """PSNR, its change to an earlier one, and SSIM; empty if the score is not known."""
+    if score is None:
+        return ""
+    change = "" if before is None else f" ({signed(score.psnr - before.psnr)})"
+    ssim = "" if score.ssim is None else f", SSIM {score.ssim:.3f}"
+    return f"PSNR {score.psnr:.2f} dB{change}{ssim}"
+
+
+def _origin(restoration: Restoration) -> list[tuple[str, str]]:
+    made_by = restoration.provenance
+    most = f"{made_by.max_steps} tool{'s' if made_by.max_steps > 1 else ''}"
+    scale = [("Enlarged by", f"{made_by.scale}")] if made_by.scale > 1 else []
+    strength = [("Strength", f"{made_by.strength:.0%}")] if made_by.strength < 1.0 else []
+    forced = [("Chosen by hand", ", ".join(made_by.forced))] if made_by.forced else []
+    return [
+        ("Version", made_by.version),
+        ("Toolbox", made_by.toolbox),
+        ("Agent", made_by.agent),
+        ("Computed on", f"{made_by.device}, {made_by.precision}"),
+        ("At most", most),
+        *scale,
+        *strength,
+        *([("Decided", "per region")] if made_by.regions else []),
+        *forced,
+        *([("Largest risk", f"{made_by.max_risk:.0%}")] if made_by.max_risk < 1.0 else []),
+        ("Action values in", made_by.unit or f"reward “{made_by.reward}”"),
+    ]
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("restoration_toolchain.toolchain.looking", "assets"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

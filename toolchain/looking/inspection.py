@@ -1,0 +1,174 @@
+"""Look closely at the restoration of one photo, degraded first if it is clean."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.damage.second_order import (
+    ScaledDamage,
+    ScaledSampler,
+    SecondOrderDegradation,
+    level_sampler,
+    scaled_sampler,
+)
+from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
+from restoration_toolchain.toolchain.errors import PhotoError
+from restoration_toolchain.toolchain.looking.html_report import render_report
+from restoration_toolchain.toolchain.looking.sheet import draw_sheet
+from restoration_toolchain.toolchain.photos.read import Photo
+from restoration_toolchain.toolchain.restoring.recorder import OnStep
+from restoration_toolchain.toolchain.restoring.restoration import Restoration
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inspection:
+    """A restoration with its frames, and what is known beyond it.
+
+    Attributes:
+        restoration: With frames; scored where the clean photo is known.
+        gt: The clean photo, shape (H, W, 3), float32, range [0, 1], as large as the result.
+        degradation: What was done to the clean photo first.
+        icc: Colour profile of the photo.
+    """
+
+    restoration: Restoration
+    gt: FloatImage | None = None
+    degradation: ScaledDamage | None = None
+    icc: bytes | None = None
+
+    @property
+    def caption(self) -> str:
+        """How the input was degraded, in words; empty if it came as it is."""
+        return "" if self.degradation is None else f"degraded by {describe(self.degradation)}"
+
+    def report(self, name: str) -> str:
+        """Tell the same in one HTML file, for sharing; ``name`` is the photo's, any text."""
+        return render_report(
+            self.restoration, name=name, gt=self.gt, caption=self.caption, icc=self.icc
+        )
+
+    def sheet(self) -> Photo:
+        """Draw the inspection picture."""
+        picture = draw_sheet(self.restoration, gt=self.gt, caption=self.caption)
+        return Photo(rgb=to_float(np.asarray(picture)))
+
+
+def inspect_photo(
+    restorer: Restorer,
+    photo: Photo,
+    *,
+    gt: Photo | None = None,
+    strength: float | None = None,
+    regions: bool | None = None,
+    forced: Sequence[str] = (),
+    on_step: OnStep | None = None,
+) -> Inspection:
+    """Restore a photo and keep everything there is to see.
+
+    Args:
+        restorer: What restores.
+        photo: As it came.
+        gt: The clean photo, of the size of the result.
+        strength: See `Restorer.restore`, as for what follows.
+        regions: Whether to decide per region.
+        forced: Names of the first actions.
+        on_step: Called after every decision.
+
+    Raises:
+        PhotoError: The sizes differ.
+        SettingError: The strength lies outside [0, 1], or regions do not go with the rest.
+        UnknownNameError: A forced action is no tool of the toolbox.
+    """
+    if gt is not None and _sides(gt) != _sides(photo, restorer.scale):
+        rule = f"{restorer.scale} times as many a side" if restorer.scale > 1 else "the same"
+        raise PhotoError(
+            f"the clean photo has {_size(gt)} pixels and the photo to restore {_size(photo)}; "
+            f"they must be {rule}"
+        )
+    reference = None if gt is None else gt.rgb
+    restoration = restorer.restore(
+        photo.rgb,
+        gt=reference,
+        keep_frames=True,
+        on_step=on_step,
+        strength=strength,
+        regions=regions,
+        forced=forced,
+    )
+    return Inspection(restoration, reference, icc=photo.icc)
+
+
+def inspect_degraded(restorer: Restorer, clean: Photo, *, level: str, seed: int = 0) -> Inspection:
+    """Degrade a clean photo, then restore it and keep everything there is to see.
+
+    Args:
+        restorer: What restores; if it enlarges, the photo is made smaller by as much, after less
+            than that many pixels were cut off at its right and lower border.
+        clean: The clean photo.
+        level: Distribution that the degradation is drawn from, one of `damage.degradation.LEVELS`
+            or, if the restorer enlarges, of `data.damage.second_order.SCALED_LEVELS`.
+        seed: Of the draw and of the noise.
+
+    Raises:
+        PhotoError: The photo is smaller than the scale.
+        UnknownNameError: There is no such level.
+    """
+    scale = restorer.scale
+    draw = check_level(level, scale)
+    rng = np.random.default_rng(seed)
+    degradation = draw(rng)
+    if scale > 1:
+        clean = _cropped(clean, scale)
+    lq = to_float(to_uint8(degradation.apply(clean.rgb, rng)))  # as a file would hold it
+    inspection = inspect_photo(restorer, Photo(rgb=lq, icc=clean.icc), gt=clean)
+    return dataclasses.replace(inspection, degradation=degradation)
+
+
+def check_level(level: str, scale: int) -> ScaledSampler:
+    """Look up the damage that a level means at a scale.
+
+    Raises:
+        UnknownNameError: There is no such level.
+        ToolchainError: The level is one of small photos, and the scale is 1.
+    """
+    return level_sampler(level) if scale == 1 else scaled_sampler(level, scale=scale)
+
+
+def describe(degradation: ScaledDamage) -> str:
+    """Say what a degradation does: ``blur of sigma 2.3 px, noise of sigma 21 / 255``."""
+    if isinstance(degradation, SecondOrderDegradation):
+        first, second = describe(degradation.first), describe(degradation.second)
+        return f"{first}, resizing to {degradation.resize:.0%}, then {second}"
+    assert isinstance(degradation, Degradation)
+    parts = []
+    if degradation.blur_sigma:
+        parts.append(f"blur of sigma {degradation.blur_sigma:.2g} px")
+    if degradation.scale > 1:
+        parts.append(f"{degradation.kernel} down-sampling by {degradation.scale}")
+    if degradation.noise_sigma:
+        parts.append(f"noise of sigma {degradation.noise_sigma:.2g} / 255")
+    if degradation.jpeg_quality is not None:
+        parts.append(f"JPEG of quality {degradation.jpeg_quality}")
+    return ", ".join(parts) or "nothing"
+
+
+def _cropped(clean: Photo, scale: int) -> Photo:
+    height, width = (side // scale * scale for side in _sides(clean))
+    if min(height, width) == 0:
+        raise PhotoError(f"a photo of {_size(clean)} pixels cannot be made smaller by {scale}")
+    alpha = None if clean.alpha is None else clean.alpha[:height, :width]
+    return dataclasses.replace(clean, rgb=clean.rgb[:height, :width].copy(), alpha=alpha)
+
+
+def _sides(photo: Photo, scale: int = 1) -> tuple[int, int]:
+    height, width = photo.rgb.shape[:2]
+    return height * scale, width * scale
+
+
+def _size(photo: Photo) -> str:
+    height, width = _sides(photo)
+    return f"{width} x {height}"

@@ -1,0 +1,348 @@
+"""The page itself: Gradio's components, what they call, and what may reach the server."""
+
+import html
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.toolchain.looking.html_report import part, style
+from restoration_toolchain.toolchain.looking.web.examples import Example
+from restoration_toolchain.toolchain.looking.web.session import (
+    DEFAULT_MAX_PIXELS,
+    Request,
+    StepView,
+    View,
+    show,
+)
+from restoration_toolchain.toolchain.photos.paths import READABLE_SUFFIXES
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+
+HOST: Final = "127.0.0.1"
+_BYTES_PER_PIXEL: Final = 8  # of the largest files: 16 bits, four channels, not compressed
+_WAITING: Final = 8  # requests; one runs, further ones are told to come back
+_FORGET_AFTER: Final = 3600  # seconds
+_FONTS: Final = ("Inter", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+_MONO_FONTS: Final = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+# The browser itself refuses what is not of this server: a photo cannot leave the machine.
+_POLICY: Final = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "worker-src 'self' blob:; frame-ancestors 'none'"
+)
+
+# On a phone the result lies below the controls.
+_SCROLL: Final = (
+    "() => { if (innerWidth < 740) document.querySelector('#summary')"
+    ".scrollIntoView({behavior: 'smooth'}); }"
+)
+
+_Message = MutableMapping[str, Any]
+_Send = Callable[[_Message], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the page accepts.
+
+    Attributes:
+        max_pixels: Of a photo.
+    """
+
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+    @property
+    def max_bytes(self) -> int:
+        """Of a file; room for ``max_pixels`` in any format, and 64 KiB for what describes them."""
+        return self.max_pixels * _BYTES_PER_PIXEL + 65_536
+
+
+class PortError(ToolchainError):
+    """The page cannot listen on the port that was asked for."""
+
+
+def prepare_environment(folder: Path) -> None:
+    """Tell Gradio, which reads it from the environment on import, to stay at home.
+
+    Args:
+        folder: Where uploads and results go; nothing else can be read through the page.
+    """
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def build_page(
+    restorer: Restorer, examples: list[Example], folder: Path, limits: Limits | None = None
+) -> Any:
+    """Put the page together.
+
+    Args:
+        restorer: What restores, without enlarging.
+        examples: Photos to try it with.
+        folder: For results; inside the one given to `prepare_environment`.
+        limits: What the page accepts.
+
+    Returns:
+        A ``gradio.Blocks`` to hand to `launch`.
+    """
+    import gradio as gr
+
+    limits = limits or Limits()
+    progress_bar = gr.Progress()  # as a default it tells Gradio to hand one in
+
+    def refused(why: str) -> tuple[Any, ...]:
+        """Say so until it is dismissed, and leave what is shown as it is."""
+        gr.Warning(html.escape(why, quote=False), duration=None, title="Not done")
+        return tuple(gr.skip() for _ in outputs)
+
+    def run(request: Request, progress: Any) -> tuple[Any, ...]:
+        progress(0.0, desc="reading the photo")
+        done: list[str] = []
+
+        def on_progress(tool: str) -> None:
+            done.append(tool)
+            progress(min(0.9, len(done) / 4), desc=" → ".join(done))
+
+        try:
+            view = show(
+                restorer, request, folder, max_pixels=limits.max_pixels, on_progress=on_progress
+            )
+        except ToolchainError as error:
+            return refused(str(error))
+        return shown(view)
+
+    def shown(view: View) -> tuple[Any, ...]:
+        titles = [(step.title, index) for index, step in enumerate(view.steps)]
+        return (
+            view,
+            gr.HTML(visible=False),
+            gr.Column(visible=True),
+            _story(view.summary),
+            _story(view.comparison),
+            gr.DownloadButton(value=str(view.result)),
+            gr.Radio(choices=titles, value=0),
+            *step_shown(view.steps[0]),
+            _story(view.ending),
+        )
+
+    def step_shown(step: StepView) -> tuple[Any, ...]:
+        chosen = step.chosen if step.actions else None
+        return (
+            _story(step.html),
+            gr.Row(visible=bool(step.actions)),
+            gr.Dropdown(choices=list(step.actions), value=chosen),
+        )
+
+    def on_upload(
+        path: str | None, strength: float, regions: bool, progress: Any = progress_bar
+    ) -> tuple[Any, ...]:
+        if path is None:
+            return refused("there is no photo yet")
+        return run(Request(Path(path), None, strength, regions), progress)
+
+    def on_example(
+        strength: float, regions: bool, event: gr.SelectData, progress: Any = progress_bar
+    ) -> tuple[Any, ...]:
+        example = examples[event.index]
+        return run(Request(example.lq, example.gt, strength, regions), progress)
+
+    def on_setting(
+        view: View | None, strength: float, regions: bool, progress: Any = progress_bar
+    ) -> tuple[Any, ...]:
+        if view is None:
+            return tuple(gr.skip() for _ in outputs)
+        old = view.request
+        forced = () if regions else old.forced
+        return run(Request(old.source, old.gt, strength, regions, forced), progress)
+
+    def on_step(view: View | None, index: int) -> tuple[Any, ...]:
+        return (gr.skip(),) * 3 if view is None else step_shown(view.steps[index])
+
+    def on_override(
+        view: View | None, index: int, action: str | None, progress: Any = progress_bar
+    ) -> tuple[Any, ...]:
+        if view is None or action is None:
+            return refused("choose an action first")
+        return run(view.overridden(index, action), progress)
+
+    plain: dict[str, Any] = {"apply_default_css": False, "padding": False}
+    with gr.Blocks(
+        title="Restoration toolchain",
+        analytics_enabled=False,
+        delete_cache=(_FORGET_AFTER, _FORGET_AFTER),
+    ) as page:
+        view = gr.State(None, time_to_live=_FORGET_AFTER)
+        gr.HTML(_story(part("masthead")), **plain)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=270):
+                upload = gr.File(
+                    label="A photo of yours",
+                    file_types=list(READABLE_SUFFIXES),
+                    type="filepath",
+                    height=150,
+                    elem_id="upload",
+                )
+                gr.HTML(_story(part("or_example")), **plain)
+                gallery = gr.Gallery(
+                    value=[(str(example.lq), example.label) for example in examples],
+                    label="Examples",
+                    show_label=False,
+                    columns=2,
+                    height="auto",
+                    object_fit="cover",
+                    allow_preview=False,
+                    interactive=False,
+                    buttons=[],
+                    elem_id="examples",
+                )
+                strength = gr.Slider(
+                    0.0,
+                    1.0,
+                    value=1.0,
+                    step=0.05,
+                    label="Strength",
+                    info="0 leaves the photo as it is.",
+                    elem_id="strength",
+                )
+                regions = gr.Checkbox(
+                    label="Decide per region",
+                    info="For photos whose damage differs from place to place.",
+                    elem_id="regions",
+                )
+            with gr.Column(scale=3, min_width=320):
+                empty = gr.HTML(_story(part("empty")), **plain)
+                with gr.Column(visible=False) as result:
+                    summary = gr.HTML(elem_id="summary", **plain)
+                    comparison = gr.HTML(elem_id="comparison", **plain)
+                    download = gr.DownloadButton(
+                        "Download the restored photo",
+                        variant="primary",
+                        size="md",
+                        elem_id="download",
+                    )
+                    index = gr.Radio(label="Step through the images", type="value", elem_id="steps")
+                    step = gr.HTML(elem_id="step", **plain)
+                    with gr.Row(equal_height=True) as override:
+                        action = gr.Dropdown(
+                            label="Take another action on this image",
+                            filterable=False,
+                            scale=3,
+                            min_width=260,
+                            elem_id="action",
+                        )
+                        go = gr.Button("Continue from here", scale=1, min_width=160, elem_id="go")
+                    ending = gr.HTML(elem_id="ending", **plain)
+
+        outputs = [view, empty, result, summary, comparison, download, index]
+        outputs += [step, override, action, ending]
+        settings: list[Any] = [strength, regions]
+        busy: dict[str, Any] = {
+            "outputs": outputs,
+            "concurrency_id": "restore",
+            "concurrency_limit": 1,
+            "show_progress_on": [empty, comparison],
+            "api_visibility": "private",
+        }
+        for started in (
+            upload.upload(on_upload, [upload, *settings], **busy),
+            gallery.select(on_example, settings, **busy),
+        ):
+            started.success(js=_SCROLL, api_visibility="private")
+        strength.release(on_setting, [view, *settings], **busy)
+        regions.input(on_setting, [view, *settings], **busy)
+        go.click(on_override, [view, index, action], **busy)
+        index.input(
+            on_step,
+            [view, index],
+            [step, override, action],
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+    page.queue(max_size=_WAITING, api_open=False)
+    return page
+
+
+def launch(
+    page: Any, *, port: int, limits: Limits | None = None, open_browser: bool = False
+) -> str:
+    """Start the server in the background, for this machine alone.
+
+    Args:
+        page: From `build_page`.
+        port: To listen on.
+        limits: As given to `build_page`.
+        open_browser: Whether to open the page in the user's browser.
+
+    Returns:
+        The page's address; ``page.close()`` ends the server.
+
+    Raises:
+        PortError: The port is taken.
+    """
+    import gradio as gr
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    guards = [
+        # A foreign page whose name was made to lead here must not be served.
+        Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]),
+        Middleware(_AtHome),
+    ]
+    theme = gr.themes.Base(
+        primary_hue="blue", neutral_hue="neutral", font=_FONTS, font_mono=_MONO_FONTS
+    ).set(  # Gradio's own are too pale to be read by everybody
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+    )
+    css = style() + files("restoration_toolchain.toolchain.looking").joinpath(
+        "assets/page.css"
+    ).read_text("utf-8")
+    try:
+        page.launch(
+            server_name=HOST,
+            server_port=port,
+            inbrowser=open_browser,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            ssr_mode=False,
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=[],
+            max_file_size=(limits or Limits()).max_bytes,
+            allowed_paths=[],
+            app_kwargs={"middleware": guards, "docs_url": None, "redoc_url": None},
+            theme=theme,
+            head=f"<style>{css}</style>",
+        )
+    except OSError as error:
+        raise PortError(f"port {port} is taken; choose another one with --port") from error
+    return f"http://{HOST}:{page.server_port}/"
+
+
+class _AtHome:
+    """Adds to every response that the browser may load nothing from elsewhere."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: _Message, receive: Any, send: _Send) -> None:
+        async def send_with_policy(message: _Message) -> None:
+            if message["type"] == "http.response.start":
+                policy = (b"content-security-policy", _POLICY.encode())
+                message["headers"] = [*message.get("headers", []), policy]
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
+
+
+def _story(content: str) -> str:
+    return f'<div class="story">{content}</div>'

@@ -1,0 +1,172 @@
+"""What the page shows of a photo, and how a restoration becomes that; it knows no browser."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from restoration_toolchain.toolchain.errors import PhotoError, PhotoTooLargeError
+from restoration_toolchain.toolchain.looking.html_report import (
+    comparison,
+    facts,
+    panels,
+    part,
+    signed,
+)
+from restoration_toolchain.toolchain.looking.inspection import Inspection, inspect_photo
+from restoration_toolchain.toolchain.photos.paths import WRITABLE_FORMATS
+from restoration_toolchain.toolchain.photos.read import read_photo
+from restoration_toolchain.toolchain.photos.write import write_photo
+from restoration_toolchain.toolchain.restoring.restoration import explain_end
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+
+DEFAULT_MAX_PIXELS: Final = 24_000_000
+"""Of a photo on the page, which is restored while somebody waits."""
+
+OnProgress = Callable[[str], None]
+"""Told in a few words what has just been done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to restore, and how.
+
+    Attributes:
+        source: The photo's file.
+        gt: File of the clean photo, where it is known.
+        strength: How far to go from the photo towards the restored one, 0 to 1.
+        regions: Whether to decide per region.
+        forced: The first actions, chosen by hand.
+    """
+
+    source: Path
+    gt: Path | None = None
+    strength: float = 1.0
+    regions: bool = False
+    forced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One image of the chain, and the decision taken on seeing it.
+
+    Attributes:
+        title: What the image is.
+        html: The image, beside the one before it, and the action values.
+        actions: Label and name of each action that can be chosen here in place of the agent's;
+            empty where there is nothing to choose.
+        chosen: Name of the action that was taken; empty where none was.
+    """
+
+    title: str
+    html: str
+    actions: tuple[tuple[str, str], ...]
+    chosen: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that the page shows of a restoration. It holds no pixels but those in its HTML.
+
+    Attributes:
+        request: What was asked for.
+        summary: HTML: name, sequence, figures.
+        comparison: HTML: before and after, and a detail of a large photo.
+        steps: The images of the chain, the input first.
+        ending: HTML: why the chain ended, and remarks.
+        result: File of the restored photo.
+    """
+
+    request: Request
+    summary: str
+    comparison: str
+    steps: tuple[StepView, ...]
+    ending: str
+    result: Path
+
+    def overridden(self, index: int, action: str) -> Request:
+        """The same request with another decision, after which the agent goes on by itself.
+
+        Args:
+            index: Of the image in `steps` on which the decision is taken.
+            action: Name of a tool, or ``stop``.
+        """
+        before = tuple(step.chosen for step in self.steps[:index])
+        old = self.request
+        return Request(old.source, old.gt, old.strength, forced=(*before, action))
+
+
+def show(
+    restorer: Restorer,
+    request: Request,
+    folder: Path,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    on_progress: OnProgress | None = None,
+) -> View:
+    """Restore a photo, write the result with the photo's metadata, and lay out what to show.
+
+    Args:
+        restorer: What restores.
+        request: What to do.
+        folder: A new folder is made in it for the result.
+        max_pixels: Larger photos are refused.
+        on_progress: Called after every step.
+
+    Raises:
+        PhotoError: The photo cannot be read, which is said without the folder it lies in, or the
+            memory does not suffice.
+        SettingError: What was asked for does not go together.
+        UnknownNameError: A forced action is no tool.
+    """
+    source = request.source
+    try:
+        photo = read_photo(source, max_pixels=max_pixels)
+    except PhotoError as error:
+        hint = ", or raise the limit (toolchain serve --max-megapixels)"
+        more = hint if isinstance(error, PhotoTooLargeError) else ""
+        raise PhotoError(str(error).replace(str(source), source.name) + more) from error
+    try:
+        inspection = inspect_photo(
+            restorer,
+            photo,
+            gt=None if request.gt is None else read_photo(request.gt),
+            strength=request.strength,
+            regions=request.regions,
+            forced=request.forced,
+            on_step=None if on_progress is None else lambda step, _: on_progress(step.tool),
+        )
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch reports a failed allocation on the CPU as a plain RuntimeError.
+        if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
+            raise
+        raise PhotoError(f"{source.name}: not enough memory; scale it down") from error
+    restoration = inspection.restoration
+    suffix = source.suffix.lower() if source.suffix.lower() in WRITABLE_FORMATS else ".png"
+    result = folder / secrets.token_hex(8) / f"{source.stem}-restored{suffix}"
+    remarks = (
+        *(note.replace(str(source), source.name) for note in photo.notes),
+        *restoration.notes,
+        *write_photo(result, photo.with_rgb(restoration.image)),
+    )
+    return View(
+        request=request,
+        summary=part("summary", source.name, restoration.steps, facts(restoration)),
+        comparison=part("comparison", comparison(restoration, photo.icc)),
+        steps=_steps(inspection, by_hand=not request.regions),
+        ending=part("ending", explain_end(restoration), remarks),
+        result=result,
+    )
+
+
+def _steps(inspection: Inspection, *, by_hand: bool) -> tuple[StepView, ...]:
+    restoration, unit = inspection.restoration, inspection.restoration.provenance.unit
+    views = []
+    for panel in panels(restoration, gt=inspection.gt, icc=inspection.icc):
+        step = panel.decision
+        values = step.action_values.items() if step is not None and by_hand else ()
+        labels = tuple((f"{name} ({signed(value)} {unit})", name) for name, value in values)
+        chosen = "" if step is None else step.tool
+        views.append(StepView(panel.title, part("panel", panel, unit), labels, chosen))
+    return tuple(views)

@@ -1,0 +1,1 @@
+"""How good restored photos are, and what each tool is worth."""

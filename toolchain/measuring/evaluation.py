@@ -1,0 +1,380 @@
+"""How good restored photos are: of two folders, or of clean photos that are degraded first."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from restoration_toolchain.agents.players.play import EpisodeResults, play
+from restoration_toolchain.agents.players.reference import (
+    FixedPlayer,
+    GreedyOracle,
+    RandomPlayer,
+    ScriptPlayer,
+    SequenceTable,
+    StopPlayer,
+    search_sequences,
+)
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
+from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
+from restoration_toolchain.agents.policy.storage import check_fits
+from restoration_toolchain.data.damage.second_order import level_sampler
+from restoration_toolchain.data.errors import SourceError, ToolchainError, UnknownNameError
+from restoration_toolchain.data.images import ByteImage, FloatImage, to_float
+from restoration_toolchain.data.metrics import psnr, ssim
+from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
+from restoration_toolchain.data.patches.store import Patches, PatchStore, StoreConfig, cut_windows
+from restoration_toolchain.data.scaling import upsampled
+from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS
+from restoration_toolchain.toolchain.errors import PhotoError
+from restoration_toolchain.toolchain.photos.paths import find_photos
+from restoration_toolchain.toolchain.photos.read import read_photo
+from restoration_toolchain.toolchain.restoring.photo_quality import PhotoJudge
+from restoration_toolchain.toolchain.restoring.restorer import check_keeps_size
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import Quality, SfdIqa
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+
+PLAYERS: Final = ("stop", "random", "fixed", "greedy-oracle", "oracle", "agent")
+"""Who can be evaluated: the rungs of the ladder from doing nothing to the best possible."""
+
+FIXED_LENGTH: Final = 1
+"""Tools of the best fixed sequence: the best single tool."""
+
+_SSIM_WINDOW: Final = 7
+_WORSE: Final = 1e-6
+"""dB by which an image must fall to count as made worse."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Means over a set of images.
+
+    Attributes:
+        name: Player, or what was compared.
+        count: Number of images.
+        psnr_before: dB of the degraded images.
+        psnr_after: dB of the restored ones; equal to ``psnr_before`` if nothing was restored.
+        ssim_before: Of the degraded images; None if they are all too small for it.
+        ssim_after: Of the restored ones.
+        share_worse: Share of images whose PSNR fell.
+        level: Of the degradation; empty for folders.
+        note: What else is worth knowing, such as the tools that were chosen.
+        distance: Of features to the clean images (`tools_zoo.losses.features`); None where it was
+            not measured.
+        quality: SFD-IQA of the restored images; None if it was not asked for, or they are all too
+            small for it.
+        quality_encoder: Which encoder that was seen by: scores of others do not compare.
+    """
+
+    name: str
+    count: int
+    psnr_before: float
+    psnr_after: float
+    ssim_before: float | None
+    ssim_after: float | None
+    share_worse: float
+    level: str = ""
+    note: str = ""
+    distance: float | None = None
+    quality: float | None = None
+    quality_encoder: str | None = None
+
+    @property
+    def gain(self) -> float:
+        """Mean PSNR gain in dB."""
+        return self.psnr_after - self.psnr_before
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        names = [name for name in self.__slots__ if name != "name"]
+        return {"name": self.name, **{name: getattr(self, name) for name in names}} | {
+            "gain": self.gain
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """PSNR in dB and SSIM of one image before and after, and how it looks then."""
+
+    psnr_before: float
+    psnr_after: float
+    ssim_before: float | None
+    ssim_after: float | None
+    quality: Quality | None
+
+
+def compare_folders(
+    lq_folder: Path,
+    gt_folder: Path,
+    *,
+    restore: Callable[[FloatImage], FloatImage] | None = None,
+    scale: int = 1,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
+    iqa: SfdIqa | None = None,
+) -> Evaluation:
+    """Compare the photos of two folders that have the same relative path, whatever their suffix.
+
+    Args:
+        lq_folder: Degraded photos, or a single file.
+        gt_folder: Clean photos, or a single file; ones without a partner are ignored.
+        restore: Applied to each degraded photo, RGB (H, W, 3) float32 in [0, 1], before comparing.
+        scale: Side of a clean photo over side of a degraded one, and what ``restore`` enlarges by;
+            before it, and without it, the bicubic enlargement counts.
+        on_image: Called with (images done, images in all).
+        iqa: SFD-IQA to judge the photos by that are compared with the clean ones.
+
+    Raises:
+        PhotoError: A folder has no photos, a photo cannot be read, has no clean partner, or the
+            partner has another size than the scale says.
+    """
+    pairs = pair_files(lq_folder, gt_folder)
+    scored = []
+    for done, paths in enumerate(pairs, start=1):
+        lq, gt = read_partners(*paths, scale=scale)
+        before = upsampled(lq, scale) if scale > 1 else lq
+        scored.append(_score(before, before if restore is None else restore(lq), gt, iqa))
+        on_image(done, len(pairs))
+    note = "gains are those over the bicubic enlargement" if scale > 1 else ""
+    return _summarise("lq" if restore is None else "restored", scored, note=note)
+
+
+def evaluation_patches(
+    photos: Iterable[tuple[str, ByteImage]], count: int, seed: int, *, patch_size: int = VIEW_SIZE
+) -> Patches:
+    """Draw clean patches from photos, or all there are if fewer, as `store.cut_windows` does.
+
+    Raises:
+        SourceError: No photo is as large as a patch.
+    """
+    config = StoreConfig(patch_size=patch_size, stride=patch_size, scales=(1.0, 0.5))
+    patches = [window.copy() for _, photo in photos for window in cut_windows(photo, config)]
+    if not patches:
+        raise SourceError(f"no photo is as large as a patch of {config.patch_size} pixels a side")
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(patches), min(count, len(patches)), replace=False)
+    return np.stack([patches[i] for i in chosen])
+
+
+def store_patches(path: Path, count: int, seed: int) -> Patches:
+    """Draw clean patches from the held-out photos of a store, with their surroundings.
+
+    Raises:
+        StoreError: The store cannot be read.
+    """
+    with PatchStore(path) as store:
+        indices = store.val_indices if len(store.val_indices) else store.train_indices
+        rng = np.random.default_rng(seed)
+        return store.read_windows(rng.choice(indices, min(count, len(indices)), replace=False))
+
+
+def evaluate_players(
+    names: Sequence[str],
+    levels: Sequence[str],
+    windows: Patches,
+    toolbox: Toolbox,
+    policy: LstmPolicy | None,
+    *,
+    seed: int = 0,
+    max_steps: int = MAX_STEPS,
+    iqa: SfdIqa | None = None,
+) -> Iterator[Evaluation]:
+    """Degrade clean patches and let players restore them; every player meets the same patches.
+
+    Args:
+        names: Some of `PLAYERS`.
+        levels: Some of `data.damage.degradation.LEVELS`.
+        windows: Clean patches with their surroundings, as `patches.store.cut_windows` yields them.
+        toolbox: The action space.
+        policy: Who plays as ``agent``; needed only if named.
+        seed: Of the degradations and the random player.
+        max_steps: Tools per image.
+        iqa: SFD-IQA to judge results by.
+
+    Yields:
+        One evaluation per level and player, in the order given.
+
+    Raises:
+        UnknownNameError: A player or level does not exist.
+        ToolchainError: The agent was trained with other tools or to enlarge, or is missing.
+    """
+    for name in names:
+        if name not in PLAYERS:
+            raise UnknownNameError("player", name, PLAYERS)
+    samplers = {level: level_sampler(level) for level in levels}
+    if "agent" in names:
+        if policy is None:
+            raise ToolchainError("to evaluate the player 'agent', give an agent")
+        check_fits(policy, toolbox)
+        check_keeps_size(policy, toolbox)
+    for level, draw in samplers.items():
+        lq, gt = degrade_windows(windows, draw, np.random.default_rng(seed))
+        table = _Table(toolbox, ArrayPairs(lq, gt), max_steps)
+        for name in names:
+            yield _evaluate_player(name, level, table, policy, seed, iqa)
+
+
+class _Table:
+    """Pairs, and the outcome of every sequence on them, searched when first needed."""
+
+    def __init__(self, toolbox: Toolbox, pairs: ArrayPairs, max_steps: int) -> None:
+        self.toolbox, self.pairs, self.max_steps = toolbox, pairs, max_steps
+        self._searched: dict[int, SequenceTable] = {}
+
+    def search(self, length: int) -> SequenceTable:
+        if length not in self._searched:
+            self._searched[length] = search_sequences(self.toolbox, self.pairs, max_steps=length)
+        return self._searched[length]
+
+
+def _make_player(
+    name: str, table: _Table, policy: LstmPolicy | None, seed: int
+) -> tuple[Player, str]:
+    stop, names = table.toolbox.stop, table.toolbox.names
+    match name:
+        case "stop":
+            return StopPlayer(stop=stop), "does nothing"
+        case "random":
+            return RandomPlayer(stop + 1, np.random.default_rng(seed)), "any tool or stop"
+        case "fixed":
+            actions = table.search(FIXED_LENGTH).best_fixed(max_length=FIXED_LENGTH)
+            chosen = ", ".join(names[action] for action in actions) or "none"
+            return FixedPlayer(actions, stop=stop), f"best single tool: {chosen}"
+        case "greedy-oracle":
+            return GreedyOracle(), "best next tool, clean image known"
+        case "oracle":
+            player = ScriptPlayer(table.search(table.max_steps).best_sequences, stop=stop)
+            return player, "best sequence, clean image known"
+    assert policy is not None
+    return policy, ""
+
+
+def _evaluate_player(
+    name: str,
+    level: str,
+    table: _Table,
+    policy: LstmPolicy | None,
+    seed: int,
+    iqa: SfdIqa | None,
+) -> Evaluation:
+    player, note = _make_player(name, table, policy, seed)
+    results = play(player, table.toolbox, table.pairs, max_steps=table.max_steps)
+    lengths = (results.actions != table.toolbox.stop).sum(axis=1)
+    tools = f"{lengths.mean():.1f} tools"
+    note = f"{tools}; {note}" if note else tools
+    return score_results(name, results, table.pairs, level=level, note=note, iqa=iqa)
+
+
+def score_results(
+    name: str,
+    results: EpisodeResults,
+    pairs: ArrayPairs,
+    *,
+    level: str = "",
+    note: str = "",
+    iqa: SfdIqa | None = None,
+) -> Evaluation:
+    """Summarise what a player reached.
+
+    Args:
+        name: Of the player.
+        results: Of `agents.players.play.play`.
+        pairs: What was played.
+        level: Of the degradation.
+        note: What else is worth knowing.
+        iqa: SFD-IQA to judge the results by.
+    """
+    restored = results.restored.transpose(0, 2, 3, 1)
+    scale = pairs.gt.shape[1] // pairs.lq.shape[1]
+    triples = zip(pairs.lq, restored, pairs.gt, strict=True)
+    scored = [
+        _score(
+            upsampled(to_float(lq), scale) if scale > 1 else to_float(lq), image, to_float(gt), iqa
+        )
+        for lq, image, gt in triples
+    ]
+    return _summarise(name, scored, level=level, note=note)
+
+
+def _score(
+    lq: FloatImage, restored: FloatImage, gt: FloatImage, iqa: SfdIqa | None = None
+) -> _Scored:
+    has_room = min(gt.shape[:2]) >= _SSIM_WINDOW
+    return _Scored(
+        psnr(lq, gt),
+        psnr(restored, gt),
+        ssim(lq, gt) if has_room else None,
+        ssim(restored, gt) if has_room else None,
+        PhotoJudge(iqa)(restored),
+    )
+
+
+def _summarise(
+    name: str, scored: Sequence[_Scored], *, level: str = "", note: str = ""
+) -> Evaluation:
+    worse = [score.psnr_after < score.psnr_before - _WORSE for score in scored]
+    seen = [score.quality for score in scored if score.quality is not None]
+    return Evaluation(
+        name=name,
+        level=level,
+        note=note,
+        count=len(scored),
+        psnr_before=float(np.mean([score.psnr_before for score in scored])),
+        psnr_after=float(np.mean([score.psnr_after for score in scored])),
+        ssim_before=_mean([score.ssim_before for score in scored]),
+        ssim_after=_mean([score.ssim_after for score in scored]),
+        share_worse=float(np.mean(worse)),
+        quality=_mean([quality.score for quality in seen]),
+        quality_encoder=seen[0].encoder if seen else None,
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def read_partners(lq_path: Path, gt_path: Path, *, scale: int = 1) -> tuple[FloatImage, FloatImage]:
+    """Read a degraded photo and its clean partner: RGB (H, W, 3) float32 in [0, 1] each.
+
+    Args:
+        lq_path: The degraded photo.
+        gt_path: The clean one.
+        scale: Side of the clean photo over side of the degraded one.
+
+    Raises:
+        PhotoError: One cannot be read, or their sizes are others.
+    """
+    lq, gt = read_photo(lq_path, scale=scale).rgb, read_photo(gt_path).rgb
+    if gt.shape != (scale * lq.shape[0], scale * lq.shape[1], 3):
+        rule = "partners have one size" if scale == 1 else f"it must be {scale} times as large"
+        raise PhotoError(
+            f"{lq_path} is {lq.shape[1]}x{lq.shape[0]} pixels and {gt_path} is "
+            f"{gt.shape[1]}x{gt.shape[0]}; {rule}"
+        )
+    return lq, gt
+
+
+def pair_files(lq_folder: Path, gt_folder: Path) -> list[tuple[Path, Path]]:
+    """List degraded photos with the clean ones of the same relative path, whatever their suffix.
+
+    Args:
+        lq_folder: Degraded photos, or a single file.
+        gt_folder: Clean photos, or a single file; ones without a partner are ignored.
+
+    Raises:
+        PhotoError: A folder has no photos, or a degraded photo has no clean partner.
+    """
+    lq, gt = ([*find_photos([folder])] for folder in (lq_folder, gt_folder))
+    if lq_folder.is_file() and gt_folder.is_file():
+        return [(lq_folder, gt_folder)]
+    # A restored GIF is a PNG and a JPEG's clean partner rarely a JPEG, so suffixes do not count.
+    partners = {job.relative.with_suffix(""): job.source for job in gt}
+    pairs = []
+    for job in lq:
+        partner = partners.get(job.relative.with_suffix(""))
+        if partner is None:
+            raise PhotoError(f"{job.source} has no partner {job.relative} in {gt_folder}")
+        pairs.append((job.source, partner))
+    return pairs

@@ -1,0 +1,160 @@
+"""The rows of a suite: who plays, with which tools, and what that takes."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from restoration_toolchain.agents.players.recording import ValueRecorder
+from restoration_toolchain.agents.players.reference import (
+    FixedPlayer,
+    GreedyOracle,
+    RandomPlayer,
+    ScriptPlayer,
+    SequenceTable,
+    StopPlayer,
+)
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
+from restoration_toolchain.toolchain.measuring.suite.cast import Bundle, Cast
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+
+AGENT: Final = "agent"
+GREEDY: Final = "greedy-oracle"
+ORACLE: Final = "oracle"
+STEP_LIMITS: Final = (1, 2, 3, 4)
+"""Most steps of the rows that show what each further step brings."""
+
+Lookahead = Literal["none", "next", "all"]
+"""What is tried before a choice: nothing, every next tool, or every sequence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """One row, before it is measured.
+
+    Attributes:
+        key: Stable name of the row.
+        label: The same for people.
+        player: Who plays.
+        toolbox: The action space.
+        tools: Indices of the tools that must be at hand.
+        max_steps: Tools per image.
+        policy: Network that chooses, if one does.
+        lookahead: What is tried before a choice.
+        note: What else is worth knowing.
+    """
+
+    key: str
+    label: str
+    player: Player
+    toolbox: Toolbox
+    tools: tuple[int, ...]
+    max_steps: int
+    policy: LstmPolicy | None = None
+    lookahead: Lookahead = "none"
+    note: str = ""
+
+
+def contenders(
+    cast: Cast, *, single: SequenceTable, searched: SequenceTable, max_steps: int, seed: int
+) -> Iterator[Contender]:
+    """All rows of a level that play on all its pairs, in order.
+
+    Args:
+        cast: Who takes part.
+        single: What single tools reach on all pairs.
+        searched: What every sequence reaches on the oracle's pairs.
+        max_steps: Tools per image.
+        seed: Of the random player.
+    """
+    toolbox, policy = cast.ours
+    everything = tuple(range(len(toolbox)))
+    yield _fixed("input", "input", toolbox, (), "does nothing")
+    best = single.best_fixed(max_length=1)
+    yield _fixed("single-tool", "best single tool", toolbox, best, "known in hindsight")
+    best = searched.best_fixed(max_length=max_steps)
+    note = "in hindsight, on the oracle's patches"
+    yield _fixed("fixed-sequence", "best fixed sequence", toolbox, best, note)
+    yield Contender(
+        key="random",
+        label="random",
+        player=RandomPlayer(toolbox.stop + 1, np.random.default_rng(seed)),
+        toolbox=toolbox,
+        tools=everything,
+        max_steps=max_steps,
+        note="any tool or stop",
+    )
+    if cast.baselines is not None:
+        for action, name in enumerate(cast.baselines.names):
+            yield _fixed(name, f"single network {name}", cast.baselines, (action,), "")
+    for label, rival in cast.rivals.items():
+        yield _agent(label, label, rival, max_steps)
+    if cast.before is not None:
+        yield _agent("before-joint", "agent before joint training", cast.before, max_steps)
+    label = "agent" if cast.before is None else "agent after joint training"
+    yield _agent(AGENT, label, cast.ours, max_steps)
+    unstoppable = Bundle(toolbox, policy.with_stop_margin(-math.inf))
+    yield _agent("agent-without-stop", "agent without stop", unstoppable, max_steps)
+    for limit in STEP_LIMITS:
+        steps = f"{limit} step{'s' if limit > 1 else ''}"
+        note = "" if limit <= max_steps else "longer than in training"
+        yield _agent(f"agent-{limit}", f"agent, at most {steps}", cast.ours, limit, note)
+    yield Contender(
+        key=GREEDY,
+        label="greedy oracle",
+        player=GreedyOracle(),
+        toolbox=toolbox,
+        tools=everything,
+        max_steps=max_steps,
+        lookahead="next",
+        note="best next tool, clean image known",
+    )
+
+
+def oracle(cast: Cast, searched: SequenceTable, max_steps: int) -> Contender:
+    """The row that plays the best sequence of each of the pairs that were searched."""
+    toolbox = cast.ours.toolbox
+    return Contender(
+        key=ORACLE,
+        label="exhaustive oracle",
+        player=ScriptPlayer(searched.best_sequences, stop=toolbox.stop),
+        toolbox=toolbox,
+        tools=tuple(range(len(toolbox))),
+        max_steps=max_steps,
+        lookahead="all",
+        note="best of all sequences, clean image known",
+    )
+
+
+def _fixed(
+    key: str, label: str, toolbox: Toolbox, actions: tuple[int, ...], note: str
+) -> Contender:
+    names = ", ".join(toolbox.names[action] for action in actions)
+    parts = (names if names != key else "", note)
+    return Contender(
+        key=key,
+        label=label,
+        player=FixedPlayer(actions, stop=toolbox.stop)
+        if actions
+        else StopPlayer(stop=toolbox.stop),
+        toolbox=toolbox,
+        tools=tuple(sorted(set(actions))),
+        max_steps=max(len(actions), 1),
+        note="; ".join(part for part in parts if part),
+    )
+
+
+def _agent(key: str, label: str, bundle: Bundle, max_steps: int, note: str = "") -> Contender:
+    toolbox, policy = bundle
+    return Contender(
+        key=key,
+        label=label,
+        player=ValueRecorder(policy),
+        toolbox=toolbox,
+        tools=tuple(range(len(toolbox))),
+        max_steps=max_steps,
+        policy=policy,
+        note=note,
+    )

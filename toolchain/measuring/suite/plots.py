@@ -1,0 +1,169 @@
+"""The plots of a suite, drawn with matplotlib, which is an extra."""
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.toolchain.measuring.suite.contenders import AGENT, GREEDY
+from restoration_toolchain.toolchain.measuring.suite.results import SuiteResults
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH: Final = 120
+
+_CURVES: Final = {AGENT: "-", "agent-without-stop": ":", "fixed-sequence": "-.", GREEDY: "--"}
+"""Line style of the rows whose steps are drawn."""
+
+_QUANTILES: Final = 10
+
+
+def check_plotting() -> None:
+    """Make sure that plots can be drawn.
+
+    Raises:
+        ToolchainError: matplotlib is missing.
+    """
+    _figure_class()
+
+
+def draw_plots(results: SuiteResults) -> dict[str, bytes]:
+    """Draw every plot: PNG content by file name.
+
+    Raises:
+        ToolchainError: matplotlib is missing.
+    """
+    draw: dict[str, Callable[[SuiteResults], Figure]] = {
+        "gain_per_step.png": draw_gain_per_step,
+        "tool_usage.png": draw_usage,
+        "calibration.png": draw_calibration,
+        "stops.png": draw_stops,
+    }
+    return {name: _to_png(function(results)) for name, function in draw.items()}
+
+
+def draw_gain_per_step(results: SuiteResults) -> "Figure":
+    """Mean gain above the input after each step; a colour for each level, a style for each row."""
+    figure = _new_figure(7.0, 4.5)
+    axes = figure.subplots()
+    for k, level in enumerate(results.levels):
+        for row in results.of_level(level):
+            if row.key in _CURVES:
+                steps = range(len(row.gain_after_step))
+                label = f"{level}: {row.label}"
+                style = _CURVES[row.key]
+                axes.plot(steps, row.gain_after_step, style, color=f"C{k}", marker=".", label=label)
+    axes.set_xlabel("steps")
+    axes.set_ylabel("mean PSNR gain, dB")
+    _count_in_whole_steps(axes)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.5)
+    return figure
+
+
+def draw_usage(results: SuiteResults) -> "Figure":
+    """Heat maps: which share of the inputs of a strength met which action, first and in all."""
+    figure = _new_figure(1.5 + 4.0 * len(results.usage), 7.5)
+    grid = figure.subplots(2, len(results.usage), squeeze=False)
+    for column, usage in enumerate(results.usage):
+        inputs = np.array(usage.first).sum(axis=0, dtype=np.float64)
+        inputs[inputs == 0] = np.nan  # no input of such a strength: its column stays blank
+        for axes, counts, when in zip(
+            grid[:, column], (usage.first, usage.every), ("first step", "all steps"), strict=True
+        ):
+            shares = np.array(counts) / inputs
+            image = axes.imshow(shares, aspect="auto", cmap="viridis", vmin=0.0)
+            axes.set_title(when, fontsize="small")
+            axes.set_xticks(range(len(usage.columns)), usage.columns)
+            names = results.actions if column == 0 else [""] * len(results.actions)
+            axes.set_yticks(range(len(results.actions)), names, fontsize="small")
+            is_last = column == len(results.usage) - 1
+            figure.colorbar(image, ax=axes, label="times per input" if is_last else None)
+        grid[1, column].set_xlabel(_about(usage.by))
+    return figure
+
+
+def draw_calibration(results: SuiteResults) -> "Figure":
+    """Predicted against realised gain of every tool run, with means of equally large groups."""
+    figure = _new_figure(9.0, 4.5)
+    for axes, attribute, title in zip(
+        figure.subplots(1, 2),
+        ("gains", "gains_to_end"),
+        ("gain of the step", "gain to the end of the chain"),
+        strict=True,
+    ):
+        for k, decisions in enumerate(results.decisions):
+            values, gains = np.array(decisions.values), np.array(getattr(decisions, attribute))
+            axes.scatter(values, gains, s=4, alpha=0.25, color=f"C{k}", linewidths=0)
+            centres, means = _group_means(values, gains)
+            axes.plot(centres, means, marker="o", color=f"C{k}", label=decisions.level)
+        axes.axline((0.0, 0.0), slope=1.0, color="black", linewidth=0.8, linestyle="--")
+        axes.set_xlabel("action value, dB")
+        axes.set_ylabel(f"{title}, dB")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    return figure
+
+
+def draw_stops(results: SuiteResults) -> "Figure":
+    """Bars: on which share of the patches the agent stopped in which step, or met the limit."""
+    figure = _new_figure(6.5, 4.0)
+    axes = figure.subplots()
+    width = 0.8 / max(len(results.decisions), 1)
+    for k, decisions in enumerate(results.decisions):
+        shares = [*decisions.stops, 1.0 - sum(decisions.stops)]
+        places = np.arange(len(shares)) + (k - (len(results.decisions) - 1) / 2) * width
+        axes.bar(places, shares, width, color=f"C{k}", label=decisions.level)
+    n_steps = len(results.decisions[0].stops)
+    names = [*(f"step {step}" for step in range(1, n_steps + 1)), "not at all"]
+    axes.set_xticks(range(n_steps + 1), names)
+    axes.set_ylabel("share of patches on which the agent stops")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def _group_means(values: Any, gains: Any) -> tuple[list[float], list[float]]:
+    """Means of groups of neighbouring values: (values, gains)."""
+    groups = np.array_split(np.argsort(values), min(_QUANTILES, len(values)) or 1)
+    filled = [group for group in groups if len(group)]
+    return (
+        [float(values[group].mean()) for group in filled],
+        [float(gains[group].mean()) for group in filled],
+    )
+
+
+def _about(by: str) -> str:
+    return by if by == "patches" else f"{by} level of the input"
+
+
+def _count_in_whole_steps(axes: "Axes") -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _new_figure(width: float, height: float) -> "Figure":
+    """An empty figure, in inches; apart from pyplot, whose figures are global."""
+    figure: Figure = _figure_class()(figsize=(width, height), layout="constrained")
+    return figure
+
+
+def _figure_class() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ToolchainError(
+            'plots need matplotlib: pip install "restoration-toolchain[plots]", or leave them out '
+            "with --no-plots"
+        ) from error
+    return Figure
+
+
+def _to_png(figure: "Figure") -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DOTS_PER_INCH)
+    return stream.getvalue()

@@ -1,0 +1,169 @@
+"""The results of a suite as Markdown, and the folder that they are written to."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from restoration_toolchain.data.atomic import write_atomically
+from restoration_toolchain.toolchain.errors import PhotoError
+from restoration_toolchain.toolchain.measuring.suite.plots import draw_plots
+from restoration_toolchain.toolchain.measuring.suite.results import Row, SuiteResults
+
+RESULTS: Final = "results.json"
+TABLES: Final = "results.md"
+
+_CAPTIONS: Final = {
+    "gain_per_step.png": "Mean PSNR gain after each step.",
+    "tool_usage.png": "Share of inputs of a strength on which the agent chose an action.",
+    "calibration.png": "What the agent expected of a tool, and what it gained.",
+    "stops.png": "Share of patches on which the agent stopped, by step.",
+}
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make sure, before anything is measured, that the results can be written.
+
+    Raises:
+        PhotoError: ``folder`` is a file, or holds results that must not be replaced.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise PhotoError(f"{folder} is a file; name a folder for the results")
+    if (folder / RESULTS).exists() and not overwrite:
+        raise PhotoError(
+            f"{folder} already holds results; add --overwrite or name another folder with -o"
+        )
+
+
+def write_report(results: SuiteResults, folder: Path, *, plots: bool = True) -> list[Path]:
+    """Write ``results.json``, ``results.md`` and the plots; return their paths.
+
+    Args:
+        results: What was found out.
+        folder: Made if missing; files of the same names are replaced.
+        plots: Draw plots; that needs matplotlib.
+
+    Raises:
+        ToolchainError: matplotlib is missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    images = draw_plots(results) if plots else {}
+    contents = {
+        **images,
+        TABLES: to_markdown(results, images=list(images)).encode(),
+        RESULTS: results.to_json().encode() + b"\n",
+    }
+    for name, content in contents.items():
+        write_atomically(folder / name, content)
+    return [folder / name for name in contents]
+
+
+def to_markdown(results: SuiteResults, *, images: Sequence[str] = ()) -> str:
+    """Everything as a section of a page: how it was measured, tables, plots, what is left out."""
+    parts = ["## Comparison", _method(results)]
+    parts += [_overview(results), _oracle_table(results)]
+    parts += [f"### {level}\n\n{_level_table(results.of_level(level))}" for level in results.levels]
+    parts += [f"![{_CAPTIONS[name]}]({name})\n\n{_CAPTIONS[name]}" for name in images]
+    if results.remarks:
+        parts.append("Left out:\n\n" + "\n".join(f"- {remark}" for remark in results.remarks))
+    return "\n\n".join(parts) + "\n"
+
+
+def _method(results: SuiteResults) -> str:
+    counts = ", ".join(f"{results.of_level(level)[0].count} ({level})" for level in results.levels)
+    text = (
+        "PSNR in dB and SSIM on RGB, means over patches of 63x63 pixels, not rounded to 8 bits: "
+        f"{counts}. Multiply-accumulates (MACs) are of what ran on a patch, the agent's looks "
+        "included; *stored* counts the parameters of agent and tools that must be at hand, *run* "
+        "those that ran on a patch. Milliseconds per patch were measured in this run, in batches. "
+        "Oracles are charged for everything that they try."
+    )
+    facts = ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in results.facts.items()
+        if name != "command"
+    )
+    command = results.facts.get("command")
+    return text + (f"\n\n```sh\n{command}\n```" if command else "") + f"\n\nMeasured with: {facts}."
+
+
+def _overview(results: SuiteResults) -> str:
+    by_key = {(row.key, row.level): row for row in results.rows}
+    keys = dict.fromkeys(row.key for row in results.rows)
+    lines = []
+    for key in keys:
+        rows = [by_key[key, level] for level in results.levels]
+        cells = [f"{row.psnr:.2f} ({row.gain:+.2f})" for row in rows]
+        worst = f"{max(row.share_worse for row in rows):.1%}"
+        is_whole = all(row.count == by_key["input", row.level].count for row in rows)
+        label = rows[0].label + ("" if is_whole else f", on {rows[0].count} patches")
+        lines.append([label, *cells, worst, *_costs(rows)])
+    heads = ["", *results.levels, "made worse, at most", "stored", "run", "MACs", "ms"]
+    return _table(heads, lines)
+
+
+def _costs(rows: Sequence[Row]) -> list[str]:
+    """Means over levels: parameters stored and run, MACs, milliseconds."""
+    times = [row.milliseconds for row in rows if row.milliseconds is not None]
+    return [
+        f"{max(row.parameters for row in rows):,}",
+        f"{_mean(row.parameters_run for row in rows):,.0f}",
+        _giga(_mean(row.macs for row in rows)),
+        f"{_mean(times):.2f}" if times else "",
+    ]
+
+
+def _oracle_table(results: SuiteResults) -> str:
+    lines = [
+        [
+            share.level,
+            f"{share.count}",
+            f"{share.oracle:+.2f}",
+            f"{share.greedy:+.2f}",
+            f"{share.agent:+.2f}",
+            "" if share.share is None else f"{share.share:.1%}",
+        ]
+        for share in results.oracle
+    ]
+    heads = [
+        "gain in dB",
+        "patches",
+        "exhaustive oracle",
+        "greedy oracle",
+        "agent",
+        "agent's share",
+    ]
+    return "The agent and the oracles on the same patches:\n\n" + _table(heads, lines)
+
+
+def _level_table(rows: Sequence[Row]) -> str:
+    heads = ["", "patches", "PSNR", "SSIM", "gain", "made worse", "tools"]
+    heads += ["stored", "run", "MACs", "ms", "remarks"]
+    lines = [
+        [
+            row.label,
+            f"{row.count}",
+            f"{row.psnr:.3f}",
+            "" if row.ssim is None else f"{row.ssim:.4f}",
+            f"{row.gain:+.3f}",
+            f"{row.share_worse:.1%}",
+            f"{row.tools:.2f}",
+            *_costs([row]),
+            row.note,
+        ]
+        for row in rows
+    ]
+    return _table(heads, lines, left=(0, len(heads) - 1))
+
+
+def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+    rule = ["---" if k in left else "---:" for k in range(len(heads))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *lines))
+
+
+def _giga(macs: float) -> str:
+    return f"{macs / 1e9:.3f} G"
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = list(values)
+    return sum(known) / len(known)

@@ -1,0 +1,86 @@
+"""What a toolbox on disk holds, and whether its weights are sound."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.errors import ChecksumError, ToolchainError
+from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
+from restoration_toolchain.tools_zoo.enlarging.batches import held_out_pairs, open_scaled_store
+from restoration_toolchain.tools_zoo.enlarging.objective import bicubic
+from restoration_toolchain.tools_zoo.storage import (
+    read_checked,
+    read_manifest,
+    read_spec,
+    toolbox_folder,
+    weights_path,
+)
+from restoration_toolchain.tools_zoo.tool import ToolSpec
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.batches import ToolDegrader, validation_pairs
+
+WeightState = Literal["ok", "damaged", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTool:
+    """A tool of a manifest and the state of its weight file."""
+
+    spec: ToolSpec
+    state: WeightState
+
+
+def list_tools(name_or_path: str | Path = DEFAULT_TOOLBOX) -> list[ListedTool]:
+    """List the tools of a toolbox in action order; damaged weights are reported, not raised.
+
+    Raises:
+        UnknownNameError: No toolbox of that name ships, and there is no such folder.
+        ToolboxError: The manifest is missing or malformed.
+    """
+    folder = toolbox_folder(name_or_path)
+    listed = []
+    for entry in read_manifest(folder)["tools"]:
+        state = _weight_state(weights_path(folder, entry), entry["sha256"])
+        listed.append(ListedTool(read_spec(entry), state))
+    return listed
+
+
+def measure_tools(toolbox: Toolbox, store: Path, *, count: int = 256) -> dict[str, float]:
+    """Mean PSNR gain in dB of each tool on its own range alone; of one that enlarges, over bicubic.
+
+    Args:
+        toolbox: The tools.
+        store: Patch store; its held-out photos are degraded.
+        count: Patches per tool.
+
+    Raises:
+        StoreError: The store cannot be read, or its patches do not divide by a tool's scale.
+    """
+    gains = {}
+    for tool in toolbox:
+        scale = tool.spec.scale
+        with open_scaled_store(store, scale) as patches, torch.inference_mode():
+            if scale > 1:
+                clean = Degradation(scale=scale)
+                lq, gt = held_out_pairs(patches, lambda _, clean=clean: clean, count=count, seed=0)  # type: ignore[misc]
+            else:
+                degrade = ToolDegrader(tool.spec).own_only
+                lq, gt = validation_pairs(patches, degrade, count=count, seed=0)
+            before = batch_psnr(bicubic(lq, scale), gt)
+            after = batch_psnr(tool(lq).clamp(0.0, 1.0), gt)
+        gains[tool.spec.name] = float((after - before).mean())
+    return gains
+
+
+def _weight_state(path: Path, sha256: str) -> WeightState:
+    try:
+        read_checked(path, sha256)
+    except ChecksumError:
+        return "damaged"
+    except ToolchainError:
+        return "missing"
+    return "ok"

@@ -1,0 +1,1 @@
+"""Photos in files: bytes to arrays and back; knows nothing of restoring."""

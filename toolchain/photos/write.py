@@ -1,0 +1,261 @@
+"""Write a photo to a file, as faithfully as the format allows."""
+
+import dataclasses
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from restoration_toolchain.data.atomic import file_written_atomically, write_atomically
+from restoration_toolchain.data.images import check_float_image
+from restoration_toolchain.toolchain.errors import PhotoError, one_line
+from restoration_toolchain.toolchain.photos.arrays import Scratch
+from restoration_toolchain.toolchain.photos.codecs import (
+    CODEC_ERRORS,
+    XMP_KEYWORD,
+    Samples,
+    register_heif,
+    write_png,
+    write_tiff,
+)
+from restoration_toolchain.toolchain.photos.paths import WRITABLE_FORMATS
+from restoration_toolchain.toolchain.photos.read import Photo
+from restoration_toolchain.toolchain.photos.strips import WRITABLE_IN_STRIPS, write_in_strips
+
+_QUALITY = 95
+_MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels
+_ALPHA_FORMATS = ("PNG", "WEBP", "TIFF", "AVIF", "HEIF")
+_DEEP_FORMATS = ("PNG", "TIFF")
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+_PIXELS_AT_A_TIME = 1 << 20  # keeps the temporaries of a conversion small beside the photo itself
+
+
+def check_target(path: Path | str, source: Path | None, *, overwrite: bool = False) -> None:
+    """Make sure that a photo may be written to ``path``, before any work is done for it.
+
+    Args:
+        path: Where the photo shall go.
+        source: The file it was read from, which is never overwritten.
+        overwrite: Whether another existing file may be replaced.
+
+    Raises:
+        PhotoError: ``path`` is the source or a folder, exists, or has a suffix of no known format.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in WRITABLE_FORMATS:
+        known = " ".join(WRITABLE_FORMATS)
+        raise PhotoError(
+            f"{path}: cannot write {path.suffix or 'files without suffix'}; use {known}"
+        )
+    if WRITABLE_FORMATS[path.suffix.lower()] == "HEIF":
+        try:
+            register_heif()
+        except ImportError as error:
+            raise PhotoError(f"{path}: cannot write {path.suffix}, because {error}") from error
+    check_free(path, source, overwrite=overwrite)
+
+
+def check_free(path: Path, source: Path | None, *, overwrite: bool = False) -> None:
+    """Make sure that a file of any kind may be written to ``path``.
+
+    Args:
+        path: Where the file shall go.
+        source: The photo that it is made from, which is never overwritten.
+        overwrite: Whether another existing file may be replaced.
+
+    Raises:
+        PhotoError: ``path`` is the source or a folder, or exists.
+    """
+    try:
+        if source is not None and source.exists() and path.exists() and path.samefile(source):
+            raise PhotoError(f"{path}: this is the input photo; choose another output")
+        if path.is_dir():
+            raise PhotoError(f"{path}: is a folder, not a file name")
+        if not overwrite and os.path.lexists(path):
+            raise PhotoError(f"{path}: exists already; pass --overwrite to replace it")
+    except OSError as error:
+        raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
+
+
+def write_photo(
+    path: Path | str, photo: Photo, *, overwrite: bool = False, scratch: Scratch | None = None
+) -> tuple[str, ...]:
+    """Write ``photo`` in the format of the suffix of ``path``, completely or not at all.
+
+    Gray stays gray, and alpha, 16 bits, EXIF, XMP and colour profile are kept where the format has
+    them.
+    Missing folders are made.
+
+    Args:
+        path: Where to; never the file that the photo was read from.
+        photo: Colours outside [0, 1] are clipped; a gray photo is written as its channels' mean.
+        overwrite: Whether an existing file may be replaced.
+        scratch: Where given, JPEG, PNG and TIFF are encoded row by row, with the extra ``huge``.
+
+    Returns:
+        One sentence for each thing that the format cannot hold.
+
+    Raises:
+        PhotoError: See `check_target`; also when the folder is not writable or the disk is full.
+        ImageFormatError: ``photo.rgb`` is not float32 RGB.
+    """
+    path = Path(path)
+    check_target(path, photo.source, overwrite=overwrite)
+    check_float_image(photo.rgb)
+    file_format = WRITABLE_FORMATS[path.suffix.lower()]
+    if max(photo.rgb.shape[:2]) > _MAX_SIDE.get(file_format, 1 << 31):
+        limit = _MAX_SIDE[file_format]
+        raise PhotoError(f"{path}: {file_format} holds {limit} pixels a side; write .png or .tif")
+    photo, notes = _fit_to_format(photo, file_format)
+    try:
+        if scratch is not None and file_format in WRITABLE_IN_STRIPS:
+            _write_in_strips(path, photo, file_format, scratch)
+            return notes
+        content = _encode(photo, file_format)
+    except (*CODEC_ERRORS, ImportError, MemoryError) as error:
+        raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
+    return notes
+
+
+def pixels_sha256(photo: Photo, path: Path | str) -> str:
+    """SHA-256 of the samples that `write_photo` would store at ``path``, before any compression.
+
+    What is hashed is ``"HEIGHT WIDTH CHANNELS BITS"`` in ASCII and then the samples, row by row,
+    channels together, 16-bit ones little-endian.
+
+    Args:
+        photo: What would be written.
+        path: Where to; its suffix names the format, and so the depth and the channels.
+    """
+    photo, _ = _fit_to_format(photo, WRITABLE_FORMATS[Path(path).suffix.lower()])
+    quantised = _Quantised(photo)
+    height, width, channels = quantised.shape
+    digest = hashlib.sha256(f"{height} {width} {channels} {photo.bit_depth}".encode())
+    for _, samples in quantised.bands():
+        digest.update(samples.astype(samples.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def _fit_to_format(photo: Photo, file_format: str) -> tuple[Photo, tuple[str, ...]]:
+    """Leave out what the format, or the kind of image, cannot hold."""
+    left_out: dict[str, Any] = {}
+    notes = []
+    if photo.bit_depth == 16 and file_format not in _DEEP_FORMATS:
+        left_out["bit_depth"] = 8
+        notes.append(f"{file_format} holds 8 bits a channel, not 16")
+    if photo.alpha is not None and file_format not in _ALPHA_FORMATS:
+        left_out["alpha"] = None
+        notes.append(f"{file_format} holds no alpha channel; it was left out")
+    if photo.icc and photo.icc[16:20] != (b"GRAY" if photo.is_gray else b"RGB "):
+        left_out["icc"] = None
+        notes.append("the colour profile is for another kind of image and was left out")
+    if photo.exif and file_format == "JPEG" and len(photo.exif) > 65_533:
+        left_out["exif"] = None
+        notes.append("the EXIF data is too long for JPEG and was left out")
+    if photo.xmp and file_format == "JPEG" and len(photo.xmp) > 65_502:
+        left_out["xmp"] = None
+        notes.append("the XMP data is too long for JPEG and was left out")
+    if file_format == "BMP" and (photo.exif or photo.icc or photo.xmp):
+        left_out |= {"exif": None, "icc": None, "xmp": None}
+        notes.append("BMP holds no EXIF data, XMP or colour profile")
+    return dataclasses.replace(photo, **left_out), tuple(notes)
+
+
+def _write_in_strips(path: Path, photo: Photo, file_format: str, scratch: Scratch) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file_written_atomically(path) as file:
+        write_in_strips(
+            file,
+            _Quantised(photo),
+            file_format,
+            icc=photo.icc,
+            exif=photo.exif,
+            xmp=photo.xmp,
+            jpeg_quality=_QUALITY,
+            scratch=scratch,
+        )
+
+
+def _encode(photo: Photo, file_format: str) -> memoryview:
+    samples, stream = _Quantised(photo), io.BytesIO()
+    if file_format == "TIFF" or photo.bit_depth == 16:
+        write = write_tiff if file_format == "TIFF" else write_png
+        write(stream, samples, photo.icc, photo.exif, photo.xmp)
+        return stream.getbuffer()
+    options: dict[str, Any] = {"icc_profile": photo.icc, "exif": photo.exif}
+    if file_format == "PNG" and photo.xmp:
+        text = PngInfo()
+        text.add_itxt(XMP_KEYWORD, photo.xmp.decode(errors="replace"))
+        options["pnginfo"] = text
+    elif file_format != "BMP":
+        options["xmp"] = photo.xmp
+    if file_format == "JPEG":
+        options |= {"quality": _QUALITY, "subsampling": 0}
+    if file_format == "WEBP":
+        options |= {"quality": _QUALITY, "exact": True}
+    if file_format == "AVIF":
+        options |= {"quality": _QUALITY, "subsampling": "4:4:4"}
+    if file_format == "HEIF":
+        register_heif()
+        options |= {"quality": _QUALITY, "chroma": 444}
+    image = samples.to_image()
+    image.save(stream, file_format, **{k: v for k, v in options.items() if v is not None})
+    return stream.getbuffer()
+
+
+class _Quantised:
+    """Samples (H, W, C) of a photo, rounded once, some rows at a time: few are ever in memory."""
+
+    def __init__(self, photo: Photo) -> None:
+        self._photo = photo
+        is_deep = photo.bit_depth == 16
+        self._peak = np.float32(65535 if is_deep else 255)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint16 if is_deep else np.uint8)
+        channels = (1 if photo.is_gray else 3) + (photo.alpha is not None)
+        height, width = photo.rgb.shape[:2]
+        self.shape = int(height), int(width), channels
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> Samples:
+        rgb, alpha = self._photo.rgb[rows], self._photo.alpha
+        samples: Samples = np.empty((*rgb.shape[:2], self.shape[2]), self.dtype)
+        colour = rgb.mean(axis=2, keepdims=True) if self._photo.is_gray else rgb
+        samples[:, :, : colour.shape[2]] = np.rint(np.clip(colour, 0.0, 1.0) * self._peak)
+        if alpha is not None:
+            samples[:, :, -1] = _alpha_at(alpha[rows], self.dtype)
+        return samples
+
+    def bands(self) -> Iterator[tuple[int, Samples]]:
+        """First row and rows of each band, from the top."""
+        n_rows = max(1, _PIXELS_AT_A_TIME // self.shape[1])
+        for top in range(0, len(self), n_rows):
+            yield top, self[top : top + n_rows]
+
+    def to_image(self) -> Image.Image:
+        """The 8-bit samples as a Pillow image."""
+        height, width, channels = self.shape
+        image = Image.new(_MODES[channels], (width, height))
+        for top, samples in self.bands():
+            image.paste(Image.fromarray(samples[:, :, 0] if channels == 1 else samples), (0, top))
+        return image
+
+
+def _alpha_at(alpha: Samples, dtype: np.dtype[Any]) -> Samples:
+    if alpha.dtype == dtype:
+        return alpha
+    if dtype == np.uint16:
+        return alpha.astype(np.uint16) * np.uint16(257)
+    return ((alpha.astype(np.uint32) + 128) // 257).astype(np.uint8)

@@ -1,0 +1,1 @@
+"""A restorer and the restorations it makes."""

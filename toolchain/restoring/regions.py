@@ -1,0 +1,257 @@
+"""Decisions per region: a photo whose damage varies gets its tools where they are needed.
+
+The photo is divided into cells, and for each the agent looks at a view around it, with a memory of
+its own. What is smoothed is the *decision*, before any tool runs: neighbours share their action
+values, and a label energy keeps small islands from forming. The tools' results are then blended
+over the width of a cell, so that no seam shows. Yu et al. (CVPR 2018) tried to let patches choose
+for themselves and to blend what came of it, and found the result unpleasant.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from restoration_toolchain.agents.policy.guard import expected_gain
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import LstmState
+from restoration_toolchain.toolchain.restoring.tiling import VIEW_SIZE, extract_views
+
+CELL: Final = 32
+"""Side of a cell in pixels. Its view of 63 reaches half a cell into its neighbours."""
+
+_CHUNK: Final = 64  # views in one call of the agent, as many as of a photo as a whole
+
+RunTool = Callable[[int, Tensor], Tensor]
+"""(action, image (1, 3, H, W)) to what the tool makes of it, clipped to [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Smoothing:
+    """How much cells listen to each other, in the order of what happens.
+
+    Attributes:
+        share: Of the mean over the photo in every cell's values: what most of the photo suffers
+            from is likely here too.
+        sigma: Of the Gaussian that blurs the rest of the values between cells, in cells.
+        coupling: dB that a cell gains by the same action as all its neighbours.
+        temperature: dB by which an action must be better to be clearly so.
+        iterations: Of the mean-field updates that settle the actions.
+    """
+
+    share: float = 0.25
+    sigma: float = 1.0
+    coupling: float = 0.4
+    temperature: float = 0.1
+    iterations: int = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionStep:
+    """One round of decisions and what the tools made of the photo.
+
+    Attributes:
+        actions: (rows, columns) int64: an action per cell, *stop* where it ended or had ended.
+        values: (n_tools + 1,) mean action values of the cells that could still choose.
+        image: (1, 3, H, W) after the tools.
+    """
+
+    actions: Tensor
+    values: Tensor
+    image: Tensor
+
+
+def restore_regions(
+    image: Tensor,
+    policy: LstmPolicy,
+    run_tool: RunTool,
+    *,
+    max_steps: int,
+    halo: int,
+    grid: int,
+    smoothing: Smoothing | None = None,
+    max_risk: float = 1.0,
+) -> Iterator[RegionStep]:
+    """Let the agent decide for every cell until all have stopped.
+
+    Pixels of a cell that stopped, and whose neighbours did, keep every bit.
+
+    Args:
+        image: (1, 3, H, W) in [0, 1]; not changed.
+        policy: Who decides.
+        run_tool: Runs a tool on a part of the image that holds ``halo`` pixels of context.
+        max_steps: Tools on one cell, at most.
+        halo: Largest receptive-field radius of the tools, in pixels.
+        grid: Parts start at multiples of this many pixels.
+        smoothing: None for the defaults.
+        max_risk: Largest risk with which a cell may still choose a tool; below 1, the agent must
+            have a guard.
+
+    Yields:
+        After every round. The last one may be of stops alone.
+    """
+    height, width = image.shape[-2:]
+    cells = _Cells(policy, height, width, smoothing or Smoothing(), max_risk)
+    for _ in range(max_steps):
+        values, actions = cells.decide(image[0])
+        image = blend(image, actions, cells.stop, run_tool, halo=halo, grid=grid)
+        yield RegionStep(actions, values, image)
+        if cells.all_done:
+            break
+
+
+def blend(
+    image: Tensor, actions: Tensor, stop: int, run_tool: RunTool, *, halo: int, grid: int
+) -> Tensor:
+    """Run on every cell the tool of its action; between cells, one fades into the other.
+
+    Args:
+        image: (1, 3, H, W) in [0, 1].
+        actions: (rows, columns) int64, one per cell.
+        stop: The action that leaves a cell as it is.
+        run_tool: As for `restore_regions`.
+        halo: Context in pixels that a part needs.
+        grid: Parts start at multiples of this many pixels.
+
+    Returns:
+        A new image of the same shape.
+    """
+    height, width = image.shape[-2:]
+    blended = image.clone()
+    for action in torch.unique(actions).tolist():
+        if action == stop:
+            continue
+        # Bilinear weights: they sum to one over the actions, and reach one cell at most.
+        mask = (actions == action).to(image)[None, None]
+        rows, columns = (_needed(mask.amax(dim=axis).flatten() > 0.0) for axis in (3, 2))
+        (top, bottom), (left, right) = (
+            (start * CELL, min(end * CELL, length))
+            for (start, end), length in ((rows, height), (columns, width))
+        )
+        weights = functional.interpolate(mask, scale_factor=CELL, mode="bilinear")
+        weights = weights[..., top:bottom, left:right]
+        above, before = (max(0, start - halo) // grid * grid for start in (top, left))
+        part = image[..., above : bottom + halo, before : right + halo]
+        restored = run_tool(action, part)[
+            ..., top - above : bottom - above, left - before : right - before
+        ]
+        now = image[..., top:bottom, left:right]
+        blended[..., top:bottom, left:right] += weights * (restored - now)
+    return blended.clamp_(0.0, 1.0)
+
+
+def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
+    """Decide for all cells together.
+
+    Args:
+        values: (rows, columns, n_actions) in dB.
+        active: (rows, columns) bool; the others take no part and get the last action, *stop*.
+        smoothing: How.
+
+    Returns:
+        (rows, columns) int64.
+    """
+    n_actions = values.shape[-1]
+    stop = n_actions - 1
+    if not active.any():
+        return torch.full(active.shape, stop)
+    weight = active.to(values)[None, None]
+    planes = values.permute(2, 0, 1)[:, None] * weight
+    kernel = _gaussian(smoothing.sigma, values)
+    smooth = _blur(planes, kernel) / _blur(weight, kernel).clamp(min=1e-6)
+    mean = values[active].mean(dim=0)[:, None, None, None]
+    unary = (1.0 - smoothing.share) * smooth + smoothing.share * mean
+    neighbours = values.new_ones(1, 1, 3, 3)
+    neighbours[0, 0, 1, 1] = 0.0
+    n_neighbours = functional.conv2d(weight, neighbours, padding=1).clamp(min=1.0)
+    likely = torch.softmax(unary / smoothing.temperature, dim=0)
+    for _ in range(smoothing.iterations):
+        agreement = functional.conv2d(likely * weight, neighbours, padding=1) / n_neighbours
+        score = unary + smoothing.coupling * agreement
+        likely = torch.softmax(score / smoothing.temperature, dim=0)
+    actions = likely[:, 0].argmax(dim=0)
+    return torch.where(active, actions, torch.full_like(actions, stop))
+
+
+class _Cells:
+    """The agent's memory of every cell, and which of them have stopped."""
+
+    def __init__(
+        self,
+        policy: LstmPolicy,
+        height: int,
+        width: int,
+        smoothing: Smoothing,
+        max_risk: float,
+    ) -> None:
+        self._policy, self._smoothing, self._max_risk = policy, smoothing, max_risk
+        self.stop = len(policy.tool_names)
+        self._shape = math.ceil(height / CELL), math.ceil(width / CELL)
+        tops, lefts = (
+            [_view_start(cell, length, policy.view_grid) for cell in range(count)]
+            for count, length in zip(self._shape, (height, width), strict=True)
+        )
+        self._positions = [(top, left) for top in tops for left in lefts]
+        self._state = policy.initial_state(len(self._positions))
+        self._last_action = torch.full((len(self._positions),), self.stop)
+        self._active = torch.ones(self._shape, dtype=torch.bool)
+
+    @property
+    def all_done(self) -> bool:
+        return not self._active.any()
+
+    def decide(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean values (n_tools + 1,) of active cells, and an action for each cell."""
+        flat = self._look(image)
+        mean = flat[self._active.flatten()].mean(dim=0)
+        actions = settle(flat.reshape(*self._shape, -1), self._active, self._smoothing)
+        if self._max_risk < 1.0:
+            guard = self._policy.guard
+            assert guard is not None
+            expected = expected_gain(flat, self._policy.stop_margin)
+            risk = guard.risk(expected.gather(1, actions.flatten()[:, None])).reshape(self._shape)
+            actions[risk > self._max_risk] = self.stop
+        self._last_action = actions.flatten()
+        self._active = actions != self.stop
+        return mean, actions
+
+    def _look(self, image: Tensor) -> Tensor:
+        values, states = [], []
+        for start in range(0, len(self._positions), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            images = extract_views(image, self._positions[part])
+            state = LstmState(self._state.hidden[part], self._state.cell[part])
+            seen, state = self._policy.action_values(images, self._last_action[part], state)
+            values.append(seen.cpu())
+            states.append(state)
+        hidden, cell = (torch.cat(list(parts)) for parts in zip(*states, strict=True))
+        self._state = LstmState(hidden, cell)
+        return torch.cat(values)
+
+
+def _view_start(cell: int, length: int, grid: int) -> int:
+    """Where the view of a cell begins: the cell in its middle, but inside the photo."""
+    last = max(0, length - VIEW_SIZE) // grid * grid
+    return min(max(0, cell * CELL - (VIEW_SIZE - CELL) // 2 // grid * grid), last)
+
+
+def _needed(rows: Tensor) -> tuple[int, int]:
+    """First and last but one of the cells that the weights of marked ones reach."""
+    marked = torch.nonzero(rows).flatten()
+    return max(0, int(marked[0]) - 1), int(marked[-1]) + 2
+
+
+def _gaussian(sigma: float, like: Tensor) -> Tensor:
+    radius = math.ceil(2.0 * sigma)
+    distance = torch.arange(-radius, radius + 1).to(like)
+    return torch.exp(-0.5 * (distance / max(sigma, 1e-6)) ** 2)
+
+
+def _blur(planes: Tensor, kernel: Tensor) -> Tensor:
+    radius = len(kernel) // 2
+    planes = functional.conv2d(planes, kernel[None, None, :, None], padding=(radius, 0))
+    return functional.conv2d(planes, kernel[None, None, None, :], padding=(0, radius))

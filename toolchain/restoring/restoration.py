@@ -1,0 +1,306 @@
+"""What a restoration is: the image, and the trace of how it came to be."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from restoration_toolchain.data.images import FloatImage
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import Quality
+from restoration_toolchain.tools_zoo.tool import UNITS, ToolSpec
+
+STOP: Final = "stop"
+"""Name of the action that ends a chain."""
+
+BICUBIC: Final = "bicubic"
+"""What enlarges a photo where no tool did."""
+
+PER_CALL: Final = ("strength", "regions", "forced")
+"""Fields of `Provenance` that each call of `Restorer.restore` may choose, by the same names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How close an image is to the clean one.
+
+    Attributes:
+        psnr: In dB.
+        ssim: None where a side is too short for it.
+    """
+
+    psnr: float
+    ssim: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One decision, and what it did.
+
+    Attributes:
+        tool: Name of the chosen tool, or `STOP`.
+        treats: What the tool treats, for people; empty for stop.
+        action: Index of the choice; the agent's last one is stop, and tools that it does not know
+            count on from there.
+        action_values: By name and in action order, the gain in dB that the agent expected of each
+            action that it could choose, the best continuation and the agent's margins included; of
+            an agent that was not trained for PSNR alone, the reward. Of a tool that it does not
+            know, that tool's alone: what it was estimated to gain on the photos that it was fitted
+            to.
+        seconds: Time taken by the decision and the tool.
+        score: Of the image after the step, and of its bicubic enlargement while it is still small;
+            None where no clean image is known.
+        scale: By how much the tool enlarged the photo; 1 is not at all.
+        region_actions: Where regions decide, the action of each cell of `restoring.regions.CELL`
+            pixels, (rows, columns) int64. ``tool`` is then what most of those that went on got,
+            and ``action_values`` are means over them.
+        risk: Estimated probability that the tool made the photo worse or, of stop, that the best
+            one would have; None where the agent was not calibrated, or regions decide.
+        colour_drift: By how many 8-bit grey levels the tool moved the mean of a channel in an area
+            of 64 x 64 pixels, at most; None of stop, and of a tool that enlarged.
+        clean: Where the agent chose to do nothing at all, the probability with which it takes the
+            photo for undamaged; None otherwise, of an agent that does not ask, and where regions
+            decide.
+        quality: SFD-IQA of the image after the step, and of its bicubic enlargement while it is
+            still small; None where it was not asked for, or the image is too small for it.
+    """
+
+    tool: str
+    treats: str
+    action: int
+    action_values: Mapping[str, float]
+    seconds: float
+    score: Score | None = None
+    scale: int = 1
+    region_actions: npt.NDArray[np.int64] | None = None
+    risk: float | None = None
+    colour_drift: float | None = None
+    clean: float | None = None
+    quality: Quality | None = None
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether the agent chose to leave the image as it is."""
+        return self.tool == STOP
+
+    def runners_up(self, n: int = 3) -> tuple[tuple[str, float], ...]:
+        """The ``n`` best actions that were not chosen, best first, with their values."""
+        others = [item for item in self.action_values.items() if item[0] != self.tool]
+        return tuple(sorted(others, key=lambda item: -item[1])[:n])
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What made a restoration, precisely enough to make it again.
+
+    Attributes:
+        version: Of this package.
+        toolbox: Its name.
+        tool_checksums: SHA-256 of each tool's weight file, where it was loaded from one.
+        agent: Name or folder of the agent.
+        agent_checksum: SHA-256 of the agent's weights.
+        device: Where the tools ran.
+        precision: What they computed in, ``fp32`` or ``bf16``.
+        max_steps: Most tools allowed.
+        scale: By how much photos are enlarged.
+        reward: In which action values count: ``psnr`` in dB, or another name of `envs.reward`.
+        strength: How far it went from the photo towards the restored one.
+        regions: Whether decisions were made per region.
+        forced: Actions that were prescribed, in place of the agent's first ones.
+        options: Arguments of `restoring.restorer.load` that give the same restorer again, with
+            device and precision as they were chosen; empty of one that was not loaded.
+        max_risk: Largest risk with which a tool was permitted to run.
+        enlarging: What was asked of tools that enlarge: ``prior`` and ``steps`` as in
+            `enlarge_options.EnlargeOptions`, and ``prior_sha256`` of the numbers of a map or of
+            a model's weights.
+    """
+
+    version: str
+    toolbox: str
+    tool_checksums: Mapping[str, str]
+    agent: str
+    agent_checksum: str
+    device: str
+    precision: str
+    max_steps: int
+    scale: int = 1
+    reward: str = "psnr"
+    strength: float = 1.0
+    regions: bool = False
+    forced: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    max_risk: float = 1.0
+    enlarging: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """Of action values: ``dB``, or nothing that has a name."""
+        return "dB" if self.reward == "psnr" else ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Restoration:
+    """A restored image and how it came to be.
+
+    Attributes:
+        image: Restored RGB, shape (H, W, 3), float32, range [0, 1].
+        steps: Every decision in order; the last one is stop unless the limit was reached first.
+        provenance: What made it.
+        score: Of the input; None where no clean image is known.
+        frames: The input, then the image after each tool, if they were asked for; else empty.
+        notes: One sentence for each tool that was added and not used, and for what else is to be
+            known.
+        unfamiliarity: How far the photo lies from what the agent was calibrated on; above 1 it is
+            unlike that. None of an agent that was not calibrated.
+        quality: SFD-IQA of the input, as `Step.quality` is.
+    """
+
+    image: FloatImage
+    steps: tuple[Step, ...]
+    provenance: Provenance
+    score: Score | None = None
+    frames: tuple[FloatImage, ...] = ()
+    notes: tuple[str, ...] = ()
+    unfamiliarity: float | None = None
+    quality: Quality | None = None
+
+    @property
+    def sequence(self) -> tuple[str, ...]:
+        """The tools that ran, in order; empty if the agent left the image as it was."""
+        return tuple(step.tool for step in self.steps if not step.is_stop)
+
+    @property
+    def enlarged_by(self) -> str | None:
+        """The tool that enlarged the photo, or `BICUBIC`; None if it kept its size."""
+        if self.provenance.scale == 1:
+            return None
+        return next((step.tool for step in self.steps if step.scale > 1), BICUBIC)
+
+    @property
+    def final_score(self) -> Score | None:
+        """Score of the restored image."""
+        return self.steps[-1].score
+
+    @property
+    def final_quality(self) -> Quality | None:
+        """SFD-IQA of the restored image."""
+        return self.steps[-1].quality
+
+    @property
+    def seconds(self) -> float:
+        """Time taken by all steps."""
+        return sum(step.seconds for step in self.steps)
+
+    def trace(self) -> dict[str, Any]:
+        """Everything but pixels, as plain data for JSON; the ``psnr_gain`` of the steps add up."""
+        height, width = self.image.shape[:2]
+        made_by = self.provenance
+        return {
+            "version": made_by.version,
+            "toolbox": {"name": made_by.toolbox, "sha256": dict(made_by.tool_checksums)},
+            "agent": {"name": made_by.agent, "sha256": made_by.agent_checksum},
+            "device": made_by.device,
+            "precision": made_by.precision,
+            "max_steps": made_by.max_steps,
+            "scale": made_by.scale,
+            "enlarged_by": self.enlarged_by,
+            "enlarging": dict(made_by.enlarging),
+            "reward": made_by.reward,
+            "strength": made_by.strength,
+            "regions": made_by.regions,
+            "forced": list(made_by.forced),
+            "options": dict(made_by.options),
+            "max_risk": made_by.max_risk,
+            "unfamiliarity": self.unfamiliarity,
+            "width": width,
+            "height": height,
+            "sequence": list(self.sequence),
+            "seconds": self.seconds,
+            **_score_entries(self.score, "_before"),
+            **_score_entries(self.final_score, "_after"),
+            "quality_before": _quality_entry(self.quality),
+            "quality_after": _quality_entry(self.final_quality),
+            "steps": self._step_entries(),
+        }
+
+    def _step_entries(self) -> list[dict[str, Any]]:
+        entries, before = [], self.score
+        for step in self.steps:
+            gain = None if step.score is None or before is None else step.score.psnr - before.psnr
+            entries.append(
+                {
+                    "tool": step.tool,
+                    "treats": step.treats,
+                    "action": step.action,
+                    "action_values": dict(step.action_values),
+                    "risk": step.risk,
+                    "clean_probability": step.clean,
+                    "colour_drift": step.colour_drift,
+                    "seconds": step.seconds,
+                    **_score_entries(step.score),
+                    "psnr_gain": gain,
+                    "quality": _quality_entry(step.quality),
+                    **_region_entries(step),
+                }
+            )
+            before = step.score
+        return entries
+
+
+def _region_entries(step: Step) -> dict[str, Any]:
+    actions = step.region_actions
+    return {} if actions is None else {"region_actions": actions.tolist()}
+
+
+def treatment(spec: ToolSpec) -> str:
+    """Say what a tool treats, with the unit: ``noise 25-37.5 (sigma /255)``."""
+    return f"{spec.label} ({UNITS[spec.task]})"
+
+
+def explain_end(restoration: Restoration) -> str:
+    """Say why no further tool ran, and if none has enlarged the photo as it was to be."""
+    why = _explain_last(restoration)
+    if restoration.enlarged_by != BICUBIC:
+        return why
+    return f"{why} No tool enlarged it: this is its bicubic enlargement."
+
+
+def _explain_last(restoration: Restoration) -> str:
+    last = restoration.steps[-1]
+    if not last.is_stop:
+        limit = restoration.provenance.max_steps
+        return f"Ended at the limit of {limit} tool{'s' if limit > 1 else ''}."
+    known = sum(step.action <= last.action for step in restoration.steps)  # not of added tools
+    if len(restoration.provenance.forced) >= known:
+        return "Stopped by hand."
+    ((rival, value), *_) = last.runners_up(1)
+    stop = last.action_values[STOP]
+    allowed = restoration.provenance.max_risk
+    if last.risk is not None and last.risk > allowed:
+        return (
+            f"Stopped: the best tool, {rival}, would make the photo worse with a probability of "
+            f"{last.risk:.0%}, more than the {allowed:.0%} permitted."
+        )
+    what = "Left as it is" if not restoration.sequence else "Stopped"
+    unit = f" {restoration.provenance.unit}".rstrip()
+    if last.clean is not None and last.clean > 0.5:
+        return f"{what}: the agent takes it for undamaged, with a probability of {last.clean:.0%}."
+    if value <= 0.0:
+        change = f"change PSNR by {value:+.2f} dB" if unit else f"be worth {value:+.2f}"
+        return f"{what}: the agent expects no tool to help; the best, {rival}, would {change}."
+    return (
+        f"{what}: stopping is valued at {stop:+.2f}{unit}, the best tool, {rival}, at {value:+.2f}."
+    )
+
+
+def _score_entries(score: Score | None, suffix: str = "") -> dict[str, float | None]:
+    return {
+        f"psnr{suffix}": None if score is None else score.psnr,
+        f"ssim{suffix}": None if score is None else score.ssim,
+    }
+
+
+def _quality_entry(quality: Quality | None) -> dict[str, Any] | None:
+    return None if quality is None else dataclasses.asdict(quality)

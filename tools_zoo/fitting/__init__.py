@@ -1,0 +1,1 @@
+"""Denoisers fitted to noisy photos of which no clean version exists."""

@@ -1,0 +1,241 @@
+"""Train the tools of a plan one after the other, and keep them in a toolbox folder."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
+from restoration_toolchain.tools_zoo.enlarging.config import (
+    OneStepTrainConfig,
+    SftTrainConfig,
+    SrTrainConfig,
+)
+from restoration_toolchain.tools_zoo.enlarging.one_step import train_one_step_tool
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER
+from restoration_toolchain.tools_zoo.enlarging.sft import train_sft_tool
+from restoration_toolchain.tools_zoo.enlarging.train import train_sr_tool
+from restoration_toolchain.tools_zoo.recipes.plan import SPECS, SR_BASE, TrainingJob
+from restoration_toolchain.tools_zoo.recipes.run_start import holds_run, network_of_run
+from restoration_toolchain.tools_zoo.storage import (
+    MANIFEST,
+    load_toolbox,
+    load_weights,
+    read_notes,
+    save_toolbox,
+    toolbox_folder,
+)
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.loop import (
+    NOT_NOTED,
+    NotANumberError,
+    OnStep,
+    is_main_process,
+)
+from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
+from restoration_toolchain.tools_zoo.training.supervised import ToolTrainConfig, train_tool
+
+OnToolStep = Callable[[str, int, int, dict[str, float]], None]
+"""Called with (tool, step, total, newest metrics)."""
+
+_SCORES = ("psnr", "gain", "detail", "feature_distance")
+"""What a validation says of a tool, by the beginnings of its names."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedTool:
+    """A tool and what its last validation said.
+
+    Attributes:
+        tool: With averaged weights.
+        metrics: ``psnr_own``, ``gain_own``, ``psnr_chain``, ``gain_chain`` in dB, and of a tool
+            that makes images larger, ``detail`` and ``feature_distance``.
+    """
+
+    tool: Tool
+    metrics: Mapping[str, float]
+
+
+def train_tools(
+    jobs: Sequence[TrainingJob],
+    run_path: Path,
+    toolbox_path: Path,
+    *,
+    include: str | None = None,
+    resume: bool = False,
+    on_step: OnToolStep = lambda name, step, total, metrics: None,
+) -> list[TrainedTool]:
+    """Train every tool of a plan, each in a folder of its own below ``run_path``.
+
+    The toolbox folder is brought up to date after each tool, so that an interruption loses none
+    that is finished; tools that lie there already and are not trained here stay.
+
+    Args:
+        jobs: The plan.
+        run_path: Where the run folders go.
+        toolbox_path: The toolbox folder.
+        include: Toolbox whose tools are put in as they are, each unless one of its name is there.
+        resume: Go on: finished tools are kept, the interrupted one continues.
+        on_step: Progress.
+
+    Raises:
+        ToolchainError: A run folder is taken or does not fit, starting weights are missing or
+            have another shape, or the store is unusable.
+        NotANumberError: A loss or its gradient stops being a number; the message says where the
+            last good weights are, if there are any.
+    """
+    if resume and not any(_has_checkpoint(run_path, job) for job in jobs):
+        raise ToolchainError(f"nothing to resume in {run_path}; leave out --resume to start")
+    taken = [job.spec.name for job in jobs if _has_checkpoint(run_path, job)]
+    if taken and not resume:
+        raise ToolchainError(
+            f"{run_path} already holds a run of {taken[0]}; add --resume or choose another --run"
+        )
+    if (toolbox_path / MANIFEST).exists():
+        load_toolbox(toolbox_path)  # a damaged one is better found now than after the training
+    if include is not None:
+        _include(toolbox_path, include)
+    trained: dict[str, TrainedTool] = {}
+    for job in jobs:
+        name = job.spec.name
+        try:
+            tool = _train(
+                job,
+                run_path / name,
+                init=_starting_network(job, trained, toolbox_path),
+                resume=resume and _has_checkpoint(run_path, job),
+                on_step=lambda step, total, metrics, name=name: on_step(name, step, total, metrics),  # type: ignore[misc]
+            )
+        except NotANumberError as error:
+            raise NotANumberError(f"{error}{_way_on(job, run_path / name)}") from error
+        trained[name] = TrainedTool(tool, _last_metrics(run_path / name))
+        if job.keep and is_main_process():
+            _update_toolbox(toolbox_path, {name: tool}, {name: _notes(job, trained[name].metrics)})
+            if (run_path / name / IQA_FOLDER).is_dir():
+                shutil.copytree(
+                    run_path / name / IQA_FOLDER, toolbox_path / IQA_FOLDER, dirs_exist_ok=True
+                )
+    return list(trained.values())
+
+
+def _train(
+    job: TrainingJob,
+    run_path: Path,
+    *,
+    init: nn.Module | None,
+    resume: bool,
+    on_step: OnStep,
+) -> Tool:
+    spec = job.spec
+    options: dict[str, Any] = {"init": init, "resume": resume, "on_step": on_step}
+    match job.config:
+        case SftTrainConfig() as config:
+            return train_sft_tool(spec, config, run_path, **options)
+        case OneStepTrainConfig() as config:
+            return train_one_step_tool(spec, config, run_path, **options)
+        case SrTrainConfig() as config:
+            return train_sr_tool(spec, config, run_path, **options)
+        case ToolTrainConfig() as config:
+            return train_tool(spec, config, run_path, **options)
+
+
+def _way_on(job: TrainingJob, run_path: Path) -> str:
+    """How to go on from a run that failed; nothing where it left no weights of the whole tool."""
+    try:
+        network_of_run(job.spec, run_path)
+    except ToolchainError:
+        return ""
+    return f"; to begin with it, train {job.spec.name} with --init {run_path}"
+
+
+def _has_checkpoint(run_path: Path, job: TrainingJob) -> bool:
+    # Some trainings have parts, each in a folder of its own.
+    return any((run_path / job.spec.name).rglob(CHECKPOINT))
+
+
+def _starting_network(
+    job: TrainingJob, trained: Mapping[str, TrainedTool], toolbox_path: Path
+) -> nn.Module | None:
+    if job.init is None:
+        return None
+    if job.init in trained:
+        return trained[job.init].tool.network
+    if (toolbox_path / MANIFEST).exists():
+        kept = load_toolbox(toolbox_path)  # trained here before
+        if job.init in kept.names:
+            return kept[job.init].network
+    if job.init in SPECS:
+        return load_toolbox(_home_of(job.init))[job.init].network
+    path = Path(job.init)
+    if holds_run(path):
+        return network_of_run(job.spec, path)
+    if path.is_dir():
+        there = load_toolbox(path)
+        if job.spec.task != "sr" or job.spec.name in there.names:
+            return there[job.spec.name].network
+        # A tool of another scale has nothing there to start from.
+        return there[SR_BASE].network if there[SR_BASE].spec.scale == job.spec.scale else None
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ToolchainError(
+            f"no starting weights {job.init!r}: neither a tool ({', '.join(SPECS)}), nor a "
+            "safetensors file, nor the folder of a toolbox or of one tool's run"
+        ) from error
+    network = Tool(job.spec).network
+    load_weights(network, content, path)
+    return network
+
+
+def _home_of(tool: str) -> str:
+    return next(name for name, specs in TOOLBOXES.items() if SPECS[tool] in specs)
+
+
+def _last_metrics(run_path: Path) -> dict[str, float]:
+    lines = (run_path / "metrics.jsonl").read_text().splitlines()
+    metrics: dict[str, float] = json.loads(lines[-1])
+    return {key: value for key, value in metrics.items() if key.startswith(_SCORES)}
+
+
+def _notes(job: TrainingJob, metrics: Mapping[str, float]) -> dict[str, Any]:
+    config = dataclasses.asdict(job.config)
+    return {
+        "trained": {key: value for key, value in config.items() if key not in NOT_NOTED},
+        # A path of this machine means nothing elsewhere; its last part says enough.
+        "init": Path(job.init).name if job.init else None,
+        "validation": {key: round(value, 3) for key, value in metrics.items()},
+    }
+
+
+def _include(folder: Path, name: str) -> None:
+    there = load_toolbox(folder).names if (folder / MANIFEST).exists() else ()
+    notes = read_notes(toolbox_folder(name))
+    new = {tool.spec.name: tool for tool in load_toolbox(name) if tool.spec.name not in there}
+    if new:
+        _update_toolbox(folder, new, {tool: notes.get(tool, {}) for tool in new})
+
+
+def _update_toolbox(
+    folder: Path, new: Mapping[str, Tool], notes: Mapping[str, Mapping[str, Any]]
+) -> None:
+    tools: dict[str, Tool] = {}
+    all_notes: dict[str, Mapping[str, Any]] = {}
+    name = folder.resolve().name
+    if (folder / MANIFEST).exists():
+        toolbox = load_toolbox(folder)
+        tools = {other.spec.name: other for other in toolbox}
+        all_notes.update(read_notes(folder))
+        name = toolbox.name
+    tools.update(new)
+    all_notes.update(notes)
+    known = list(SPECS)
+    # A new tool takes the place that the catalogue gives it, whatever the order of training.
+    order = sorted(tools, key=lambda key: known.index(key) if key in known else len(known))
+    save_toolbox(Toolbox(name, [tools[key] for key in order]), folder, all_notes)

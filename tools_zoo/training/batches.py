@@ -1,0 +1,192 @@
+"""What a tool is trained on: its own distortion, alone or in a mixture, and middle states."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from restoration_toolchain.data.damage.degradation import (
+    CONTEXT,
+    SEVERITY,
+    Degradation,
+    Pixel,
+    central_patch,
+    degrade_crop,
+    sampler,
+)
+from restoration_toolchain.data.images import FloatImage, to_float, to_tensor, to_uint8
+from restoration_toolchain.data.metrics import psnr
+from restoration_toolchain.data.patches.store import MAX_INPUT_PSNR, Patches, PatchStore
+from restoration_toolchain.tools_zoo.tool import ToolSpec
+
+JITTER_NOISE_SIGMA: Final = 5.0  # 8-bit grey levels, the largest
+JITTER_JPEG_QUALITY: Final = 80  # the lowest
+MAX_DRAWS: Final = 8
+"""Draws of a strength before a flat patch, on which no blur shows, is taken as it comes."""
+
+Degrade = Callable[[FloatImage, np.random.Generator], FloatImage]
+"""Turns a clean window into a degraded patch, as `data.damage.degradation.degrade_crop` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDegrader:
+    """Draws the degraded input of one tool.
+
+    A tool meets three kinds of input in a chain, so it is trained on three: images with its own
+    distortion and a slight jitter of noise and JPEG (the paper's middle states), and, with
+    probability ``mixed``, images on which the other two distortions lie as well at any strength.
+
+    The own distortion of a tool for mixtures is a mixture; mild, moderate and severe ones are
+    drawn alike often, as they count alike where toolchains are measured. The rest of its images,
+    1 - ``mixed``, carry a single distortion, which is what agents are trained on too; there is no
+    jitter.
+
+    Attributes:
+        spec: The tool.
+        mixed: Probability of the mixture; 0 is the paper's training.
+        jitter: Probability of the slight noise and JPEG on an image with the own distortion only.
+    """
+
+    spec: ToolSpec
+    mixed: float = 0.5
+    jitter: float = 0.5
+
+    def __call__(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
+        """Degrade a clean patch within its surroundings.
+
+        Args:
+            window: As for `data.damage.degradation.degrade_crop`.
+            rng: Of everything drawn.
+
+        Returns:
+            The degraded patch, float32 on the 8-bit grid of [0, 1].
+        """
+        return _with_visible_damage(self._draw, window, rng)
+
+    def own_only(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
+        """Apply the tool's own distortion and nothing else: what its table of gains is made on."""
+        return _with_visible_damage(self._draw_own, window, rng)
+
+    def _draw(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
+        if rng.random() < self.mixed:
+            return degrade_crop(self._own(rng, sampler("all")(rng)), window, rng)
+        if self.spec.task == "mixed":
+            return degrade_crop(sampler("single")(rng), window, rng)
+        lq = self._draw_own(window, rng)
+        if rng.random() < self.jitter:
+            slight = Degradation(
+                noise_sigma=rng.uniform(0.0, JITTER_NOISE_SIGMA),
+                jpeg_quality=int(rng.integers(JITTER_JPEG_QUALITY, 101)),
+            )
+            # The surroundings are gone, but there is no blur that would look at them.
+            lq = np.pad(lq, ((CONTEXT, CONTEXT), (CONTEXT, CONTEXT), (0, 0)), mode="edge")
+            lq = degrade_crop(slight, lq, rng)
+        return lq
+
+    def _draw_own(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
+        return degrade_crop(self._own(rng, Degradation()), window, rng)
+
+    def _own(self, rng: np.random.Generator, others: Degradation) -> Degradation:
+        if self.spec.task == "mixed":
+            return sampler(*SEVERITY)(rng)
+        strength = rng.uniform(*self.spec.strength)
+        match self.spec.task:
+            case "blur":
+                return replace(others, blur_sigma=strength)
+            case "noise":
+                return replace(others, noise_sigma=strength)
+            case "jpeg":
+                return replace(others, jpeg_quality=round(strength))
+            case _:
+                raise ValueError(f"{self.spec.name} is not trained on images of its own size")
+
+
+def _with_visible_damage(
+    degrade: Degrade, window: FloatImage, rng: np.random.Generator
+) -> FloatImage:
+    """Degrade, again if nothing can be seen of it, as RL-Restore's protocol leaves such pairs out.
+
+    A weak blur does nothing to most patches, and a mean PSNR would be ruled by those.
+    """
+    for _ in range(MAX_DRAWS):
+        lq = to_float(to_uint8(degrade(window, rng)))
+        if psnr(lq, central_patch(window)) <= MAX_INPUT_PSNR:
+            break
+    return lq
+
+
+class ToolBatches(Dataset[tuple[Tensor, Tensor]]):
+    """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``.
+
+    So batches are the same however many workers make them, and a resumed run meets exactly the
+    batches that an uninterrupted one would have met.
+
+    Args:
+        store_path: Patch store; its clean patches outside the held-out photos are used.
+        degrader: Draws the inputs.
+        batch_size: Pairs per batch.
+        num_batches: Length of the data set.
+        seed: Of everything drawn.
+    """
+
+    def __init__(
+        self, store_path: Path, degrader: ToolDegrader, batch_size: int, num_batches: int, seed: int
+    ) -> None:
+        self._store = PatchStore(store_path)
+        self._degrader = degrader
+        self._batch_size = batch_size
+        self._num_batches = num_batches
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return self._num_batches
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return (lq, gt), each float32 (batch_size, 3, P, P) in [0, 1]."""
+        rng = np.random.default_rng((self._seed, index))
+        chosen = rng.choice(self._store.train_indices, self._batch_size)
+        windows = np.stack([flip(window, rng) for window in self._store.read_windows(chosen)])
+        return degrade_batch(windows, self._degrader, rng)
+
+
+def validation_pairs(
+    store: PatchStore, degrade: Degrade, *, count: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Fixed (lq, gt) pairs from the held-out photos, each float32 (count, 3, P, P) in [0, 1]."""
+    rng = np.random.default_rng((seed, 1))
+    indices = store.val_indices if len(store.val_indices) else store.train_indices
+    chosen = rng.choice(indices, min(count, len(indices)), replace=False)
+    return degrade_batch(store.read_windows(np.sort(chosen)), degrade, rng)
+
+
+def degrade_batch(
+    windows: Patches, degrade: Degrade, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Degrade clean patches within their surroundings, as `patches.store.cut_windows` yields them.
+
+    Args:
+        windows: uint8 (N, P + 2C, P + 2C, 3).
+        degrade: Turns a window into a degraded patch.
+        rng: Of everything random.
+
+    Returns:
+        (lq, gt), each float32 (N, 3, P, P) in [0, 1].
+    """
+    lq = np.stack([degrade(to_float(window), rng) for window in windows])
+    return to_tensor(lq), to_tensor(central_patch(windows))
+
+
+def flip(patch: npt.NDArray[Pixel], rng: np.random.Generator) -> npt.NDArray[Pixel]:
+    """One of the eight flips and transposes."""
+    flips = rng.integers(2, size=3)
+    if flips[0]:
+        patch = patch[::-1]
+    if flips[1]:
+        patch = patch[:, ::-1]
+    return patch.transpose(1, 0, 2) if flips[2] else patch

@@ -1,0 +1,474 @@
+"""The one training loop of networks that restore images, whatever they are trained towards."""
+
+import contextlib
+import copy
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import cv2
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.tools_zoo.precision import MixedBf16, fastest_precision
+from restoration_toolchain.tools_zoo.training.muon import Muon, parameter_groups
+from restoration_toolchain.tools_zoo.training.objective import Adversary, Objective, Termed
+from restoration_toolchain.tools_zoo.training.run_folder import RunFolder
+
+OnStep = Callable[[int, int, dict[str, float]], None]
+"""Called with (step, total, newest metrics) after every optimiser step."""
+
+NOT_NOTED: Final = ("store", "device", "devices", "precision", "num_workers", "eval_every")
+"""Settings that say nothing about the weights, or are paths of this machine."""
+
+TRIALS: Final = 3
+"""Steps that are timed; one before them prepares kernels."""
+
+
+class NotANumberError(ToolchainError):
+    """A loss, or its gradient, stopped being a number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopConfig:
+    """What every training of a network has in common."""
+
+    optimizer: Literal["muon", "adamw"] = "adamw"
+    """Of the network; critics always learn by Adam."""
+    learning_rate: float = 2e-3
+    """Peak of the one-cycle schedule; `training.muon` takes larger steps in inner convolutions."""
+    warmup: float = 0.05
+    """Share of the run in which the learning rate rises."""
+    weight_decay: float = 1e-4
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.99
+    """Of the averaged weights that are validated and shipped."""
+    eval_every: int = 200
+    """Iterations between validations and checkpoints."""
+    num_workers: int = 1
+    seed: int = 0
+    device: str = "auto"
+    devices: int = 1
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
+        if not 0.0 < self.warmup < 1.0:
+            raise ValueError(f"warmup must lie in (0, 1), got {self.warmup}")
+        if self.eval_every < 1:
+            raise ValueError(f"eval_every must be at least 1, got {self.eval_every}")
+
+
+class EarlyStopping:
+    """Keeps the averaged weights that did best, and tells when to give up.
+
+    Args:
+        metric: Name of the validation metric; lower is better.
+        patience: Give up after so many validations in a row without a new best.
+    """
+
+    def __init__(self, metric: str, patience: int) -> None:
+        self.metric = metric
+        self._patience = patience
+        self._state: dict[str, Any] = {"lowest": math.inf, "validations_since": 0, "weights": {}}
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the last best lies ``patience`` validations back."""
+        return bool(self._state["validations_since"] >= self._patience)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """State dictionary of the best module observed."""
+        return cast(dict[str, Tensor], self._state["weights"])
+
+    def observe(self, module: nn.Module, metrics: dict[str, float]) -> None:
+        """Take note of a validation."""
+        if metrics[self.metric] < self._state["lowest"]:
+            weights = copy.deepcopy(module.state_dict())
+            self._state = {
+                "lowest": metrics[self.metric],
+                "validations_since": 0,
+                "weights": weights,
+            }
+        else:
+            self._state["validations_since"] += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` goes on from."""
+        return self._state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put back what `state_dict` returned."""
+        self._state = state
+
+
+def make_fabric(config: LoopConfig, *, skips_parts: bool = False) -> Fabric:
+    """Choose device and number format, and seed what draws starting weights.
+
+    Args:
+        config: How to train.
+        skips_parts: Whether a batch may leave parts of the module without a gradient, for which
+            several processes would otherwise wait.
+    """
+    torch.manual_seed(config.seed)
+    device = config.device
+    probe = "cuda" if torch.cuda.is_available() and device in {"auto", "cuda"} else "cpu"
+    precision = config.precision
+    if precision == "auto":
+        precision = fastest_precision(torch.device(probe))
+    several = "ddp_find_unused_parameters_true" if skips_parts else "ddp"
+    fabric = Fabric(
+        accelerator=device,
+        devices=config.devices,
+        strategy=several if config.devices > 1 else "auto",
+        plugins=MixedBf16(probe) if precision == "bf16" else None,
+    )
+    fabric.launch()
+    return fabric
+
+
+def train_module(
+    module: nn.Module,
+    objective: Objective,
+    config: LoopConfig,
+    run_path: Path,
+    fabric: Fabric,
+    *,
+    num_steps: int,
+    resume: bool = False,
+    early_stopping: EarlyStopping | None = None,
+    adversary: Adversary | None = None,
+    learning_rate_factor: Callable[[str], float] = lambda name: 1.0,
+    on_step: OnStep = lambda step, total, metrics: None,
+) -> nn.Module:
+    """Train a module and average its weights.
+
+    Interrupting with Ctrl-C (KeyboardInterrupt) leaves a checkpoint that ``resume`` goes on from;
+    a resumed run computes what an uninterrupted one would have computed.
+
+    Args:
+        module: What is trained; changed.
+        objective: Towards what.
+        config: How; recorded in the run folder.
+        run_path: Run folder.
+        fabric: Where.
+        num_steps: Batches that the schedule spans; with several processes, each takes one per step.
+        resume: Go on from the checkpoint in ``run_path``.
+        early_stopping: Ends the run early, and has the best averaged weights returned in place of
+            the last.
+        adversary: Critics that take a step after each of the module's.
+        learning_rate_factor: Of each parameter, by its name.
+        on_step: Progress.
+
+    Returns:
+        A copy of the module with averaged weights, on the CPU, frozen.
+
+    Raises:
+        ToolchainError: The run folder does not fit.
+        NotANumberError: A loss or its gradient stops being a number. No weight has seen it, and the
+            newest checkpoint, if there is one yet, is kept.
+    """
+    session = _Session(
+        module,
+        objective,
+        config,
+        run_path,
+        fabric,
+        num_steps,
+        early_stopping,
+        adversary,
+        learning_rate_factor,
+        resume=resume,
+    )
+    try:
+        session.run(on_step)
+    finally:
+        session.close()
+    if early_stopping is not None and early_stopping.weights:
+        session.averaged.load_state_dict(early_stopping.weights)
+    return session.averaged
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes, of those that train together."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0
+
+
+def count_steps_within(
+    seconds: float, module: nn.Module, objective: Objective, eval_every: int, fabric: Fabric
+) -> int:
+    """Count the steps, validations included, that fit into a time: a few are tried on a copy.
+
+    Args:
+        seconds: The time.
+        module: What will be trained; not changed.
+        objective: Towards what.
+        eval_every: Steps between validations.
+        fabric: Where.
+
+    Returns:
+        At least 1.
+    """
+    trial = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trial = fabric.setup(trial)
+    batch = fabric.to_device(objective.batches[0])
+
+    def learn() -> None:
+        loss = objective.loss(trial, batch)
+        fabric.backward(loss)
+        float(loss.detach())  # waits for an accelerator
+
+    def validate() -> None:
+        with torch.no_grad():
+            objective.evaluate(trial.module, fabric.device)
+
+    per_step = _quickest(learn) + _quickest(validate) / eval_every
+    return max(1, int(seconds / per_step))
+
+
+def load_batches(batches: Dataset[Any], steps: range, num_workers: int) -> DataLoader[Any]:
+    """Load the batches of some steps, one after the other.
+
+    OpenCV is left with one thread in this process, too: the cores belong to the training step. That
+    has to be before workers are forked from it, for in a worker it would wait for ever for threads
+    that were not forked with it.
+
+    Args:
+        batches: Item ``i`` is the batch of step ``i``.
+        steps: Which of them.
+        num_workers: Processes that make them; 0 makes them in this one.
+    """
+    cv2.setNumThreads(1)
+    return DataLoader(
+        Subset(batches, steps),
+        batch_size=None,
+        num_workers=num_workers,
+        worker_init_fn=_use_one_opencv_thread,
+    )
+
+
+def _use_one_opencv_thread(worker: int) -> None:
+    if multiprocessing.get_start_method() != "fork":  # if it is, it has one already
+        cv2.setNumThreads(1)
+
+
+def average_into(averaged: nn.Module, module: nn.Module, decay: float, step: int) -> None:
+    """Move an exponential moving average of weights on by one step.
+
+    Args:
+        averaged: The average; changed.
+        module: The same kind of module, just updated.
+        decay: Weight of the past.
+        step: Optimiser steps so far; a young average must not remember its start, so the decay
+            grows with them.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    own = module.state_dict()
+    for name, average in averaged.state_dict().items():
+        if average.is_floating_point():
+            average.lerp_(own[name].to(average), 1.0 - decay)
+        else:  # a counter, such as the batches that a normalisation has seen
+            average.copy_(own[name])
+
+
+class _Session:
+    """State of a training run: everything that a checkpoint holds."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        objective: Objective,
+        config: LoopConfig,
+        run_path: Path,
+        fabric: Fabric,
+        num_steps: int,
+        early_stopping: EarlyStopping | None,
+        adversary: Adversary | None,
+        learning_rate_factor: Callable[[str], float],
+        *,
+        resume: bool,
+    ) -> None:
+        self._objective = objective
+        self._config = config
+        self._fabric = fabric
+        self._num_steps = num_steps // fabric.world_size
+        self._early_stopping = early_stopping
+        self._adversary = adversary
+        self._run = RunFolder(run_path, config, resume=resume)
+        self.averaged = copy.deepcopy(module).requires_grad_(False).eval()
+        self._step = 0
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        groups = parameter_groups(module, config.learning_rate, learning_rate_factor)
+        kind = Muon if config.optimizer == "muon" else torch.optim.AdamW
+        optimizer = kind(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            [group["lr"] for group in groups],
+            total_steps=self._num_steps + 1,
+            pct_start=config.warmup,
+            cycle_momentum=False,
+        )
+        if adversary is not None:
+            adversary.critics.to(fabric.device)
+            # Betas of the adversarial trainings of ESRGAN; no decay: critics have norms.
+            self._critic_optimizer = torch.optim.Adam(
+                adversary.critics.parameters(), lr=adversary.critic_learning_rate, betas=(0.9, 0.99)
+            )
+        if resume:
+            state = self._run.load()
+            module.load_state_dict(state["tool"])
+            self.averaged.load_state_dict(state["averaged"])
+            optimizer.load_state_dict(state["optimizer"])
+            self._schedule.load_state_dict(state["schedule"])
+            self._step = state["step"]
+            if early_stopping is not None:
+                early_stopping.load_state_dict(state["early_stopping"])
+            if adversary is not None:
+                adversary.critics.load_state_dict(state["critics"])
+                self._critic_optimizer.load_state_dict(state["critic_optimizer"])
+        self._module, self._optimizer = fabric.setup(module, optimizer)
+
+    def run(self, on_step: OnStep) -> None:
+        metrics: dict[str, float] = {}
+        try:
+            for batch in self._batches():
+                if self._early_stopping is not None and self._early_stopping.should_stop:
+                    break
+                with _held_back_interrupts():
+                    loss = self._update(batch)
+                    self._step += 1
+                    if self._step % self._config.eval_every == 0 or self._step == self._num_steps:
+                        metrics = {"loss": loss, **self._terms(), **self._evaluate()}
+                        if self._fabric.is_global_zero:
+                            self._run.log(self._step, **metrics)
+                        self._save()
+                on_step(self._step, self._num_steps, metrics)
+        except KeyboardInterrupt:
+            self._save()
+            raise
+
+    def close(self) -> None:
+        self._run.close()
+
+    def _update(self, batch: Any) -> float:
+        if self._adversary is not None:
+            self._adversary.critics.requires_grad_(False)
+        loss = self._objective.loss(self._module, batch)
+        value = float(loss.detach())
+        self._check_finite(value, "the loss")
+        self._optimizer.zero_grad()
+        self._fabric.backward(loss)
+        norm = self._fabric.clip_gradients(
+            self._module,
+            self._optimizer,
+            max_norm=self._config.max_grad_norm,
+            error_if_nonfinite=False,
+        )
+        self._check_finite(float(cast(Tensor, norm)), "the gradient of the loss")
+        self._optimizer.step()
+        self._schedule.step()
+        if self._adversary is not None:
+            self._update_critics(self._adversary, batch)
+        average_into(self.averaged, self._module.module, self._config.ema_decay, self._step)
+        return value
+
+    def _update_critics(self, adversary: Adversary, batch: Any) -> None:
+        adversary.critics.requires_grad_(True)
+        loss = adversary.critic_loss(batch)
+        self._check_finite(float(loss.detach()), "the critics' loss")
+        self._critic_optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        # No bound: the norm is measured, and the gradient stays as it is.
+        norm = nn.utils.clip_grad_norm_(adversary.critics.parameters(), math.inf)
+        self._check_finite(float(norm), "the gradient of the critics' loss")
+        self._critic_optimizer.step()
+
+    def _terms(self) -> dict[str, float]:
+        terms = self._objective.terms if isinstance(self._objective, Termed) else {}
+        critics = {} if self._adversary is None else self._adversary.critic_terms
+        return {
+            **{f"term_{name}": value for name, value in terms.items()},
+            **{f"critic_{name}": value for name, value in critics.items()},
+        }
+
+    def _check_finite(self, value: float, what: str) -> None:
+        """Stop before what is no number reaches the weights, the average and the checkpoint."""
+        if math.isfinite(value):
+            return
+        bad = [name for name, term in self._terms().items() if not math.isfinite(term)]
+        where = f" ({', '.join(bad)})" if bad else ""
+        kept = f"; the last good state is kept in {self._run.checkpoint}"
+        raise NotANumberError(
+            f"{what} is not a number any more{where}; start again with a lower learning_rate "
+            f"and another --run{kept if self._run.checkpoint.is_file() else ''}"
+        )
+
+    def _evaluate(self) -> dict[str, float]:
+        device = self._fabric.device
+        with torch.no_grad():
+            metrics = self._objective.evaluate(copy.deepcopy(self.averaged).to(device), device)
+        if self._early_stopping is not None:
+            self._early_stopping.observe(self.averaged, metrics)
+        return metrics
+
+    def _batches(self) -> Any:
+        # A process takes every n-th of the batches, n being their number.
+        done, total = (steps * self._fabric.world_size for steps in (self._step, self._num_steps))
+        loader = load_batches(self._objective.batches, range(done, total), self._config.num_workers)
+        return self._fabric.setup_dataloaders(loader)
+
+    def _save(self) -> None:
+        if not self._fabric.is_global_zero:
+            return
+        state = {
+            "tool": self._module.module.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": cast(torch.optim.Optimizer, self._optimizer).state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "step": self._step,
+        }
+        if self._early_stopping is not None:
+            state["early_stopping"] = self._early_stopping.state_dict()
+        if self._adversary is not None:
+            state["critics"] = self._adversary.critics.state_dict()
+            state["critic_optimizer"] = self._critic_optimizer.state_dict()
+        self._run.save(state)
+
+
+@contextlib.contextmanager
+def _held_back_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end: no checkpoint lies between the halves of a step."""
+    if threading.current_thread() is not threading.main_thread():  # Ctrl-C does not come here
+        yield
+        return
+    received: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if received:
+        raise KeyboardInterrupt
+
+
+def _quickest(action: Callable[[], None]) -> float:
+    """Seconds of the fastest of a few calls, after one that does not count."""
+    seconds = []
+    for _ in range(1 + TRIALS):
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])

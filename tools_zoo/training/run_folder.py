@@ -1,0 +1,199 @@
+"""The folder of a training run: configuration, versions, metrics and an atomic checkpoint."""
+
+import dataclasses
+import json
+import os
+import pickle
+import platform
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from restoration_toolchain.data.atomic import write_atomically
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+
+RECORDED_PACKAGES: Final = ("torch", "numpy", "gymnasium", "stable-baselines3", "h5py")
+
+CONFIG: Final = "config.json"
+CHECKPOINT: Final = "checkpoint.pt"
+
+_LISTS: Final = (tuple, Sequence)
+"""What a list of a file may become."""
+
+Config = TypeVar("Config")
+
+
+def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """Build a config dataclass from plain values; lists become tuples.
+
+    Raises:
+        UnknownNameError: A key is not a field of ``kind``, so a typo is never a silent default.
+        ToolchainError: A value has another type, or is refused by the dataclass.
+    """
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise UnknownNameError("option", key, known)
+    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    hints = get_type_hints(kind)
+    for key, value in plain.items():
+        _check_type(key, value, hints[key])
+    try:
+        return kind(**plain)
+    except (TypeError, ValueError) as error:
+        raise ToolchainError(str(error)) from error
+
+
+def _check_type(key: str, value: Any, hint: Any) -> None:
+    """Refuse what a file or a flag can get wrong before it fails hours later, far from here."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise UnknownNameError(key, str(value), get_args(hint))
+        return
+    if not _fits(value, hint):
+        raise ToolchainError(f"{key} must be {_wanted(hint)}, got {_shown(value)}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) in _LISTS:
+        element, *_ = get_args(hint)  # any number of them
+        return isinstance(value, tuple | list) and all(_fits(item, element) for item in value)
+    if hint not in (bool, int, float, str):
+        return True
+    accepted = (int, float) if hint is float else hint
+    return isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))
+
+
+def _wanted(hint: Any) -> str:
+    return f"of type {hint.__name__}" if get_origin(hint) not in _LISTS else f"a {_named(hint)}"
+
+
+def _named(hint: Any) -> str:
+    """``list of float``, ``list of list of str``."""
+    if get_origin(hint) not in _LISTS:
+        return str(getattr(hint, "__name__", hint))
+    return f"list of {_named(get_args(hint)[0])}"
+
+
+def _shown(value: Any) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """Read a config file.
+
+    Raises:
+        ToolchainError: The file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ToolchainError(f"cannot read the config {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ToolchainError(f"{path} is not valid TOML: {error}") from error
+
+
+class RunFolder:
+    """One training run on disk.
+
+    ``config.json`` holds the resolved configuration and versions, ``metrics.jsonl`` one line per
+    measurement, ``tensorboard/`` the same for TensorBoard, ``checkpoint.pt`` all that resumes.
+
+    Args:
+        path: The folder; made if missing.
+        config: Dataclass instance to record.
+        resume: Go on from the checkpoint in the folder.
+
+    Raises:
+        ToolchainError: The folder holds a run and ``resume`` is off, or it was started with
+            another configuration, or there is nothing to resume.
+    """
+
+    def __init__(self, path: Path, config: Any, *, resume: bool = False) -> None:
+        self.path = path
+        self.checkpoint = path / CHECKPOINT
+        values = json.loads(json.dumps(dataclasses.asdict(config)))
+        if resume:
+            before = recorded_config(path)
+            changed = sorted(key for key in values if values[key] != before.get(key))
+            if changed:
+                raise ToolchainError(
+                    f"{path} was started with other settings ({', '.join(changed)}); "
+                    "resume with the same ones or choose a new --run folder"
+                )
+        elif self.checkpoint.is_file():
+            raise ToolchainError(
+                f"{path} already holds a run; add --resume or choose another --run"
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        record = {"config": values, "versions": _versions()}
+        write_atomically(path / CONFIG, json.dumps(record, indent=2).encode())
+        self._metrics = (path / "metrics.jsonl").open("a")
+        self._board = SummaryWriter(str(path / "tensorboard"))
+
+    def log(self, step: int, **metrics: float) -> None:
+        """Record measurements at a step."""
+        self._metrics.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._metrics.flush()
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint: tensors, numbers, strings and containers of them only."""
+        part = self.checkpoint.with_suffix(".part")
+        try:
+            torch.save(state, part)
+            os.replace(part, self.checkpoint)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def load(self) -> dict[str, Any]:
+        """Read the checkpoint; never runs code from it.
+
+        Raises:
+            ToolchainError: It is damaged.
+        """
+        try:
+            state: dict[str, Any] = torch.load(
+                self.checkpoint, weights_only=True, map_location="cpu"
+            )
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ToolchainError(
+                f"the checkpoint {self.checkpoint} is damaged; start again with another --run"
+            ) from error
+        return state
+
+    def close(self) -> None:
+        """Flush and close the logs."""
+        self._metrics.close()
+        self._board.close()
+
+
+def recorded_config(path: Path) -> dict[str, Any]:
+    """Read the configuration that the run in a folder was started with, as plain values.
+
+    Raises:
+        ToolchainError: There is nothing to resume in the folder, or the record is damaged.
+    """
+    if not (path / CHECKPOINT).is_file():
+        raise ToolchainError(f"nothing to resume in {path}: it has no {CHECKPOINT}")
+    recorded = path / CONFIG
+    try:
+        config: dict[str, Any] = json.loads(recorded.read_text())["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ToolchainError(
+            f"{recorded} cannot be read, so the run cannot be resumed; choose another --run"
+        ) from error
+    return config
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in RECORDED_PACKAGES},
+    }

@@ -1,0 +1,163 @@
+"""The trainer of restoration tools on pairs of degraded and clean patches."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.data.patches.store import PatchStore
+from restoration_toolchain.tools_zoo.losses import pixel_loss
+from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.training.batches import (
+    ToolBatches,
+    ToolDegrader,
+    validation_pairs,
+)
+from restoration_toolchain.tools_zoo.training.loop import (
+    LoopConfig,
+    OnStep,
+    make_fabric,
+    train_module,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolTrainConfig(LoopConfig):
+    """How one tool is trained."""
+
+    store: str
+    """Path of the patch store."""
+    total_patches: int = 400_000
+    """Patches seen in all; the schedule spans them."""
+    batch_size: int = 32
+    optimizer: Literal["muon", "adamw"] = "muon"
+    loss: str = "psnr"
+    mixed: float = 0.5
+    """Share of training images on which the other distortions lie as well; of a tool for mixtures,
+    the share that carries a mixture, the rest being single distortions."""
+    jitter: float = 0.5
+    """Share of the rest that gets slight noise and JPEG: the paper's middle states."""
+    residual_scale: float = 1.0
+    """Factor on the last convolution of the starting weights. A tool for slight damage that starts
+    from one for heavy damage begins near the identity with 0.1; otherwise the quickest way to do
+    less is that its channels die."""
+    eval_patches: int = 128
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        LoopConfig.__post_init__(self)
+        if self.total_patches < self.batch_size or self.batch_size < 1:
+            raise ValueError("total_patches must hold at least one batch of positive size")
+        if self.residual_scale <= 0.0:
+            raise ValueError(f"residual_scale must be positive, got {self.residual_scale}")
+
+    @property
+    def num_batches(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.total_patches // self.batch_size
+
+
+def train_tool(
+    spec: ToolSpec,
+    config: ToolTrainConfig,
+    run_path: Path,
+    *,
+    init: nn.Module | None = None,
+    resume: bool = False,
+    on_step: OnStep = lambda step, total, metrics: None,
+) -> Tool:
+    """Train a tool to undo its own distortion, alone and within mixtures.
+
+    Interrupting with Ctrl-C (KeyboardInterrupt) leaves a checkpoint that ``resume`` goes on from;
+    a resumed run computes what an uninterrupted one would have computed.
+
+    Args:
+        spec: The tool.
+        config: How to train it.
+        run_path: Run folder.
+        init: Network of the same shape whose weights are the starting point.
+        resume: Go on from the checkpoint in ``run_path``.
+        on_step: Called with (step, total, newest metrics) after every optimiser step.
+
+    Returns:
+        The tool with averaged weights, on the CPU.
+
+    Raises:
+        ToolchainError: The run folder does not fit, the store is unusable, ``init`` has another
+            shape, or the loss stops being a number.
+    """
+    fabric = make_fabric(config)
+    tool = Tool(spec)
+    if init is not None:
+        try:
+            tool.network.load_state_dict(init.state_dict())
+        except RuntimeError as error:
+            raise ToolchainError(f"the starting weights do not fit {spec.name!r}") from error
+        scale_residual(tool.network, config.residual_scale)
+    averaged = train_module(
+        tool,
+        _Pairs(spec, config),
+        config,
+        run_path,
+        fabric,
+        num_steps=config.num_batches,
+        resume=resume,
+        on_step=on_step,
+    )
+    assert isinstance(averaged, Tool)
+    return averaged
+
+
+class _Pairs:
+    """Training objective: the clean partners of degraded patches."""
+
+    def __init__(self, spec: ToolSpec, config: ToolTrainConfig) -> None:
+        self._config = config
+        self._loss = pixel_loss(config.loss)
+        self._degrader = ToolDegrader(spec, mixed=config.mixed, jitter=config.jitter)
+        self._eval_sets = self._load_eval_sets()
+
+    @property
+    def batches(self) -> Dataset[tuple[Tensor, Tensor]]:
+        config = self._config
+        return ToolBatches(
+            Path(config.store), self._degrader, config.batch_size, config.num_batches, config.seed
+        )
+
+    def loss(self, module: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        lq, gt = batch
+        lq = lq.contiguous(memory_format=torch.channels_last)
+        return self._loss(module(lq).float(), gt)
+
+    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """PSNR in dB on held-out patches, and of doing nothing."""
+        metrics = {}
+        for name, (lq, gt) in self._eval_sets.items():
+            after = batch_psnr(module(lq.to(device)), gt.to(device)).mean()
+            metrics[f"psnr_{name}"] = float(after)
+            metrics[f"gain_{name}"] = float(after) - float(batch_psnr(lq, gt).mean())
+        return metrics
+
+    def _load_eval_sets(self) -> dict[str, tuple[Tensor, Tensor]]:
+        config = self._config
+        with PatchStore(Path(config.store)) as store:
+            return {
+                name: validation_pairs(store, degrade, count=config.eval_patches, seed=config.seed)
+                for name, degrade in (
+                    ("own", self._degrader.own_only),
+                    ("chain", self._degrader),
+                )
+            }
+
+
+def scale_residual(network: nn.Module, factor: float) -> None:
+    """Multiply the last convolution of a network, its bias included: it then does less."""
+    *_, last = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.mul_(factor)
