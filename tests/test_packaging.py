@@ -1,4 +1,4 @@
-"""What is built and installed: one import root, complete, and a good neighbour of other packages."""
+"""What is built and installed is complete, below one root, and a good neighbour of others."""
 
 import os
 import shutil
