@@ -9,7 +9,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from restoration_toolchain.data.errors import ToolchainError
-from restoration_toolchain.toolchain.errors import one_line, printable
+from restoration_toolchain.toolchain.errors import TargetExistsError, one_line, printable
 
 STATUS_FAILED: Final = 1
 """The command ran, and some of its files failed."""
@@ -19,6 +19,15 @@ STATUS_USAGE: Final = 2
 
 STATUS_INTERRUPTED: Final = 130
 """Ctrl-C, as shells report it."""
+
+
+_HINTS: Final[dict[type, str]] = {TargetExistsError: "pass --overwrite to replace it"}
+"""Advice on the command line, for errors of rooms that know nothing of one."""
+
+
+def with_hint(error: BaseException | None, message: str | None = None) -> str:
+    """What an error says, or ``message`` in its place, and what to do about it here."""
+    return "; ".join(filter(None, (message or str(error), _HINTS.get(type(error)))))
 
 
 def fail(message: str, status: int = STATUS_USAGE) -> NoReturn:
@@ -38,7 +47,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except ToolchainError as error:
-            fail(str(error))
+            fail(with_hint(error))
         except KeyboardInterrupt:
             fail("interrupted", STATUS_INTERRUPTED)
         except MemoryError:

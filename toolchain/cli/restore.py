@@ -13,7 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
+from restoration_toolchain.toolchain.cli.errors import (
+    STATUS_FAILED,
+    STATUS_INTERRUPTED,
+    fail,
+    with_hint,
+)
 from restoration_toolchain.toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
     AddToolOption,
@@ -223,7 +228,7 @@ def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) ->
         text = escape(printable(note))
         console.print(f"note: {text}", style="yellow", soft_wrap=True, highlight=False)
     if failures and n_planned == 1:
-        fail(str(failures[0].error), STATUS_FAILED)
+        fail(with_hint(failures[0].cause, failures[0].error), STATUS_FAILED)
     skipped = f", {n_skipped} skipped: done before" if n_skipped else ""
     if failures:
         console.print(
@@ -232,7 +237,7 @@ def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) ->
             highlight=False,
         )
         for outcome in failures:
-            text = escape(printable(outcome.error))
+            text = escape(printable(with_hint(outcome.cause, outcome.error)))
             console.print(f"  {text}", style="red", soft_wrap=True, highlight=False)
     elif not quiet and (n_planned > 1 or n_skipped):
         n_done = len(outcomes) - n_skipped

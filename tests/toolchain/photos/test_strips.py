@@ -1,5 +1,6 @@
 """Properties of photos that are read and written row by row: the same as at once, or one line."""
 
+import dataclasses
 import errno
 import sys
 from collections.abc import Callable
@@ -256,6 +257,11 @@ def what_is_said(path: Path) -> str:
 # Writing ----------------------------------------------------------------------------------------
 
 
+def write_in_strips(path: Path, photo: Photo) -> tuple[str, ...]:
+    photo = dataclasses.replace(photo, arrays=Scratch(path.parent), in_strips=True)
+    return write_photo(path, photo)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -266,19 +272,12 @@ def test_lossless_results_are_the_same(
     samples = random_samples(HEIGHT, WIDTH, channels, dtype)
     photo = photo_of(samples, exif=exif_block(), icc=icc, xmp=XMP)
     strips, whole = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
-    assert write_photo(strips, photo, scratch=Scratch(tmp_path)) == write_photo(whole, photo)
+    assert write_in_strips(strips, photo) == write_photo(whole, photo)
     first, second = read_photo(strips), read_photo(whole)
-    assert_same_photo(first.with_rgb(second.rgb), photo_with_source(second, strips))
+    assert_same_photo(first.with_rgb(second.rgb), dataclasses.replace(second, source=strips))
     assert np.array_equal(first.rgb, photo.rgb)
     if suffix == ".tif" or dtype == np.uint16:  # one encoder for both
         assert strips.read_bytes() == whole.read_bytes()
-
-
-def photo_with_source(photo: Photo, source: Path) -> Photo:
-    return Photo(
-        **{name: getattr(photo, name) for name in Photo.__slots__ if name != "source"},
-        source=source,
-    )
 
 
 @pytest.mark.parametrize("icc", [None, SRGB, SRGB + bytes(150_000)], ids=["none", "srgb", "long"])
@@ -289,10 +288,10 @@ def test_a_jpeg_has_the_same_pixels_and_says_the_same(
     about = {"exif": exif_block(), "icc": icc if channels == 3 else None, "xmp": XMP}
     photo = photo_of(smooth_samples(channels), **about)
     strips, whole = tmp_path / "a.jpg", tmp_path / "b.jpg"
-    write_photo(strips, photo, scratch=Scratch(tmp_path))
+    write_in_strips(strips, photo)
     write_photo(whole, photo)
     again = read_photo(strips)
-    assert_same_photo(again, photo_with_source(read_photo(whole), strips))
+    assert_same_photo(again, dataclasses.replace(read_photo(whole), source=strips))
     assert (again.exif, again.icc, again.xmp) == (photo.exif, photo.icc, photo.xmp)
     assert strips.stat().st_size < 1.1 * whole.stat().st_size
 
@@ -306,7 +305,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     monkeypatch.setattr(photo_strips._Receiver, "_take", full)
     photo = photo_of(smooth_samples(3))
     with pytest.raises(PhotoError, match="No space left on device") as error:
-        write_photo(tmp_path / "a.jpg", photo, scratch=Scratch(tmp_path))
+        write_in_strips(tmp_path / "a.jpg", photo)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -357,21 +356,21 @@ def test_a_photo_that_cannot_be_decoded_at_once_is_restored_to_the_same(
     planned = plan_with_room_for_strips_only(tmp_path, monkeypatch, suffix)
     expected = PlannedPhoto(planned.source, tmp_path / f"b{suffix}", planned.relative)
     (ordinary,) = restore_batch(restorer, [expected])
-    read = photo_strips.StripBands.rows
+    read = photo_strips.StripRows.__getitem__
     n_read = []
 
-    def counted(self: photo_strips.StripBands, part: slice) -> Any:
+    def counted(self: photo_strips.StripRows, part: slice) -> Any:
         n_read.append(part)
         return read(self, part)
 
-    monkeypatch.setattr(photo_strips.StripBands, "rows", counted)
+    monkeypatch.setattr(photo_strips.StripRows, "__getitem__", counted)
     (outcome,) = restore_batch(
         restorer, [planned], max_memory=1 << 40, steps_folder=tmp_path / "steps"
     )
     assert outcome.error is ordinary.error is None
     assert n_read
     first, second = read_photo(planned.target), read_photo(expected.target)
-    assert_same_photo(first, photo_with_source(second, planned.target))
+    assert_same_photo(first, dataclasses.replace(second, source=planned.target))
     assert len(list((tmp_path / "steps").glob("*/*.png"))) == 1 + len(SEQUENCE)
     assert sorted(path.name for path in planned.target.parent.iterdir()) == [planned.target.name]
 
