@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from restoration_toolchain.toolchain.batches.batch import PlannedPhoto, restore_batch
@@ -22,34 +22,13 @@ from restoration_toolchain.toolchain.photos.arrays import Scratch
 from restoration_toolchain.toolchain.photos.read import Photo, PhotoHeader, read_header, read_photo
 from restoration_toolchain.toolchain.photos.write import write_photo
 from tests.toolchain.conftest import SEQUENCE, MakeRestorer, random_samples
+from tests.toolchain.photos.conftest import SRGB, assert_same_pixels, exif_block, photo_of
 
 pytest.importorskip("pyvips", reason="the extra huge is not installed")
 
 HEIGHT, WIDTH = 601, 67  # several bands, and no whole blocks of a JPEG
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="1" a="\xc3\xa9"/>'
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-
-
-def exif_block(orientation: int = 1) -> bytes:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Make] = "A camera"
-    exif[ExifTags.Base.Orientation] = orientation
-    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] = 0.004  # s
-    return exif.tobytes()
-
-
-def photo_of(samples: npt.NDArray[Any], **about: Any) -> Photo:
-    channels = samples.shape[2]
-    colours = samples[:, :, :1] if channels <= 2 else samples[:, :, :3]
-    peak = np.float32(np.iinfo(samples.dtype).max)
-    return Photo(
-        rgb=np.ascontiguousarray(np.broadcast_to(colours / peak, (*samples.shape[:2], 3))),
-        alpha=samples[:, :, -1] if channels in (2, 4) else None,
-        is_gray=channels <= 2,
-        bit_depth=16 if samples.dtype == np.uint16 else 8,
-        **about,
-    )
 
 
 def smooth_samples(channels: int) -> npt.NDArray[np.uint8]:
@@ -65,12 +44,8 @@ def image_of(samples: npt.NDArray[Any]) -> Image.Image:
 
 
 def assert_same_photo(first: Photo, second: Photo) -> None:
-    assert np.array_equal(first.rgb, second.rgb)
-    assert (first.alpha is None) == (second.alpha is None)
-    if first.alpha is not None and second.alpha is not None:
-        assert first.alpha.dtype == second.alpha.dtype
-        assert np.array_equal(first.alpha, second.alpha)
-    for name in ("is_gray", "bit_depth", "source", "exif", "icc", "xmp", "notes"):
+    assert_same_pixels(first, second)
+    for name in ("source", "exif", "icc", "xmp", "notes"):
         assert getattr(first, name) == getattr(second, name), name
 
 
