@@ -67,13 +67,11 @@ def tree() -> dict[str, bytes]:
     """What git tracks, or would, of all that is to be installed, by its name in the wheel."""
     listing = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     names = run(*listing, *FOLDERS, f"src/{PACKAGE}", folder=ROOT).split("\0")
-    paths = [ROOT / name for name in filter(None, names)]
     return {
-        str(Path(PACKAGE) / path.relative_to(ROOT)).replace(
-            f"{PACKAGE}/src/", ""
-        ): path.read_bytes()
-        for path in paths
-        if path.is_file() and not path.is_symlink()
+        name.removeprefix("src/") if name.startswith("src/") else f"{PACKAGE}/{name}": content
+        for name in names
+        if (path := ROOT / name).is_file() and not path.is_symlink()
+        for content in [path.read_bytes()]
     }
 
 

@@ -1,6 +1,7 @@
 """How commands end when something goes wrong: one line on standard error, and a status."""
 
 import errno
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import typer
@@ -9,7 +10,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from restoration_toolchain.data.errors import ToolchainError
-from restoration_toolchain.toolchain.errors import TargetExistsError, one_line, printable
+from restoration_toolchain.toolchain.errors import one_line, printable
 
 STATUS_FAILED: Final = 1
 """The command ran, and some of its files failed."""
@@ -21,13 +22,21 @@ STATUS_INTERRUPTED: Final = 130
 """Ctrl-C, as shells report it."""
 
 
-_HINTS: Final[dict[type, str]] = {TargetExistsError: "pass --overwrite to replace it"}
-"""Advice on the command line, for errors of rooms that know nothing of one."""
+HINTS: Final[Mapping[str, str]] = {
+    "TargetExistsError": "pass --overwrite to replace it",
+}
+"""What to do on the command line about an error, by the name of its class or of one above it.
+
+In braces stand attributes of the error. Errors themselves speak of the library only: who calls it
+from Python has no flags. Names stand for classes, since most live beside PyTorch.
+"""
 
 
-def with_hint(error: BaseException | None, message: str | None = None) -> str:
-    """What an error says, or ``message`` in its place, and what to do about it here."""
-    return "; ".join(filter(None, (message or str(error), _HINTS.get(type(error)))))
+def with_hint(error: Exception) -> str:
+    """What an error says, and what to do about it on the command line."""
+    hints = (HINTS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in HINTS)
+    hint = next(hints, "").format_map(vars(error))
+    return f"{error}; {hint}" if hint else str(error)
 
 
 def fail(message: str, status: int = STATUS_USAGE) -> NoReturn:

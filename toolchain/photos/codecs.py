@@ -179,7 +179,7 @@ LOSSLESS_ENCODERS = {"PNG": write_png, "TIFF": write_tiff}
 def upright_exif(exif: Image.Exif) -> bytes | None:
     """Serialise what EXIF says about the photo, with orientation 1 and without its thumbnail.
 
-    A thumbnail would still show the photo as it was before restoration.
+    A thumbnail would still show the photo as its file had it.
 
     Returns:
         The block, starting with `EXIF_PREFIX`, or None when there is nothing to keep.

@@ -23,7 +23,7 @@ WRITABLE_FORMATS = {
 """Format, as Pillow names it, by suffix."""
 
 READABLE_SUFFIXES = (*WRITABLE_FORMATS, ".gif")
-"""GIF has 256 colours: too few for a restored photo, whose result becomes a PNG."""
+"""A result is never a GIF, which has 256 colours: it becomes a PNG."""
 
 
 @dataclass(frozen=True, slots=True)

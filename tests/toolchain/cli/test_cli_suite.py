@@ -68,7 +68,9 @@ def test_one_run_writes_figures_tables_and_plots(
     expected = [f"{name}.png" for name in names] + ["results.json", "results.md"]
     assert sorted(path.name for path in out.iterdir()) == sorted(expected)
     results = json.loads((out / "results.json").read_text())
-    assert [share["level"] for share in results["oracle"]] == ["mild", "single"]
+    assert (results["suite"], results["format_version"]) == ("paper", 1)
+    assert [entry["level"] for entry in results["oracle"]] == ["mild", "single"]
+    assert all("share" in entry for entry in results["oracle"])
     keys = {row["key"] for row in results["rows"]}
     assert {"alone", "before-joint", "recurrent PPO", "DRQN, the paper's way"} <= keys
     assert results["remarks"] == []

@@ -1,4 +1,4 @@
-"""What a suite found out, as plain data."""
+"""What a suite found out, as plain data that goes to JSON."""
 
 import dataclasses
 import json
@@ -141,7 +141,7 @@ class SuiteResults:
         return [row for row in self.rows if row.level == level]
 
     def to_json(self) -> str:
-        """Everything as JSON; the agent's share of the oracle's gain is added for readers."""
+        """All of it as text, with the agent's shares of the oracle's gain."""
         content = dataclasses.asdict(self)
         for entry, share in zip(content["oracle"], self.oracle, strict=True):
             entry["share"] = share.share
