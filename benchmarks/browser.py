@@ -38,8 +38,8 @@ def headless_chromium(
 
     Args:
         folder: For its profile and, in ``downloads``, what it downloads.
-        width: Width of the window in pixels; below 600 it is a phone's.
-        height: Height of the window in pixels.
+        width: Of the window in pixels; below 600 it is a phone's.
+        height: Of the window in pixels.
         dark: Whether the user prefers dark pages.
     """
     from selenium import webdriver
