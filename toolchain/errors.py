@@ -13,6 +13,10 @@ class PhotoTooLargeError(PhotoError):
     """A photo has more pixels than may be read."""
 
 
+class TargetExistsError(PhotoError):
+    """A file that is there would be replaced, and nobody has said that it may."""
+
+
 def one_line(error: BaseException) -> str:
     """What ``error`` says, for the end of a message of ours: one line, never empty."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
