@@ -16,7 +16,7 @@ from restoration_toolchain.toolchain.looking.inspection import inspect_photo
 from restoration_toolchain.toolchain.looking.web.examples import make_examples
 from restoration_toolchain.toolchain.looking.web.page import build_page, launch, prepare_environment
 from restoration_toolchain.toolchain.photos.read import read_photo
-from restoration_toolchain.toolchain.restoring.restorer import load
+from restoration_toolchain.toolchain.restoring.load import load
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -21,6 +21,7 @@ from restoration_toolchain.agents.policy.q_net import HIDDEN_SIZE, RecurrentQNet
 from restoration_toolchain.agents.policy.storage import save_policy
 from restoration_toolchain.toolchain.cli import app
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 from restoration_toolchain.tools_zoo.catalog import CLASSIC
 from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
 from restoration_toolchain.tools_zoo.tool import Tool
@@ -28,6 +29,12 @@ from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 NAMES = tuple(spec.name for spec in CLASSIC)
 SEQUENCE = ("denoise_3", "deblur_1")
+
+
+def told(**options: Any) -> RestoreSettings:
+    """Settings of a restorer that gives the same pixels on every machine."""
+    return RestoreSettings(**{"device": "cpu", "precision": "fp32", **options})
+
 
 MakePhoto = Callable[..., Path]
 MakeRestorer = Callable[..., Restorer]
@@ -89,7 +96,7 @@ def make_restorer(toolbox_folder: Path) -> MakeRestorer:
     """Builds a restorer that plays the given tools."""
 
     def make(*tools: str, **options: object) -> Restorer:
-        return Restorer(load_toolbox(toolbox_folder), scripted_policy(*tools), **options)  # type: ignore[arg-type]
+        return Restorer(load_toolbox(toolbox_folder), scripted_policy(*tools), told(**options))
 
     return make
 

@@ -37,6 +37,7 @@ from restoration_toolchain.toolchain.photos.read import Photo, read_header, read
 from restoration_toolchain.toolchain.photos.write import check_target, pixels_sha256, write_photo
 from restoration_toolchain.toolchain.restoring.restoration import Provenance, Restoration, Step
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +144,10 @@ def restore_batch(
             it was made from this very file, by these tools and with these options; without one, if
             it is newer than the photo.
         stop: When it is set, the photos in work are finished and no others are begun.
-        max_memory: Of the process, in bytes. Photos wait until there is room for them, those that
-            are too large for it are kept on disk while they are restored, beside their results;
-            if that is not enough, they are also read and written row by row (extra ``huge``), and
-            those that are still too large fail.
+        max_memory: Most memory of the process, in bytes. Photos wait until there is room for them,
+            those that are too large for it are kept on disk while they are restored, beside their
+            results; if that is not enough, they are also read and written row by row (extra
+            ``huge``), and those that are still too large fail.
 
     Yields:
         What became of each photo, in the order of the plan.
@@ -184,18 +185,13 @@ class _Memory:
         self._budget, self._stop = budget, stop
         self._reserved: dict[PlannedPhoto, int] = {}
 
-    def take(self, planned: PlannedPhoto, made_by: Provenance) -> _Place:
+    def take(self, planned: PlannedPhoto, settings: RestoreSettings) -> _Place:
         """Wait for room for a photo; how to handle it."""
         header = read_header(planned.source)
         if header is None:
             return _Place()
-        needs = photo_bytes(
-            header,
-            WRITABLE_FORMATS[planned.target.suffix.lower()],
-            scale=made_by.scale,
-            strength=made_by.strength,
-            regions=made_by.regions,
-        )
+        target_format = WRITABLE_FORMATS[planned.target.suffix.lower()]
+        needs = photo_bytes(header, target_format, settings)
         choices = [(needs.whole, _Place())]
         if needs.on_disk is not None:
             choices.append((needs.on_disk, _Place(self.scratch)))
@@ -280,7 +276,7 @@ class _Batch:
             frames = _FrameWriter(self.steps_folder / planned.relative, overwrite=self.overwrite)
         place = _Place()
         if self.memory is not None:
-            place = self.memory.take(planned, self.restorer.provenance)
+            place = self.memory.take(planned, self.restorer.provenance.settings)
         before = _state(source)
         photo = read_photo(
             source,

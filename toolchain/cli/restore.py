@@ -1,6 +1,7 @@
 """``toolchain restore``: photos in, restored photos out."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
@@ -14,32 +15,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
-from restoration_toolchain.toolchain.cli.options import (
-    DEFAULT_TILE_PIXELS,
-    AddToolOption,
-    AgentOption,
-    DeviceOption,
-    IqaEncoderOption,
-    IqaOption,
-    MaxRiskOption,
-    MaxStepsOption,
-    MaxTilePixelsOption,
-    OverwriteOption,
-    PrecisionOption,
-    PreferOption,
-    PriorOption,
-    RegionsOption,
-    ScaledToolboxOption,
-    ScaleOption,
-    StepsOption,
-    StrengthOption,
-)
+from restoration_toolchain.toolchain.cli.options import OverwriteOption, grouped
 from restoration_toolchain.toolchain.errors import printable
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 if TYPE_CHECKING:
     from restoration_toolchain.toolchain.batches.batch import Outcome
 
 
+@grouped()
 def restore(
     inputs: Annotated[
         list[Path],
@@ -49,21 +33,7 @@ def restore(
         Path,
         typer.Option("-o", "--output", help="Folder of the results; for one photo, also a file."),
     ],
-    max_steps: MaxStepsOption = 3,
-    agent: AgentOption = None,
-    toolbox: ScaledToolboxOption = None,
-    add_tool: AddToolOption = None,
-    scale: ScaleOption = 1,
-    prefer: PreferOption = None,
-    strength: StrengthOption = 1.0,
-    regions: RegionsOption = False,
-    max_risk: MaxRiskOption = 1.0,
-    iqa: IqaOption = None,
-    iqa_encoder: IqaEncoderOption = None,
-    prior: PriorOption = "own",
-    steps: StepsOption = 1,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    settings: RestoreSettings,
     trace: Annotated[
         Path | None,
         typer.Option(help="Write what was done to each photo, and why, as a list in this .json."),
@@ -82,7 +52,6 @@ def restore(
         typer.Option("--resume", help="Skip photos whose results are there and still hold."),
     ] = False,
     overwrite: OverwriteOption = False,
-    max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
     max_memory: Annotated[
         str | None,
         typer.Option(
@@ -105,34 +74,17 @@ def restore(
     )
     from restoration_toolchain.toolchain.batches.folder_lock import locked_folder
     from restoration_toolchain.toolchain.batches.memory import parse_size, tile_pixels_within
-    from restoration_toolchain.toolchain.restoring.enlarge_options import EnlargeOptions
-    from restoration_toolchain.toolchain.restoring.restorer import load
+    from restoration_toolchain.toolchain.restoring.load import load
 
     limit = None if max_memory is None else parse_size(max_memory)
     if limit is not None:
-        max_tile_pixels = tile_pixels_within(limit, max_tile_pixels)
+        pixels = tile_pixels_within(limit, settings.max_tile_pixels)
+        settings = dataclasses.replace(settings, max_tile_pixels=pixels)
     plan = plan_batch(inputs, output, steps_folder=save_steps)
-    EnlargeOptions(prior, steps).check_photos(len(plan))
+    settings.check_photos(len(plan))
     if trace is not None:
         check_trace_target(trace, overwrite=overwrite)
-    restorer = load(
-        agent,
-        toolbox,
-        device=device,
-        precision=precision,
-        max_steps=max_steps,
-        max_tile_pixels=max_tile_pixels,
-        add_tools=add_tool or (),
-        scale=scale,
-        prefer=prefer,
-        strength=strength,
-        regions=regions,
-        max_risk=max_risk,
-        iqa=iqa,
-        iqa_encoder=iqa_encoder,
-        prior=prior,
-        steps=steps,
-    )
+    restorer = load(settings=settings)
     stop = threading.Event()
     finished: list[Outcome] = []
     is_folder = plan[0].target != output

@@ -3,8 +3,6 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,14 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restoration_toolchain.toolchain.cli.options import (
-    DEFAULT_TILE_PIXELS,
-    DEFAULT_TOOLBOX,
-    GENERATIVE_TOOLBOX,
-    X2_TOOLBOX,
-)
-from restoration_toolchain.toolchain.restoring.restorer import DEFAULT_MAX_TILE_PIXELS, Restorer
-from restoration_toolchain.tools_zoo.catalog import default_toolbox
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from tests.toolchain.conftest import (
     BAD_PHOTOS,
     SEQUENCE,
@@ -353,18 +344,3 @@ def test_what_a_format_cannot_hold_is_noted(run_cli: RunCli, tmp_path: Path) -> 
     result = run_cli("restore", source, "-o", tmp_path / "out.jpg")
     assert result.exit_code == 0
     assert "note: JPEG holds 8 bits a channel, not 16" in result.stderr
-
-
-def test_help_does_not_wait_for_pytorch() -> None:
-    code = "import sys, restoration_toolchain.toolchain.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_the_tile_size_that_the_help_names_is_the_restorers_own() -> None:
-    assert DEFAULT_TILE_PIXELS == DEFAULT_MAX_TILE_PIXELS
-
-
-def test_the_toolboxes_that_the_help_names_are_the_default_ones() -> None:
-    assert default_toolbox(1) == DEFAULT_TOOLBOX
-    assert default_toolbox(2) == X2_TOOLBOX
-    assert default_toolbox(4) == GENERATIVE_TOOLBOX

@@ -1,12 +1,13 @@
 """The page itself: Gradio's components, what they call, and what may reach the server."""
 
+import dataclasses
 import html
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.toolchain.looking.html_report import part, style
@@ -20,6 +21,7 @@ from restoration_toolchain.toolchain.looking.web.session import (
 )
 from restoration_toolchain.toolchain.photos.paths import READABLE_SUFFIXES
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import DEFAULTS, SETTINGS, CallOptions
 
 HOST: Final = "127.0.0.1"
 _BYTES_PER_PIXEL: Final = 8  # of the largest files: 16 bits, four channels, not compressed
@@ -50,14 +52,14 @@ class Limits:
     """What the page accepts.
 
     Attributes:
-        max_pixels: Of a photo.
+        max_pixels: Most pixels of a photo.
     """
 
     max_pixels: int = DEFAULT_MAX_PIXELS
 
     @property
     def max_bytes(self) -> int:
-        """Of a file; room for ``max_pixels`` in any format, and 64 KiB for what describes them."""
+        """Most bytes of a file: ``max_pixels`` in any format, and 64 KiB to describe them."""
         return self.max_pixels * _BYTES_PER_PIXEL + 65_536
 
 
@@ -138,27 +140,30 @@ def build_page(
             gr.Dropdown(choices=list(step.actions), value=chosen),
         )
 
-    def on_upload(
-        path: str | None, strength: float, regions: bool, progress: Any = progress_bar
-    ) -> tuple[Any, ...]:
+    # What the controls say comes last; Gradio puts the progress in its place by its default.
+    def on_upload(path: str | None, progress: Any = progress_bar, *chosen: Any) -> tuple[Any, ...]:
         if path is None:
             return refused("there is no photo yet")
-        return run(Request(Path(path), None, strength, regions), progress)
+        return run(Request(Path(path), None, read_controls(chosen)), progress)
 
     def on_example(
-        strength: float, regions: bool, event: gr.SelectData, progress: Any = progress_bar
+        event: gr.SelectData, progress: Any = progress_bar, *chosen: Any
     ) -> tuple[Any, ...]:
         example = examples[event.index]
-        return run(Request(example.lq, example.gt, strength, regions), progress)
+        return run(Request(example.lq, example.gt, read_controls(chosen)), progress)
 
     def on_setting(
-        view: View | None, strength: float, regions: bool, progress: Any = progress_bar
+        view: View | None, progress: Any = progress_bar, *chosen: Any
     ) -> tuple[Any, ...]:
         if view is None:
             return tuple(gr.skip() for _ in outputs)
-        old = view.request
-        forced = () if regions else old.forced
-        return run(Request(old.source, old.gt, strength, regions, forced), progress)
+        options = read_controls(chosen)
+        if not options.get("regions"):  # which leave nothing to choose by hand
+            options["forced"] = view.request.chosen.get("forced", ())
+        return run(dataclasses.replace(view.request, chosen=options), progress)
+
+    def read_controls(values: tuple[Any, ...]) -> CallOptions:
+        return cast(CallOptions, dict(zip(controls, values, strict=True)))
 
     def on_step(view: View | None, index: int) -> tuple[Any, ...]:
         return (gr.skip(),) * 3 if view is None else step_shown(view.steps[index])
@@ -200,20 +205,11 @@ def build_page(
                     buttons=[],
                     elem_id="examples",
                 )
-                strength = gr.Slider(
-                    0.0,
-                    1.0,
-                    value=1.0,
-                    step=0.05,
-                    label="Strength",
-                    info="0 leaves the photo as it is.",
-                    elem_id="strength",
-                )
-                regions = gr.Checkbox(
-                    label="Decide per region",
-                    info="For photos whose damage differs from place to place.",
-                    elem_id="regions",
-                )
+                controls = {
+                    name: _control(name)
+                    for name, setting in SETTINGS.items()
+                    if setting.control is not None
+                }
             with gr.Column(scale=3, min_width=320):
                 empty = gr.HTML(_story(part("empty")), **plain)
                 with gr.Column(visible=False) as result:
@@ -240,7 +236,7 @@ def build_page(
 
         outputs = [view, empty, result, summary, comparison, download, index]
         outputs += [step, override, action, ending]
-        settings: list[Any] = [strength, regions]
+        settings = list(controls.values())
         busy: dict[str, Any] = {
             "outputs": outputs,
             "concurrency_id": "restore",
@@ -253,8 +249,9 @@ def build_page(
             gallery.select(on_example, settings, **busy),
         ):
             started.success(js=_SCROLL, api_visibility="private")
-        strength.release(on_setting, [view, *settings], **busy)
-        regions.input(on_setting, [view, *settings], **busy)
+        for control in settings:
+            changed = control.release if isinstance(control, gr.Slider) else control.input
+            changed(on_setting, [view, *settings], **busy)
         go.click(on_override, [view, index, action], **busy)
         index.input(
             on_step,
@@ -266,6 +263,19 @@ def build_page(
         )
     page.queue(max_size=_WAITING, api_open=False)
     return page
+
+
+def _control(name: str) -> Any:
+    """Slider or switch of a setting that each call may choose."""
+    import gradio as gr
+
+    setting, default = SETTINGS[name], DEFAULTS[name]
+    assert setting.control is not None
+    label, info = setting.control
+    words = {"label": label, "info": info, "elem_id": name}
+    if isinstance(default, bool):
+        return gr.Checkbox(default, **words)
+    return gr.Slider(setting.low, setting.high, value=default, step=0.05, **words)
 
 
 def launch(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.browser import headless_chromium, missing_programs, screenshot
-from restoration_toolchain.toolchain.restoring.restorer import load
+from restoration_toolchain.toolchain.restoring.load import load
 from tests.toolchain.conftest import NAMES, SEQUENCE, RunCli, free_port, random_samples
 
 pytest.importorskip("selenium", reason="the browser test needs selenium")
