@@ -57,18 +57,12 @@ class Outcome:
     Attributes:
         photo: Which one.
         trace: See `Restoration.trace`, with the files and notes; of a failure, files and error.
-        sequence: The tools that ran.
-        enlarged_by: See `Restoration.enlarged_by`.
-        notes: What reading or writing had to change or leave out.
         error: Why it failed; None if it did not.
         is_skipped: Nothing was done: its result was there.
     """
 
     photo: PlannedPhoto
     trace: dict[str, Any]
-    sequence: tuple[str, ...] = ()
-    enlarged_by: str | None = None
-    notes: tuple[str, ...] = ()
     error: str | None = None
     is_skipped: bool = False
 
@@ -223,21 +217,15 @@ class _Memory:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Loaded:
+class _Work:
+    """A photo on its way: read, and later restored."""
+
     planned: PlannedPhoto
     photo: Photo
     checksum: str
-    frames: "_FrameWriter | None"
     place: _Place
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Restored:
-    planned: PlannedPhoto
-    photo: Photo
-    checksum: str
-    restoration: Restoration
-    place: _Place
+    frames: "_FrameWriter | None" = None
+    restoration: Restoration | None = None
 
 
 class _DoneBeforeError(Exception):
@@ -261,7 +249,7 @@ class _Batch:
         sources = {os.path.realpath(planned.source) for planned in self.plan}
         object.__setattr__(self, "sources", sources)
 
-    def load(self, planned: PlannedPhoto) -> _Loaded:
+    def load(self, planned: PlannedPhoto) -> _Work:
         """Read a photo, unless it needs no work or may not be written."""
         source, target = planned.source, planned.target
         if os.path.realpath(target) in self.sources:
@@ -287,9 +275,9 @@ class _Batch:
         checksum = input_checksum(source) if self.sidecars else ""
         if _state(source) != before:
             raise PhotoError(f"{source}: was changed while it was read; restore it again")
-        return _Loaded(planned, photo, checksum, frames, place)
+        return _Work(planned, photo, checksum, place, frames)
 
-    def restore(self, loaded: _Loaded) -> _Restored:
+    def restore(self, loaded: _Work) -> _Work:
         """Run the tools."""
         if loaded.frames is not None:
             loaded.frames.begin(loaded.photo, loaded.place.strips)
@@ -297,11 +285,12 @@ class _Batch:
             loaded.photo.rgb, on_step=loaded.frames, arrays=loaded.place.arrays
         )
         photo = loaded.photo.with_rgb(restoration.image)
-        return _Restored(loaded.planned, photo, loaded.checksum, restoration, loaded.place)
+        return _Work(loaded.planned, photo, loaded.checksum, loaded.place, restoration=restoration)
 
-    def save(self, restored: _Restored) -> Outcome:
+    def save(self, restored: _Work) -> Outcome:
         """Write the result and then its sidecar, so that none ever speaks of an older result."""
         planned, restoration = restored.planned, restored.restoration
+        assert restoration is not None
         written = write_photo(
             planned.target,
             restored.photo,
@@ -309,9 +298,19 @@ class _Batch:
             scratch=restored.place.strips,
         )
         if self.sidecars:
-            write_sidecar(_sidecar(restored))
+            sidecar = Sidecar(
+                source=planned.source.absolute(),
+                input_sha256=restored.checksum,
+                target=planned.target.absolute(),
+                pixels_sha256=pixels_sha256(restored.photo, planned.target),
+                entry=restoration.trace(),
+                runtime=runtime(),
+            )
+            write_sidecar(sidecar)
         about = (f"{planned.source}: {note}" for note in restoration.notes)
-        return _success(planned, restoration, (*restored.photo.notes, *about, *written))
+        notes = [*restored.photo.notes, *about, *written]
+        trace = {**_files(planned), "notes": notes, **restoration.trace()}
+        return Outcome(planned, trace)
 
     def _check_result(self, planned: PlannedPhoto) -> None:
         """Say whether a result that is there is the one that would be made."""
@@ -355,18 +354,6 @@ def _check_sidecar_target(target: Path, *, overwrite: bool) -> None:
         read_sidecar(path)
     except SidecarError as error:
         raise PhotoError(f"{path}: exists already; pass --overwrite to replace it") from error
-
-
-def _sidecar(restored: _Restored) -> Sidecar:
-    planned, restoration = restored.planned, restored.restoration
-    return Sidecar(
-        source=planned.source.absolute(),
-        input_sha256=restored.checksum,
-        target=planned.target.absolute(),
-        pixels_sha256=pixels_sha256(restored.photo, planned.target),
-        entry=restoration.trace(),
-        runtime=runtime(),
-    )
 
 
 def _existing(folder: Path) -> Path:
@@ -437,11 +424,6 @@ class _FrameWriter:
         photo = self._photo.with_rgb(image)
         write_photo(path, photo, overwrite=self._overwrite, scratch=self._strips)
         self._n_written += 1
-
-
-def _success(planned: PlannedPhoto, restoration: Restoration, notes: tuple[str, ...]) -> Outcome:
-    trace = {**_files(planned), "notes": list(notes), **restoration.trace()}
-    return Outcome(planned, trace, restoration.sequence, restoration.enlarged_by, notes)
 
 
 def _unsuccessful(planned: PlannedPhoto, error: Exception) -> Outcome:

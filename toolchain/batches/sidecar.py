@@ -63,32 +63,26 @@ class Sidecar:
         return cast(CallOptions, {n: self.entry.get(n, DEFAULTS[n]) for n in names})
 
     @property
-    def tool_checksums(self) -> dict[str, str]:
-        """SHA-256 of each tool's weights."""
-        return dict(self.entry["toolbox"]["sha256"])
+    def weights(self) -> dict[str, str]:
+        """SHA-256 of the weights of each tool, of ``the agent`` and of ``the prior``.
 
-    @property
-    def agent_checksum(self) -> str:
-        """SHA-256 of the agent's weights."""
-        return str(self.entry["agent"]["sha256"])
-
-    @property
-    def prior_checksum(self) -> str:
-        """SHA-256 of a prior that was given; empty where its name says everything."""
-        return str(self.entry.get("enlarging", {}).get("prior_sha256", ""))
+        Empty for a prior whose name says everything.
+        """
+        prior = self.entry.get("enlarging", {}).get("prior_sha256", "")
+        agent = self.entry["agent"]["sha256"]
+        return {**self.entry["toolbox"]["sha256"], "the agent": agent, "the prior": prior}
 
     def changed_weights(self, now: Provenance) -> tuple[str, ...]:
         """Names of the tools, ``the agent`` and ``the prior``, if their numbers are others now.
 
         A prior of another name counts as another option, not as this.
         """
-        before = self.tool_checksums
-        tools = [n for n, sha256 in before.items() if now.tool_checksums.get(n) != sha256]
-        tools += [name for name in now.tool_checksums if name not in before]
-        agent = ["the agent"] if now.agent_checksum != self.agent_checksum else []
-        is_named_alike = now.settings.prior == {**DEFAULTS, **self.options}["prior"]
-        is_other = is_named_alike and now.prior_checksum != self.prior_checksum
-        return (*tools, *agent, *(["the prior"] if is_other else []))
+        is_other_prior = now.settings.prior != {**DEFAULTS, **self.options}["prior"]
+        prior = self.weights["the prior"] if is_other_prior else now.prior_checksum
+        others = {"the agent": now.agent_checksum, "the prior": prior}
+        names = dict.fromkeys([*self.entry["toolbox"]["sha256"], *now.tool_checksums, *others])
+        found = {**now.tool_checksums, **others}
+        return tuple(name for name in names if self.weights.get(name) != found.get(name))
 
     def changed_options(self, now: Provenance) -> tuple[str, ...]:
         """Names of the options that are others now, but for those that change only rounding."""
@@ -161,8 +155,7 @@ def read_sidecar(path: Path) -> Sidecar:
             runtime=dict(content["runtime"]),
         )
         # Whoever goes on with it may count on these.
-        _ = (sidecar.options, sidecar.per_call, sidecar.tool_checksums, sidecar.agent_checksum)
-        _ = sidecar.prior_checksum
+        _ = (sidecar.options, sidecar.per_call, sidecar.weights)
         _ = [step["tool"] for step in content["steps"]]
     except OSError as error:
         raise SidecarError(f"{path}: cannot be read ({one_line(error)})") from error

@@ -57,16 +57,11 @@ def _program(
     """Options of the program itself; the command is run after it."""
 
 
-app.command("restore")(restore.restore)
-app.command("replay")(replay.replay)
-app.command("inspect")(inspect.inspect)
-app.command("serve")(serve.serve)
-app.command("fit")(fit.fit)
-app.command("extend")(extend.extend)
-app.command("calibrate")(calibrate.calibrate)
-app.command("tools")(tools.tools)
-app.command("demo")(demo.demo)
-app.command("evaluate")(evaluate.evaluate)
+for command in (
+    *(restore.restore, replay.replay, inspect.inspect, serve.serve, fit.fit, extend.extend),
+    *(calibrate.calibrate, tools.tools, demo.demo, evaluate.evaluate),
+):
+    app.command()(command)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, fail
-from restoration_toolchain.toolchain.cli.options import InputArgument, OverwriteOption, grouped
+from restoration_toolchain.toolchain.cli.options import OverwriteOption, grouped
 from restoration_toolchain.toolchain.cli.tables import print_inspection
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @grouped()
 def inspect(
-    photo: InputArgument,
+    photo: Annotated[Path, typer.Argument(help="The photo.", metavar="INPUT")],
     *,
     output: Annotated[
         Path | None,

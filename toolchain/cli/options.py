@@ -1,10 +1,10 @@
 """Options of the commands: those that stand for settings follow from `RestoreSettings`."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_origin, get_type_hints
 
 import typer
 from typer.models import OptionInfo
@@ -20,7 +20,6 @@ __all__ = [
     "DEFAULT_TOOLBOX",
     "AgentOption",
     "DeviceOption",
-    "InputArgument",
     "OverwriteOption",
     "ToolboxOption",
     "grouped",
@@ -42,7 +41,7 @@ def option_of(name: str, help: str = "") -> OptionInfo:
         min=setting.low,
         max=setting.high,
         metavar=setting.metavar,
-        show_default=setting.default or True,
+        show_default=setting.usual or True,
     )
     return option
 
@@ -54,9 +53,6 @@ ToolboxOption: TypeAlias = Annotated[
 DeviceOption: TypeAlias = Annotated[str, option_of("device")]
 OverwriteOption: TypeAlias = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist; never an input.")
-]
-InputArgument: TypeAlias = Annotated[
-    Path, typer.Argument(help="The photo.", show_default=False, metavar="INPUT")
 ]
 
 
@@ -79,6 +75,7 @@ def grouped(**helps: str) -> Callable[[Callable[..., None]], Callable[..., None]
             if dataclasses.is_dataclass(parameter.annotation)
         }
 
+        @functools.wraps(command)
         def run(**given: Any) -> None:
             for name, options in groups.items():
                 fields = {field: given.pop(field) for field in options}
@@ -93,7 +90,6 @@ def grouped(**helps: str) -> Callable[[Callable[..., None]], Callable[..., None]
         ]
         run.__signature__ = signature.replace(parameters=flat)  # type: ignore[attr-defined]
         run.__annotations__ = {option.name: option.annotation for option in flat}
-        run.__doc__ = command.__doc__
         return run
 
     return decorate
@@ -115,10 +111,9 @@ def _options(
         if group is RestoreSettings:
             if not is_offered(SETTINGS[field.name], command.__name__):
                 continue
-            kind = get_args(hint)[0]
-            if get_origin(kind) is tuple:  # an option that may be given repeatedly
-                kind, default = list[str] | None, None
-            hint = Annotated[kind, option_of(field.name, helps.get(field.name, ""))]
+            if get_origin(hint) is tuple:  # an option that may be given repeatedly
+                hint, default = list[str] | None, None
+            hint = Annotated[hint, option_of(field.name, helps.get(field.name, ""))]
         yield inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,

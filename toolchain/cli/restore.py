@@ -157,10 +157,11 @@ def _shown(outcomes: "Iterator[Outcome]", total: int, *, quiet: bool) -> "Iterat
 def _line(outcome: "Outcome") -> str:
     from restoration_toolchain.toolchain.restoring.restoration import BICUBIC
 
-    without_tool = [f"{BICUBIC} enlargement"] if outcome.enlarged_by == BICUBIC else []
-    tools = ", ".join([*outcome.sequence, *without_tool]) or "left as it is"
-    figures = f"{outcome.trace['seconds']:.1f} s"
-    before, after = outcome.trace["quality_before"], outcome.trace["quality_after"]
+    trace = outcome.trace
+    without_tool = [f"{BICUBIC} enlargement"] if trace["enlarged_by"] == BICUBIC else []
+    tools = ", ".join([*trace["sequence"], *without_tool]) or "left as it is"
+    figures = f"{trace['seconds']:.1f} s"
+    before, after = trace["quality_before"], trace["quality_after"]
     if before is not None and after is not None:
         figures += f"  SFD-IQA {before['score']:.3f} -> {after['score']:.3f} ({after['encoder']})"
     return f"{escape(printable(outcome.photo.target))}  [cyan]{tools}[/]  [dim]{figures}[/]"
@@ -171,7 +172,8 @@ def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) ->
     failures = [outcome for outcome in outcomes if outcome.error is not None]
     n_skipped = sum(outcome.is_skipped for outcome in outcomes)
     console = Console(stderr=True)
-    for note in (note for outcome in outcomes for note in outcome.notes if not quiet):
+    notes = [note for outcome in outcomes for note in outcome.trace.get("notes", ())]
+    for note in notes if not quiet else ():
         text = escape(printable(note))
         console.print(f"note: {text}", style="yellow", soft_wrap=True, highlight=False)
     if failures and n_planned == 1:

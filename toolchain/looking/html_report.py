@@ -357,6 +357,7 @@ def _origin(restoration: Restoration) -> list[tuple[str, str]]:
         ("Toolbox", made_by.toolbox),
         ("Agent", made_by.agent),
         ("Computed on", f"{settings.device}, {settings.precision}"),
+        ("At most", f"{settings.max_steps} tool{'s' if settings.max_steps > 1 else ''}"),
         *settings.rows(),
         ("Action values in", made_by.unit or f"reward “{made_by.reward}”"),
     ]

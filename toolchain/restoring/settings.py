@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Self, TypedDict, get_type_hints
+from typing import Any, Final, Self, TypedDict
 
 from restoration_toolchain.data.errors import ToolchainError
 
@@ -32,55 +32,54 @@ class SettingError(ToolchainError, ValueError):
     """A restoration was asked for with a setting that cannot work."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Setting:
     """What is known of a field of `RestoreSettings` besides its type and its default.
 
     Attributes:
-        help: What it does, in words that stand alone.
+        help: What the setting does, in words that stand alone.
         low: Least value.
-        high: Largest value.
+        high: Largest value, where there is a least one.
+        commands: Commands that have the option besides ``restore`` and ``inspect``; ``suite`` is
+            ``evaluate --suite``. None: neither a command nor `load` can be told.
         flag: Option of the command line; empty is the field's name with dashes.
         metavar: Placeholder of the value in the help; None is its type.
-        default: The default in words, where the value itself says too little.
-        commands: Commands that have the option besides ``restore`` and ``inspect``; ``suite`` is
-            ``evaluate --suite``. None: no command has it.
+        usual: The default in words, where the value itself says too little.
         identifies: Whether another value gives another result; otherwise the setting changes a
             result by rounding only, or not at all.
         of_call: Whether each call of `Restorer.restore` may choose it.
-        of_load: Whether `load` takes it.
-        row: Heading and words of a value in the report; None leaves it out.
-        is_always_told: Whether the report has the row of the default value, too.
-        control: Label and explanation of the control on the page; it has one for settings of a call
-            that are switches, or numbers between bounds.
+        row: Heading and words of an unusual value in the report; None leaves it out.
+        control: Label and explanation of the control on the page: a switch, or a slider between the
+            bounds. Only settings of a call can have one.
     """
 
     help: str
     low: float | None = None
     high: float | None = None
+    commands: tuple[str, ...] | None = ()
     flag: str = ""
     metavar: str | None = None
-    default: str = ""
-    commands: tuple[str, ...] | None = ()
+    usual: str = ""
     identifies: bool = True
     of_call: bool = False
-    of_load: bool = True
     row: Callable[[Any], tuple[str, str]] | None = None
-    is_always_told: bool = False
     control: tuple[str, str] | None = None
+
+    def default(self, value: Any) -> Any:
+        """The field of this setting, with its default."""
+        return dataclasses.field(default=value, metadata={"setting": self})
 
     def check(self, name: str, value: float) -> None:
         """Raise SettingError if a number lies outside the bounds; NaN does."""
-        low, high = self.low, self.high
-        if low is not None and high is None and not value >= low:
-            raise SettingError(f"{name} must be at least {low:g}, got {value}")
-        if low is not None and high is not None and not low <= value <= high:
-            raise SettingError(f"{name} must lie in [{low:g}, {high:g}], got {value}")
+        if self.high is not None and not (self.low or 0) <= value <= self.high:
+            raise SettingError(f"{name} must lie in [{self.low:g}, {self.high:g}], got {value}")
+        if self.low is not None and not value >= self.low:
+            raise SettingError(f"{name} must be at least {self.low:g}, got {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreSettings:
-    """Everything that a restoration can be told; what each field does is said in its `Setting`.
+    """Everything that a restoration can be told; each `Setting` says what its field does.
 
     Paths may be given for names, and any sequence for a tuple.
 
@@ -88,167 +87,108 @@ class RestoreSettings:
         SettingError: A number is out of bounds, or two settings do not go together.
     """
 
-    agent: Annotated[
-        str | None,
-        Setting(
-            help="Agent that chooses the tools: a shipped one's name, or a folder.",
-            default="the toolbox's own",
-            commands=("evaluate", "suite", "serve", "demo"),
-        ),
-    ] = None
-    toolbox: Annotated[
-        str | None,
-        Setting(
-            help="Tools to choose from: a shipped toolbox's name, or a folder.",
-            default=f"{DEFAULT_TOOLBOX}; to enlarge, {GENERATIVE_TOOLBOX} or {X2_TOOLBOX}",
-            commands=("evaluate", "suite", "serve", "demo"),
-        ),
-    ] = None
-    add_tools: Annotated[
-        tuple[str, ...],
-        Setting(
-            help="Fitted tool (see: toolchain fit) by name or folder, run first on photos whose "
-            "noise it suits; may be given repeatedly.",
-            flag="--add-tool",
-            metavar="NAME",
-        ),
-    ] = ()
-    max_steps: Annotated[
-        int,
-        Setting(
-            help="Most tools to run on one photo.",
-            low=1,
-            commands=("evaluate", "suite", "serve"),
-            row=lambda most: ("At most", f"{most} tool{'s' if most > 1 else ''}"),
-            is_always_told=True,
-        ),
-    ] = 3
-    scale: Annotated[
-        int,
-        Setting(
-            help="Enlarge by this factor, 2 or 4; a toolbox that is named must have tools that do "
-            f"({GENERATIVE_TOOLBOX}: 4, {X2_TOOLBOX}: 2).",
-            low=1,
-            commands=("evaluate",),
-            row=lambda scale: ("Enlarged by", f"{scale}"),
-        ),
-    ] = 1
-    prefer: Annotated[
-        str | None,
-        Setting(
-            help="Between a toolbox's own agents: 'fidelity' to the pixels as they were, or "
-            "'texture' that looks likely.",
-            default="fidelity",
-            commands=("evaluate",),
-        ),
-    ] = None
-    strength: Annotated[
-        float,
-        Setting(
-            help="How far to go from the photo (0) towards the restored one (1).",
-            low=0.0,
-            high=1.0,
-            of_call=True,
-            row=lambda strength: ("Strength", f"{strength:.0%}"),
-            control=("Strength", "0 leaves the photo as it is."),
-        ),
-    ] = 1.0
-    regions: Annotated[
-        bool,
-        Setting(
-            help="Decide per region: for photos whose damage differs from place to place.",
-            of_call=True,
-            row=lambda _: ("Decided", "per region"),
-            control=(
-                "Decide per region",
-                "For photos whose damage differs from place to place.",
-            ),
-        ),
-    ] = False
-    forced: Annotated[
-        tuple[str, ...],
-        Setting(
-            help="Names of the first actions, stop included, in place of the agent's choices.",
-            commands=None,
-            of_call=True,
-            of_load=False,
-            row=lambda names: ("Chosen by hand", ", ".join(names)),
-        ),
-    ] = ()
-    max_risk: Annotated[
-        float,
-        Setting(
-            help="Stop rather than run a tool that makes the photo worse with a larger probability "
-            "than this.",
-            low=0.0,
-            high=1.0,
-            commands=("serve",),
-            row=lambda risk: ("Largest risk", f"{risk:.0%}"),
-        ),
-    ] = 1.0
-    iqa: Annotated[
-        str | None,
-        Setting(
-            help="Judge results by SFD-IQA, a score without a clean photo: its folder, or a "
-            "toolbox that has one; needs the extra 'perceptual'.",
-            metavar="NAME",
-            commands=("evaluate",),
-            identifies=False,
-        ),
-    ] = None
-    iqa_encoder: Annotated[
-        str | None,
-        Setting(
-            help="CLIP model that the score of --iqa was trained with: a folder, or a name in the "
-            "local cache of Hugging Face; never downloaded; needs the extra 'clip'.",
-            metavar="NAME",
-            commands=("evaluate",),
-            identifies=False,
-        ),
-    ] = None
-    prior: Annotated[
-        str,
-        Setting(
-            help="With --scale, what tools with a categorical prior take for shown: 'own', a "
-            "category (0 to 7) or scene ('water') everywhere, a map of one photo (.npy, 8 x height "
-            "x width of the result), or a SegFormer model (folder, or name in the local cache).",
-            metavar="PRIOR",
-            commands=("evaluate",),
-        ),
-    ] = OWN_PRIOR
-    steps: Annotated[
-        int,
-        Setting(
-            help="With --scale, steps of the tool with a diffusion (sr-vpd): 1 runs its student, 2 "
-            "to 8 its teacher, which takes longer.",
-            commands=("evaluate",),
-        ),
-    ] = 1
-    device: Annotated[
-        str,
-        Setting(
-            help="Where to compute: auto, cpu, cuda, mps.",
-            commands=("evaluate", "suite", "serve", "demo"),
-            identifies=False,
-        ),
-    ] = "auto"
-    precision: Annotated[
-        str,
-        Setting(
-            help="Number format of the tools: auto (the faster one), fp32, bf16.",
-            commands=("evaluate", "suite", "serve"),
-            identifies=False,
-        ),
-    ] = "auto"
-    max_tile_pixels: Annotated[
-        int,
-        Setting(
-            help="Pixels a tool works on at once; fewer need less memory.",
-            low=1,
-            commands=("serve",),
-            identifies=False,
-        ),
-    ] = DEFAULT_MAX_TILE_PIXELS
+    agent: str | None = Setting(
+        "Agent that chooses the tools: a shipped one's name, or a folder.",
+        usual="the toolbox's own",
+        commands=("evaluate", "suite", "serve", "demo"),
+    ).default(None)
+    toolbox: str | None = Setting(
+        "Tools to choose from: a shipped toolbox's name, or a folder.",
+        usual=f"{DEFAULT_TOOLBOX}; to enlarge, {GENERATIVE_TOOLBOX} or {X2_TOOLBOX}",
+        commands=("evaluate", "suite", "serve", "demo"),
+    ).default(None)
+    add_tools: tuple[str, ...] = Setting(
+        "Fitted tool (see: toolchain fit) by name or folder, run first on photos whose noise it "
+        "suits; may be given repeatedly.",
+        flag="--add-tool",
+        metavar="NAME",
+    ).default(())
+    max_steps: int = Setting(
+        "Most tools to run on one photo.", low=1, commands=("evaluate", "suite", "serve")
+    ).default(3)
+    scale: int = Setting(
+        "Enlarge by this factor, 2 or 4; a toolbox that is named must have tools that do "
+        f"({GENERATIVE_TOOLBOX}: 4, {X2_TOOLBOX}: 2).",
+        low=1,
+        commands=("evaluate",),
+        row=lambda scale: ("Enlarged by", f"{scale}"),
+    ).default(1)
+    prefer: str | None = Setting(
+        "Between a toolbox's own agents: 'fidelity' to the pixels as they were, or 'texture' that "
+        "looks likely.",
+        usual="fidelity",
+        commands=("evaluate",),
+    ).default(None)
+    strength: float = Setting(
+        "How far to go from the photo (0) towards the restored one (1).",
+        low=0.0,
+        high=1.0,
+        of_call=True,
+        row=lambda strength: ("Strength", f"{strength:.0%}"),
+        control=("Strength", "0 leaves the photo as it is."),
+    ).default(1.0)
+    regions: bool = Setting(
+        "Decide per region: for photos whose damage differs from place to place.",
+        of_call=True,
+        row=lambda _: ("Decided", "per region"),
+        control=("Decide per region", "For photos whose damage differs from place to place."),
+    ).default(False)
+    forced: tuple[str, ...] = Setting(
+        "Names of the first actions, stop included, in place of the agent's choices.",
+        commands=None,
+        of_call=True,
+        row=lambda names: ("Chosen by hand", ", ".join(names)),
+    ).default(())
+    max_risk: float = Setting(
+        "Stop rather than run a tool that makes the photo worse with a larger probability than "
+        "this.",
+        low=0.0,
+        high=1.0,
+        commands=("serve",),
+        row=lambda risk: ("Largest risk", f"{risk:.0%}"),
+    ).default(1.0)
+    iqa: str | None = Setting(
+        "Judge results by SFD-IQA, a score without a clean photo: its folder, or a toolbox that "
+        "has one; needs the extra 'perceptual'.",
+        metavar="NAME",
+        commands=("evaluate",),
+        identifies=False,
+    ).default(None)
+    iqa_encoder: str | None = Setting(
+        "CLIP model that the score of --iqa was trained with: a folder, or a name in the local "
+        "cache of Hugging Face; never downloaded; needs the extra 'clip'.",
+        metavar="NAME",
+        commands=("evaluate",),
+        identifies=False,
+    ).default(None)
+    prior: str = Setting(
+        "With --scale, what tools with a categorical prior take for shown: 'own', a category (0 to "
+        "7) or scene ('water') everywhere, a map of one photo (.npy, 8 x height x width of the "
+        "result), or a SegFormer model (folder, or name in the local cache).",
+        metavar="PRIOR",
+        commands=("evaluate",),
+    ).default(OWN_PRIOR)
+    steps: int = Setting(
+        "With --scale, steps of the tool with a diffusion (sr-vpd): 1 runs its student, 2 to 8 its "
+        "teacher, which takes longer.",
+        commands=("evaluate",),
+    ).default(1)
+    device: str = Setting(
+        "Where to compute: auto, cpu, cuda, mps.",
+        commands=("evaluate", "suite", "serve", "demo"),
+        identifies=False,
+    ).default("auto")
+    precision: str = Setting(
+        "Number format of the tools: auto (the faster one), fp32, bf16.",
+        commands=("evaluate", "suite", "serve"),
+        identifies=False,
+    ).default("auto")
+    max_tile_pixels: int = Setting(
+        "Pixels a tool works on at once; fewer need less memory.",
+        low=1,
+        commands=("serve",),
+        identifies=False,
+    ).default(DEFAULT_MAX_TILE_PIXELS)
 
     def __post_init__(self) -> None:
         """Bring the values into one form, and check what needs nothing but themselves."""
@@ -304,20 +244,16 @@ class RestoreSettings:
     def rows(self) -> list[tuple[str, str]]:
         """Rows of a report: heading and words of what is otherwise than usual."""
         values = {name: getattr(self, name) for name in SETTINGS}
-        return [
-            setting.row(values[name])
-            for name, setting in SETTINGS.items()
-            if setting.row is not None
-            and (setting.is_always_told or values[name] != DEFAULTS[name])
-        ]
+        unusual = {name for name, value in values.items() if value != DEFAULTS[name]}
+        return [s.row(values[n]) for n, s in SETTINGS.items() if s.row and n in unusual]
 
     def to_dict(self) -> dict[str, Any]:
         """Arguments of `load`, as plain data for JSON."""
-        return self._plain(name for name, setting in SETTINGS.items() if setting.of_load)
+        return self._plain(n for n, setting in SETTINGS.items() if setting.commands is not None)
 
     def chosen_by_call(self) -> dict[str, Any]:
         """Arguments of `Restorer.restore` (`CallOptions`), as plain data for JSON."""
-        return self._plain(name for name, setting in SETTINGS.items() if setting.of_call)
+        return self._plain(n for n, setting in SETTINGS.items() if setting.of_call)
 
     def _plain(self, names: Iterable[str]) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in names}
@@ -330,8 +266,7 @@ class RestoreSettings:
         Raises:
             SettingError: A name is not known, or a value is out of bounds.
         """
-        unknown = [n for n in values if n not in SETTINGS or not SETTINGS[n].of_load]
-        if unknown:
+        if unknown := values.keys() - cls().to_dict().keys():
             raise SettingError(f"this version does not know {', '.join(sorted(unknown))}")
         return cls(**values)
 
@@ -369,12 +304,11 @@ class CallOptions(TypedDict, total=False):
 
 
 SETTINGS: Final[Mapping[str, Setting]] = {
-    name: hint.__metadata__[0]
-    for name, hint in get_type_hints(RestoreSettings, include_extras=True).items()
+    field.name: field.metadata["setting"] for field in dataclasses.fields(RestoreSettings)
 }
 """What is known of each field, by its name."""
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     field.name: field.default for field in dataclasses.fields(RestoreSettings)
 }
-"""Default of each field: what every setting was before it existed."""
+"""Default of each field: what every restoration was told before the setting existed."""

@@ -88,7 +88,7 @@ def test_a_command_has_the_options_of_its_settings(command: str) -> None:
         assert options[name].opts == [setting.flag or "--" + name.replace("_", "-")]
         if command in ("restore", "inspect"):
             assert setting.help in shown
-            assert f"[default: ({setting.default})]" in shown or not setting.default
+            assert f"[default: ({setting.usual})]" in shown or not setting.usual
 
 
 def test_every_setting_that_load_takes_has_an_option_of_restore_and_inspect() -> None:

@@ -281,8 +281,8 @@ def test_a_second_ctrl_c_ends_the_program_at_once_and_leaves_nothing_half_writte
     process = subprocess.Popen(
         [
             sys.executable,
-            "-c",
-            "from restoration_toolchain.toolchain.cli import main; main()",
+            "-m",
+            "restoration_toolchain",
             *map(str, command),
         ],
         stderr=subprocess.PIPE,

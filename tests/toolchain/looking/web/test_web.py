@@ -325,8 +325,8 @@ def test_the_command_serves_until_told_to_end_and_leaves_nothing(
     port = free_port()
     command = [
         sys.executable,
-        "-c",
-        "from restoration_toolchain.toolchain.cli import main; main()",
+        "-m",
+        "restoration_toolchain",
         "serve",
     ]
     command += ["--no-open", "--port", str(port), "--precision", "fp32"]
