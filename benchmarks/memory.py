@@ -108,8 +108,8 @@ def restore_within(
         megapixels: Size of the photo.
         limit: As for ``--max-memory``.
         precision: As for ``--precision``.
-        options: Of `restoring.restorer.load`; none runs one tool that is cheap to compute: what is
-            large then is what the photo takes.
+        options: Options of `restoring.load.load`; none runs one tool that is cheap to compute: what
+            is large then is what the photo takes.
     """
     max_bytes = parse_size(limit)
     width, height = _size(megapixels)

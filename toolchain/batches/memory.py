@@ -24,9 +24,10 @@ _LOADING_BYTES: Final = 160 << 20
 _UNITS: Final[dict[str, int]] = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 _DECODING: Final = {"PNG": 0, "BMP": 0, "JPEG": 0, "TIFF": 2, "GIF": 4, "AVIF": 5, "HEIF": 5}
-"""Beside Pillow's image of four bytes per pixel."""
+"""Bytes per pixel of the decoders, beside Pillow's image of four."""
 _ENCODING: Final = {"JPEG": 1, "WEBP": 8, "BMP": 3, "AVIF": 26, "HEIF": 22}
-"""Likewise. What PNG and TIFF take are the samples, compressed; of noise that is hardly less."""
+"""Bytes per pixel of the encoders, beside the samples that PNG and TIFF keep: compressed, noise is
+hardly smaller."""
 _STRIPS_BYTES: Final = 96 << 20
 """What libvips and the conversion of samples take, beside the rows that are kept."""
 
@@ -136,7 +137,7 @@ class PhotoNeeds(NamedTuple):
     on_disk: int | None
     """With all arrays of the photo's size on disk; it is decoded and encoded in memory."""
     in_strips: int | None
-    """Likewise, and decoded and encoded row by row where the formats allow it."""
+    """With all arrays on disk, and decoded and encoded row by row where the formats allow it."""
 
 
 def photo_bytes(header: PhotoHeader, target_format: str, settings: RestoreSettings) -> PhotoNeeds:

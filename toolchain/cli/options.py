@@ -9,22 +9,8 @@ from typing import Annotated, Any, TypeAlias, get_origin, get_type_hints
 import typer
 from typer.models import OptionInfo
 
-from restoration_toolchain.toolchain.restoring.settings import (
-    DEFAULT_TOOLBOX,
-    SETTINGS,
-    RestoreSettings,
-    Setting,
-)
-
-__all__ = [
-    "DEFAULT_TOOLBOX",
-    "AgentOption",
-    "DeviceOption",
-    "OverwriteOption",
-    "ToolboxOption",
-    "grouped",
-    "is_offered",
-]
+from restoration_toolchain.toolchain.restoring.settings import DEFAULT_TOOLBOX as DEFAULT_TOOLBOX
+from restoration_toolchain.toolchain.restoring.settings import SETTINGS, RestoreSettings, Setting
 
 
 def option_of(name: str, help: str = "") -> OptionInfo:

@@ -33,7 +33,6 @@ def serve(
     """
     from restoration_toolchain.toolchain.looking.web.examples import make_examples
     from restoration_toolchain.toolchain.looking.web.page import (
-        Limits,
         build_page,
         launch,
         prepare_environment,
@@ -51,9 +50,9 @@ def serve(
         except ImportError:
             fail('the page needs Gradio; get it with: pip install "restoration-toolchain[web]"')
         restorer = load(settings=settings)
-        limits = Limits(max_pixels=round(max_megapixels * 1e6))
-        page = build_page(restorer, make_examples(folder / "examples"), folder, limits)
-        address = launch(page, port=port, limits=limits, open_browser=open_browser)
+        pixels = round(max_megapixels * 1e6)
+        page = build_page(restorer, make_examples(folder / "examples"), folder, pixels)
+        address = launch(page, port=port, max_pixels=pixels, open_browser=open_browser)
         console.print(f"{address}  (Ctrl-C ends it)", highlight=False)
         try:
             while True:

@@ -48,8 +48,8 @@ class Step:
             know, that tool's alone: what it was estimated to gain on the photos that it was fitted
             to.
         seconds: Time taken by the decision and the tool.
-        score: Of the image after the step, and of its bicubic enlargement while it is still small;
-            None where no clean image is known.
+        score: Score of the image after the step, and of its bicubic enlargement while it is still
+            small; None where no clean image is known.
         scale: By how much the tool enlarged the photo; 1 is not at all.
         region_actions: Where regions decide, the action of each cell of `restoring.regions.CELL`
             pixels, (rows, columns) int64. ``tool`` is then what most of those that went on got,
@@ -142,7 +142,7 @@ class Restoration:
         image: Restored RGB, shape (H, W, 3), float32, range [0, 1].
         steps: Every decision in order; the last one is stop unless the limit was reached first.
         provenance: What made it.
-        score: Of the input; None where no clean image is known.
+        score: Score of the input; None where no clean image is known.
         frames: The input, then the image after each tool, if they were asked for; else empty.
         notes: One sentence for each tool that was added and not used, and for what else is to be
             known.

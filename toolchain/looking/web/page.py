@@ -4,7 +4,6 @@ import dataclasses
 import html
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, cast
@@ -13,7 +12,6 @@ from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.toolchain.looking.html_report import part, style
 from restoration_toolchain.toolchain.looking.web.examples import Example
 from restoration_toolchain.toolchain.looking.web.session import (
-    DEFAULT_MAX_PIXELS,
     Request,
     StepView,
     View,
@@ -43,24 +41,11 @@ _SCROLL: Final = (
     ".scrollIntoView({behavior: 'smooth'}); }"
 )
 
+_CONTROLLED: Final = tuple(name for name, setting in SETTINGS.items() if setting.control)
+"""Settings that have a control on the page."""
+
 _Message = MutableMapping[str, Any]
 _Send = Callable[[_Message], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the page accepts.
-
-    Attributes:
-        max_pixels: Most pixels of a photo.
-    """
-
-    max_pixels: int = DEFAULT_MAX_PIXELS
-
-    @property
-    def max_bytes(self) -> int:
-        """Most bytes of a file: ``max_pixels`` in any format, and 64 KiB to describe them."""
-        return self.max_pixels * _BYTES_PER_PIXEL + 65_536
 
 
 class PortError(ToolchainError):
@@ -78,31 +63,57 @@ def prepare_environment(folder: Path) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def build_page(
-    restorer: Restorer, examples: list[Example], folder: Path, limits: Limits | None = None
-) -> Any:
-    """Put the page together.
+_OUTPUTS: Final = 11
+"""Components that a restoration changes, in the order in which `_Answers.shown` fills them."""
+
+
+class _Answers:
+    """What the page does when it is asked for something.
+
+    Gradio hands a bar of progress to functions that have one for a default; `build_page` passes it
+    on as the first argument. What the controls say comes last.
 
     Args:
-        restorer: What restores, without enlarging.
-        examples: Photos to try it with.
-        folder: For results; inside the one given to `prepare_environment`.
-        limits: What the page accepts.
-
-    Returns:
-        A ``gradio.Blocks`` to hand to `launch`.
+        restorer: What restores.
+        examples: Photos to try the page with.
+        folder: Folder of results.
+        max_pixels: Most pixels of a photo.
     """
-    import gradio as gr
 
-    limits = limits or Limits()
-    progress_bar = gr.Progress()  # as a default it tells Gradio to hand one in
+    def __init__(
+        self, restorer: Restorer, examples: list[Example], folder: Path, max_pixels: int
+    ) -> None:
+        self._restorer, self._examples = restorer, examples
+        self._folder, self._max_pixels = folder, max_pixels
 
-    def refused(why: str) -> tuple[Any, ...]:
-        """Say so until it is dismissed, and leave what is shown as it is."""
-        gr.Warning(html.escape(why, quote=False), duration=None, title="Not done")
-        return tuple(gr.skip() for _ in outputs)
+    def upload(self, progress: Any, path: str | None, *controls: Any) -> tuple[Any, ...]:
+        if path is None:
+            return self._refused("there is no photo yet")
+        return self._restored(Request(Path(path), None, _chosen(controls)), progress)
 
-    def run(request: Request, progress: Any) -> tuple[Any, ...]:
+    def example(self, progress: Any, index: int, *controls: Any) -> tuple[Any, ...]:
+        example = self._examples[index]
+        return self._restored(Request(example.lq, example.gt, _chosen(controls)), progress)
+
+    def setting(self, progress: Any, view: View | None, *controls: Any) -> tuple[Any, ...]:
+        if view is None:
+            return _unchanged(_OUTPUTS)
+        chosen = _chosen(controls)
+        if not chosen.get("regions"):  # which leave nothing to choose by hand
+            chosen["forced"] = view.request.chosen.get("forced", ())
+        return self._restored(dataclasses.replace(view.request, chosen=chosen), progress)
+
+    def override(
+        self, progress: Any, view: View | None, index: int, action: str | None
+    ) -> tuple[Any, ...]:
+        if view is None or action is None:
+            return self._refused("choose an action first")
+        return self._restored(view.overridden(index, action), progress)
+
+    def step(self, view: View | None, index: int) -> tuple[Any, ...]:
+        return _unchanged(3) if view is None else self._step_shown(view.steps[index])
+
+    def _restored(self, request: Request, progress: Any) -> tuple[Any, ...]:
         progress(0.0, desc="reading the photo")
         done: list[str] = []
 
@@ -112,13 +123,19 @@ def build_page(
 
         try:
             view = show(
-                restorer, request, folder, max_pixels=limits.max_pixels, on_progress=on_progress
+                self._restorer,
+                request,
+                self._folder,
+                max_pixels=self._max_pixels,
+                on_progress=on_progress,
             )
         except ToolchainError as error:
-            return refused(str(error))
-        return shown(view)
+            return self._refused(str(error))
+        return self._shown(view)
 
-    def shown(view: View) -> tuple[Any, ...]:
+    def _shown(self, view: View) -> tuple[Any, ...]:
+        import gradio as gr
+
         titles = [(step.title, index) for index, step in enumerate(view.steps)]
         return (
             view,
@@ -128,11 +145,13 @@ def build_page(
             _story(view.comparison),
             gr.DownloadButton(value=str(view.result)),
             gr.Radio(choices=titles, value=0),
-            *step_shown(view.steps[0]),
+            *self._step_shown(view.steps[0]),
             _story(view.ending),
         )
 
-    def step_shown(step: StepView) -> tuple[Any, ...]:
+    def _step_shown(self, step: StepView) -> tuple[Any, ...]:
+        import gradio as gr
+
         chosen = step.chosen if step.actions else None
         return (
             _story(step.html),
@@ -140,40 +159,45 @@ def build_page(
             gr.Dropdown(choices=list(step.actions), value=chosen),
         )
 
-    # What the controls say comes last; Gradio puts the progress in its place by its default.
-    def on_upload(path: str | None, progress: Any = progress_bar, *chosen: Any) -> tuple[Any, ...]:
-        if path is None:
-            return refused("there is no photo yet")
-        return run(Request(Path(path), None, read_controls(chosen)), progress)
+    def _refused(self, why: str) -> tuple[Any, ...]:
+        """Say so until it is dismissed, and leave what is shown as it is."""
+        import gradio as gr
 
-    def on_example(
-        event: gr.SelectData, progress: Any = progress_bar, *chosen: Any
-    ) -> tuple[Any, ...]:
-        example = examples[event.index]
-        return run(Request(example.lq, example.gt, read_controls(chosen)), progress)
+        gr.Warning(html.escape(why, quote=False), duration=None, title="Not done")
+        return _unchanged(_OUTPUTS)
 
-    def on_setting(
-        view: View | None, progress: Any = progress_bar, *chosen: Any
-    ) -> tuple[Any, ...]:
-        if view is None:
-            return tuple(gr.skip() for _ in outputs)
-        options = read_controls(chosen)
-        if not options.get("regions"):  # which leave nothing to choose by hand
-            options["forced"] = view.request.chosen.get("forced", ())
-        return run(dataclasses.replace(view.request, chosen=options), progress)
 
-    def read_controls(values: tuple[Any, ...]) -> CallOptions:
-        return cast(CallOptions, dict(zip(controls, values, strict=True)))
+def _unchanged(count: int) -> tuple[Any, ...]:
+    import gradio as gr
 
-    def on_step(view: View | None, index: int) -> tuple[Any, ...]:
-        return (gr.skip(),) * 3 if view is None else step_shown(view.steps[index])
+    return tuple(gr.skip() for _ in range(count))
 
-    def on_override(
-        view: View | None, index: int, action: str | None, progress: Any = progress_bar
-    ) -> tuple[Any, ...]:
-        if view is None or action is None:
-            return refused("choose an action first")
-        return run(view.overridden(index, action), progress)
+
+def _chosen(controls: tuple[Any, ...]) -> CallOptions:
+    return cast(CallOptions, dict(zip(_CONTROLLED, controls, strict=True)))
+
+
+def build_page(restorer: Restorer, examples: list[Example], folder: Path, max_pixels: int) -> Any:
+    """Put the page together.
+
+    Args:
+        restorer: What restores, without enlarging.
+        examples: Photos to try it with.
+        folder: Folder of results; inside the one given to `prepare_environment`.
+        max_pixels: Most pixels of a photo.
+
+    Returns:
+        A ``gradio.Blocks`` to hand to `launch`.
+    """
+    import gradio as gr
+
+    answers, bar = _Answers(restorer, examples, folder, max_pixels), gr.Progress()
+
+    def with_bar(answer: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+        return lambda progress=bar, *inputs: answer(progress, *inputs)
+
+    def on_example(event: gr.SelectData, progress: Any = bar, *controls: Any) -> tuple[Any, ...]:
+        return answers.example(progress, event.index, *controls)
 
     plain: dict[str, Any] = {"apply_default_css": False, "padding": False}
     with gr.Blocks(
@@ -205,11 +229,7 @@ def build_page(
                     buttons=[],
                     elem_id="examples",
                 )
-                controls = {
-                    name: _control(name)
-                    for name, setting in SETTINGS.items()
-                    if setting.control is not None
-                }
+                controls = [_control(name) for name in _CONTROLLED]
             with gr.Column(scale=3, min_width=320):
                 empty = gr.HTML(_story(part("empty")), **plain)
                 with gr.Column(visible=False) as result:
@@ -236,7 +256,6 @@ def build_page(
 
         outputs = [view, empty, result, summary, comparison, download, index]
         outputs += [step, override, action, ending]
-        settings = list(controls.values())
         busy: dict[str, Any] = {
             "outputs": outputs,
             "concurrency_id": "restore",
@@ -245,16 +264,16 @@ def build_page(
             "api_visibility": "private",
         }
         for started in (
-            upload.upload(on_upload, [upload, *settings], **busy),
-            gallery.select(on_example, settings, **busy),
+            upload.upload(with_bar(answers.upload), [upload, *controls], **busy),
+            gallery.select(on_example, controls, **busy),
         ):
             started.success(js=_SCROLL, api_visibility="private")
-        for control in settings:
+        for control in controls:
             changed = control.release if isinstance(control, gr.Slider) else control.input
-            changed(on_setting, [view, *settings], **busy)
-        go.click(on_override, [view, index, action], **busy)
+            changed(with_bar(answers.setting), [view, *controls], **busy)
+        go.click(with_bar(answers.override), [view, index, action], **busy)
         index.input(
-            on_step,
+            answers.step,
             [view, index],
             [step, override, action],
             queue=False,
@@ -278,15 +297,13 @@ def _control(name: str) -> Any:
     return gr.Slider(setting.low, setting.high, value=default, step=0.05, **words)
 
 
-def launch(
-    page: Any, *, port: int, limits: Limits | None = None, open_browser: bool = False
-) -> str:
+def launch(page: Any, *, port: int, max_pixels: int, open_browser: bool = False) -> str:
     """Start the server in the background, for this machine alone.
 
     Args:
         page: From `build_page`.
-        port: To listen on.
-        limits: As given to `build_page`.
+        port: Port to listen on.
+        max_pixels: Most pixels of a photo, as given to `build_page`.
         open_browser: Whether to open the page in the user's browser.
 
     Returns:
@@ -327,7 +344,7 @@ def launch(
             enable_monitoring=False,
             run_history=False,
             footer_links=[],
-            max_file_size=(limits or Limits()).max_bytes,
+            max_file_size=max_pixels * _BYTES_PER_PIXEL + 65_536,  # room for what describes them
             allowed_paths=[],
             app_kwargs={"middleware": guards, "docs_url": None, "redoc_url": None},
             theme=theme,

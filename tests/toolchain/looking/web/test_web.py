@@ -198,7 +198,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, make_restorer: MakeRestorer
     """The page's address, with a limit of a tenth of a megapixel."""
     pytest.importorskip("gradio")
     from restoration_toolchain.toolchain.looking.web.page import (
-        Limits,
         build_page,
         launch,
         prepare_environment,
@@ -209,9 +208,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, make_restorer: MakeRestorer
         for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "HF_HUB_OFFLINE"):
             patch.setenv(name, "")
         prepare_environment(folder)
-        limits = Limits(max_pixels=100_000)
-        page = build_page(make_restorer(*SEQUENCE), [], folder, limits)
-        yield launch(page, port=free_port(), limits=limits).rstrip("/")
+        page = build_page(make_restorer(*SEQUENCE), [], folder, max_pixels=100_000)
+        yield launch(page, port=free_port(), max_pixels=100_000).rstrip("/")
         page.close(verbose=False)
 
 
