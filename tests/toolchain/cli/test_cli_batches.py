@@ -225,25 +225,6 @@ def test_photos_that_vanish_or_change_fail_alone(
     assert sorted(os.listdir(tmp_path / "out")) == ["a.png", "e.png"]
 
 
-def test_an_error_that_nobody_thought_of_fails_one_photo(
-    run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_photo("in/a.png", 10, 10)
-    make_photo("in/b.png", 20, 20)
-    restore = Restorer.restore
-
-    def broken(self: Restorer, image: np.ndarray, **options: object) -> object:
-        if len(image) == 10:
-            raise KeyError("surprise")
-        return restore(self, image, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Restorer, "restore", broken)
-    result = run_cli("restore", tmp_path / "in", "-o", tmp_path / "out")
-    assert result.exit_code == 1
-    assert "a.png: KeyError: 'surprise'" in result.stderr
-    assert os.listdir(tmp_path / "out") == ["b.png"]
-
-
 def test_when_asked_to_stop_the_photo_in_work_is_finished_and_no_other_begun(
     run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

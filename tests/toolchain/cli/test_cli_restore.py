@@ -313,22 +313,34 @@ def test_interrupting_is_one_line(
     assert not (tmp_path / "out.png").exists()
 
 
-def test_a_photo_that_memory_cannot_hold_fails_alone(
-    run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "a.png: not enough memory"),
+        (KeyError("surprise"), "a.png: KeyError: 'surprise'"),
+    ],
+)
+def test_a_photo_on_which_the_work_fails_fails_alone(
+    run_cli: RunCli,
+    make_photo: MakePhoto,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    says: str,
 ) -> None:
     make_photo("in/a.png", 10, 10)
     make_photo("in/b.png", 20, 20)
     restore = Restorer.restore
 
-    def limited(self: Restorer, image: np.ndarray, **options: object) -> object:
+    def failing(self: Restorer, image: np.ndarray, **options: object) -> object:
         if len(image) == 10:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            raise error
         return restore(self, image, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Restorer, "restore", limited)
+    monkeypatch.setattr(Restorer, "restore", failing)
     result = run_cli("restore", tmp_path / "in", "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "a.png: not enough memory" in result.stderr
+    assert says in result.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
 
 
