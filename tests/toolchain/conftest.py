@@ -23,6 +23,7 @@ from restoration_toolchain.toolchain.cli import app
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 from restoration_toolchain.tools_zoo.catalog import CLASSIC
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa
 from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
@@ -95,8 +96,9 @@ def toolbox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_restorer(toolbox_folder: Path) -> MakeRestorer:
     """Builds a restorer that plays the given tools."""
 
-    def make(*tools: str, **options: object) -> Restorer:
-        return Restorer(load_toolbox(toolbox_folder), scripted_policy(*tools), told(**options))
+    def make(*tools: str, iqa: SfdIqa | None = None, **options: object) -> Restorer:
+        toolbox, policy = load_toolbox(toolbox_folder), scripted_policy(*tools)
+        return Restorer(toolbox, policy, told(**options), iqa=iqa)
 
     return make
 

@@ -201,7 +201,8 @@ def test_the_limit_holds_and_changes_no_pixel(
         return float(finished.stdout)
 
     base = run(
-        "import toolchain.restoring.restorer; from toolchain.batches.memory import resident_bytes\n"
+        "import restoration_toolchain.toolchain.restoring.load\n"
+        "from restoration_toolchain.toolchain.batches.memory import resident_bytes\n"
         "print(resident_bytes() / 2**20)"
     )
     restore = (
