@@ -16,8 +16,21 @@ class SourceError(ToolchainError):
     """A source of clean photos has nothing usable in it."""
 
 
+class ScaleError(ToolchainError):
+    """Something is known of images that are made smaller only, and this one keeps its size."""
+
+
 class StoreError(ToolchainError):
-    """A patch store is missing, damaged or was made with another layout."""
+    """A patch store is missing, damaged, or was made with another layout or patch size.
+
+    Args:
+        message: One line.
+        patch_size: Side in pixels of patches that would do; 0 if the size is not what is wrong.
+    """
+
+    def __init__(self, message: str, *, patch_size: int = 0) -> None:
+        super().__init__(message)
+        self.patch_size = patch_size
 
 
 class DownloadError(ToolchainError):

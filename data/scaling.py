@@ -19,7 +19,7 @@ SCALES: Final = (1, 2, 4)
 """Side of a clean image over side of its degraded partner."""
 
 
-def check_scale(scale: int) -> None:
+def check_scale(scale: float) -> None:
     """Raise ValueError unless ``scale`` is one of `SCALES`."""
     if scale not in SCALES:
         raise ValueError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")

@@ -17,20 +17,25 @@ import numpy.typing as npt
 from restoration_toolchain.data.damage.degradation import (
     CONTEXT,
     JPEG_BLOCK,
-    LEVELS,
     Degradation,
-    Sampler,
     central_patch,
     degrade_crop,
-    sampler,
+    mixture,
 )
-from restoration_toolchain.data.errors import SourceError, StoreError, UnknownNameError
+from restoration_toolchain.data.damage.levels import Sampler, check_level, sampler
+from restoration_toolchain.data.errors import SourceError, StoreError
 from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+COLUMNS_VERSION: Final = 2
+"""Last layout that knew blur, noise and JPEG only, in the columns of ``degradation``."""
+
 PATCHES_PER_CHUNK: Final = 4
 """Patches per HDF5 chunk: random batches stay fast, and the chunk index stays small."""
+
+LARGE_PATCH_SIZE: Final = 96
+"""Side in pixels that patches need at least for tools which make images larger."""
 
 MAX_INPUT_PSNR: Final = 50.0
 """dB; pairs above it have nothing to restore and are left out, as in RL-Restore's script."""
@@ -44,7 +49,7 @@ class StoreConfig:
     """How a patch store is made."""
 
     level: str = "all"
-    """Severity class of the mixed degradation: mild, moderate, severe or all."""
+    """Level of the damage, see `data.damage.levels.LEVELS`."""
     single_fraction: float = 0.5
     """Share of pairs with one distortion only; they keep an agent good at mild damage."""
     patch_size: int = 63
@@ -60,12 +65,9 @@ class StoreConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.level not in LEVELS:
-            raise UnknownNameError("level", self.level, LEVELS)
+        check_level(self.level)
         if self.level == "clean":
             raise ValueError("a store keeps damaged patches; level 'clean' would leave it empty")
-        if self.level == "camera":
-            raise ValueError("a store cannot record a camera; level 'camera' is for training")
         if not 0.0 <= self.single_fraction <= 1.0:
             raise ValueError(f"single_fraction must lie in [0, 1], got {self.single_fraction}")
         if not 0.0 <= self.holdout < 1.0:
@@ -134,7 +136,7 @@ def prepare_store(
             file.attrs["photos"] = json.dumps(names)
             file.attrs["layout"] = (
                 f"RGB uint8 (N, H, W, 3); window: clean, with {CONTEXT} pixels more on each side; "
-                "degradation: blur_sigma, noise_sigma, jpeg_quality (0: none)"
+                "degradation: strengths of blur, noise and JPEG (0: none); degradation_json: all"
             )
             size = writer.size
         os.replace(part, path)
@@ -188,22 +190,31 @@ class PatchStore:
 
     Args:
         path: File made by `prepare_store`.
+        scale: What the sides of the patches have to divide by, if they are to be made smaller.
 
     Raises:
-        StoreError: The file is missing, is no HDF5 file or has another layout.
+        StoreError: The file is missing, is no HDF5 file, has another layout, or its patches do not
+            divide by the scale.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, scale: int = 1) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise StoreError(f"no patch store at {path}; make one with: toolchain data prepare")
+            raise StoreError(f"no patch store at {path}")
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise StoreError(f"{path} is not a readable HDF5 file") from error
-        if self._file.attrs.get("format_version") != FORMAT_VERSION:
+        if self._file.attrs.get("format_version") not in (COLUMNS_VERSION, FORMAT_VERSION):
             self._file.close()
-            raise StoreError(f"{path} has another layout; make it again: toolchain data prepare")
+            raise StoreError(f"{path} has another layout")
+        if (size := self.patch_size) % scale:
+            self._file.close()
+            raise StoreError(
+                f"the patches of {path} have {size} pixels a side, which does not divide by "
+                f"{scale}",
+                patch_size=LARGE_PATCH_SIZE,
+            )
         held_out = self._file["held_out"][:]
         self.train_indices: npt.NDArray[np.int64] = np.flatnonzero(~held_out)
         self.val_indices: npt.NDArray[np.int64] = np.flatnonzero(held_out)
@@ -263,15 +274,18 @@ class PatchStore:
 
     def read_degradation(self, indices: npt.NDArray[np.int64]) -> list[Degradation]:
         """What was done to each degraded patch."""
+        if "degradation_json" in self._file:
+            texts = self._read("degradation_json", indices)
+            return [Degradation.from_dict(json.loads(text)) for text in texts]
         rows = self._read("degradation", indices)
-        return [Degradation(float(b), float(n), int(q) or None) for b, n, q in rows]
+        return [mixture(float(b), float(n), int(q) or None) for b, n, q in rows]
 
     def _read(self, name: str, indices: npt.NDArray[np.int64]) -> Any:
         # One read per row: several times faster than h5py's own selection of scattered rows.
         dataset = self._file[name]
         rows = np.empty((len(indices), *dataset.shape[1:]), dataset.dtype)
-        for row, index in zip(rows, indices, strict=True):
-            row[...] = dataset[int(index)]
+        for row, index in enumerate(indices):
+            rows[row] = dataset[int(index)]
         return rows
 
 
@@ -304,6 +318,7 @@ class _Writer:
                 dtype=np.uint8,
             )
         file.create_dataset("degradation", (0, 3), np.float32, maxshape=(None, 3))
+        file.create_dataset("degradation_json", (0,), h5py.string_dtype(), maxshape=(None,))
         file.create_dataset("held_out", (0,), np.bool_, maxshape=(None,))
         self._file = file
         self.size = 0
@@ -318,8 +333,9 @@ class _Writer:
             "lq": np.stack([lq for lq, _, _ in pairs]),
             "window": np.stack([window for _, window, _ in pairs]),
             "degradation": [
-                (d.blur_sigma, d.noise_sigma, d.jpeg_quality or 0) for _, _, d in pairs
+                [d.strength(kind) or 0.0 for kind in ("blur", "noise", "jpeg")] for _, _, d in pairs
             ],
+            "degradation_json": [json.dumps(d.to_dict()) for _, _, d in pairs],
             "held_out": np.full(len(pairs), held_out),
         }
         for name, values in columns.items():

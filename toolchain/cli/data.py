@@ -29,7 +29,8 @@ def prepare(
     level: Annotated[
         str | None,
         typer.Option(
-            help="Mixtures: light, mild, moderate, severe, all, single or double.  [default: all]"
+            help="Damage: light, mild, moderate, severe, all, single, double or camera.  "
+            "[default: all]"
         ),
     ] = None,
     patch_size: Annotated[
@@ -54,7 +55,9 @@ def prepare(
     max_patches: Annotated[
         int | None, typer.Option(help="Most patches per photo; 0 is no bound.  [default: 0]")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything drawn.  [default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of every random draw.  [default: 0]")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with the same options; flags win over it.")
     ] = None,

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.errors import ScaleError, StoreError, ToolchainError
 from restoration_toolchain.toolchain.errors import one_line, printable
 
 STATUS_FAILED: Final = 1
@@ -30,6 +30,17 @@ def fail(message: str, status: int = STATUS_USAGE) -> NoReturn:
     raise typer.Exit(status)
 
 
+def hint(error: ToolchainError) -> str:
+    """What to do on the command line about an error of the library; empty if it says so itself."""
+    match error:
+        case StoreError():
+            size = f" --patch-size {error.patch_size}" if error.patch_size else ""
+            return f"; make a store with: toolchain data prepare{size}"
+        case ScaleError():
+            return ", such as --scale 4"
+    return ""
+
+
 class OneLineErrors(TyperGroup):
     """A group of commands whose users see a line where a programmer would see a traceback."""
 
@@ -38,7 +49,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except ToolchainError as error:
-            fail(str(error))
+            fail(f"{error}{hint(error)}")
         except KeyboardInterrupt:
             fail("interrupted", STATUS_INTERRUPTED)
         except MemoryError:

@@ -8,20 +8,17 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from restoration_toolchain.data.damage.degradation import Degradation
-from restoration_toolchain.data.damage.second_order import scaled_sampler
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.data.scaling import upsample_bicubic
 from restoration_toolchain.tools_zoo.encoders import SemanticEncoder
-from restoration_toolchain.tools_zoo.enlarging.batches import (
-    SrBatch,
-    SrBatches,
-    held_out_pairs,
-    open_scaled_store,
-)
+from restoration_toolchain.tools_zoo.enlarging.batches import SrBatch, SrBatches
 from restoration_toolchain.tools_zoo.enlarging.config import SrTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.terms import Made, Term
 from restoration_toolchain.tools_zoo.losses.features import feature_distance
 from restoration_toolchain.tools_zoo.losses.high_frequency import detail_ratio
+from restoration_toolchain.tools_zoo.training.batches import LevelDegrader, validation_pairs
 
 
 class SrObjective:
@@ -61,7 +58,7 @@ class SrObjective:
         config = self._config
         return SrBatches(
             Path(config.store),
-            scaled_sampler(*config.levels, scale=self._scale),
+            sampler(*config.levels, scale=self._scale),
             scale=self._scale,
             batch_size=config.batch_size,
             num_batches=config.num_batches,
@@ -140,14 +137,17 @@ class SrObjective:
         return step >= self._config.adversarial_start * self._config.num_batches
 
     def _load_eval_sets(self) -> dict[str, tuple[Tensor, Tensor]]:
-        config = self._config
-        with open_scaled_store(Path(config.store), self._scale) as store:
+        config, own = self._config, Degradation().shrunk(self._scale)
+        draws = {
+            "own": lambda rng: own,
+            "chain": sampler(*config.levels, scale=self._scale),
+        }
+        with PatchStore(Path(config.store), scale=self._scale) as store:
             return {
-                name: held_out_pairs(store, draw, count=config.eval_patches, seed=config.seed)
-                for name, draw in (
-                    ("own", lambda rng: Degradation(scale=self._scale)),
-                    ("chain", scaled_sampler(*config.levels, scale=self._scale)),
+                name: validation_pairs(
+                    store, LevelDegrader(draw), count=config.eval_patches, seed=config.seed
                 )
+                for name, draw in draws.items()
             }
 
 
