@@ -14,8 +14,9 @@ from typing import Final
 import cv2
 import numpy as np
 
+from restoration_toolchain.data.damage.jpeg import Jpeg
 from restoration_toolchain.data.damage.levels import TRAINING_LEVELS, sampler
-from restoration_toolchain.data.damage.steps import Jpeg, Noise
+from restoration_toolchain.data.damage.steps import Noise
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.toolchain.restoring.restorer import load

@@ -19,9 +19,10 @@ from restoration_toolchain.agents.policy.q_net import (
     StatisticsEncoder,
     make_optimizer,
 )
+from restoration_toolchain.data.damage.camera import Camera
 from restoration_toolchain.data.damage.degradation import Degradation
 from restoration_toolchain.data.damage.levels import Sampler, sampler
-from restoration_toolchain.data.damage.steps import CameraNoise, Noise, graded_kinds
+from restoration_toolchain.data.damage.steps import Noise, graded_kinds
 from restoration_toolchain.data.images import to_float, to_tensor
 from restoration_toolchain.data.patches.pairs import degrade_windows
 from restoration_toolchain.data.patches.store import Patches, PatchStore
@@ -48,10 +49,10 @@ def facts(damage: Degradation, lq: Patches, gt: Patches) -> list[float]:
         and whether there is none.
     """
     error = float(np.mean(np.square(to_float(lq) - to_float(gt))))
-    shares = {step.name: step.share for step in damage.steps if step.edges}
-    if any(isinstance(step, CameraNoise) for step in damage.steps):
+    shares = {step.name: step.grade for step in damage.steps if step.edges}
+    if any(isinstance(step, Camera) for step in damage.steps):
         # It differs from place to place: what it comes to on this image.
-        shares[Noise.name] = Noise(255.0 * error**0.5).share
+        shares[Noise.name] = Noise(255.0 * error**0.5).grade
     return [
         *(shares.get(kind.name, 0.0) for kind in graded_kinds()),
         float(np.log10(error / _NO_ERROR + 1.0)) / 4.0,

@@ -15,13 +15,13 @@ from typing import Any, Final, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from restoration_toolchain.data.damage.jpeg import Jpeg
+from restoration_toolchain.data.damage.step import Step
 from restoration_toolchain.data.damage.steps import (
     STEP_KINDS,
     Blur,
-    Jpeg,
     Noise,
     Resize,
-    Step,
     graded_kinds,
     read_step,
 )
@@ -124,7 +124,7 @@ class Degradation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` reads it."""
-        return {"steps": [step.to_dict() for step in self.steps]}
+        return {"steps": [{"name": step.name, **step.to_dict()} for step in self.steps]}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:
@@ -136,6 +136,10 @@ class Degradation:
         if not isinstance(entry.get("steps"), list):
             raise ToolchainError(f"no steps of a degradation in {entry}")
         return cls(tuple(read_step(step) for step in entry["steps"]))
+
+
+MIXTURE: Final[tuple[type[Step], ...]] = (Blur, Noise, Jpeg)
+"""The kinds that mixtures are made of, in their order."""
 
 
 def mixture(
@@ -151,13 +155,11 @@ def mixture(
     Raises:
         ValueError: A sigma is negative or not finite, or the quality lies outside 1 to 100.
     """
-    steps: list[Step] = []
-    if blur_sigma != 0.0:
-        steps.append(Blur(blur_sigma))
-    if noise_sigma != 0.0:
-        steps.append(Noise(noise_sigma))
-    if jpeg_quality is not None:
-        steps.append(Jpeg(jpeg_quality))
+    steps: list[Step] = [
+        kind.of_strength(strength)
+        for kind, strength in zip(MIXTURE, (blur_sigma, noise_sigma, jpeg_quality), strict=True)
+        if strength is not None and strength != kind.without
+    ]
     return Degradation(tuple(steps))
 
 

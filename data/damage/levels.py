@@ -9,16 +9,14 @@ from typing import Final
 import numpy as np
 
 from restoration_toolchain.data.damage.camera import typical_camera
-from restoration_toolchain.data.damage.degradation import Degradation, mixture
+from restoration_toolchain.data.damage.degradation import MIXTURE, Degradation, mixture
+from restoration_toolchain.data.damage.jpeg import Jpeg
+from restoration_toolchain.data.damage.step import NUM_LEVELS, Step
 from restoration_toolchain.data.damage.steps import (
-    NUM_LEVELS,
     STEP_KINDS,
     Blur,
-    CameraNoise,
-    Jpeg,
     Noise,
     Resize,
-    Step,
     graded_kinds,
 )
 from restoration_toolchain.data.errors import ScaleError, UnknownNameError
@@ -26,9 +24,6 @@ from restoration_toolchain.data.scaling import KERNELS, Kernel, check_scale
 
 Sampler = Callable[[np.random.Generator], Degradation]
 """A distribution over degradations: draws one with the generator it is given."""
-
-KINDS: Final[tuple[type[Step], ...]] = (Blur, Noise, Jpeg)
-"""The kinds that mixtures are made of."""
 
 SEVERITY: Final = {"mild": (9, 11), "moderate": (12, 17), "severe": (18, 20)}
 """Smallest and largest severity of each class; that of levels (b, n, j) is b + n + j - 2."""
@@ -75,7 +70,7 @@ def _mixed(level: str) -> Sampler:
 
     def draw(rng: np.random.Generator) -> Degradation:
         triple = rows[rng.integers(len(rows))]
-        drawn = (kind.drawn(k, rng) for kind, k in zip(KINDS, triple, strict=True))
+        drawn = (kind.drawn(k, rng) for kind, k in zip(MIXTURE, triple, strict=True))
         return Degradation(tuple(drawn))
 
     return draw
@@ -97,7 +92,7 @@ def _camera(rng: np.random.Generator) -> Degradation:
     """Draw the noise of a camera, up to that of a phone at night, and JPEG as cameras write it."""
     shot = math.exp(rng.uniform(math.log(CAMERA_SHOT[0]), math.log(CAMERA_SHOT[1])))
     quality = int(rng.integers(CAMERA_JPEG_QUALITY, 101))
-    return Degradation((CameraNoise(typical_camera(shot)), Jpeg(quality)))
+    return Degradation((typical_camera(shot), Jpeg(quality)))
 
 
 def _slight(rng: np.random.Generator) -> Degradation:
@@ -134,7 +129,7 @@ def _kernel(rng: np.random.Generator) -> Kernel:
     return KERNELS[rng.integers(len(KERNELS))]
 
 
-_ANY: Final = dict.fromkeys(KINDS, NUM_LEVELS)
+_ANY: Final = dict.fromkeys(MIXTURE, NUM_LEVELS)
 
 LEVELS: Final[dict[str, Sampler]] = {
     **{level: _mixed(level) for level in (*SEVERITY, "all")},

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from restoration_toolchain.data.damage.step import Step
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import FloatImage, check_float_image
 
@@ -68,7 +69,7 @@ RADIUS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NoiseModel:
+class NoiseModel(Step):
     """Zero-mean Gaussian noise whose strength depends on the level, correlated over neighbours.
 
     Attributes:
@@ -80,6 +81,11 @@ class NoiseModel:
             a variance of 1.
     """
 
+    name = "measured-noise"
+    words = "measured noise of sigma {:.2g} / 255"
+    unit = "sigma /255"
+    has_grid = True
+
     deviation: Array
     share: Array
     kernel: Array
@@ -88,6 +94,11 @@ class NoiseModel:
     def sigma(self) -> float:
         """Mean standard deviation in the photos that were measured, in 8-bit grey levels."""
         return 255.0 * float((self.share * self.deviation).sum())
+
+    @property
+    def strength(self) -> float:
+        """As `sigma`."""
+        return self.sigma
 
     def sigma_range(self) -> tuple[float, float]:
         """Least and largest standard deviation among the levels that occur, in 8-bit grey levels.
@@ -124,6 +135,10 @@ class NoiseModel:
             image: RGB, shape (H, W, 3), float32, range [0, 1]; as it is, so smooth a noisy one.
         """
         return look_up(self.deviation, image)
+
+    def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        """Add the noise to a clean photo, and clip."""
+        return (image + self.draw(image, rng)).clip(0.0, 1.0)
 
     def draw(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Draw the noise that a photo of this content would have.

@@ -14,7 +14,6 @@ from restoration_toolchain.data.damage.degradation import (
 )
 from restoration_toolchain.data.damage.levels import Sampler, sampler
 from restoration_toolchain.data.damage.noise_model import NoiseModel
-from restoration_toolchain.data.damage.steps import MeasuredNoise
 from restoration_toolchain.data.errors import ImageFormatError, StoreError
 from restoration_toolchain.data.images import to_float, to_uint8
 from restoration_toolchain.data.patches.store import Patches, PatchStore, StoreConfig, cut_windows
@@ -189,7 +188,7 @@ def damage_sampler(
         ValueError: There is nothing to draw from.
     """
     draws = [sampler(level, scale=scale) for level in levels]
-    measured = [Degradation((MeasuredNoise(noise),)) for noise in noises]
+    measured = [Degradation((noise,)) for noise in noises]
     draws += [lambda rng, damage=damage: damage for damage in measured]  # type: ignore[misc]
     if not draws:
         raise ValueError("there must be at least one level or noise to draw from")

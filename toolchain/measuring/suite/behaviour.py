@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from restoration_toolchain.agents.players.play import EpisodeResults
-from restoration_toolchain.data.damage.steps import NUM_LEVELS, graded_kinds
+from restoration_toolchain.data.damage.step import NUM_LEVELS
+from restoration_toolchain.data.damage.steps import graded_kinds
 from restoration_toolchain.toolchain.measuring.suite.cost import decisions_of
 from restoration_toolchain.toolchain.measuring.suite.results import Decisions, Usage
 
