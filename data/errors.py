@@ -4,6 +4,12 @@ import difflib
 from collections.abc import Iterable
 
 
+def one_line(error: BaseException) -> str:
+    """What ``error`` says, for the end of a message of ours: one line, never empty."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
 class ToolchainError(Exception):
     """Base of every error that a user can cause; the command line prints it as one line."""
 
@@ -21,14 +27,18 @@ class ScaleError(ToolchainError):
 
 
 class StoreError(ToolchainError):
-    """A patch store is missing, damaged, or was made with another layout or patch size.
+    """A patch store is missing, damaged or was made with another layout."""
+
+
+class PatchSizeError(StoreError):
+    """The patches of a store have a side that does not suit what is done with them.
 
     Args:
         message: One line.
-        patch_size: Side in pixels of patches that would do; 0 if the size is not what is wrong.
+        patch_size: A side in pixels that does.
     """
 
-    def __init__(self, message: str, *, patch_size: int = 0) -> None:
+    def __init__(self, message: str, patch_size: int) -> None:
         super().__init__(message)
         self.patch_size = patch_size
 

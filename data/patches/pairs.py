@@ -14,7 +14,7 @@ from restoration_toolchain.data.damage.degradation import (
 )
 from restoration_toolchain.data.damage.levels import Sampler, sampler
 from restoration_toolchain.data.damage.noise_model import NoiseModel
-from restoration_toolchain.data.errors import ImageFormatError, StoreError
+from restoration_toolchain.data.errors import ImageFormatError, PatchSizeError
 from restoration_toolchain.data.images import to_float, to_uint8
 from restoration_toolchain.data.patches.store import Patches, PatchStore, StoreConfig, cut_windows
 from restoration_toolchain.data.photos.sources import open_source
@@ -67,57 +67,31 @@ class ArrayPairs:
 
 
 class StorePairs:
-    """The pairs of a patch store, as they were prepared.
+    """The pairs of a patch store.
 
     Args:
         store: An open store.
+        draw: Distribution of damage that the clean patches are degraded with anew each time they
+            are asked for; None takes the pairs as they were prepared.
         held_out: Use the photos kept for validation instead of the others.
-    """
-
-    def __init__(self, store: PatchStore, *, held_out: bool = False) -> None:
-        self._store = store
-        self._indices = store.val_indices if held_out else store.train_indices
-
-    def __len__(self) -> int:
-        """Number of pairs."""
-        return len(self._indices)
-
-    def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
-        """Return the pairs at the indices; nothing is random."""
-        rows = self._indices[indices]
-        return self._store.read_lq(rows), self._store.read_gt(rows)
-
-
-class LevelPairs:
-    """The clean patches of a store, degraded anew each time they are asked for.
-
-    Args:
-        store: An open store.
-        draw: Distribution of the damage.
-        scale: Side of a clean patch over side of a degraded one.
-        held_out: Use the photos kept for validation instead of the others.
-
-    Raises:
-        StoreError: The patches are to be made smaller, and do not suit the scale.
     """
 
     def __init__(
-        self, store: PatchStore, draw: Sampler, *, scale: int = 1, held_out: bool = False
+        self, store: PatchStore, draw: Sampler | None = None, *, held_out: bool = False
     ) -> None:
-        if scale > 1:
-            check_large_side(store.patch_size, scale)
-        self._store = store
+        self._store, self._draw = store, draw
         self._indices = store.val_indices if held_out else store.train_indices
-        self._draw = draw
 
     def __len__(self) -> int:
         """Number of clean patches."""
         return len(self._indices)
 
     def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
-        """Return freshly degraded patches and their clean partners."""
-        windows = self._store.read_windows(self._indices[indices])
-        return degrade_windows(windows, self._draw, rng)
+        """Return degraded patches and their clean partners."""
+        rows = self._indices[indices]
+        if self._draw is None:
+            return self._store.read_lq(rows), self._store.read_gt(rows)
+        return degrade_windows(self._store.read_windows(rows), self._draw, rng)
 
 
 class FreshPairs:
@@ -153,10 +127,10 @@ def check_large_side(side: int, scale: int) -> None:
         StoreError: Their side is too short, or no multiple of the scale.
     """
     if side % scale or side // scale < SMALLEST_SIDE:
-        raise StoreError(
+        raise PatchSizeError(
             f"clean patches of {side} pixels a side do not suit scale {scale}: they must have a "
             f"multiple of it, {SMALLEST_SIDE * scale} or more",
-            patch_size=SMALL_SIDE * scale,
+            SMALL_SIDE * scale,
         )
 
 
@@ -246,7 +220,8 @@ def open_pairs(
     if str(source) == "embedded":
         levels = levels if levels or noises else ("all",)
         return embedded_pairs(*levels, scale=scale, small_side=small_side, noises=noises)
-    if levels or noises or scale > 1:
-        draw = damage_sampler(levels, noises, scale=scale)
-        return LevelPairs(PatchStore(Path(source)), draw, scale=scale, held_out=held_out)
-    return StorePairs(PatchStore(Path(source)), held_out=held_out)
+    draw = damage_sampler(levels, noises, scale=scale) if levels or noises else None
+    store = PatchStore(Path(source))
+    if scale > 1:
+        check_large_side(store.patch_size, scale)
+    return StorePairs(store, draw, held_out=held_out)

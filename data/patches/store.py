@@ -23,7 +23,7 @@ from restoration_toolchain.data.damage.degradation import (
     mixture,
 )
 from restoration_toolchain.data.damage.levels import Sampler, check_level, sampler
-from restoration_toolchain.data.errors import SourceError, StoreError
+from restoration_toolchain.data.errors import PatchSizeError, SourceError, StoreError
 from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 
@@ -210,10 +210,9 @@ class PatchStore:
             raise StoreError(f"{path} has another layout")
         if (size := self.patch_size) % scale:
             self._file.close()
-            raise StoreError(
-                f"the patches of {path} have {size} pixels a side, which does not divide by "
-                f"{scale}",
-                patch_size=LARGE_PATCH_SIZE,
+            raise PatchSizeError(
+                f"the patches of {path} have {size} pixels a side; that does not divide by {scale}",
+                LARGE_PATCH_SIZE,
             )
         held_out = self._file["held_out"][:]
         self.train_indices: npt.NDArray[np.int64] = np.flatnonzero(~held_out)

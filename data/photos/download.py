@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Final, TypeAlias
 
 from restoration_toolchain.data.checksum import sha256_of
-from restoration_toolchain.data.errors import ChecksumError, DownloadError
+from restoration_toolchain.data.errors import ChecksumError, DownloadError, one_line
 
 CHUNK_BYTES: Final = 1 << 20
 TIMEOUT: Final = 30.0
@@ -57,7 +57,7 @@ def fetch(
 
     Args:
         url: HTTP or HTTPS address.
-        sha256: Of the whole file, in hexadecimal.
+        sha256: Checksum of the whole file, in hexadecimal.
         destination: Where to put it; missing folders are made.
         size: Bytes the file should have, where known.
         progress: Called after each chunk.
@@ -231,6 +231,4 @@ def _write_member(archive: Path, folder: Path, name: str, content: IO[bytes]) ->
 def _reason(error: BaseException) -> str:
     """What went wrong, in one line."""
     inner = getattr(error, "reason", None)  # urllib wraps the error of the socket
-    error = inner if isinstance(inner, BaseException) else error
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return one_line(inner if isinstance(inner, BaseException) else error)

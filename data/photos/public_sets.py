@@ -22,7 +22,7 @@ class Archive:
 
     Attributes:
         url: Where it is.
-        sha256: Of the whole file, in hexadecimal.
+        sha256: Checksum of the whole file, in hexadecimal.
         size: Bytes.
     """
 

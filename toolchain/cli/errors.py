@@ -1,6 +1,7 @@
 """How commands end when something goes wrong: one line on standard error, and a status."""
 
 import errno
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import typer
@@ -8,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from restoration_toolchain.data.errors import ScaleError, StoreError, ToolchainError
+from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.toolchain.errors import one_line, printable
 
 STATUS_FAILED: Final = 1
@@ -21,6 +22,25 @@ STATUS_INTERRUPTED: Final = 130
 """Ctrl-C, as shells report it."""
 
 
+HINTS: Final[Mapping[str, str]] = {
+    "PatchSizeError": "make a store with: toolchain data prepare --patch-size {patch_size}",
+    "ScaleError": "add --scale 4",
+    "StoreError": "make one with: toolchain data prepare",
+}
+"""What to do on the command line about an error, by the name of its class or of one above it.
+
+In braces stand attributes of the error. Errors themselves speak of the library only: who calls it
+from Python has no flags. Names stand for classes, since most live beside PyTorch.
+"""
+
+
+def with_hint(error: Exception) -> str:
+    """What an error says, and what to do about it on the command line."""
+    hints = (HINTS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in HINTS)
+    hint = next(hints, "").format_map(vars(error))
+    return f"{error}; {hint}" if hint else str(error)
+
+
 def fail(message: str, status: int = STATUS_USAGE) -> NoReturn:
     """Say what is wrong in one line and end the command."""
     # Built here and not once: standard error may have been redirected since the import.
@@ -28,17 +48,6 @@ def fail(message: str, status: int = STATUS_USAGE) -> NoReturn:
     line = Text.assemble(("error: ", "bold red"), (printable(message.strip()), "red"))
     console.print(line, soft_wrap=True)
     raise typer.Exit(status)
-
-
-def hint(error: ToolchainError) -> str:
-    """What to do on the command line about an error of the library; empty if it says so itself."""
-    match error:
-        case StoreError():
-            size = f" --patch-size {error.patch_size}" if error.patch_size else ""
-            return f"; make a store with: toolchain data prepare{size}"
-        case ScaleError():
-            return ", such as --scale 4"
-    return ""
 
 
 class OneLineErrors(TyperGroup):
@@ -49,7 +58,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except ToolchainError as error:
-            fail(f"{error}{hint(error)}")
+            fail(with_hint(error))
         except KeyboardInterrupt:
             fail("interrupted", STATUS_INTERRUPTED)
         except MemoryError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -130,7 +130,21 @@ def _with_visible_damage(
     return lq
 
 
-class ToolBatches(Dataset[tuple[Tensor, Tensor]]):
+class Batch(NamedTuple):
+    """What one step learns from, float32 in [0, 1].
+
+    Attributes:
+        lq: Degraded images, (N, 3, H, W).
+        gt: Their clean partners, (N, 3, H * scale, W * scale).
+        step: Index of the batch; losses draw what is random from it and the seed.
+    """
+
+    lq: Tensor
+    gt: Tensor
+    step: int
+
+
+class ToolBatches(Dataset[Batch]):
     """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``.
 
     So batches are the same however many workers make them, and a resumed run meets exactly the
@@ -168,12 +182,12 @@ class ToolBatches(Dataset[tuple[Tensor, Tensor]]):
         """Number of batches."""
         return self._num_batches
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return (lq, gt), float32 in [0, 1]: (N, 3, P / scale, P / scale) and (N, 3, P, P)."""
+    def __getitem__(self, index: int) -> Batch:
+        """Return batch ``index``."""
         rng = np.random.default_rng((self._seed, index))
         chosen = rng.choice(self._store.train_indices, self._batch_size)
         windows = np.stack([flip(window, rng) for window in self._store.read_windows(chosen)])
-        return degrade_batch(windows, self._degrade, rng)
+        return Batch(*degrade_batch(windows, self._degrade, rng), index)
 
 
 def validation_pairs(
