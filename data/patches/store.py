@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import cv2
@@ -33,6 +32,10 @@ COLUMNS_VERSION: Final = 2
 
 PATCHES_PER_CHUNK: Final = 4
 """Patches per HDF5 chunk: random batches stay fast, and the chunk index stays small."""
+ROWS_PER_CHUNK: Final = 1024  # of what is known of patches
+
+COLUMNS: Final = ("blur", "noise", "jpeg")
+"""Kinds of damage whose strengths are kept as numbers, too."""
 
 LARGE_PATCH_SIZE: Final = 96
 """Side in pixels that patches need at least for tools which make images larger."""
@@ -117,17 +120,17 @@ def prepare_store(
     names: list[str] = []
     try:
         with h5py.File(part, "w") as file:
-            writer = _Writer(file, config.patch_size)
+            size = 0
             for name, photo in photos:
                 held_out = rng.random() < config.holdout
                 clean = list(cut_windows(photo, config))
                 if config.max_patches and len(clean) > config.max_patches:
                     keep = rng.choice(len(clean), config.max_patches, replace=False)
                     clean = [clean[i] for i in np.sort(keep)]
-                writer.append(_degrade_all(clean, draw, rng), held_out=held_out)
+                size = _append(file, _degrade_all(clean, draw, rng), held_out=held_out)
                 names.append(name)
-                on_photo(name, writer.size)
-            if writer.size == 0:
+                on_photo(name, size)
+            if size == 0:
                 raise SourceError(
                     f"no photo is as large as one patch of {config.patch_size} pixels a side"
                 )
@@ -138,7 +141,6 @@ def prepare_store(
                 f"RGB uint8 (N, H, W, 3); window: clean, with {CONTEXT} pixels more on each side; "
                 "degradation: strengths of blur, noise and JPEG (0: none); degradation_json: all"
             )
-            size = writer.size
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -226,12 +228,7 @@ class PatchStore:
         """Return the store itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the file."""
         self.close()
 
@@ -300,43 +297,36 @@ def _degrade_all(
     return pairs
 
 
-class _Writer:
-    """Appends to the growing datasets of a store."""
+def _append(
+    file: h5py.File, pairs: list[tuple[ByteImage, ByteImage, Degradation]], *, held_out: bool
+) -> int:
+    """Append pairs to the datasets of a store, which begin with the first ones.
 
-    def __init__(self, file: h5py.File, patch_size: int) -> None:
-        sides = {"window": patch_size + 2 * CONTEXT, "lq": patch_size}
-        # Not compressed: photos' patches shrink by a third at best, and reading becomes several
-        # times slower (docs/benchmarks.md).
-        for name, side in sides.items():
-            shape = (side, side, 3)
-            file.create_dataset(
-                name,
-                shape=(0, *shape),
-                maxshape=(None, *shape),
-                chunks=(PATCHES_PER_CHUNK, *shape),
-                dtype=np.uint8,
-            )
-        file.create_dataset("degradation", (0, 3), np.float32, maxshape=(None, 3))
-        file.create_dataset("degradation_json", (0,), h5py.string_dtype(), maxshape=(None,))
-        file.create_dataset("held_out", (0,), np.bool_, maxshape=(None,))
-        self._file = file
-        self.size = 0
-
-    def append(
-        self, pairs: list[tuple[ByteImage, ByteImage, Degradation]], *, held_out: bool
-    ) -> None:
-        if not pairs:
-            return
-        start, self.size = self.size, self.size + len(pairs)
-        columns: dict[str, Any] = {
-            "lq": np.stack([lq for lq, _, _ in pairs]),
-            "window": np.stack([window for _, window, _ in pairs]),
-            "degradation": [
-                [d.strength(kind) or 0.0 for kind in ("blur", "noise", "jpeg")] for _, _, d in pairs
-            ],
-            "degradation_json": [json.dumps(d.to_dict()) for _, _, d in pairs],
+    Returns:
+        How many there are then.
+    """
+    columns: dict[str, Any] = {}
+    if pairs:
+        lq, windows, done = zip(*pairs, strict=True)
+        strengths = [[each.strength(kind) or 0.0 for kind in COLUMNS] for each in done]
+        texts = [json.dumps(each.to_dict()) for each in done]
+        columns = {
+            "lq": np.stack(lq),
+            "window": np.stack(windows),
+            "degradation": np.array(strengths, np.float32),
+            "degradation_json": np.array(texts, h5py.string_dtype()),
             "held_out": np.full(len(pairs), held_out),
         }
-        for name, values in columns.items():
-            self._file[name].resize(self.size, axis=0)
-            self._file[name][start:] = values
+    for name, values in columns.items():
+        shape = values.shape[1:]
+        if name not in file:
+            # Not compressed: photos' patches shrink by a third at best, and reading becomes several
+            # times slower (docs/benchmarks.md).
+            chunks = (PATCHES_PER_CHUNK if len(shape) == 3 else ROWS_PER_CHUNK, *shape)
+            file.create_dataset(
+                name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=chunks
+            )
+        start = len(file[name])
+        file[name].resize(start + len(values), axis=0)
+        file[name][start:] = values
+    return len(file["lq"]) if "lq" in file else 0
