@@ -213,7 +213,8 @@ class PatchStore:
         if (size := self.patch_size) % scale:
             self._file.close()
             raise PatchSizeError(
-                f"the patches of {path} have {size} pixels a side; that does not divide by {scale}",
+                f"the patches of {path} have {size} pixels a side, "
+                f"which does not divide by {scale}",
                 LARGE_PATCH_SIZE,
             )
         held_out = self._file["held_out"][:]

@@ -229,7 +229,7 @@ def test_a_missing_store_is_refused(tmp_path: Path) -> None:
 
 
 def test_patches_that_do_not_divide_by_a_scale_are_refused(store_path: Path) -> None:
-    with pytest.raises(PatchSizeError, match="63 pixels a side; that does not divide by 4"):
+    with pytest.raises(PatchSizeError, match="63 pixels a side, which does not divide by 4"):
         PatchStore(store_path, scale=4)
     assert PatchStore(store_path, scale=1).patch_size == 63
 
