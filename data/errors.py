@@ -47,6 +47,10 @@ class DownloadError(ToolchainError):
     """A public data set could not be fetched."""
 
 
+class OfflineError(DownloadError):
+    """A public data set is not there, and the network must not be touched."""
+
+
 class ChecksumError(ToolchainError):
     """A file does not have the content that its checksum promises."""
 

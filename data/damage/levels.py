@@ -37,10 +37,6 @@ CAMERA_SHOT: Final = (5e-4, 2e-2)
 little beyond the strongest of `data.damage.camera.CAMERAS`."""
 CAMERA_JPEG_QUALITY: Final = 85  # the lowest
 
-SLIGHT_BLUR_SIGMA: Final = 1.5  # pixels of the clean image, the largest
-SLIGHT_NOISE_SIGMA: Final = 5.0  # 8-bit grey levels, the largest
-SLIGHT_JPEG_QUALITY: Final = 80  # the lowest
-
 
 def level_triples(level: str) -> tuple[tuple[int, int, int], ...]:
     """All (blur, noise, JPEG) level triples of a class: 163 mild, 434 moderate, 163 severe.
@@ -97,11 +93,7 @@ def _camera(rng: np.random.Generator) -> Degradation:
 
 def _slight(rng: np.random.Generator) -> Degradation:
     """Draw a little blur, noise and JPEG: what restoration leaves behind."""
-    return mixture(
-        blur_sigma=rng.uniform(0.0, SLIGHT_BLUR_SIGMA),
-        noise_sigma=rng.uniform(0.0, SLIGHT_NOISE_SIGMA),
-        jpeg_quality=int(rng.integers(SLIGHT_JPEG_QUALITY, 101)),
-    )
+    return mixture(rng.uniform(0.0, 1.5), rng.uniform(0.0, 5.0), int(rng.integers(80, 101)))
 
 
 def _real(rng: np.random.Generator, scale: int) -> Degradation:
@@ -112,7 +104,7 @@ def _real(rng: np.random.Generator, scale: int) -> Degradation:
         Data", ICCV Workshops 2021. The ranges are those of its released options. Its Poisson and
         grey noise, its other kernels of blur and its sinc filter are left out.
     """
-    blur, *rest = (Blur(rng.uniform(0.2, 3.0)), *_noise_and_jpeg(rng, 30.0))
+    blur, rest = Blur(rng.uniform(0.2, 3.0)), _noise_and_jpeg(rng, 30.0)
     blur_again = (Blur(rng.uniform(0.2, 1.5)),) if rng.random() < 0.8 else ()
     rest_again = _noise_and_jpeg(rng, 25.0)
     smaller = Resize(1.0 / scale, _kernel(rng))
@@ -186,8 +178,7 @@ def _sampler(level: str, scale: int) -> Sampler:
     check_level(level, scale)
     if level == "real":
         return functools.partial(_real, scale=scale)
-    if level == "slight":
-        draw: Sampler = _slight
-    else:
-        draw = LEVELS.get(level) or _some((1,), {STEP_KINDS[level]: NUM_LEVELS})
+    draw = _slight if level == "slight" else LEVELS.get(level)
+    if draw is None:
+        draw = _some((1,), {STEP_KINDS[level]: NUM_LEVELS})
     return draw if scale == 1 else lambda rng: draw(rng).shrunk(scale, _kernel(rng))

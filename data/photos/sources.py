@@ -120,11 +120,6 @@ class EmbeddedSource(CleanSource):
         super().__init__(named, "the installed scikit-image")
 
 
-def source_names() -> tuple[str, ...]:
-    """Every name that `open_source` knows besides folders."""
-    return (EMBEDDED, *PUBLIC_SETS)
-
-
 def open_source(
     name_or_path: str | Path,
     *,
@@ -155,7 +150,7 @@ def open_source(
         )
     path = Path(name_or_path).expanduser()
     if isinstance(name_or_path, str) and not path.exists() and not _looks_like_path(name_or_path):
-        raise UnknownNameError("source", name_or_path, source_names())
+        raise UnknownNameError("source", name_or_path, (EMBEDDED, *PUBLIC_SETS))
     return FolderSource(path)
 
 

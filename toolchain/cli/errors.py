@@ -23,6 +23,7 @@ STATUS_INTERRUPTED: Final = 130
 
 
 HINTS: Final[Mapping[str, str]] = {
+    "OfflineError": "or run once without --offline",
     "PatchSizeError": "make a store with: toolchain data prepare --patch-size {patch_size}",
     "ScaleError": "add --scale 4",
     "StoreError": "make one with: toolchain data prepare",

@@ -23,8 +23,8 @@ from restoration_toolchain.tools_zoo.tool import ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.batches import (
     Degrade,
-    LevelDegrader,
     ToolDegrader,
+    level_degrader,
     validation_pairs,
 )
 
@@ -71,7 +71,7 @@ def measure_tools(toolbox: Toolbox, store: Path, *, count: int = 256) -> dict[st
         degrade: Degrade = ToolDegrader(tool.spec).own_only
         if scale > 1:
             small = Degradation().shrunk(scale)
-            degrade = LevelDegrader(lambda _, small=small: small)  # type: ignore[misc]
+            degrade = level_degrader(lambda _, small=small: small)  # type: ignore[misc]
         with PatchStore(store, scale=scale) as patches, torch.inference_mode():
             lq, gt = validation_pairs(patches, degrade, count=count, seed=0)
             before = batch_psnr(bicubic(lq, scale), gt)

@@ -19,8 +19,8 @@ from restoration_toolchain.tools_zoo.losses.features import feature_distance
 from restoration_toolchain.tools_zoo.losses.high_frequency import detail_ratio
 from restoration_toolchain.tools_zoo.training.batches import (
     Batch,
-    LevelDegrader,
     ToolBatches,
+    level_degrader,
     validation_pairs,
 )
 
@@ -62,7 +62,7 @@ class SrObjective:
         config = self._config
         return ToolBatches(
             Path(config.store),
-            LevelDegrader(sampler(*config.levels, scale=self._scale)),
+            level_degrader(sampler(*config.levels, scale=self._scale)),
             config.batch_size,
             config.num_batches,
             config.seed,
@@ -149,7 +149,7 @@ class SrObjective:
         with PatchStore(Path(config.store), scale=self._scale) as store:
             return {
                 name: validation_pairs(
-                    store, LevelDegrader(draw), count=config.eval_patches, seed=config.seed
+                    store, level_degrader(draw), count=config.eval_patches, seed=config.seed
                 )
                 for name, draw in draws.items()
             }

@@ -101,19 +101,9 @@ class ToolDegrader:
         return others.with_step(kind.of_strength(rng.uniform(*self.spec.strength)))
 
 
-@dataclass(frozen=True, slots=True)
-class LevelDegrader:
-    """Draws degraded patches of a distribution, on the 8-bit grid as files are.
-
-    Attributes:
-        draw: Distribution of the damage; it may make patches smaller.
-    """
-
-    draw: Sampler
-
-    def __call__(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
-        """Degrade a clean patch within its surroundings (`degrade_crop`)."""
-        return to_float(to_uint8(degrade_crop(self.draw(rng), window, rng)))
+def level_degrader(draw: Sampler) -> Degrade:
+    """What degrades patches by a distribution, on the 8-bit grid as files are."""
+    return lambda window, rng: to_float(to_uint8(degrade_crop(draw(rng), window, rng)))
 
 
 def _with_visible_damage(
@@ -144,13 +134,14 @@ class Batch(NamedTuple):
     step: int
 
 
+@dataclass(eq=False)
 class ToolBatches(Dataset[Batch]):
     """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``.
 
     So batches are the same however many workers make them, and a resumed run meets exactly the
     batches that an uninterrupted one would have met.
 
-    Args:
+    Attributes:
         store_path: Patch store; its clean patches outside the held-out photos are used.
         degrade: What makes an input of a clean window.
         batch_size: Pairs per batch.
@@ -162,32 +153,27 @@ class ToolBatches(Dataset[Batch]):
         StoreError: The store cannot be read, or its patches do not divide by the scale.
     """
 
-    def __init__(
-        self,
-        store_path: Path,
-        degrade: Degrade,
-        batch_size: int,
-        num_batches: int,
-        seed: int,
-        *,
-        scale: int = 1,
-    ) -> None:
-        self._store = PatchStore(store_path, scale=scale)
-        self._degrade = degrade
-        self._batch_size = batch_size
-        self._num_batches = num_batches
-        self._seed = seed
+    store_path: Path
+    degrade: Degrade
+    batch_size: int
+    num_batches: int
+    seed: int
+    scale: int = 1
+
+    def __post_init__(self) -> None:
+        """Open the store."""
+        self._store = PatchStore(self.store_path, scale=self.scale)
 
     def __len__(self) -> int:
         """Number of batches."""
-        return self._num_batches
+        return self.num_batches
 
     def __getitem__(self, index: int) -> Batch:
         """Return batch ``index``."""
-        rng = np.random.default_rng((self._seed, index))
-        chosen = rng.choice(self._store.train_indices, self._batch_size)
+        rng = np.random.default_rng((self.seed, index))
+        chosen = rng.choice(self._store.train_indices, self.batch_size)
         windows = np.stack([flip(window, rng) for window in self._store.read_windows(chosen)])
-        return Batch(*degrade_batch(windows, self._degrade, rng), index)
+        return Batch(*degrade_batch(windows, self.degrade, rng), index)
 
 
 def validation_pairs(

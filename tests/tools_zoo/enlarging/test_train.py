@@ -26,7 +26,7 @@ from restoration_toolchain.tools_zoo.enlarging.start import encoder_for
 from restoration_toolchain.tools_zoo.enlarging.terms import PixelTerm
 from restoration_toolchain.tools_zoo.enlarging.train import train_sr_tool
 from restoration_toolchain.tools_zoo.tool import Tool
-from restoration_toolchain.tools_zoo.training.batches import LevelDegrader, ToolBatches
+from restoration_toolchain.tools_zoo.training.batches import ToolBatches, level_degrader
 from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
 
 PSNR = ENLARGERS[0]
@@ -61,7 +61,7 @@ def test_a_few_dozen_steps_beat_the_start(tiny: Config, tmp_path: Path) -> None:
 
 def test_batches_are_pairs_of_small_and_large_images(sr_store: Path) -> None:
     def batches(seed: int) -> ToolBatches:
-        degrade = LevelDegrader(lambda rng: Degradation().shrunk(4))
+        degrade = level_degrader(lambda rng: Degradation().shrunk(4))
         return ToolBatches(sr_store, degrade, 3, 5, seed, scale=4)
 
     lq, gt, step = batches(0)[2]
