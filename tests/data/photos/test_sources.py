@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from restoration_toolchain.data.errors import (
+    OfflineError,
     SourceError,
     ToolchainError,
     UnknownNameError,
