@@ -40,7 +40,7 @@ def facts(damage: Degradation, lq: Patches, gt: Patches) -> list[float]:
     """What an encoder is to tell about one image: `num_facts` numbers, each about 0 to 1.
 
     Args:
-        damage: What was done.
+        damage: Damage of the patch.
         lq: Damaged patch, uint8 (P, P, 3).
         gt: Clean patch, the same shape.
 
@@ -80,7 +80,7 @@ def pretrain_encoder(
     """Train an encoder, in place, to tell the `facts` of freshly degraded patches.
 
     Args:
-        encoder: What is trained, on any device; left in training mode.
+        encoder: Encoder to train, on any device; left in training mode.
         store: Clean patches.
         levels: Names of levels to draw the damage from (`data.damage.levels.sampler`).
         num_patches: Patches in all; the learning rate falls to nothing over them.

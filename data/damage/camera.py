@@ -40,8 +40,8 @@ class Camera(Step):
     Attributes:
         shot: Variance of the photon noise per unit of linear raw signal; 0 is none.
         read: Standard deviation of the sensor's own noise, in linear raw [0, 1]; 0 is none.
-        red_gain: What white balance multiplies red by, 1 or more; green stays as it is.
-        blue_gain: The same for blue.
+        red_gain: Factor of white balance for red, 1 or more; green stays as it is.
+        blue_gain: Factor of white balance for blue, 1 or more.
         jpeg_quality: JPEG quality 1 to 100 of the photo, or None for no compression at all.
 
     Raises:
@@ -124,8 +124,8 @@ def photograph(
 
     Args:
         image: The scene as an sRGB photo, shape (H, W, 3), float32, range [0, 1].
-        camera: How much noise, and what the camera does to it.
-        rng: Where the noise comes from; NumPy's global state is not touched.
+        camera: Strength of the noise, and what is done to it.
+        rng: Source of the noise; NumPy's global state is not touched.
 
     Returns:
         The noisy photo and the clean one, each of ``image``'s shape, float32 on the 8-bit grid of

@@ -179,7 +179,7 @@ def degrade_crop(
     corner. So blur is given the patch's surroundings, and the grid of JPEG begins anywhere.
 
     Args:
-        degradation: What happens to the photo.
+        degradation: Damage of the photo.
         window: RGB (H + 2 * CONTEXT, W + 2 * CONTEXT, 3) float32 in [0, 1]: a patch and its
             surroundings in the photo; sides are multiples of the scale.
         rng: Source of the place in the grid, and of what the damage draws.

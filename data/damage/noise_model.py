@@ -75,8 +75,8 @@ class NoiseModel(Step):
     Attributes:
         deviation: Standard deviation on the [0, 1] scale, of each channel at `KNOTS` levels of
             that channel: (3, KNOTS) float32.
-        share: How often the levels occur in the photos that were measured; same shape, sums to 1.
-        kernel: What white noise is filtered with: (3, 3, K, K) float32, K = 2 * RADIUS + 1. Channel
+        share: Frequency of the levels in the photos that were measured; same shape, sums to 1.
+        kernel: Filter of white noise: (3, 3, K, K) float32, K = 2 * RADIUS + 1. Channel
             i is the sum over j of white plane j correlated with ``kernel[i, j]``; each channel has
             a variance of 1.
     """
@@ -146,7 +146,7 @@ class NoiseModel(Step):
         Args:
             image: RGB, shape (H, W, 3), float32, range [0, 1]; noisy or clean, for it is smoothed
                 before its levels are looked up.
-            rng: Where the noise comes from; NumPy's global state is not touched.
+            rng: Source of the noise; NumPy's global state is not touched.
 
         Returns:
             Noise to add, same shape and dtype, zero mean; nothing is clipped.
@@ -194,7 +194,7 @@ class _Blocks:
     """Blocks of photos: N of them.
 
     Attributes:
-        residual: What a plane leaves of each channel, (N, 3, BLOCK * BLOCK) float32.
+        residual: Each channel less its plane, (N, 3, BLOCK * BLOCK) float32.
         level: Mean of each channel, (N, 3).
         coarse: Variance of noise that would give the coarse structure seen, if it were white,
             summed over channels; (N,).
@@ -344,7 +344,7 @@ def block_residuals(photo: FloatImage, numbers: npt.NDArray[np.intp]) -> Array:
 
     Args:
         photo: RGB, shape (H, W, 3), float32.
-        numbers: Of N blocks, of `flat_blocks` of a photo of the same size.
+        numbers: Numbers of N blocks, from `flat_blocks` of a photo of the same size.
 
     Returns:
         Shape (N, 3, BLOCK * BLOCK), float32.
@@ -536,8 +536,8 @@ def look_up(values: Array, level: Array) -> Array:
     """What is known at `KNOTS` levels from 0 to 1, at any levels: linear in between.
 
     Args:
-        values: Of each channel at each knot, (3, KNOTS).
-        level: (..., 3), of any shape.
+        values: Value of each channel at each knot, (3, KNOTS).
+        level: Levels to look up, (..., 3).
 
     Returns:
         Shape of ``level``, float32.

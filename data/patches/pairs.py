@@ -140,7 +140,8 @@ def degrade_windows(
     """Degrade clean patches within their surroundings.
 
     Args:
-        windows: As `data.patches.store.cut_windows` yields them, uint8 (N, P + 2C, P + 2C, 3).
+        windows: Patches with their surroundings (`data.patches.store.cut_windows`), uint8
+            (N, P + 2C, P + 2C, 3).
         draw: Distribution of the damage; all of one scale.
         rng: Source of everything random.
 
@@ -205,7 +206,7 @@ def open_pairs(
     """Pairs by name: ``embedded``, or the path of a patch store.
 
     Args:
-        source: The name.
+        source: Name or path.
         scale: Side of a clean patch over side of a degraded one.
         levels: Degrade the clean patches anew at these levels; none takes the pairs of a store as
             they were prepared, and the level *all* for ``embedded``.

@@ -56,6 +56,7 @@ class StoreConfig:
     single_fraction: float = 0.5
     """Share of pairs with one distortion only; they keep an agent good at mild damage."""
     patch_size: int = 63
+    """Side of a patch in pixels."""
     stride: int = 48
     """Pixels between the corners of neighbouring patches."""
     scales: tuple[float, ...] = (1.0, 2 / 3, 1 / 3)
@@ -65,6 +66,7 @@ class StoreConfig:
     max_patches: int = 0
     """Upper bound on the patches per photo, drawn at random; 0 is no bound."""
     seed: int = 0
+    """Seed of every random draw."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -102,9 +104,9 @@ def prepare_store(
     The file appears under its name only when it is complete.
 
     Args:
-        path: Where to write; an existing file is replaced.
+        path: File to write; an existing one is replaced.
         photos: (identifier, RGB uint8 photo) pairs, read one at a time.
-        config: How to cut and degrade.
+        config: Settings of cutting and degrading.
         on_photo: Called after each photo with its identifier and the patches written so far.
 
     Returns:
@@ -192,7 +194,7 @@ class PatchStore:
 
     Args:
         path: File made by `prepare_store`.
-        scale: What the sides of the patches have to divide by, if they are to be made smaller.
+        scale: Number that the sides of the patches have to divide by, to be made smaller by it.
 
     Raises:
         StoreError: The file is missing, is no HDF5 file, has another layout, or its patches do not

@@ -58,7 +58,7 @@ def fetch(
     Args:
         url: HTTP or HTTPS address.
         sha256: Checksum of the whole file, in hexadecimal.
-        destination: Where to put it; missing folders are made.
+        destination: Path of the file; missing folders are made.
         size: Bytes the file should have, where known.
         progress: Called after each chunk.
         offline: Never touch the network.

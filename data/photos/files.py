@@ -44,7 +44,7 @@ def find_photo_files(
     so that a link back up the tree ends there.
 
     Args:
-        folder: Where to start.
+        folder: Folder to start from.
         on_unreadable: Called with each folder that may not be listed, and the reason.
     """
     return _walk(folder, set(), on_unreadable)

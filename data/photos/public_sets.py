@@ -21,9 +21,9 @@ class Archive:
     """A file on somebody's server.
 
     Attributes:
-        url: Where it is.
+        url: Address of the file.
         sha256: Checksum of the whole file, in hexadecimal.
-        size: Bytes.
+        size: Length in bytes.
     """
 
     url: str
@@ -41,9 +41,9 @@ class PublicSet:
     """A named set of photos inside an archive.
 
     Attributes:
-        archive: What to fetch.
-        subfolder: Where its photos are, inside the archive.
-        licence: What the publishers allow, in one sentence.
+        archive: File to fetch.
+        subfolder: Folder of its photos, inside the archive.
+        licence: Use that the publishers allow, in one sentence.
     """
 
     archive: Archive
@@ -105,14 +105,14 @@ def fetch_public_set(
 
     Args:
         name: Key of `PUBLIC_SETS`.
-        cache_dir: Where sets live; None is the user's cache folder, as the platform wants it.
+        cache_dir: Folder of all sets; None is the user's cache folder, as the platform wants it.
         offline: Never touch the network.
         progress: Called during a download with the bytes so far and in total (None: unknown).
 
     Raises:
         UnknownNameError: There is no such set.
         DownloadError: The archive could not be fetched or unpacked.
-        ChecksumError: What was fetched is not the file it should be.
+        ChecksumError: The file that was fetched is another one.
     """
     if name not in PUBLIC_SETS:
         raise UnknownNameError("public set", name, PUBLIC_SETS)

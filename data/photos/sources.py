@@ -46,11 +46,11 @@ class CleanSource:
 
     Args:
         files: Identifier and file of each photo.
-        place: Where they are, for messages.
+        place: Name of the place they are in, for messages.
         unlisted: Folders that could not be listed.
 
     Attributes:
-        skipped: What the latest pass could not read; complete when the pass has ended.
+        skipped: Files that the latest pass could not read; complete when the pass has ended.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ def open_source(
     Args:
         name_or_path: ``embedded``, the name of a public set, or a folder. A name wins over a
             folder of the same name, which ``./name`` reaches.
-        cache_dir: Where public sets live; None is the user's cache folder.
+        cache_dir: Folder of public sets; None is the user's cache folder.
         offline: Never touch the network; a set that is not in the cache is then an error.
         progress: Called during a download with the bytes so far and in total (None: unknown).
 
@@ -140,7 +140,7 @@ def open_source(
         UnknownNameError: Neither a known name nor a folder.
         SourceError: The folder is missing or has no photo files.
         DownloadError: The set could not be fetched or unpacked.
-        ChecksumError: What was fetched is not the file it should be.
+        ChecksumError: The file that was fetched is another one.
     """
     if name_or_path == EMBEDDED:
         return EmbeddedSource()

@@ -62,7 +62,7 @@ def prepare(
         Path | None, typer.Option(help="TOML file with the same options; flags win over it.")
     ] = None,
     offline: Annotated[bool, typer.Option(help="Never touch the network.")] = False,
-    cache_dir: Annotated[Path | None, typer.Option(help="Where public sets are kept.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="Folder of public sets.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing store.")] = False,
 ) -> None:
     """Cut clean photos into patches and degrade them, once and for many trainings."""

@@ -25,7 +25,7 @@ class Inspection:
     Attributes:
         restoration: The restoration, with frames; scored where the clean photo is known.
         gt: The clean photo, shape (H, W, 3), float32, range [0, 1], as large as the result.
-        degradation: What was done to the clean photo first.
+        degradation: Damage that the clean photo was given first; None if it came as it is.
         icc: Colour profile of the photo.
     """
 

@@ -48,7 +48,7 @@ class ToolDegrader:
     jitter.
 
     Attributes:
-        spec: The tool.
+        spec: Specification of the tool.
         mixed: Probability of the mixture; 0 is the paper's training.
         jitter: Probability of the slight noise and JPEG on an image with the own distortion only.
     """
@@ -61,7 +61,7 @@ class ToolDegrader:
         """Degrade a clean patch within its surroundings.
 
         Args:
-            window: As for `data.damage.degradation.degrade_crop`.
+            window: Patch with its surroundings, see `data.damage.degradation.degrade_crop`.
             rng: Source of everything random.
 
         Returns:
@@ -102,7 +102,7 @@ class ToolDegrader:
 
 
 def level_degrader(draw: Sampler) -> Degrade:
-    """What degrades patches by a distribution, on the 8-bit grid as files are."""
+    """A function that degrades patches by a distribution, on the 8-bit grid as files are."""
     return lambda window, rng: to_float(to_uint8(degrade_crop(draw(rng), window, rng)))
 
 
@@ -143,7 +143,7 @@ class ToolBatches(Dataset[Batch]):
 
     Attributes:
         store_path: Patch store; its clean patches outside the held-out photos are used.
-        degrade: What makes an input of a clean window.
+        degrade: Function that makes an input of a clean window.
         batch_size: Pairs per batch.
         num_batches: Length of the data set.
         seed: Seed of every random draw.

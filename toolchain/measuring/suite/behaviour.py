@@ -21,7 +21,7 @@ def decisions_on(
 
     Args:
         level: Level of the damage.
-        results: Episodes that it played.
+        results: Episodes that the agent played.
         values: (N, max_steps) values of the actions taken, in dB.
         stop: Index of the stop action.
     """

@@ -65,7 +65,7 @@ def folder_level(lq_folder: Path, gt_folder: Path) -> LevelSet:
     right and lower border is not measured.
 
     Raises:
-        PhotoError: As `measuring.evaluation.compare_folders`, or a photo is smaller than a patch.
+        PhotoError: See `measuring.evaluation.compare_folders`; or a photo is smaller than a patch.
     """
     lq_patches: list[ByteImage] = []
     gt_patches: list[ByteImage] = []
