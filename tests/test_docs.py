@@ -1,5 +1,6 @@
 """The documentation holds: its Python runs, and its commands exist with the flags it names."""
 
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -13,7 +14,7 @@ from restoration_toolchain.toolchain.cli import app
 from restoration_toolchain.tools_zoo.networks import NETWORKS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -64,3 +65,12 @@ def test_the_links_of_a_page_lead_to_files(page: Path) -> None:
     targets = [(page.parent / link).resolve() for link in links]
     missing = [path for path in targets if not path.exists()]
     assert {str(path.relative_to(ROOT)) for path in missing} <= made_later
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_files_and_modules_that_a_page_names_exist(page: Path) -> None:
+    storey = r"(?:data|tools_zoo|envs|agents|toolchain)"
+    for path in re.findall(rf"`((?:src|benchmarks|{storey})/[\w./-]+)`", page.read_text()):
+        assert (ROOT / path).exists(), path
+    for name in re.findall(rf"`(?:restoration_toolchain\.)?({storey}\.[\w.]+)`", page.read_text()):
+        pkgutil.resolve_name(f"restoration_toolchain.{name}")

@@ -14,6 +14,10 @@ class PhotoTooLargeError(PhotoError):
     """A photo has more pixels than may be read."""
 
 
+class TargetExistsError(PhotoError):
+    """A file that is there would be replaced, and nobody has said that it may."""
+
+
 def printable(text: object) -> str:
     r"""What can be shown of a file's name in one line of a terminal: ``\n`` for a line break.
 

@@ -60,6 +60,7 @@ class Outcome:
         enlarged_by: See `Restoration.enlarged_by`.
         notes: What reading or writing had to change or leave out.
         error: Why it failed; None if it did not.
+        cause: The error that was raised then.
         is_skipped: Nothing was done: its result was there.
     """
 
@@ -69,6 +70,7 @@ class Outcome:
     enlarged_by: str | None = None
     notes: tuple[str, ...] = ()
     error: str | None = None
+    cause: Exception | None = None
     is_skipped: bool = False
 
 
@@ -172,8 +174,8 @@ class _Place:
     """Where the arrays of a photo lie."""
 
     arrays: Arrays = IN_MEMORY
-    strips: Scratch | None = None
-    """Given where the photo is also decoded and encoded row by row."""
+    in_strips: bool = False
+    """Whether the photo is also decoded and encoded row by row."""
 
 
 class _Memory:
@@ -203,7 +205,7 @@ class _Memory:
         if not self._fitting(choices) and needs.in_strips is not None and needs.in_strips < least:
             if photo_strips.is_installed():
                 least = needs.in_strips
-                choices.append((least, _Place(self.scratch, self.scratch)))
+                choices.append((least, _Place(self.scratch, in_strips=True)))
             else:
                 hint = f" (less with: pip install '{photo_strips.EXTRA}')"
         fitting = self._fitting(choices)
@@ -232,7 +234,6 @@ class _Loaded:
     photo: Photo
     checksum: str
     frames: "_FrameWriter | None"
-    place: _Place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,7 +242,6 @@ class _Restored:
     photo: Photo
     checksum: str
     restoration: Restoration
-    place: _Place
 
 
 class _DoneBeforeError(Exception):
@@ -286,32 +286,27 @@ class _Batch:
             source,
             scale=self.restorer.scale,
             arrays=place.arrays,
-            in_strips=place.strips is not None,
+            in_strips=place.in_strips,
         )
         checksum = input_checksum(source) if self.sidecars else ""
         if _state(source) != before:
             raise PhotoError(f"{source}: was changed while it was read; restore it again")
-        return _Loaded(planned, photo, checksum, frames, place)
+        return _Loaded(planned, photo, checksum, frames)
 
     def restore(self, loaded: _Loaded) -> _Restored:
         """Run the tools."""
         if loaded.frames is not None:
-            loaded.frames.begin(loaded.photo, loaded.place.strips)
+            loaded.frames.begin(loaded.photo)
         restoration = self.restorer.restore(
-            loaded.photo.rgb, on_step=loaded.frames, arrays=loaded.place.arrays
+            loaded.photo.rgb, on_step=loaded.frames, arrays=loaded.photo.arrays
         )
         photo = loaded.photo.with_rgb(restoration.image)
-        return _Restored(loaded.planned, photo, loaded.checksum, restoration, loaded.place)
+        return _Restored(loaded.planned, photo, loaded.checksum, restoration)
 
     def save(self, restored: _Restored) -> Outcome:
         """Write the result and then its sidecar, so that none ever speaks of an older result."""
         planned, restoration = restored.planned, restored.restoration
-        written = write_photo(
-            planned.target,
-            restored.photo,
-            overwrite=self.overwrite,
-            scratch=restored.place.strips,
-        )
+        written = write_photo(planned.target, restored.photo, overwrite=self.overwrite)
         if self.sidecars:
             write_sidecar(_sidecar(restored))
         about = (f"{planned.source}: {note}" for note in restoration.notes)
@@ -422,12 +417,11 @@ class _FrameWriter:
             raise PhotoError(f"{folder}: exists already; pass --overwrite to write into it")
         self._folder, self._overwrite = folder, overwrite
         self._photo: Photo | None = None
-        self._strips: Scratch | None = None
         self._n_written = 0
 
-    def begin(self, photo: Photo, strips: Scratch | None) -> None:
+    def begin(self, photo: Photo) -> None:
         """Write the input."""
-        self._photo, self._strips = photo, strips
+        self._photo = photo
         self._write("input", photo.rgb)
 
     def __call__(self, step: Step, image: FloatImage) -> None:
@@ -438,8 +432,7 @@ class _FrameWriter:
     def _write(self, name: str, image: FloatImage) -> None:
         assert self._photo is not None
         path = self._folder / f"{self._n_written:02d}_{name}.png"
-        photo = self._photo.with_rgb(image)
-        write_photo(path, photo, overwrite=self._overwrite, scratch=self._strips)
+        write_photo(path, self._photo.with_rgb(image), overwrite=self._overwrite)
         self._n_written += 1
 
 
@@ -458,7 +451,7 @@ def _unsuccessful(planned: PlannedPhoto, error: Exception) -> Outcome:
         why = f"{planned.source}: not enough memory; scale it down or allow fewer pixels per tile"
     else:
         why = f"{planned.source}: {type(error).__name__}: {one_line(error)}"
-    return Outcome(planned, trace={**_files(planned), "error": why}, error=why)
+    return Outcome(planned, trace={**_files(planned), "error": why}, error=why, cause=error)
 
 
 def _files(planned: PlannedPhoto) -> dict[str, str]:

@@ -27,6 +27,7 @@ HINTS: Final[Mapping[str, str]] = {
     "PatchSizeError": "make a store with: toolchain data prepare --patch-size {patch_size}",
     "ScaleError": "add --scale 4",
     "StoreError": "make one with: toolchain data prepare",
+    "TargetExistsError": "pass --overwrite to replace it",
 }
 """What to do on the command line about an error, by the name of its class or of one above it.
 

@@ -13,7 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.toolchain.cli.errors import (
+    STATUS_FAILED,
+    STATUS_INTERRUPTED,
+    fail,
+    with_hint,
+)
 from restoration_toolchain.toolchain.cli.options import (
     DEFAULT_TILE_PIXELS,
     AddToolOption,
@@ -214,6 +220,13 @@ def _line(outcome: "Outcome") -> str:
     return f"{escape(printable(outcome.photo.target))}  [cyan]{tools}[/]  [dim]{figures}[/]"
 
 
+def _why(failure: "Outcome") -> str:
+    """What went wrong with a photo, and what to do about it."""
+    if isinstance(failure.cause, ToolchainError):
+        return with_hint(failure.cause)
+    return str(failure.error)
+
+
 def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) -> None:
     """Say what was done, skipped and why what failed; the status says it too."""
     failures = [outcome for outcome in outcomes if outcome.error is not None]
@@ -223,7 +236,7 @@ def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) ->
         text = escape(printable(note))
         console.print(f"note: {text}", style="yellow", soft_wrap=True, highlight=False)
     if failures and n_planned == 1:
-        fail(str(failures[0].error), STATUS_FAILED)
+        fail(_why(failures[0]), STATUS_FAILED)
     skipped = f", {n_skipped} skipped: done before" if n_skipped else ""
     if failures:
         console.print(
@@ -232,7 +245,7 @@ def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) ->
             highlight=False,
         )
         for outcome in failures:
-            text = escape(printable(outcome.error))
+            text = escape(printable(_why(outcome)))
             console.print(f"  {text}", style="red", soft_wrap=True, highlight=False)
     elif not quiet and (n_planned > 1 or n_skipped):
         n_done = len(outcomes) - n_skipped

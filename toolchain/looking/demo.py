@@ -19,11 +19,11 @@ def write_demo(restorer: Restorer, folder: Path) -> tuple[Inspection, tuple[Path
     """Write ``input.png``, ``restored.png`` and ``sheet.png``, replacing those of an earlier demo.
 
     Args:
-        restorer: What restores.
-        folder: Made if missing.
+        restorer: Restorer that the demonstration shows.
+        folder: Folder of the files; made if missing.
 
     Returns:
-        What there is to see, and the files written.
+        The inspection, and the files written.
 
     Raises:
         PhotoError: The folder cannot be written to.

@@ -29,23 +29,24 @@ from restoration_toolchain.toolchain.restoring.restoration import (
     explain_end,
 )
 
-_PHOTO_SIDE: Final = 1600  # pixels; of the large pictures
-_STEP_SIDE: Final = 900  # pixels; of the pictures of the steps
-_DETAIL: Final = (960, 540)  # pixels
+_HOME: Final = "restoration_toolchain.toolchain.looking"
+_PHOTO_SIDE: Final = 1600  # pixels, longest side of the large pictures
+_STEP_SIDE: Final = 900  # pixels, longest side of the pictures of the steps
+_DETAIL: Final = (960, 540)  # pixels, width and height
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One action value, drawn.
+    """An action value, drawn.
 
     Attributes:
-        name: Of the action.
-        text: The value.
-        left: Where the bar begins, in percent of its track; where it ends is ``width`` further.
-        width: In percent of the track.
-        zero: Where 0 lies, in percent of the track.
-        is_chosen: The agent took this action.
-        is_off: The value lies to the left of the track.
+        name: Name of the action.
+        text: The value in words.
+        left: Left end of the bar, in percent of its track.
+        width: Width of the bar, in percent of the track.
+        zero: Place of the value 0, in percent of the track.
+        is_chosen: Whether the agent took this action.
+        is_off: Whether the value lies to the left of the track.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A figure with its name, and by how much it has changed."""
+    """A figure with its name and its change."""
 
     name: str
     value: str
@@ -73,12 +74,12 @@ class Panel:
     Attributes:
         title: What the image is.
         subtitle: What was done to it.
-        score: In words; empty where no clean image is known and no score was asked for.
+        score: Score in words; empty where no clean image is known and no score was asked for.
         picture: The image.
         previous: The image that the tool was given; None if no tool made this one.
-        decision: None where there was none.
-        bars: The action values.
-        remarks: What else is known of the image and the decision, a sentence each.
+        decision: The decision; None where there was none.
+        bars: The action values, in action order.
+        remarks: A sentence for everything else that is known of the image and the decision.
         region_map: ``picture``, ``entries`` and ``summary`` of what each region got; None where
             one decision served the whole photo.
     """
@@ -96,8 +97,7 @@ class Panel:
 
 def bars(step: Step, axis: ValueAxis) -> list[Bar]:
     """Lay out the action values of a step, in action order, on an axis shared with other steps."""
-    zero = 100.0 * axis.share(0.0)
-    laid_out = []
+    zero, laid_out = 100.0 * axis.share(0.0), []
     for name, value in step.action_values.items():
         start, stop = sorted((zero, 100.0 * axis.share(value)))
         laid_out.append(
@@ -115,7 +115,7 @@ def bars(step: Step, axis: ValueAxis) -> list[Bar]:
 
 
 def facts(restoration: Restoration) -> list[Fact]:
-    """The figures of a restoration: size, what was gained or expected, time."""
+    """The figures of a restoration: its size, its gain or the expected one, its time."""
     height, width = restoration.image.shape[:2]
     before, after = restoration.score, restoration.final_score
     found = [Fact("Size", f"{width} x {height} pixels")]
@@ -146,7 +146,7 @@ def panels(
     """Lay out every image of a restoration with the decision taken on seeing it.
 
     Args:
-        restoration: Made with ``keep_frames=True``.
+        restoration: Restoration made with ``keep_frames=True``.
         gt: The clean photo, shape (H, W, 3), float32, range [0, 1]; laid out last.
         icc: RGB colour profile of the photo; None is sRGB.
 
@@ -177,7 +177,7 @@ def panels(
 
 
 def signed(value: float) -> str:
-    """A value with its sign, which is a real minus, and two decimals."""
+    """Write a value with two decimals and its sign; a minus is a real one."""
     return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
@@ -185,8 +185,8 @@ def part(name: str, *arguments: object) -> str:
     """Render one of the parts that reports and pages are made of; text in it is escaped.
 
     Args:
-        name: Of a macro of ``assets/parts.html``.
-        arguments: What it is given.
+        name: Name of a macro of ``assets/parts.html``.
+        arguments: Arguments of the macro.
     """
     macro = getattr(_environment().get_template("parts.html").module, name)
     return str(macro(*arguments))
@@ -194,11 +194,7 @@ def part(name: str, *arguments: object) -> str:
 
 def style() -> str:
     """The style sheet of the parts, for elements inside one of class ``story``."""
-    return (
-        files("restoration_toolchain.toolchain.looking")
-        .joinpath("assets/story.css")
-        .read_text("utf-8")
-    )
+    return (files(_HOME) / "assets/story.css").read_text("utf-8")
 
 
 def render_report(
@@ -214,35 +210,31 @@ def render_report(
     Large photos are scaled down, and the page says so; a detail is then shown pixel for pixel.
 
     Args:
-        restoration: Made with ``keep_frames=True``.
-        name: Of the photo; any text.
+        restoration: Restoration made with ``keep_frames=True``.
+        name: Name of the photo; any text.
         gt: The clean photo, shape (H, W, 3), float32, range [0, 1]; shown last.
-        caption: What is known about the input, such as how it was degraded.
+        caption: Remark on the input, such as how it was degraded.
         icc: RGB colour profile of the photo; None is sRGB.
 
     Raises:
         ValueError: The restoration has no frames.
     """
-    laid_out = panels(restoration, gt=gt, icc=icc)
-    made_by = restoration.provenance
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            css=Markup(style()),
-            name=name,
-            caption=caption,
-            steps=restoration.steps,
-            facts=facts(restoration),
-            comparison=comparison(restoration, icc),
-            panels=laid_out,
-            unit=made_by.unit,
-            end=explain_end(restoration),
-            notes=restoration.notes,
-            provenance=_origin(restoration),
-            checksums=[("agent", made_by.agent_checksum), *made_by.tool_checksums.items()],
-            version=made_by.version,
-        )
+    laid_out, made_by = panels(restoration, gt=gt, icc=icc), restoration.provenance
+    template = _environment().get_template("report.html")
+    return template.render(
+        css=Markup(style()),
+        name=name,
+        caption=caption,
+        steps=restoration.steps,
+        facts=facts(restoration),
+        comparison=comparison(restoration, icc),
+        panels=laid_out,
+        unit=made_by.unit,
+        end=explain_end(restoration),
+        notes=restoration.notes,
+        provenance=_origin(restoration),
+        checksums=[("agent", made_by.agent_checksum), *made_by.tool_checksums.items()],
+        version=made_by.version,
     )
 
 
@@ -254,7 +246,7 @@ class Comparison:
         before: The input, enlarged as the result is.
         after: The result.
         detail: Cut-outs of both; empty for a small photo.
-        where: Of the detail, in words.
+        where: Place of the detail, in words.
     """
 
     before: Picture
@@ -267,7 +259,7 @@ def comparison(restoration: Restoration, icc: bytes | None = None) -> Comparison
     """Set the input beside the result, and cut out a detail where a large photo changed most.
 
     Args:
-        restoration: Made with ``keep_frames=True``.
+        restoration: Restoration made with ``keep_frames=True``.
         icc: RGB colour profile of the photo; None is sRGB.
     """
     before, after = restoration.frames[0], restoration.image
@@ -308,7 +300,7 @@ def _region_map(step: Step, image: FloatImage) -> dict[str, Any] | None:
 
     Args:
         step: The decision.
-        image: The one it was taken on, shape (H, W, 3), float32, range [0, 1].
+        image: The image it was taken on, shape (H, W, 3), float32, range [0, 1].
 
     Returns:
         ``picture``, ``entries`` (name, colour and share of each action) and ``summary`` in words;
@@ -374,7 +366,7 @@ def _origin(restoration: Restoration) -> list[tuple[str, str]]:
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("restoration_toolchain.toolchain.looking", "assets"),
+        loader=PackageLoader(_HOME, "assets"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -13,8 +13,8 @@ from PIL import Image
 
 from restoration_toolchain.data.images import ByteImage, FloatImage, to_uint8
 
-_MAX_EXACT: Final = 256 * 256  # pixels; what is smaller is kept exactly, and takes little room
-_MAX_ENLARGED: Final = 480  # pixels; a photo that is wider is not enlarged
+_MAX_EXACT: Final = 256 * 256  # pixels; smaller images are kept exactly, and take little room
+_MAX_ENLARGED: Final = 480  # pixels; a wider photo is not enlarged
 _JPEG_QUALITY: Final = 90
 _CELL: Final = 16  # pixels, side of the squares that the search for a detail looks at
 
@@ -25,10 +25,10 @@ class Picture:
 
     Attributes:
         uri: ``data:`` address with the pixels themselves.
-        width: In pixels of the page, at most.
-        height: In pixels of the page, at most.
-        is_enlarged: Every pixel of the image covers several of the page.
-        is_reduced: The image has more pixels than the picture.
+        width: Largest width, in pixels of the page.
+        height: Largest height, in pixels of the page.
+        is_enlarged: Whether a pixel of the image covers several of the page.
+        is_reduced: Whether the image has more pixels than the picture.
     """
 
     uri: str
@@ -42,8 +42,8 @@ def picture(image: FloatImage, *, max_side: int, icc: bytes | None = None) -> Pi
     """Encode an image for a page: small ones exactly and enlarged to visible pixels.
 
     Args:
-        image: Shape (H, W, 3), float32, range [0, 1].
-        max_side: In pixels; larger images are scaled down smoothly.
+        image: Image, shape (H, W, 3), float32, range [0, 1].
+        max_side: Longest side in pixels; larger images are scaled down smoothly.
         icc: RGB colour profile of the image; None is sRGB.
     """
     return byte_picture(to_uint8(image), max_side=max_side, icc=icc)
@@ -54,9 +54,7 @@ def byte_picture(image: ByteImage, *, max_side: int, icc: bytes | None = None) -
     photo = Image.fromarray(image)
     is_reduced = max(photo.size) > max_side
     if is_reduced:
-        factor = max_side / max(photo.size)
-        size = (max(1, round(photo.width * factor)), max(1, round(photo.height * factor)))
-        photo = photo.resize(size, Image.Resampling.LANCZOS)
+        photo = scaled_down(photo, max_side / max(photo.size))
     zoom = max(1, _MAX_ENLARGED // max(photo.size))
     uri = _data_uri(photo, icc if icc and icc[16:20] == b"RGB " else None)
     return Picture(uri, photo.width * zoom, photo.height * zoom, zoom > 1, is_reduced)
@@ -65,14 +63,14 @@ def byte_picture(image: ByteImage, *, max_side: int, icc: bytes | None = None) -
 def map_picture(
     image: FloatImage, actions: npt.NDArray[np.int64], *, cell: int, n_tools: int, max_side: int
 ) -> Picture:
-    """Colour the places of an image by what was decided there; what stopped is left gray.
+    """Colour the places of an image by what was decided there; gray means no tool.
 
     Args:
-        image: Shape (H, W, 3), float32, range [0, 1].
-        actions: Per cell, shape (rows, columns); ``n_tools`` and above stand for no tool.
+        image: Image, shape (H, W, 3), float32, range [0, 1].
+        actions: Action of each cell, shape (rows, columns); ``n_tools`` and above are no tool.
         cell: Side of a cell in pixels.
         n_tools: Number of actions that are tools.
-        max_side: In pixels; larger images are scaled down.
+        max_side: Longest side in pixels; larger images are scaled down.
     """
     gray = np.repeat(to_uint8(image.mean(axis=2))[:, :, None], 3, axis=2)
     colours = np.array([action_colour(tool, n_tools) for tool in range(n_tools)] + [(0, 0, 0)])
@@ -86,10 +84,10 @@ def map_picture(
 
 
 def action_colour(action: int, n_tools: int) -> tuple[int, int, int]:
-    """A colour for a tool, uint8 RGB: neighbours in the toolbox have like hues, never like ones.
+    """Give a tool a colour, uint8 RGB: neighbours in the toolbox have similar hues, never equal.
 
     Args:
-        action: From 0 to ``n_tools`` - 1.
+        action: Index of the tool, from 0 to ``n_tools`` - 1.
         n_tools: Number of tools.
     """
     lightness = (0.36, 0.66)[action % 2]
@@ -101,13 +99,13 @@ def detail_box(before: FloatImage, after: FloatImage, width: int, height: int) -
     """Find where a restoration changed most.
 
     Args:
-        before: Shape (H, W, 3), float32, range [0, 1].
-        after: Of the same shape.
-        width: Of the box in pixels; at most W.
-        height: Of the box in pixels; at most H.
+        before: Image before, shape (H, W, 3), float32, range [0, 1].
+        after: Image after, of the same shape.
+        width: Width of the box in pixels; at most W.
+        height: Height of the box in pixels; at most H.
 
     Returns:
-        Left and top of the box whose mean absolute change is highest, to a few pixels.
+        Left and top of the box with the highest mean absolute change, to a few pixels.
     """
     full_height, full_width = before.shape[:2]
     rows, columns = max(1, full_height // _CELL), max(1, full_width // _CELL)
@@ -119,6 +117,12 @@ def detail_box(before: FloatImage, after: FloatImage, width: int, height: int) -
     left = min(round(float(column) * full_width / columns), full_width - width)
     top = min(round(float(row) * full_height / rows), full_height - height)
     return left, top
+
+
+def scaled_down(photo: Image.Image, factor: float) -> Image.Image:
+    """Shrink a photo smoothly, to a size of at least one pixel."""
+    size = (max(1, round(photo.width * factor)), max(1, round(photo.height * factor)))
+    return photo.resize(size, Image.Resampling.LANCZOS)
 
 
 def _data_uri(photo: Image.Image, icc: bytes | None) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 from PIL import Image, ImageDraw, ImageFont
 
 from restoration_toolchain.data.images import FloatImage, to_uint8
+from restoration_toolchain.toolchain.looking.pictures import scaled_down
 from restoration_toolchain.toolchain.looking.story import Scene, ValueAxis, scenes, value_axis
 from restoration_toolchain.toolchain.restoring.photo_quality import rounded
 from restoration_toolchain.toolchain.restoring.restoration import Restoration, Score, Step
@@ -35,15 +36,15 @@ _VALUE_WIDTH: Final = 52
 def draw_sheet(
     restoration: Restoration, *, gt: FloatImage | None = None, caption: str = ""
 ) -> Image.Image:
-    """Draw the input, the image after every tool, and the agent's expectation at each of them.
+    """Draw the input, the image after every tool, and what the agent expected at each of them.
 
-    Below an image are the action values that the agent saw in it, as bars in dB with the chosen
-    action highlighted; the next image is what came of the choice.
+    Below an image stand the values that the agent gave to the actions, as bars in dB. The chosen
+    one is highlighted, and the next image is its result.
 
     Args:
-        restoration: Made with ``keep_frames=True``.
+        restoration: Restoration made with ``keep_frames=True``.
         gt: The clean photo, shape (H, W, 3), float32, range [0, 1]; drawn last.
-        caption: What is known about the input, such as how it was degraded.
+        caption: Remark on the input, such as how it was degraded.
 
     Returns:
         An RGB picture.
@@ -83,8 +84,7 @@ def _fitted(image: FloatImage) -> Image.Image:
     if factor >= 1.0:
         whole = math.floor(factor)  # all pixels of one size
         return photo.resize((photo.width * whole, photo.height * whole), Image.Resampling.NEAREST)
-    size = (max(1, round(photo.width * factor)), max(1, round(photo.height * factor)))
-    return photo.resize(size, Image.Resampling.LANCZOS)
+    return scaled_down(photo, factor)
 
 
 def _draw_heading(draw: ImageDraw.ImageDraw, restoration: Restoration, caption: str) -> None:
@@ -121,11 +121,11 @@ def _score_text(score: Score) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _BarScale:
-    """Where a value lies in the columns of a sheet.
+    """The place of a value in the columns of a sheet.
 
     Attributes:
-        axis: Shared by all columns.
-        left: Where the axis begins, right of the longest name, in pixels.
+        axis: Axis that all columns share.
+        left: Left end of the axis in pixels, right of the longest name.
     """
 
     axis: ValueAxis
@@ -173,5 +173,5 @@ def _draw_wrapped(draw: ImageDraw.ImageDraw, text: str, left: int, top: int) -> 
 
 
 def _font(size: int) -> _Font:
-    """Pillow's own font, which is always there."""
+    """Load Pillow's own font, which is always there."""
     return ImageFont.load_default(size)

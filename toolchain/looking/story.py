@@ -21,12 +21,12 @@ class Scene:
     """An image, what it is called, and what the agent thought of it.
 
     Attributes:
-        image: Shape (H, W, 3), float32, range [0, 1].
+        image: The image, shape (H, W, 3), float32, range [0, 1].
         title: What the image is.
         subtitle: What was done to it.
-        score: None where no clean image is known.
-        decision: The one taken on seeing the image; None if there was none.
-        note: In place of a decision, why there was none; may be empty.
+        score: PSNR and SSIM; None where no clean image is known.
+        decision: The decision taken on seeing the image; None if there was none.
+        note: Why there was no decision; may be empty.
         made_by: The step that made the image out of the one before; None if no tool did.
         quality: SFD-IQA; None where it was not asked for.
     """
@@ -42,10 +42,10 @@ class Scene:
 
 
 def scenes(restoration: Restoration, gt: FloatImage | None = None) -> list[Scene]:
-    """One scene per frame, the bicubic enlargement if that is the result, and the clean photo.
+    """List a scene per frame, the bicubic enlargement if that is the result, and the clean photo.
 
     Args:
-        restoration: Made with ``keep_frames=True``.
+        restoration: Restoration made with ``keep_frames=True``.
         gt: The clean photo, shape (H, W, 3), float32, range [0, 1].
 
     Raises:
@@ -53,27 +53,22 @@ def scenes(restoration: Restoration, gt: FloatImage | None = None) -> list[Scene
     """
     if not restoration.frames:
         raise ValueError("its scenes need a restoration made with keep_frames=True")
-    steps = restoration.steps
-    tools = [step for step in steps if not step.is_stop]
-    titles = ["Input", *(f"{i}. {step.tool}" for i, step in enumerate(tools, start=1))]
-    subtitles = ["before any tool", *(f"treats {step.treats}" for step in tools)]
-    scores = [restoration.score, *(step.score for step in tools)]
-    qualities = [restoration.quality, *(step.quality for step in tools)]
-    decisions = [*steps, None][: len(restoration.frames)]
-    note = explain_end(restoration)
-    story = [
-        Scene(image, title, subtitle, score, decision, "" if decision else note, step, quality)
-        for image, title, subtitle, score, decision, step, quality in zip(
-            restoration.frames,
-            titles,
-            subtitles,
-            scores,
-            decisions,
-            [None, *tools],
-            qualities,
-            strict=True,
+    steps, story = restoration.steps, []
+    made_by = [None, *(step for step in steps if not step.is_stop)]
+    for number, (image, step) in enumerate(zip(restoration.frames, made_by, strict=True)):
+        decision = steps[number] if number < len(steps) else None
+        story.append(
+            Scene(
+                image,
+                title="Input" if step is None else f"{number}. {step.tool}",
+                subtitle="before any tool" if step is None else f"treats {step.treats}",
+                score=(step or restoration).score,
+                decision=decision,
+                note="" if decision else explain_end(restoration),
+                made_by=step,
+                quality=(step or restoration).quality,
+            )
         )
-    ]
     if restoration.enlarged_by == BICUBIC:
         image, score = restoration.image, restoration.final_score
         quality = restoration.final_quality
@@ -96,12 +91,12 @@ class ValueAxis:
     high: float
 
     def share(self, value: float) -> float:
-        """Where a value lies, from 0 at the left to 1 at the right; one off the axis at its end."""
+        """The place of a value, from 0 at the left end to 1 at the right; others lie at an end."""
         return (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
 
 
 def value_axis(steps: Sequence[Step]) -> ValueAxis:
-    """Span all good values, and bad ones only as far: how bad a rejected tool is matters little."""
+    """Span all good values, and bad ones only as far: it matters little how bad a tool would be."""
     values = np.array([value for step in steps for value in step.action_values.values()])
     high = max(float(values.max()), 0.0)
     low = max(min(float(values.min()), 0.0), -max(high, float(np.median(np.abs(values)))))

@@ -58,9 +58,9 @@ def measure_tools(toolbox: Toolbox, store: Path, *, count: int = 256) -> dict[st
     """Mean PSNR gain in dB of each tool on its own range alone; of one that enlarges, over bicubic.
 
     Args:
-        toolbox: The tools.
+        toolbox: Toolbox with the tools to measure.
         store: Patch store; its held-out photos are degraded.
-        count: Patches per tool.
+        count: Number of patches per tool.
 
     Raises:
         StoreError: The store cannot be read, or its patches do not divide by a tool's scale.

@@ -10,34 +10,34 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from restoration_toolchain.data.images import FloatImage
-
 SLACK_BYTES: Final = 48 << 20
-"""How much of the arrays on disk may be in memory before it is given back."""
+"""Bytes of the arrays on disk that may be in memory before they are given back."""
 _LOOK_SECONDS: Final = 0.005
 
 
 class Arrays:
     """Makes arrays of the size of a photo, in memory, and says how to go through them."""
 
-    def empty(self, height: int, width: int) -> FloatImage:
-        """An array (height, width, 3), float32, of any content."""
-        return np.empty((height, width, 3), np.float32)
+    def empty(
+        self, height: int, width: int, channels: int = 3, dtype: npt.DTypeLike = np.float32
+    ) -> npt.NDArray[Any]:
+        """An array (height, width, channels) of any content."""
+        return np.empty((height, width, channels), dtype)
 
     def give_back(self) -> None:
-        """Take out of memory what is kept elsewhere: nothing, here."""
+        """Take out of memory what is kept elsewhere; here, nothing is."""
 
     def bands(self, height: int, rows: int = 256) -> Iterator[slice]:
-        """Go through an array from the top, some rows at a time, and give back what was seen.
+        """Go through an array from the top, band by band, and give back what was seen.
 
         Args:
-            height: Of the array.
-            rows: In a band.
+            height: Rows of the array.
+            rows: Rows of a band.
         """
         for top in range(0, height, rows):
             yield slice(top, min(top + rows, height))
@@ -50,13 +50,13 @@ IN_MEMORY: Final = Arrays()
 class Scratch(Arrays):
     """Arrays in nameless files, which are in memory only where somebody is at work on them.
 
-    Who goes through one in `bands` keeps little of it in memory. For all others a thread watches
-    how much of them is, and gives it back; it may come late on a machine that is busy. Either way
-    the file keeps all values, so that they can be used like any other array, only slower. Such a
-    file is gone when the program is, however it ends.
+    Code that goes through an array in `bands` keeps little of it in memory. For all other code a
+    thread watches how much is in memory and gives it back, late if the machine is busy. The file
+    keeps all values: the arrays are used like any others, only slower. The files are gone when the
+    program is, however it ends.
 
     Args:
-        folder: Where; on a disk with room, and not one that itself is memory.
+        folder: Folder of the files, on a disk with room (not one that is itself memory).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,35 +64,25 @@ class Scratch(Arrays):
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
         self._lock = threading.Lock()
 
-    def empty(self, height: int, width: int) -> FloatImage:
-        """An array (height, width, 3), float32, zero; freed with its last user.
+    def empty(
+        self, height: int, width: int, channels: int = 3, dtype: npt.DTypeLike = np.float32
+    ) -> npt.NDArray[Any]:
+        """An array (height, width, channels) of zeros, freed with its last user.
 
         Raises:
             OSError: The disk is full.
         """
-        pages = self._pages(height * width * 12)
-        return np.frombuffer(pages, np.float32).reshape(height, width, 3)
-
-    def empty_samples(self, height: int, width: int, channels: int) -> npt.NDArray[np.uint8]:
-        """An array (height, width, channels), uint8, zero; freed with its last user.
-
-        Raises:
-            OSError: The disk is full.
-        """
-        pages = self._pages(height * width * channels)
-        return np.frombuffer(pages, np.uint8).reshape(height, width, channels)
-
-    def _pages(self, n_bytes: int) -> mmap.mmap:
+        n_bytes = height * width * channels * np.dtype(dtype).itemsize
         with tempfile.TemporaryFile(dir=self._folder) as file:
             # Claimed now: a disk that fills up under a mapping would end the program.
             _allocate(file.fileno(), n_bytes)
             pages = mmap.mmap(file.fileno(), n_bytes)
         with self._lock:
             self._maps.add(pages)
-        return pages
+        return np.frombuffer(pages, dtype).reshape(height, width, channels)
 
     def give_back(self) -> None:
-        """Take all of the arrays out of memory; not a value changes."""
+        """Take all arrays out of memory; their values stay in the files."""
         with self._lock:
             maps = list(self._maps)
         for pages in maps:
@@ -121,7 +111,7 @@ class Scratch(Arrays):
 
 
 def _shared_bytes() -> int:
-    """Resident pages that belong to files: of libraries, and of the arrays here."""
+    """Bytes of resident pages that belong to files: libraries, and the arrays here."""
     status = Path("/proc/self/statm")
     if not status.is_file():
         return sys.maxsize  # not known: give back always

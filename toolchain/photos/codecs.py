@@ -9,6 +9,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
 import cv2
@@ -22,7 +23,7 @@ Samples: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
 
 class SampleRows(Protocol):
-    """A sample array, or something of which slices of rows are sample arrays."""
+    """A sample array, or another thing whose slices of rows are sample arrays."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -32,16 +33,28 @@ class SampleRows(Protocol):
     def dtype(self) -> np.dtype[Any]:
         """uint8 or uint16."""
 
-    def __len__(self) -> int:
-        """Height."""
-
     def __getitem__(self, rows: slice, /) -> Samples:
-        """Some rows."""
+        """A band of rows (h, W, C)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Metadata:
+    """What a file says about its photo.
+
+    Attributes:
+        exif: EXIF block that starts with `EXIF_PREFIX`, with the orientation set to 1.
+        icc: Colour profile.
+        xmp: XMP packet with the orientation set to 1.
+    """
+
+    exif: bytes | None = None
+    icc: bytes | None = None
+    xmp: bytes | None = None
 
 
 EXIF_PREFIX = b"Exif\x00\x00"
 XMP_KEYWORD = "XML:com.adobe.xmp"
-"""Of the text chunk of a PNG that holds XMP."""
+"""Keyword of the text chunk of a PNG that holds XMP."""
 
 # What Pillow, OpenCV and tifffile raise on damaged content, depending on the format and the damage.
 CODEC_ERRORS = (
@@ -60,8 +73,6 @@ _KEPT_EXIF_TAGS = frozenset(
     | {int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)}
 )
 _EXIF_PIXEL_SIZE = (0xA002, 0xA003)  # may be those of the photo before it was turned upright
-
-
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)\d+")
 
 
@@ -108,7 +119,7 @@ def decode_16_bit(content: bytes, *, gray: bool, alpha: bool) -> Samples:
 def open_gray_alpha_tiff(content: bytes) -> tifffile.TiffPage | None:
     """Return the first page if it is 16-bit gray with alpha, which neither Pillow nor OpenCV read.
 
-    Nothing is decoded yet: the page has its size in `shape`, (H, W, 2).
+    Nothing is decoded yet; `shape` of the page is (H, W, 2).
     """
     try:
         page = tifffile.TiffFile(io.BytesIO(content)).pages[0]
@@ -124,67 +135,51 @@ def open_gray_alpha_tiff(content: bytes) -> tifffile.TiffPage | None:
     return page if is_gray_alpha and isinstance(page, tifffile.TiffPage) else None
 
 
-def write_png(
-    file: BinaryIO,
-    samples: SampleRows,
-    icc: bytes | None,
-    exif: bytes | None,
-    xmp: bytes | None = None,
-) -> None:
-    """Encode a sample array of either depth as PNG.
-
-    Args:
-        file: Where to; only the rows in work are in memory.
-        samples: Shape (H, W, C), uint8 or uint16.
-        icc: Colour profile to embed.
-        exif: EXIF block that starts with `EXIF_PREFIX`.
-        xmp: XMP packet.
-    """
+def write_png(file: BinaryIO, samples: SampleRows, about: Metadata) -> None:
+    """Encode a sample array of either depth as PNG; only the rows in work are in memory."""
     height, width, channels = samples.shape
     bits, colour_type = samples.dtype.itemsize * 8, _PNG_COLOUR_TYPE[channels]
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     file.write(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header))
-    if icc:
-        file.write(png_chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(icc)))
-    if exif:
-        file.write(png_chunk(b"eXIf", exif.removeprefix(EXIF_PREFIX)))
-    if xmp:
-        file.write(png_chunk(b"iTXt", XMP_KEYWORD.encode() + b"\x00\x00\x00\x00\x00" + xmp))
+    if about.icc:
+        file.write(png_chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(about.icc)))
+    if about.exif:
+        file.write(png_chunk(b"eXIf", about.exif.removeprefix(EXIF_PREFIX)))
+    if about.xmp:
+        file.write(png_chunk(b"iTXt", XMP_KEYWORD.encode() + bytes(5) + about.xmp))
     for part in _png_pixels(samples):
         file.write(png_chunk(b"IDAT", part))
     file.write(png_chunk(b"IEND", b""))
 
 
-def write_tiff(
-    file: BinaryIO,
-    samples: SampleRows,
-    icc: bytes | None,
-    exif: bytes | None,
-    xmp: bytes | None = None,
-) -> None:
+def write_tiff(file: BinaryIO, samples: SampleRows, about: Metadata) -> None:
     """Encode a sample array of either depth as a deflate-compressed little-endian TIFF.
 
+    Only the rows in work are in memory. EXIF entries join the image's directory.
+
     Args:
-        file: Where to, from its start; only the rows in work are in memory.
-        samples: Shape (H, W, C), uint8 or uint16.
-        icc: Colour profile to embed.
-        exif: EXIF block that starts with `EXIF_PREFIX`; its entries join the image's directory.
-        xmp: XMP packet.
+        file: An empty file that can seek.
+        samples: The sample array.
+        about: What the file shall say.
     """
-    sizes = [0] * -(-len(samples) // _rows_per_band(samples))
-    file.write(_tiff_directory(samples, sizes, icc, exif, xmp))  # as long as the true one
-    for number, rows in enumerate(_bands(samples)):
+    sizes = [0] * -(-samples.shape[0] // _rows_per_band(samples))
+    file.write(_tiff_directory(samples, sizes, about))  # as long as the true one
+    for number, rows in enumerate(bands(samples)):
         strip = _tiff_strip(rows)
         sizes[number] = len(strip)
         file.write(strip)
     file.seek(0)
-    file.write(_tiff_directory(samples, sizes, icc, exif, xmp))
+    file.write(_tiff_directory(samples, sizes, about))
+
+
+LOSSLESS_ENCODERS = {"PNG": write_png, "TIFF": write_tiff}
+"""Encoders of both depths, by format as Pillow names it."""
 
 
 def upright_exif(exif: Image.Exif) -> bytes | None:
     """Serialise what EXIF says about the photo, with orientation 1 and without its thumbnail.
 
-    A thumbnail would still show the photo as it was before restoration.
+    A thumbnail would still show the photo as its file had it.
 
     Returns:
         The block, starting with `EXIF_PREFIX`, or None when there is nothing to keep.
@@ -217,18 +212,12 @@ def _add_exif(directory: Any, exif: bytes) -> None:
         directory[tag] = dict(source.get_ifd(tag)) if nested else source[tag]
 
 
-def _tiff_directory(
-    samples: SampleRows,
-    sizes: list[int],
-    icc: bytes | None,
-    exif: bytes | None,
-    xmp: bytes | None,
-) -> bytes:
-    """Everything before the strips, which have these sizes."""
+def _tiff_directory(samples: SampleRows, sizes: list[int], about: Metadata) -> bytes:
+    """Everything before the strips, which have these sizes in bytes."""
     height, width, channels = samples.shape
     directory: Any = ImageFileDirectory_v2()
-    if exif:
-        _add_exif(directory, exif)
+    if about.exif:
+        _add_exif(directory, about.exif)
     directory[256], directory[257] = width, height
     directory[258] = (samples.dtype.itemsize * 8,) * channels
     directory[259] = 8  # deflate
@@ -241,25 +230,26 @@ def _tiff_directory(
     directory[317] = 2  # horizontal differences: photos compress far better
     if channels in (2, 4):
         directory[338] = 2  # alpha that the colours are not multiplied with
-    if icc:
+    if about.icc:
         directory.tagtype[34675] = 7
-        directory[34675] = icc
-    if xmp:
+        directory[34675] = about.icc
+    if about.xmp:
         directory.tagtype[700] = 1
-        directory[700] = xmp
+        directory[700] = about.xmp
     stream = io.BytesIO()
     directory.save(stream)
     return stream.getvalue()
 
 
 def _rows_per_band(samples: SampleRows) -> int:
-    _, width, channels = samples.shape
-    return max(1, min(len(samples), _BAND_BYTES // (width * channels * samples.dtype.itemsize)))
+    height, width, channels = samples.shape
+    return max(1, min(height, _BAND_BYTES // (width * channels * samples.dtype.itemsize)))
 
 
-def _bands(samples: SampleRows) -> Iterator[Samples]:
+def bands(samples: SampleRows) -> Iterator[Samples]:
+    """Go through a sample array from the top, some rows at a time."""
     rows = _rows_per_band(samples)
-    for top in range(0, len(samples), rows):
+    for top in range(0, samples.shape[0], rows):
         yield samples[top : top + rows]
 
 
@@ -274,7 +264,7 @@ def _png_pixels(samples: SampleRows) -> Iterator[bytes]:
     compressor = zlib.compressobj()
     dtype = samples.dtype.newbyteorder(">")
     pixel_bytes = samples.shape[2] * dtype.itemsize
-    for rows in _bands(samples):
+    for rows in bands(samples):
         raw = np.ascontiguousarray(rows, dtype=dtype).view(np.uint8).reshape(len(rows), -1)
         filtered = np.ones((len(rows), raw.shape[1] + 1), np.uint8)
         filtered[:, 1:] = raw

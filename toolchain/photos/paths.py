@@ -20,20 +20,20 @@ WRITABLE_FORMATS = {
     ".heic": "HEIF",
     ".heif": "HEIF",
 }
-"""Format by suffix."""
+"""Format, as Pillow names it, by suffix."""
 
 READABLE_SUFFIXES = (*WRITABLE_FORMATS, ".gif")
-"""GIF has 256 colours: too few for a restored photo, whose result becomes a PNG."""
+"""A result is never a GIF, which has 256 colours: it becomes a PNG."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoJob:
-    """One photo to read, and the name of its result below the output folder."""
+    """A photo to read, and the name of its result below the output folder."""
 
     source: Path
     relative: Path
     in_folder: bool = False
-    """Found in a folder, rather than named by the user."""
+    """Whether it was found in a folder, rather than named by the user."""
 
 
 def find_photos(
@@ -41,7 +41,7 @@ def find_photos(
 ) -> list[PhotoJob]:
     """List the photos among ``inputs``, which are files and folders.
 
-    Folders are searched in sorted order for files with the suffix of a photo. What is hidden is
+    Folders are searched in sorted order for files with the suffix of a photo. Hidden ones are
     ignored, and so are links to folders, which may lead in circles.
 
     Args:
@@ -60,13 +60,13 @@ def find_photos(
             if _real(other.source) != _real(job.source):
                 raise PhotoError(
                     f"{other.source} and {job.source} would both be written to {job.relative}; "
-                    f"restore them separately"
+                    f"give them separately"
                 )
     return list(jobs.values())
 
 
 def list_photos(inputs: Sequence[Path]) -> list[PhotoJob]:
-    """List the photos among ``inputs`` like `find_photos`, whatever their names: to be read only.
+    """List the photos among ``inputs`` for reading only: two results may have one name.
 
     Raises:
         PhotoError: An input is missing or cannot be listed, a folder has no photos, or a file has
@@ -77,15 +77,15 @@ def list_photos(inputs: Sequence[Path]) -> list[PhotoJob]:
 
 
 def output_path(job: PhotoJob, output: Path, *, n_inputs: int) -> Path:
-    """Where the result of ``job`` goes.
+    """Name the file that the result of ``job`` goes to.
 
     With a single input file, an ``output`` with the suffix of an image is the file to write;
     otherwise ``output`` is a folder.
 
     Args:
-        job: One of `find_photos`.
-        output: What the user gave, a file or a folder that may not exist yet.
-        n_inputs: How many photos there are in all.
+        job: A photo that `find_photos` found.
+        output: File or folder that the user named; it may not exist yet.
+        n_inputs: Number of photos in all.
 
     Raises:
         PhotoError: ``output`` names a file where a folder is needed, or a GIF.

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from restoration_toolchain.toolchain.photos.arrays import IN_MEMORY, Arrays
 from restoration_toolchain.toolchain.photos.codecs import (
     CODEC_ERRORS,
     XMP_KEYWORD,
+    Metadata,
+    SampleRows,
     Samples,
     decode_16_bit,
     open_gray_alpha_tiff,
@@ -29,7 +31,7 @@ from restoration_toolchain.toolchain.photos.codecs import (
     upright_xmp,
 )
 from restoration_toolchain.toolchain.photos.paths import READABLE_SUFFIXES, WRITABLE_FORMATS
-from restoration_toolchain.toolchain.photos.strips import StripBands, can_read, png_without_pixels
+from restoration_toolchain.toolchain.photos.strips import StripRows, can_read, png_without_pixels
 
 DEFAULT_MAX_PIXELS = 200_000_000
 _PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
@@ -45,14 +47,14 @@ class PhotoHeader:
     """What a file says of its photo before any pixel is decoded.
 
     Attributes:
-        width: In pixels, as stored.
-        height: In pixels, as stored.
-        file_format: As Pillow names it.
-        channels: Alpha included; of a palette four.
-        is_deep: 16 bits a channel.
-        is_progressive: A JPEG whose decoder must hold all of its coefficients.
+        width: Width as stored, in pixels.
+        height: Height as stored, in pixels.
+        file_format: Format, as Pillow names it.
+        channels: Number of channels, alpha included; four for a palette.
+        is_deep: Whether it has 16 bits a channel.
+        is_progressive: Whether it is a JPEG whose decoder must hold all of its coefficients.
         file_bytes: Size of the file.
-        in_strips: Can be decoded from the top, row by row (`toolchain.photos.strips`).
+        in_strips: Whether it can be decoded from the top, row by row (`toolchain.photos.strips`).
     """
 
     width: int
@@ -66,19 +68,18 @@ class PhotoHeader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Photo:
+class Photo(Metadata):
     """An upright photo and what its file said about it.
 
     Attributes:
-        rgb: Shape (H, W, 3), float32, range [0, 1]; a gray photo has three equal channels.
-        alpha: Shape (H, W), uint8 or uint16 at full range; None when the photo is opaque.
-        is_gray: The file stores one colour channel.
+        rgb: Colours, shape (H, W, 3), float32, range [0, 1]; all three are equal in a gray photo.
+        alpha: Opacity, shape (H, W), uint8 or uint16 at full range; None for an opaque photo.
+        is_gray: Whether the file stores one colour channel.
         bit_depth: Bits per channel.
         source: The file the photo was read from.
-        exif: EXIF block with the orientation set to 1.
-        icc: Colour profile.
-        xmp: XMP packet with the orientation set to 1.
         notes: One sentence for each thing that reading had to change or leave out.
+        arrays: Maker of ``rgb``.
+        in_strips: Whether it is written row by row, too, in formats that allow it.
     """
 
     rgb: FloatImage
@@ -86,10 +87,9 @@ class Photo:
     is_gray: bool = False
     bit_depth: Literal[8, 16] = 8
     source: Path | None = None
-    exif: bytes | None = None
-    icc: bytes | None = None
-    xmp: bytes | None = None
     notes: tuple[str, ...] = ()
+    arrays: Arrays = IN_MEMORY
+    in_strips: bool = False
 
     def with_rgb(self, rgb: FloatImage) -> "Photo":
         """Return this photo with other colours, shape (H, W, 3), float32, range [0, 1].
@@ -105,7 +105,7 @@ class Photo:
 
 
 def read_header(path: Path) -> PhotoHeader | None:
-    """Read what is known of a photo before it is decoded; None if it is in no usual format.
+    """Read what is known of a photo before it is decoded; None for a file of no usual format.
 
     Raises:
         PhotoError: The file is missing or unreadable.
@@ -140,12 +140,12 @@ def read_photo(
     become gray or RGB; CMYK becomes sRGB, through its colour profile where it has one.
 
     Args:
-        path: The file.
-        max_pixels: Larger photos are refused by their header, before any pixel is decoded.
-        scale: By how much the photo will be enlarged; the limit is on what comes of it.
-        arrays: Makes the array that the colours go to.
-        in_strips: Whether to decode it row by row where that is possible, to the same samples; it
-            needs the extra ``huge``.
+        path: Path of the file.
+        max_pixels: Limit on the pixels of the photo, checked before any is decoded.
+        scale: Factor that the photo will be enlarged by; the limit holds for the enlarged one.
+        arrays: Maker of the array that the colours go to.
+        in_strips: Whether to decode it row by row where that is possible, to the same samples.
+            `write_photo` then encodes it row by row. Both need the extra ``huge``.
 
     Raises:
         PhotoError: The file is missing, unreadable, damaged, too large or not such an image.
@@ -155,14 +155,13 @@ def read_photo(
     try:
         with _without_remarks(), _open(path) as image:
             _check_size(path, *image.size, max_pixels, scale)
-            if in_strips and can_read(image, path):
-                return _read_in_strips(image, path, arrays)
-            return _read_opened(image, path, arrays)
+            read = _read_in_strips if in_strips and can_read(image, path) else _read_opened
+            photo = read(image, path, arrays)
     except UnidentifiedImageError as error:
-        photo = _read_gray_alpha_tiff(path, max_pixels, scale, arrays)
-        if photo is None:
+        gray_alpha = _read_gray_alpha_tiff(path, max_pixels, scale, arrays)
+        if gray_alpha is None:
             raise PhotoError(f"{path}: not an image, or a damaged one") from error
-        return photo
+        photo = gray_alpha
     except PermissionError as error:
         raise PhotoError(f"{path}: no permission to read it") from error
     except MemoryError as error:
@@ -171,6 +170,7 @@ def read_photo(
         raise PhotoError(f"{path}: cannot be read row by row, because {error}") from error
     except CODEC_ERRORS as error:
         raise PhotoError(f"{path}: damaged or truncated image ({one_line(error)})") from error
+    return dataclasses.replace(photo, in_strips=in_strips)
 
 
 def _check_readable(path: Path) -> None:
@@ -200,7 +200,7 @@ def _is_heif(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _without_remarks() -> Iterator[None]:
-    """Keep Pillow's warnings of odd tags off the screen: what it cannot read, it raises."""
+    """Keep Pillow's warnings of odd tags off the screen; for what it cannot read, it raises."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -236,37 +236,32 @@ def _check_size(path: Path, width: int, height: int, max_pixels: int, scale: int
 
 
 def _read_opened(image: Any, path: Path, arrays: Arrays) -> Photo:
-    notes = _notes(image, path)
-    icc = image.info.get("icc_profile")
-    deep = _is_16_bit(image, path)
+    notes, icc, deep = _notes(image, path), image.info.get("icc_profile"), _is_16_bit(image, path)
     image.load()  # finds damage that OpenCV passes over, and EXIF data behind the pixels
-    orientation, about = _described(image, path)
-    notes += about.pop("notes")
-    bands: _Bands
+    orientation, about = _described(image, path, notes)
+    rows: SampleRows
     if deep:
-        bands = _ArrayBands(_read_16_bit(image, path))
+        rows = _read_16_bit(image, path)
         if image.format == "TIFF":  # OpenCV has turned it already
             orientation = 1
     else:
         if image.mode == "CMYK":
             image, icc = _cmyk_to_srgb(image, icc), None
-            notes.append(f"{path}: CMYK was converted to sRGB")
-        bands = _ImageBands(_plain(image))
-    return _photo(bands, orientation, arrays, source=path, icc=icc, notes=tuple(notes), **about)
+            about["notes"] += (f"{path}: CMYK was converted to sRGB",)
+        rows = _ImageRows(_plain(image))
+    return _photo(rows, orientation, arrays, icc=icc, **about)
 
 
 def _read_in_strips(image: Any, path: Path, arrays: Arrays) -> Photo:
-    """The same photo as `_read_opened` reads, of which little is in memory at any time."""
+    """The same photo as `_read_opened` reads, with little of it in memory at any time."""
     described = png_without_pixels(path) if image.format == "PNG" else image
-    orientation, about = _described(described, path)
-    notes = (*_notes(image, path), *about.pop("notes"))
+    orientation, about = _described(described, path, _notes(image, path))
     icc = image.info.get("icc_profile")
-    bands = StripBands(path)
-    return _photo(bands, orientation, arrays, source=path, icc=icc, notes=notes, **about)
+    return _photo(StripRows(path), orientation, arrays, icc=icc, **about)
 
 
 def _notes(image: Any, path: Path) -> list[str]:
-    """What the samples of a file will lack."""
+    """Say what the samples of a file will lack."""
     notes = []
     if image.format in ("PNG", "WEBP", "GIF", "TIFF") and getattr(image, "n_frames", 1) > 1:
         kind = "page" if image.format == "TIFF" else "frame"
@@ -277,14 +272,15 @@ def _notes(image: Any, path: Path) -> list[str]:
     return notes
 
 
-def _described(image: Any, path: Path) -> tuple[int, dict[str, Any]]:
-    """Orientation, and what is kept of EXIF and XMP data, with a note if some is not."""
+def _described(image: Any, path: Path, notes: list[str]) -> tuple[int, dict[str, Any]]:
+    """Orientation, and what else to tell `_photo`, with one more note if EXIF data is lost."""
     orientation = image.getexif().get(_ORIENTATION, 1)
     exif, lost = _kept_exif(image.getexif, path)
     xmp = image.info.get("xmp") or image.info.get(XMP_KEYWORD)
     if isinstance(xmp, str):
         xmp = xmp.encode(errors="replace")
-    return orientation, {"exif": exif, "xmp": upright_xmp(xmp) if xmp else None, "notes": lost}
+    kept = upright_xmp(xmp) if xmp else None
+    return orientation, {"source": path, "exif": exif, "xmp": kept, "notes": (*notes, *lost)}
 
 
 def _kept_exif(read: Callable[[], Image.Exif], path: Path) -> tuple[bytes | None, tuple[str, ...]]:
@@ -301,51 +297,34 @@ def _exif_of_tiff(content: bytes) -> Image.Exif:
     return exif
 
 
-class _Bands(Protocol):
-    """Samples of which some rows can be had at a time."""
+class _ImageRows:
+    """The samples of an 8-bit image of Pillow."""
 
-    shape: tuple[int, int, int]
-    """Height, width and channels, as stored."""
+    dtype = np.dtype(np.uint8)
 
-    def rows(self, part: slice) -> Samples:
-        """Some rows (h, W, C)."""
-
-
-class _ArrayBands:
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
-        height, width, channels = samples.shape
-        self.shape = height, width, channels
-
-    def rows(self, part: slice) -> Samples:
-        return self._samples[part]
-
-
-class _ImageBands:
     def __init__(self, image: Image.Image) -> None:
         self._image = image
         self.shape = image.height, image.width, len(image.getbands())
 
-    def rows(self, part: slice) -> Samples:
-        box = (0, part.start, self._image.width, part.stop)
+    def __getitem__(self, rows: slice) -> Samples:
+        box = (0, rows.start, self._image.width, rows.stop)
         with _without_pillow_limit():  # it is asked here too
             samples = np.asarray(self._image.crop(box))
         return samples.reshape(*samples.shape[:2], -1)
 
 
-def _photo(bands: _Bands, orientation: int, arrays: Arrays, **about: Any) -> Photo:
+def _photo(stored: SampleRows, orientation: int, arrays: Arrays, **about: Any) -> Photo:
     """Scale samples to [0, 1], split off alpha and turn everything upright, band by band."""
-    height, width, channels = bands.shape
+    height, width, channels = stored.shape
     n_colours = 1 if channels <= 2 else 3
     sides = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
-    dtype = bands.rows(slice(0, 1)).dtype
     rgb = arrays.empty(*sides)
-    alpha = np.empty(sides, dtype) if channels in (2, 4) else None
-    peak = np.float32(np.iinfo(dtype).max)
+    alpha = np.empty(sides, stored.dtype) if channels in (2, 4) else None
+    peak = np.float32(np.iinfo(stored.dtype).max)
     stored_rgb = _as_stored(rgb, orientation)
     stored_alpha = None if alpha is None else _as_stored(alpha, orientation)
     for part in arrays.bands(height):
-        samples = bands.rows(part)
+        samples = stored[part]
         for columns in _columns(width, orientation):
             colours = samples[:, columns, :n_colours]
             np.divide(colours, peak, out=stored_rgb[part, columns], dtype=np.float32)
@@ -355,19 +334,20 @@ def _photo(bands: _Bands, orientation: int, arrays: Arrays, **about: Any) -> Pho
         rgb=rgb,
         alpha=alpha,
         is_gray=n_colours == 1,
-        bit_depth=16 if dtype == np.uint16 else 8,
+        bit_depth=16 if stored.dtype == np.uint16 else 8,
+        arrays=arrays,
         **about,
     )
 
 
 def _columns(width: int, orientation: int) -> Iterator[slice]:
-    """All of a band, or few columns at a time where they become rows of an array on disk."""
+    """The whole width, or few columns at a time where they become rows of an array on disk."""
     step = 64 if orientation in (5, 6, 7, 8) else width
     return (slice(left, left + step) for left in range(0, width, step))
 
 
 def _as_stored(upright: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """An upright array as its file has it: a view, so what is written to it comes out upright."""
+    """A view of an upright array as its file has it; what is written to it comes out upright."""
     if orientation in (3, 4, 7, 8):
         upright = upright[::-1]
     if orientation in (2, 3, 6, 7):
@@ -389,7 +369,7 @@ def _is_16_bit(image: Any, path: Path) -> bool:
 
 
 def _bits_beyond_8(image: Any, path: Path) -> int:
-    """Bits a channel of an AVIF or HEIC that holds more than the 8 that Pillow gives, else 0."""
+    """Bits a channel of an AVIF or HEIC that has more than the 8 that Pillow gives, else 0."""
     if image.format == "HEIF":
         bits = int(image.info.get("bit_depth", 8))
         return bits if bits > 8 else 0
@@ -458,12 +438,8 @@ def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int, arrays: Array
         icc, xmp = page.tags.valueof(34675), page.tags.valueof(700)
         with _without_remarks():
             exif, lost = _kept_exif(lambda: _exif_of_tiff(content), path)
-        about = {
-            "exif": exif,
-            "icc": icc,
-            "xmp": upright_xmp(xmp) if isinstance(xmp, bytes) else None,
-            "notes": lost,
-        }
-        return _photo(_ArrayBands(samples), orientation, arrays, source=path, **about)
+        kept = upright_xmp(xmp) if isinstance(xmp, bytes) else None
+        about = {"source": path, "exif": exif, "icc": icc, "xmp": kept, "notes": lost}
+        return _photo(samples, orientation, arrays, **about)
     except CODEC_ERRORS as error:
         raise PhotoError(f"{path}: damaged or truncated image ({one_line(error)})") from error

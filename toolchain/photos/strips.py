@@ -11,36 +11,36 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from PIL import Image
 
-from restoration_toolchain.toolchain.photos.arrays import Scratch
+from restoration_toolchain.toolchain.photos.arrays import Arrays
 from restoration_toolchain.toolchain.photos.codecs import (
     EXIF_PREFIX,
+    LOSSLESS_ENCODERS,
+    Metadata,
     SampleRows,
     Samples,
     png_chunk,
-    write_png,
-    write_tiff,
 )
 
 EXTRA: Final = "restoration-toolchain[huge]"
-"""What to install."""
+"""Requirement to install for pyvips."""
 
 ROWS_KEPT: Final = 2500
 """Decoded rows that libvips holds at most; about 2,200 were measured."""
 
-WRITABLE_IN_STRIPS: Final = ("JPEG", "PNG", "TIFF")
-"""Formats, as Pillow names them."""
+WRITABLE_IN_STRIPS: Final = ("JPEG", *LOSSLESS_ENCODERS)
+"""Formats that can be encoded row by row, as Pillow names them."""
 
 _MODES: Final = ("L", "LA", "RGB", "RGBA", "I;16", "I;16B")
 _LOSSLESS_TIFF: Final = (1, 5, 8, 32773, 32946)  # none, LZW, deflate, PackBits, old deflate
 _LONGEST_TILE: Final = 512  # rows
 _XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\x00"
 _ICC_PREFIX: Final = b"ICC_PROFILE\x00"
-_SEGMENT_BYTES: Final = 65_519  # of a profile that fit into a segment of a JPEG
+_SEGMENT_BYTES: Final = 65_519  # as much of a profile as fits into a segment of a JPEG
 _WRITES_UNTIL_LOOK: Final = 64
 
 
 def is_installed() -> bool:
-    """Whether pyvips is there; it is loaded, which takes some memory."""
+    """Whether pyvips can be imported. Importing it takes some memory."""
     try:
         _pyvips()
     except ImportError:
@@ -53,7 +53,7 @@ def can_read(image: Any, path: Path) -> bool:
 
     Args:
         image: The file, opened by Pillow and not loaded.
-        path: The file.
+        path: Path of the file.
     """
     if image.mode not in _MODES or image.info.get("transparency") is not None:
         return False
@@ -83,14 +83,14 @@ def _is_plain_tiff(image: Any) -> bool:
     )
 
 
-class StripBands:
-    """Samples of a file, as stored; rows are asked for from the top, and but once.
+class StripRows:
+    """Samples of a file, as stored; bands are asked for from the top, and each but once.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Raises:
-        OSError: It is damaged or truncated; also raised by `rows`.
+        OSError: The file is damaged or truncated; also raised where a band is asked for.
         ImportError: pyvips is missing.
     """
 
@@ -101,22 +101,22 @@ class StripBands:
             self._region = pyvips.Region.new(image)
         if image.format not in ("uchar", "ushort"):
             raise OSError(f"samples of the kind {image.format}")
-        self._dtype = np.dtype(np.uint8 if image.format == "uchar" else np.uint16)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint8 if image.format == "uchar" else np.uint16)
         self.shape: tuple[int, int, int] = (image.height, image.width, image.bands)
 
-    def rows(self, part: slice) -> Samples:
-        """Some rows (h, W, C)."""
+    def __getitem__(self, rows: slice) -> Samples:
+        """A band of rows (h, W, C)."""
         _, width, channels = self.shape
         with _as_os_error(_pyvips()):
-            content = self._region.fetch(0, part.start, width, part.stop - part.start)
-        samples: Samples = np.frombuffer(content, self._dtype)
+            content = self._region.fetch(0, rows.start, width, rows.stop - rows.start)
+        samples: Samples = np.frombuffer(content, self.dtype)
         return samples.reshape(-1, width, channels)
 
 
 def png_without_pixels(path: Path) -> Image.Image:
-    """All that a PNG says of itself, as an image of one pixel.
+    """Everything that a PNG says about itself, as an image of one pixel.
 
-    EXIF and XMP may stand behind the pixels, which Pillow would have to decode.
+    EXIF and XMP may stand behind the pixels, and Pillow would have to decode those first.
     """
     stub = io.BytesIO()
     with path.open("rb") as file:
@@ -137,49 +137,28 @@ def png_without_pixels(path: Path) -> Image.Image:
     return image
 
 
-def write_in_strips(
-    file: BinaryIO,
-    samples: SampleRows,
-    file_format: str,
-    *,
-    icc: bytes | None,
-    exif: bytes | None,
-    xmp: bytes | None,
-    jpeg_quality: int,
-    scratch: Scratch,
+def write_jpeg(
+    file: BinaryIO, samples: SampleRows, about: Metadata, *, quality: int, arrays: Arrays
 ) -> None:
-    """Encode a sample array into a file.
+    """Encode a sample array without alpha, uint8, as a JPEG.
 
     Args:
-        file: Open for writing, and can seek.
-        samples: Shape (H, W, C); for JPEG uint8 and without alpha.
-        file_format: One of `WRITABLE_IN_STRIPS`.
-        icc: Colour profile to embed.
-        exif: EXIF block that starts with `EXIF_PREFIX`.
-        xmp: XMP packet.
-        jpeg_quality: 1 to 100.
-        scratch: Where the samples of a JPEG wait.
+        file: A file open for writing.
+        samples: The sample array.
+        about: What the file shall say.
+        quality: Quality from 1 to 100.
+        arrays: Maker of the array that the samples wait in.
 
     Raises:
         OSError: The disk is full, or libvips fails.
         ImportError: pyvips is missing.
     """
-    if file_format == "JPEG":
-        _write_jpeg(file, samples, _segments(icc, exif, xmp), jpeg_quality, scratch)
-    else:
-        write = write_tiff if file_format == "TIFF" else write_png
-        write(file, samples, icc, exif, xmp)
-
-
-def _write_jpeg(
-    file: BinaryIO, samples: SampleRows, segments: bytes, quality: int, scratch: Scratch
-) -> None:
     pyvips = _pyvips()
     height, width, channels = samples.shape
-    stored = scratch.empty_samples(height, width, channels)
-    for rows in scratch.bands(height, max(1, min(256, (1 << 20) // width))):
+    stored = arrays.empty(height, width, channels, np.uint8)
+    for rows in arrays.bands(height, max(1, min(256, (1 << 20) // width))):
         stored[rows] = samples[rows]
-    receiver = _Receiver(file, segments, scratch)
+    receiver = _Receiver(file, _segments(about), arrays)
     target = pyvips.TargetCustom()
     target.on_write(receiver.write)
     with _as_os_error(pyvips, receiver):
@@ -192,15 +171,14 @@ def _write_jpeg(
 class _Receiver:
     """Takes a JPEG as libvips makes it, and puts segments behind its first one."""
 
-    def __init__(self, file: BinaryIO, segments: bytes, scratch: Scratch) -> None:
-        self._file, self._scratch = file, scratch
-        self._segments = segments
+    def __init__(self, file: BinaryIO, segments: bytes, arrays: Arrays) -> None:
+        self._file, self._segments, self._arrays = file, segments, arrays
         self._head = b""
         self._n_writes = 0
         self.error: Exception | None = None
 
     def write(self, content: Any) -> int:
-        """Bytes that were taken; fewer than came tell libvips to end."""
+        """The number of bytes taken; fewer than came tell libvips to end."""
         try:
             self._take(bytes(content))
         except Exception as error:  # it must not pass through a callback of C
@@ -208,7 +186,7 @@ class _Receiver:
             return -1
         self._n_writes += 1
         if self._n_writes % _WRITES_UNTIL_LOOK == 0:
-            self._scratch.give_back()
+            self._arrays.give_back()
         return len(content)
 
     def check(self) -> None:
@@ -229,16 +207,15 @@ class _Receiver:
             self._segments = self._head = b""
 
 
-def _segments(icc: bytes | None, exif: bytes | None, xmp: bytes | None) -> bytes:
-    """What a JPEG says of its photo."""
+def _segments(about: Metadata) -> bytes:
+    """The segments of a JPEG that hold its metadata."""
     segments = []
-    if exif:
-        segments.append((0xE1, EXIF_PREFIX + exif.removeprefix(EXIF_PREFIX)))
-    if xmp:
-        segments.append((0xE1, _XMP_PREFIX + xmp))
-    parts = (
-        [icc[at : at + _SEGMENT_BYTES] for at in range(0, len(icc), _SEGMENT_BYTES)] if icc else []
-    )
+    if about.exif:
+        segments.append((0xE1, EXIF_PREFIX + about.exif.removeprefix(EXIF_PREFIX)))
+    if about.xmp:
+        segments.append((0xE1, _XMP_PREFIX + about.xmp))
+    icc = about.icc or b""
+    parts = [icc[at : at + _SEGMENT_BYTES] for at in range(0, len(icc), _SEGMENT_BYTES)]
     for number, part in enumerate(parts, 1):
         segments.append((0xE2, _ICC_PREFIX + bytes([number, len(parts)]) + part))
     return b"".join(

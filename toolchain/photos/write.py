@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,37 @@ from PIL.PngImagePlugin import PngInfo
 
 from restoration_toolchain.data.atomic import file_written_atomically, write_atomically
 from restoration_toolchain.data.images import check_float_image
-from restoration_toolchain.toolchain.errors import PhotoError, one_line
-from restoration_toolchain.toolchain.photos.arrays import Scratch
+from restoration_toolchain.toolchain.errors import PhotoError, TargetExistsError, one_line
 from restoration_toolchain.toolchain.photos.codecs import (
     CODEC_ERRORS,
+    LOSSLESS_ENCODERS,
     XMP_KEYWORD,
     Samples,
+    bands,
     register_heif,
-    write_png,
-    write_tiff,
 )
 from restoration_toolchain.toolchain.photos.paths import WRITABLE_FORMATS
 from restoration_toolchain.toolchain.photos.read import Photo
-from restoration_toolchain.toolchain.photos.strips import WRITABLE_IN_STRIPS, write_in_strips
+from restoration_toolchain.toolchain.photos.strips import WRITABLE_IN_STRIPS, write_jpeg
 
 _QUALITY = 95
 _MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels
 _ALPHA_FORMATS = ("PNG", "WEBP", "TIFF", "AVIF", "HEIF")
 _DEEP_FORMATS = ("PNG", "TIFF")
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_PIXELS_AT_A_TIME = 1 << 20  # keeps the temporaries of a conversion small beside the photo itself
+_LOSSY_OPTIONS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": _QUALITY, "subsampling": 0},
+    "WEBP": {"quality": _QUALITY, "exact": True},
+    "AVIF": {"quality": _QUALITY, "subsampling": "4:4:4"},
+    "HEIF": {"quality": _QUALITY, "chroma": 444},
+}
 
 
 def check_target(path: Path | str, source: Path | None, *, overwrite: bool = False) -> None:
     """Make sure that a photo may be written to ``path``, before any work is done for it.
 
     Args:
-        path: Where the photo shall go.
+        path: Path of the photo to write.
         source: The file it was read from, which is never overwritten.
         overwrite: Whether another existing file may be replaced.
 
@@ -65,12 +68,13 @@ def check_free(path: Path, source: Path | None, *, overwrite: bool = False) -> N
     """Make sure that a file of any kind may be written to ``path``.
 
     Args:
-        path: Where the file shall go.
+        path: Path of the file to write.
         source: The photo that it is made from, which is never overwritten.
         overwrite: Whether another existing file may be replaced.
 
     Raises:
-        PhotoError: ``path`` is the source or a folder, or exists.
+        TargetExistsError: ``path`` exists and must not be replaced.
+        PhotoError: ``path`` is the source or a folder.
     """
     try:
         if source is not None and source.exists() and path.exists() and path.samefile(source):
@@ -78,25 +82,23 @@ def check_free(path: Path, source: Path | None, *, overwrite: bool = False) -> N
         if path.is_dir():
             raise PhotoError(f"{path}: is a folder, not a file name")
         if not overwrite and os.path.lexists(path):
-            raise PhotoError(f"{path}: exists already; pass --overwrite to replace it")
+            raise TargetExistsError(f"{path}: exists already")
     except OSError as error:
         raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
 
 
-def write_photo(
-    path: Path | str, photo: Photo, *, overwrite: bool = False, scratch: Scratch | None = None
-) -> tuple[str, ...]:
+def write_photo(path: Path | str, photo: Photo, *, overwrite: bool = False) -> tuple[str, ...]:
     """Write ``photo`` in the format of the suffix of ``path``, completely or not at all.
 
     Gray stays gray, and alpha, 16 bits, EXIF, XMP and colour profile are kept where the format has
-    them.
-    Missing folders are made.
+    them. Missing folders are made. JPEG, PNG and TIFF are encoded row by row if the photo is
+    ``in_strips``.
 
     Args:
-        path: Where to; never the file that the photo was read from.
-        photo: Colours outside [0, 1] are clipped; a gray photo is written as its channels' mean.
+        path: Path of the file to write; never the one that the photo was read from.
+        photo: Photo to write. Colours outside [0, 1] are clipped; a gray photo is written as the
+            mean of its channels.
         overwrite: Whether an existing file may be replaced.
-        scratch: Where given, JPEG, PNG and TIFF are encoded row by row, with the extra ``huge``.
 
     Returns:
         One sentence for each thing that the format cannot hold.
@@ -114,16 +116,13 @@ def write_photo(
         raise PhotoError(f"{path}: {file_format} holds {limit} pixels a side; write .png or .tif")
     photo, notes = _fit_to_format(photo, file_format)
     try:
-        if scratch is not None and file_format in WRITABLE_IN_STRIPS:
-            _write_in_strips(path, photo, file_format, scratch)
-            return notes
-        content = _encode(photo, file_format)
+        if photo.in_strips and file_format in WRITABLE_IN_STRIPS:
+            _write_in_strips(path, photo, file_format)
+        else:
+            content = _encode(photo, file_format)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content)
     except (*CODEC_ERRORS, ImportError, MemoryError) as error:
-        raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
-    except OSError as error:
         raise PhotoError(f"cannot write {path}: {one_line(error)}") from error
     return notes
 
@@ -135,14 +134,14 @@ def pixels_sha256(photo: Photo, path: Path | str) -> str:
     channels together, 16-bit ones little-endian.
 
     Args:
-        photo: What would be written.
-        path: Where to; its suffix names the format, and so the depth and the channels.
+        photo: Photo to write.
+        path: Path of the file; its suffix names the format, and so the depth and the channels.
     """
     photo, _ = _fit_to_format(photo, WRITABLE_FORMATS[Path(path).suffix.lower()])
     quantised = _Quantised(photo)
     height, width, channels = quantised.shape
     digest = hashlib.sha256(f"{height} {width} {channels} {photo.bit_depth}".encode())
-    for _, samples in quantised.bands():
+    for samples in bands(quantised):
         digest.update(samples.astype(samples.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()
 
@@ -172,50 +171,35 @@ def _fit_to_format(photo: Photo, file_format: str) -> tuple[Photo, tuple[str, ..
     return dataclasses.replace(photo, **left_out), tuple(notes)
 
 
-def _write_in_strips(path: Path, photo: Photo, file_format: str, scratch: Scratch) -> None:
+def _write_in_strips(path: Path, photo: Photo, file_format: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    samples = _Quantised(photo)
     with file_written_atomically(path) as file:
-        write_in_strips(
-            file,
-            _Quantised(photo),
-            file_format,
-            icc=photo.icc,
-            exif=photo.exif,
-            xmp=photo.xmp,
-            jpeg_quality=_QUALITY,
-            scratch=scratch,
-        )
+        if file_format == "JPEG":
+            write_jpeg(file, samples, photo, quality=_QUALITY, arrays=photo.arrays)
+        else:
+            LOSSLESS_ENCODERS[file_format](file, samples, photo)
 
 
 def _encode(photo: Photo, file_format: str) -> memoryview:
     samples, stream = _Quantised(photo), io.BytesIO()
     if file_format == "TIFF" or photo.bit_depth == 16:
-        write = write_tiff if file_format == "TIFF" else write_png
-        write(stream, samples, photo.icc, photo.exif, photo.xmp)
+        LOSSLESS_ENCODERS[file_format](stream, samples, photo)
         return stream.getbuffer()
-    options: dict[str, Any] = {"icc_profile": photo.icc, "exif": photo.exif}
+    options = {"icc_profile": photo.icc, "exif": photo.exif, **_LOSSY_OPTIONS.get(file_format, {})}
     if file_format == "PNG" and photo.xmp:
         text = PngInfo()
         text.add_itxt(XMP_KEYWORD, photo.xmp.decode(errors="replace"))
         options["pnginfo"] = text
     elif file_format != "BMP":
         options["xmp"] = photo.xmp
-    if file_format == "JPEG":
-        options |= {"quality": _QUALITY, "subsampling": 0}
-    if file_format == "WEBP":
-        options |= {"quality": _QUALITY, "exact": True}
-    if file_format == "AVIF":
-        options |= {"quality": _QUALITY, "subsampling": "4:4:4"}
-    if file_format == "HEIF":
-        register_heif()
-        options |= {"quality": _QUALITY, "chroma": 444}
     image = samples.to_image()
     image.save(stream, file_format, **{k: v for k, v in options.items() if v is not None})
     return stream.getbuffer()
 
 
 class _Quantised:
-    """Samples (H, W, C) of a photo, rounded once, some rows at a time: few are ever in memory."""
+    """Samples (H, W, C) of a photo, rounded where rows are asked for; few are ever in memory."""
 
     def __init__(self, photo: Photo) -> None:
         self._photo = photo
@@ -226,9 +210,6 @@ class _Quantised:
         height, width = photo.rgb.shape[:2]
         self.shape = int(height), int(width), channels
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __getitem__(self, rows: slice) -> Samples:
         rgb, alpha = self._photo.rgb[rows], self._photo.alpha
         samples: Samples = np.empty((*rgb.shape[:2], self.shape[2]), self.dtype)
@@ -238,18 +219,13 @@ class _Quantised:
             samples[:, :, -1] = _alpha_at(alpha[rows], self.dtype)
         return samples
 
-    def bands(self) -> Iterator[tuple[int, Samples]]:
-        """First row and rows of each band, from the top."""
-        n_rows = max(1, _PIXELS_AT_A_TIME // self.shape[1])
-        for top in range(0, len(self), n_rows):
-            yield top, self[top : top + n_rows]
-
     def to_image(self) -> Image.Image:
         """The 8-bit samples as a Pillow image."""
         height, width, channels = self.shape
-        image = Image.new(_MODES[channels], (width, height))
-        for top, samples in self.bands():
+        image, top = Image.new(_MODES[channels], (width, height)), 0
+        for samples in bands(self):
             image.paste(Image.fromarray(samples[:, :, 0] if channels == 1 else samples), (0, top))
+            top += len(samples)
         return image
 
 

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from restoration_toolchain.toolchain.errors import PhotoError
 from restoration_toolchain.toolchain.photos.paths import WRITABLE_FORMATS
 from restoration_toolchain.toolchain.photos.read import Photo, read_photo
 from restoration_toolchain.toolchain.photos.write import write_photo
+from tests.toolchain.photos.conftest import MAKE, ORIENTATION, SRGB, exif_block, photo_of
 
 pytest.importorskip("pillow_heif", reason="the extra heif is not installed")
 
 HEIGHT, WIDTH = 48, 64
-MAKE, ORIENTATION = 271, 274
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = (
     b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
     b'syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
@@ -60,27 +59,9 @@ def smooth(channels: int, dtype: Any) -> npt.NDArray[Any]:
     return np.rint(np.stack(planes, axis=2) * np.iinfo(dtype).max).astype(dtype)
 
 
-def exif_block(orientation: int = 1) -> bytes:
-    exif = Image.Exif()
-    exif[MAKE] = "A camera"
-    exif[ORIENTATION] = orientation
-    exif.get_ifd(ExifTags.IFD.Exif)[0x829A] = 0.004  # exposure time, s
-    return exif.tobytes()
-
-
 def make(channels: int, dtype: Any, *, metadata: bool) -> Photo:
-    samples = smooth(channels, dtype)
-    colours = samples[:, :, :1] if channels <= 2 else samples[:, :, :3]
-    rgb = np.broadcast_to(colours / np.float32(np.iinfo(dtype).max), (HEIGHT, WIDTH, 3))
-    is_gray = channels <= 2
-    about = {"exif": exif_block(), "icc": None if is_gray else SRGB, "xmp": XMP % 1}
-    return Photo(
-        rgb=np.ascontiguousarray(rgb, np.float32),
-        alpha=samples[:, :, -1] if channels in (2, 4) else None,
-        is_gray=is_gray,
-        bit_depth=16 if dtype == np.uint16 else 8,
-        **(about if metadata else {}),  # type: ignore[arg-type]
-    )
+    about = {"exif": exif_block(), "icc": None if channels <= 2 else SRGB, "xmp": XMP % 1}
+    return photo_of(smooth(channels, dtype), **(about if metadata else {}))
 
 
 def make_of(exif: bytes | None) -> str | None:

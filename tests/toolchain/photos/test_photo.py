@@ -12,16 +12,22 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image
 
 import restoration_toolchain.toolchain.photos.write as photo_write
 from restoration_toolchain.toolchain.errors import PhotoError
 from restoration_toolchain.toolchain.photos.paths import PhotoJob, find_photos, output_path
 from restoration_toolchain.toolchain.photos.read import Photo, read_photo
 from restoration_toolchain.toolchain.photos.write import check_target, write_photo
+from tests.toolchain.photos.conftest import (
+    MAKE,
+    ORIENTATION,
+    SRGB,
+    assert_same_pixels,
+    photo_of,
+)
 
 HEIGHT, WIDTH = 11, 17
-MAKE, ORIENTATION = 271, 274
 
 
 def noise(channels: int, dtype: Any, seed: int = 0) -> npt.NDArray[Any]:
@@ -29,31 +35,9 @@ def noise(channels: int, dtype: Any, seed: int = 0) -> npt.NDArray[Any]:
     return rng.integers(0, np.iinfo(dtype).max + 1, (HEIGHT, WIDTH, channels), dtype=dtype)
 
 
-def photo_of(samples: npt.NDArray[Any], **about: Any) -> Photo:
-    channels = samples.shape[2]
-    colours = samples[:, :, :1] if channels <= 2 else samples[:, :, :3]
-    peak = np.float32(np.iinfo(samples.dtype).max)
-    return Photo(
-        rgb=np.ascontiguousarray(np.broadcast_to(colours / peak, (HEIGHT, WIDTH, 3)), np.float32),
-        alpha=samples[:, :, -1] if channels in (2, 4) else None,
-        is_gray=channels <= 2,
-        bit_depth=16 if samples.dtype == np.uint16 else 8,
-        **about,
-    )
-
-
 def save(image: Image.Image, path: Path, **options: Any) -> Path:
     image.save(path, **options)
     return path
-
-
-def assert_same_pixels(first: Photo, second: Photo) -> None:
-    assert np.array_equal(first.rgb, second.rgb)
-    assert (first.alpha is None) == (second.alpha is None)
-    if first.alpha is not None and second.alpha is not None:
-        assert first.alpha.dtype == second.alpha.dtype
-        assert np.array_equal(first.alpha, second.alpha)
-    assert (first.is_gray, first.bit_depth) == (second.is_gray, second.bit_depth)
 
 
 def one_line(error: pytest.ExceptionInfo[PhotoError]) -> str:
@@ -170,9 +154,8 @@ def test_one_bit_images_become_gray(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_profile", [False, True])
 def test_cmyk_becomes_rgb_without_its_profile(tmp_path: Path, with_profile: bool) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image = Image.new("CMYK", (WIDTH, HEIGHT), (0, 255, 255, 0))
-    options = {"icc_profile": profile} if with_profile else {}  # a wrong profile must not hurt
+    options = {"icc_profile": SRGB} if with_profile else {}  # a wrong profile must not hurt
     photo = read_photo(save(image, tmp_path / "a.jpg", quality=100, **options))
     assert photo.rgb[5, 5] == pytest.approx([1, 0, 0], abs=0.02)
     assert photo.icc is None
@@ -280,14 +263,13 @@ def full_exif() -> Image.Exif:
 def test_exif_and_profile_are_kept_with_orientation_one(
     tmp_path: Path, suffix: str, depth: int
 ) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     source = save(Image.fromarray(noise(3, np.uint8)), tmp_path / "source.jpg",
-                  exif=full_exif().tobytes(), icc_profile=profile)  # fmt: skip
+                  exif=full_exif().tobytes(), icc_profile=SRGB)  # fmt: skip
     photo = read_photo(source)
     photo = Photo(rgb=photo.rgb, exif=photo.exif, icc=photo.icc, bit_depth=16 if depth == 16 else 8)
     write_photo(tmp_path / f"a{suffix}", photo)
     again = read_photo(tmp_path / f"a{suffix}")
-    assert again.icc == profile
+    assert again.icc == SRGB
     assert again.rgb.shape == (WIDTH, HEIGHT, 3)
     with Image.open(tmp_path / f"a{suffix}") as image:
         image.load()
@@ -304,8 +286,7 @@ def test_exif_and_profile_are_kept_with_orientation_one(
 
 
 def test_a_profile_for_another_kind_of_image_is_left_out(tmp_path: Path) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    notes = write_photo(tmp_path / "a.png", photo_of(noise(1, np.uint8), icc=profile))
+    notes = write_photo(tmp_path / "a.png", photo_of(noise(1, np.uint8), icc=SRGB))
     assert len(notes) == 1
     assert read_photo(tmp_path / "a.png").icc is None
 

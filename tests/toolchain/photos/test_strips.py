@@ -1,5 +1,6 @@
 """Properties of photos that are read and written row by row: the same as at once, or one line."""
 
+import dataclasses
 import errno
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from restoration_toolchain.toolchain.batches.batch import PlannedPhoto, restore_batch
@@ -21,34 +22,13 @@ from restoration_toolchain.toolchain.photos.arrays import Scratch
 from restoration_toolchain.toolchain.photos.read import Photo, PhotoHeader, read_header, read_photo
 from restoration_toolchain.toolchain.photos.write import write_photo
 from tests.toolchain.conftest import SEQUENCE, MakeRestorer, random_samples
+from tests.toolchain.photos.conftest import SRGB, assert_same_pixels, exif_block, photo_of
 
 pytest.importorskip("pyvips", reason="the extra huge is not installed")
 
 HEIGHT, WIDTH = 601, 67  # several bands, and no whole blocks of a JPEG
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="1" a="\xc3\xa9"/>'
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-
-
-def exif_block(orientation: int = 1) -> bytes:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Make] = "A camera"
-    exif[ExifTags.Base.Orientation] = orientation
-    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] = 0.004  # s
-    return exif.tobytes()
-
-
-def photo_of(samples: npt.NDArray[Any], **about: Any) -> Photo:
-    channels = samples.shape[2]
-    colours = samples[:, :, :1] if channels <= 2 else samples[:, :, :3]
-    peak = np.float32(np.iinfo(samples.dtype).max)
-    return Photo(
-        rgb=np.ascontiguousarray(np.broadcast_to(colours / peak, (*samples.shape[:2], 3))),
-        alpha=samples[:, :, -1] if channels in (2, 4) else None,
-        is_gray=channels <= 2,
-        bit_depth=16 if samples.dtype == np.uint16 else 8,
-        **about,
-    )
 
 
 def smooth_samples(channels: int) -> npt.NDArray[np.uint8]:
@@ -64,12 +44,8 @@ def image_of(samples: npt.NDArray[Any]) -> Image.Image:
 
 
 def assert_same_photo(first: Photo, second: Photo) -> None:
-    assert np.array_equal(first.rgb, second.rgb)
-    assert (first.alpha is None) == (second.alpha is None)
-    if first.alpha is not None and second.alpha is not None:
-        assert first.alpha.dtype == second.alpha.dtype
-        assert np.array_equal(first.alpha, second.alpha)
-    for name in ("is_gray", "bit_depth", "source", "exif", "icc", "xmp", "notes"):
+    assert_same_pixels(first, second)
+    for name in ("source", "exif", "icc", "xmp", "notes"):
         assert getattr(first, name) == getattr(second, name), name
 
 
@@ -256,6 +232,11 @@ def what_is_said(path: Path) -> str:
 # Writing ----------------------------------------------------------------------------------------
 
 
+def write_in_strips(path: Path, photo: Photo) -> tuple[str, ...]:
+    photo = dataclasses.replace(photo, arrays=Scratch(path.parent), in_strips=True)
+    return write_photo(path, photo)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -266,19 +247,12 @@ def test_lossless_results_are_the_same(
     samples = random_samples(HEIGHT, WIDTH, channels, dtype)
     photo = photo_of(samples, exif=exif_block(), icc=icc, xmp=XMP)
     strips, whole = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
-    assert write_photo(strips, photo, scratch=Scratch(tmp_path)) == write_photo(whole, photo)
+    assert write_in_strips(strips, photo) == write_photo(whole, photo)
     first, second = read_photo(strips), read_photo(whole)
-    assert_same_photo(first.with_rgb(second.rgb), photo_with_source(second, strips))
+    assert_same_photo(first.with_rgb(second.rgb), dataclasses.replace(second, source=strips))
     assert np.array_equal(first.rgb, photo.rgb)
     if suffix == ".tif" or dtype == np.uint16:  # one encoder for both
         assert strips.read_bytes() == whole.read_bytes()
-
-
-def photo_with_source(photo: Photo, source: Path) -> Photo:
-    return Photo(
-        **{name: getattr(photo, name) for name in Photo.__slots__ if name != "source"},
-        source=source,
-    )
 
 
 @pytest.mark.parametrize("icc", [None, SRGB, SRGB + bytes(150_000)], ids=["none", "srgb", "long"])
@@ -289,10 +263,10 @@ def test_a_jpeg_has_the_same_pixels_and_says_the_same(
     about = {"exif": exif_block(), "icc": icc if channels == 3 else None, "xmp": XMP}
     photo = photo_of(smooth_samples(channels), **about)
     strips, whole = tmp_path / "a.jpg", tmp_path / "b.jpg"
-    write_photo(strips, photo, scratch=Scratch(tmp_path))
+    write_in_strips(strips, photo)
     write_photo(whole, photo)
     again = read_photo(strips)
-    assert_same_photo(again, photo_with_source(read_photo(whole), strips))
+    assert_same_photo(again, dataclasses.replace(read_photo(whole), source=strips))
     assert (again.exif, again.icc, again.xmp) == (photo.exif, photo.icc, photo.xmp)
     assert strips.stat().st_size < 1.1 * whole.stat().st_size
 
@@ -306,7 +280,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     monkeypatch.setattr(photo_strips._Receiver, "_take", full)
     photo = photo_of(smooth_samples(3))
     with pytest.raises(PhotoError, match="No space left on device") as error:
-        write_photo(tmp_path / "a.jpg", photo, scratch=Scratch(tmp_path))
+        write_in_strips(tmp_path / "a.jpg", photo)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -357,21 +331,21 @@ def test_a_photo_that_cannot_be_decoded_at_once_is_restored_to_the_same(
     planned = plan_with_room_for_strips_only(tmp_path, monkeypatch, suffix)
     expected = PlannedPhoto(planned.source, tmp_path / f"b{suffix}", planned.relative)
     (ordinary,) = restore_batch(restorer, [expected])
-    read = photo_strips.StripBands.rows
+    read = photo_strips.StripRows.__getitem__
     n_read = []
 
-    def counted(self: photo_strips.StripBands, part: slice) -> Any:
+    def counted(self: photo_strips.StripRows, part: slice) -> Any:
         n_read.append(part)
         return read(self, part)
 
-    monkeypatch.setattr(photo_strips.StripBands, "rows", counted)
+    monkeypatch.setattr(photo_strips.StripRows, "__getitem__", counted)
     (outcome,) = restore_batch(
         restorer, [planned], max_memory=1 << 40, steps_folder=tmp_path / "steps"
     )
     assert outcome.error is ordinary.error is None
     assert n_read
     first, second = read_photo(planned.target), read_photo(expected.target)
-    assert_same_photo(first, photo_with_source(second, planned.target))
+    assert_same_photo(first, dataclasses.replace(second, source=planned.target))
     assert len(list((tmp_path / "steps").glob("*/*.png"))) == 1 + len(SEQUENCE)
     assert sorted(path.name for path in planned.target.parent.iterdir()) == [planned.target.name]
 

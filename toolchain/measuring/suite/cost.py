@@ -1,4 +1,4 @@
-"""What a row of a suite takes: parameters and multiply-accumulates."""
+"""The cost of a row of a suite: parameters and multiply-accumulates."""
 
 import functools
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class Cost:
     """Means over a set of patches.
 
     Attributes:
-        parameters: What must be at hand: those of the agent and of all tools it may choose.
-        parameters_run: What ran on a patch: those of the agent and of the distinct tools.
-        macs: Multiply-accumulates per patch: of the tools that ran, the agent's looks, and what
-            an oracle tried.
+        parameters: Parameters of the agent and of all tools it may choose.
+        parameters_run: Parameters of the agent and of the distinct tools that ran on a patch.
+        macs: Multiply-accumulates per patch, of the tools that ran, the agent's looks, and
+            everything that an oracle tried.
     """
 
     parameters: int
@@ -34,8 +34,8 @@ def cost_of(contender: Contender, actions: npt.NDArray[np.int64], patch_size: in
     """Count what playing took.
 
     Args:
-        contender: Who played.
-        actions: (N, max_steps), as `agents.players.play.EpisodeResults` has them.
+        contender: The player.
+        actions: Its actions, (N, max_steps), see `agents.players.play.EpisodeResults`.
         patch_size: Side of the patches in pixels.
     """
     specs = [tool.spec for tool in contender.toolbox]
@@ -79,7 +79,7 @@ def _tool_macs(network: str, patch_size: int) -> int:
 
 
 def decisions_of(actions: npt.NDArray[np.int64], stop: int) -> npt.NDArray[np.bool_]:
-    """Which entries of (N, max_steps) actions were chosen; the rest follows a stop."""
+    """Mark the entries of (N, max_steps) actions that were chosen; the rest follows a stop."""
     stopped = np.cumsum(actions == stop, axis=1)
     chosen: npt.NDArray[np.bool_] = (stopped == 0) | ((stopped == 1) & (actions == stop))
     return chosen

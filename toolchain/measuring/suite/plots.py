@@ -47,7 +47,7 @@ def draw_plots(results: SuiteResults) -> dict[str, bytes]:
 
 
 def draw_gain_per_step(results: SuiteResults) -> "Figure":
-    """Mean gain above the input after each step; a colour for each level, a style for each row."""
+    """Draw the mean gain after each step, with a colour per level and a line style per row."""
     figure = _new_figure(7.0, 4.5)
     axes = figure.subplots()
     for k, level in enumerate(results.levels):
@@ -66,7 +66,7 @@ def draw_gain_per_step(results: SuiteResults) -> "Figure":
 
 
 def draw_usage(results: SuiteResults) -> "Figure":
-    """Heat maps: which share of the inputs of a strength met which action, first and in all."""
+    """Draw heat maps: the share of the inputs of a strength that met an action, first and ever."""
     figure = _new_figure(1.5 + 4.0 * len(results.usage), 7.5)
     grid = figure.subplots(2, len(results.usage), squeeze=False)
     for column, usage in enumerate(results.usage):
@@ -88,7 +88,7 @@ def draw_usage(results: SuiteResults) -> "Figure":
 
 
 def draw_calibration(results: SuiteResults) -> "Figure":
-    """Predicted against realised gain of every tool run, with means of equally large groups."""
+    """Draw predicted against realised gains of all tool runs, with means of groups of one size."""
     figure = _new_figure(9.0, 4.5)
     for axes, attribute, title in zip(
         figure.subplots(1, 2),
@@ -110,7 +110,7 @@ def draw_calibration(results: SuiteResults) -> "Figure":
 
 
 def draw_stops(results: SuiteResults) -> "Figure":
-    """Bars: on which share of the patches the agent stopped in which step, or met the limit."""
+    """Draw bars: the share of the patches on which the agent stopped in each step, or did not."""
     figure = _new_figure(6.5, 4.0)
     axes = figure.subplots()
     width = 0.8 / max(len(results.decisions), 1)
@@ -127,7 +127,7 @@ def draw_stops(results: SuiteResults) -> "Figure":
 
 
 def _group_means(values: Any, gains: Any) -> tuple[list[float], list[float]]:
-    """Means of groups of neighbouring values: (values, gains)."""
+    """Average groups of neighbouring values: (values, gains)."""
     groups = np.array_split(np.argsort(values), min(_QUANTILES, len(values)) or 1)
     filled = [group for group in groups if len(group)]
     return (
@@ -147,7 +147,7 @@ def _count_in_whole_steps(axes: "Axes") -> None:
 
 
 def _new_figure(width: float, height: float) -> "Figure":
-    """An empty figure, in inches; apart from pyplot, whose figures are global."""
+    """Make an empty figure, sides in inches, without pyplot, whose figures are global."""
     figure: Figure = _figure_class()(figsize=(width, height), layout="constrained")
     return figure
 

@@ -38,9 +38,9 @@ def write_report(results: SuiteResults, folder: Path, *, plots: bool = True) -> 
     """Write ``results.json``, ``results.md`` and the plots; return their paths.
 
     Args:
-        results: What was found out.
-        folder: Made if missing; files of the same names are replaced.
-        plots: Draw plots; that needs matplotlib.
+        results: Results to write.
+        folder: Folder of the files, made if missing; files of the same names are replaced.
+        plots: Whether to draw plots, which needs matplotlib.
 
     Raises:
         ToolchainError: matplotlib is missing.
@@ -58,7 +58,7 @@ def write_report(results: SuiteResults, folder: Path, *, plots: bool = True) -> 
 
 
 def to_markdown(results: SuiteResults, *, images: Sequence[str] = ()) -> str:
-    """Everything as a section of a page: how it was measured, tables, plots, what is left out."""
+    """Write a section of a page: how it was measured, tables, plots, and what is left out."""
     parts = ["## Comparison", _method(results)]
     parts += [_overview(results), _oracle_table(results)]
     parts += [f"### {level}\n\n{_level_table(results.of_level(level))}" for level in results.levels]
@@ -102,7 +102,7 @@ def _overview(results: SuiteResults) -> str:
 
 
 def _costs(rows: Sequence[Row]) -> list[str]:
-    """Means over levels: parameters stored and run, MACs, milliseconds."""
+    """Write means over levels: parameters stored and run, MACs, milliseconds."""
     times = [row.milliseconds for row in rows if row.milliseconds is not None]
     return [
         f"{max(row.parameters for row in rows):,}",
@@ -124,14 +124,8 @@ def _oracle_table(results: SuiteResults) -> str:
         ]
         for share in results.oracle
     ]
-    heads = [
-        "gain in dB",
-        "patches",
-        "exhaustive oracle",
-        "greedy oracle",
-        "agent",
-        "agent's share",
-    ]
+    heads = ["gain in dB", "patches", "exhaustive oracle", "greedy oracle", "agent"]
+    heads += ["agent's share"]
     return "The agent and the oracles on the same patches:\n\n" + _table(heads, lines)
 
 

@@ -1,36 +1,33 @@
-"""What a suite found out, as plain data that survives the way through JSON."""
+"""What a suite found out, as plain data that goes to JSON."""
 
 import dataclasses
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
-
-from restoration_toolchain.data.errors import ToolchainError
+from typing import Final
 
 FORMAT_VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Who reached what at which cost, on one level; means over its patches.
+    """What one player reached on one level, and at which cost; means over the patches.
 
     Attributes:
-        key: Stable name.
-        label: The same for people.
-        level: Of the degradation.
+        key: Stable name of the player.
+        label: Name of the player for people.
+        level: Name of the degradation level.
         count: Number of patches.
-        psnr: dB.
-        ssim: None if the patches are too small for it.
-        gain: dB above the input.
+        psnr: PSNR in dB.
+        ssim: SSIM; None if the patches are too small for it.
+        gain: PSNR above that of the input, in dB.
         share_worse: Share of patches whose PSNR fell.
         tools: Tools run per patch.
-        parameters: Agent and all tools that must be at hand.
-        parameters_run: Agent and distinct tools that ran on a patch.
+        parameters: Parameters of the agent and all tools that must be at hand.
+        parameters_run: Parameters of the agent and the distinct tools that ran on a patch.
         macs: Multiply-accumulates per patch.
-        milliseconds: Per patch, in batches; None for doing nothing.
-        gain_after_step: dB above the input after 0, 1, ... steps.
-        note: What else is worth knowing.
+        milliseconds: Time per patch, in batches; None for doing nothing.
+        gain_after_step: PSNR above that of the input after 0, 1, ... steps, in dB.
+        note: Remark on the player.
     """
 
     key: str
@@ -55,7 +52,7 @@ class OracleShare:
     """How much of the best possible gain the agent takes, on the same patches.
 
     Attributes:
-        level: Of the degradation.
+        level: Name of the degradation level.
         count: Number of patches.
         oracle: Gain in dB of the best of all sequences.
         greedy: Gain in dB of the greedy oracle.
@@ -79,12 +76,12 @@ class Decisions:
     """What the agent expected and did on one level.
 
     Attributes:
-        level: Of the degradation.
+        level: Name of the degradation level.
         stops: Share of patches on which it stopped in step 1, 2, ...; the rest met the limit.
-        steps: Of every tool that ran, the step it ran in, from 1.
-        values: The value that the agent gave to it, in dB.
-        gains: dB that it gained.
-        gains_to_end: dB that it and all after it gained.
+        steps: Step of every tool that ran, from 1.
+        values: Value that the agent gave to each of them, in dB.
+        gains: Gain of each of them, in dB.
+        gains_to_end: Gain of each of them and all tools after it, in dB.
     """
 
     level: str
@@ -101,8 +98,8 @@ class Usage:
 
     Attributes:
         by: The property: ``blur``, ``noise`` or ``jpeg`` level, or ``patches`` if none is known.
-        columns: Its values.
-        first: Per action, *stop* last, and column: how often it was chosen first.
+        columns: Values of the property.
+        first: Number of times an action was chosen first, per action (*stop* last) and column.
         every: The same for all steps.
     """
 
@@ -120,10 +117,10 @@ class SuiteResults:
         facts: How it was measured: version, device, seed, names.
         remarks: A sentence for each comparison that is left out.
         actions: Names of the agent's actions, *stop* last.
-        rows: By level, in order.
-        oracle: One per level.
-        decisions: One per level.
-        usage: One per known distortion, over all levels.
+        rows: Results of the players, by level, in order.
+        oracle: Comparison with the oracles, for each level.
+        decisions: The agent's decisions, for each level.
+        usage: The agent's actions by strength, for each known distortion, over all levels.
     """
 
     facts: dict[str, str | int | float]
@@ -144,53 +141,8 @@ class SuiteResults:
         return [row for row in self.rows if row.level == level]
 
     def to_json(self) -> str:
-        """Text that `from_json` reads; shares of the oracle's gain are added for readers."""
+        """All of it as text, with the agent's shares of the oracle's gain."""
         content = dataclasses.asdict(self)
         for entry, share in zip(content["oracle"], self.oracle, strict=True):
             entry["share"] = share.share
         return json.dumps({"suite": "paper", "format_version": FORMAT_VERSION, **content}, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> "SuiteResults":
-        """Read what `to_json` wrote.
-
-        Raises:
-            ToolchainError: The text is something else.
-        """
-        try:
-            content = json.loads(text)
-            if content.pop("suite") != "paper" or content.pop("format_version") != FORMAT_VERSION:
-                raise ValueError("another suite or format version")
-            for entry in content["oracle"]:
-                del entry["share"]
-            kinds: dict[str, Any] = {
-                "rows": Row,
-                "oracle": OracleShare,
-                "decisions": Decisions,
-                "usage": Usage,
-            }
-            for name, kind in kinds.items():
-                entries = content.pop(name)
-                content[name] = tuple(
-                    kind(**{key: _frozen(value) for key, value in entry.items()})
-                    for entry in entries
-                )
-            return cls(**{key: _frozen(value) for key, value in content.items()})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ToolchainError(f"these are no results of the suite ({error})") from error
-
-
-def read_results(path: Path) -> SuiteResults:
-    """Read a ``results.json``.
-
-    Raises:
-        ToolchainError: It cannot be read, or is something else.
-    """
-    try:
-        return SuiteResults.from_json(path.read_text())
-    except OSError as error:
-        raise ToolchainError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(part) for part in value) if isinstance(value, list | tuple) else value
