@@ -12,7 +12,8 @@ from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
-from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
+from restoration_toolchain.toolchain.restoring.load import load
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
 
 SIDE: Final = 500  # pixels
 QUICK_SIDE: Final = 64

@@ -20,7 +20,8 @@ from restoration_toolchain.data.damage.degradation import Degradation, mixture
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
-from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
+from restoration_toolchain.toolchain.restoring.load import load
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 
 BLURS: Final = (0.0, 1.0, 2.0, 3.0)

@@ -23,10 +23,11 @@ from benchmarks.material import CHAINS, ScriptedPolicy, make_toolbox, synthetic_
 from benchmarks.report import Report, Row
 from restoration_toolchain.toolchain.batches.batch import plan_batch, restore_batch
 from restoration_toolchain.toolchain.batches.memory import parse_size, tile_pixels_within
-from restoration_toolchain.toolchain.restoring.restorer import (
+from restoration_toolchain.toolchain.restoring.load import load
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import (
     DEFAULT_MAX_TILE_PIXELS,
-    Restorer,
-    load,
+    RestoreSettings,
 )
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_precision
@@ -57,7 +58,8 @@ def restore_once(megapixels: float) -> dict[str, Any]:
     width, height = _size(megapixels)
     toolbox = make_toolbox("efficient")
     precision = choose_precision("auto", torch.device("cpu"))
-    restorer = Restorer(toolbox, ScriptedPolicy(toolbox, _CHAIN), precision=precision)
+    settings = RestoreSettings(device="cpu", precision=precision)
+    restorer = Restorer(toolbox, ScriptedPolicy(toolbox, _CHAIN), settings)
     photo = synthetic_photo(height, width)
     before = peak_mib()
     start = time.perf_counter()
@@ -106,8 +108,8 @@ def restore_within(
         megapixels: Size of the photo.
         limit: As for ``--max-memory``.
         precision: As for ``--precision``.
-        options: Of `restoring.restorer.load`; none runs one tool that is cheap to compute: what is
-            large then is what the photo takes.
+        options: Options of `restoring.load.load`; none runs one tool that is cheap to compute: what
+            is large then is what the photo takes.
     """
     max_bytes = parse_size(limit)
     width, height = _size(megapixels)
@@ -118,7 +120,8 @@ def restore_within(
     else:
         toolbox = make_toolbox("efficient")
         policy = ScriptedPolicy(toolbox, ("deblur_e1",))
-        restorer = Restorer(toolbox, policy, precision=chosen, max_tile_pixels=tile_pixels)
+        settings = RestoreSettings(device="cpu", precision=chosen, max_tile_pixels=tile_pixels)
+        restorer = Restorer(toolbox, policy, settings)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "photo.jpg"
         _in_fresh_process("write_photo_file", str(source), height, width)

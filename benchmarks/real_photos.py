@@ -21,7 +21,7 @@ from restoration_toolchain.toolchain.learning.camera_fit import (
     measure_noise,
 )
 from restoration_toolchain.toolchain.photos.read import read_photo
-from restoration_toolchain.toolchain.restoring.restorer import load
+from restoration_toolchain.toolchain.restoring.load import load
 from restoration_toolchain.tools_zoo.fitting.fit import FitConfig
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict

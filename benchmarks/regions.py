@@ -24,9 +24,10 @@ from restoration_toolchain.data.damage.steps import Blur, Noise
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.toolchain.restoring.load import load
 from restoration_toolchain.toolchain.restoring.regions import CELL
 from restoration_toolchain.toolchain.restoring.restoration import Restoration
-from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
 
 Damage = Callable[[FloatImage, np.random.Generator], FloatImage]
 

@@ -8,6 +8,7 @@ from torch import nn
 from benchmarks.material import CHAINS, ScriptedPolicy, make_toolbox, synthetic_photo
 from benchmarks.report import Report, Row, median_seconds
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 from restoration_toolchain.tools_zoo.precision import Precision, fastest_precision
 
 _SIZES = ((500, 500), (1500, 2000))
@@ -43,7 +44,8 @@ def _row(
 ) -> Row:
     photo = synthetic_photo(height, width)
     chain, toolbox = CHAINS[name, size], make_toolbox(name)
-    restorer = Restorer(toolbox, ScriptedPolicy(toolbox, chain), precision=precision)
+    settings = RestoreSettings(device="cpu", precision=precision)
+    restorer = Restorer(toolbox, ScriptedPolicy(toolbox, chain), settings)
     seconds = median_seconds(lambda: restorer.restore(photo), repeats)
     macs = sum(toolbox[tool].spec.macs_per_pixel for tool in chain) * height * width
     return {

@@ -15,8 +15,9 @@ from benchmarks.browser import headless_chromium, missing_programs, screenshot
 from restoration_toolchain.toolchain.looking.inspection import inspect_photo
 from restoration_toolchain.toolchain.looking.web.examples import make_examples
 from restoration_toolchain.toolchain.looking.web.page import build_page, launch, prepare_environment
+from restoration_toolchain.toolchain.looking.web.session import DEFAULT_MAX_PIXELS
 from restoration_toolchain.toolchain.photos.read import read_photo
-from restoration_toolchain.toolchain.restoring.restorer import load
+from restoration_toolchain.toolchain.restoring.load import load
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -35,8 +36,8 @@ def main() -> None:
         prepare_environment(folder)
         restorer = load(device="cpu")
         examples = make_examples(folder / "examples")
-        page = build_page(restorer, examples, folder)
-        address = launch(page, port=7999)
+        page = build_page(restorer, examples, folder, DEFAULT_MAX_PIXELS)
+        address = launch(page, port=7999, max_pixels=DEFAULT_MAX_PIXELS)
         report = folder / "report.html"
         photo, gt = read_photo(examples[0].lq), read_photo(examples[0].gt)
         inspection = inspect_photo(restorer, photo, gt=gt)

@@ -19,15 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    __version__: str
+    from restoration_toolchain.toolchain.restoring.load import load
     from restoration_toolchain.toolchain.restoring.restoration import Restoration
-    from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
+    from restoration_toolchain.toolchain.restoring.restorer import Restorer
+    from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
-__all__ = ["Restoration", "Restorer", "__version__", "load"]
+__all__ = ["Restoration", "RestoreSettings", "Restorer", "__version__", "load"]
 
 _HOME: Final = {
     "Restoration": "restoration_toolchain.toolchain.restoring.restoration",
+    "RestoreSettings": "restoration_toolchain.toolchain.restoring.settings",
     "Restorer": "restoration_toolchain.toolchain.restoring.restorer",
-    "load": "restoration_toolchain.toolchain.restoring.restorer",
+    "load": "restoration_toolchain.toolchain.restoring.load",
 }
 
 # The packages are folders of the checkout, linked to from here. Where links could not be made

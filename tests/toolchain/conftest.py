@@ -21,13 +21,21 @@ from restoration_toolchain.agents.policy.q_net import HIDDEN_SIZE, RecurrentQNet
 from restoration_toolchain.agents.policy.storage import save_policy
 from restoration_toolchain.toolchain.cli import app
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 from restoration_toolchain.tools_zoo.catalog import CLASSIC
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa
 from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 NAMES = tuple(spec.name for spec in CLASSIC)
 SEQUENCE = ("denoise_3", "deblur_1")
+
+
+def told(**options: Any) -> RestoreSettings:
+    """Settings of a restorer that gives the same pixels on every machine."""
+    return RestoreSettings(**{"device": "cpu", "precision": "fp32", **options})
+
 
 MakePhoto = Callable[..., Path]
 MakeRestorer = Callable[..., Restorer]
@@ -88,8 +96,9 @@ def toolbox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_restorer(toolbox_folder: Path) -> MakeRestorer:
     """Builds a restorer that plays the given tools."""
 
-    def make(*tools: str, **options: object) -> Restorer:
-        return Restorer(load_toolbox(toolbox_folder), scripted_policy(*tools), **options)  # type: ignore[arg-type]
+    def make(*tools: str, iqa: SfdIqa | None = None, **options: object) -> Restorer:
+        toolbox, policy = load_toolbox(toolbox_folder), scripted_policy(*tools)
+        return Restorer(toolbox, policy, told(**options), iqa=iqa)
 
     return make
 

@@ -37,6 +37,7 @@ from restoration_toolchain.toolchain.photos.read import Photo, read_header, read
 from restoration_toolchain.toolchain.photos.write import check_target, pixels_sha256, write_photo
 from restoration_toolchain.toolchain.restoring.restoration import Provenance, Restoration, Step
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,6 @@ class Outcome:
     Attributes:
         photo: Which one.
         trace: See `Restoration.trace`, with the files and notes; of a failure, files and error.
-        sequence: The tools that ran.
-        enlarged_by: See `Restoration.enlarged_by`.
-        notes: What reading or writing had to change or leave out.
         error: Why it failed; None if it did not.
         cause: The error that was raised then.
         is_skipped: Nothing was done: its result was there.
@@ -66,9 +64,6 @@ class Outcome:
 
     photo: PlannedPhoto
     trace: dict[str, Any]
-    sequence: tuple[str, ...] = ()
-    enlarged_by: str | None = None
-    notes: tuple[str, ...] = ()
     error: str | None = None
     cause: Exception | None = None
     is_skipped: bool = False
@@ -145,10 +140,10 @@ def restore_batch(
             it was made from this very file, by these tools and with these options; without one, if
             it is newer than the photo.
         stop: When it is set, the photos in work are finished and no others are begun.
-        max_memory: Of the process, in bytes. Photos wait until there is room for them, those that
-            are too large for it are kept on disk while they are restored, beside their results;
-            if that is not enough, they are also read and written row by row (extra ``huge``), and
-            those that are still too large fail.
+        max_memory: Most memory of the process, in bytes. Photos wait until there is room for them,
+            those that are too large for it are kept on disk while they are restored, beside their
+            results; if that is not enough, they are also read and written row by row (extra
+            ``huge``), and those that are still too large fail.
 
     Yields:
         What became of each photo, in the order of the plan.
@@ -186,18 +181,13 @@ class _Memory:
         self._budget, self._stop = budget, stop
         self._reserved: dict[PlannedPhoto, int] = {}
 
-    def take(self, planned: PlannedPhoto, made_by: Provenance) -> _Place:
+    def take(self, planned: PlannedPhoto, settings: RestoreSettings) -> _Place:
         """Wait for room for a photo; how to handle it."""
         header = read_header(planned.source)
         if header is None:
             return _Place()
-        needs = photo_bytes(
-            header,
-            WRITABLE_FORMATS[planned.target.suffix.lower()],
-            scale=made_by.scale,
-            strength=made_by.strength,
-            regions=made_by.regions,
-        )
+        target_format = WRITABLE_FORMATS[planned.target.suffix.lower()]
+        needs = photo_bytes(header, target_format, settings)
         choices = [(needs.whole, _Place())]
         if needs.on_disk is not None:
             choices.append((needs.on_disk, _Place(self.scratch)))
@@ -229,19 +219,14 @@ class _Memory:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Loaded:
+class _Work:
+    """A photo on its way: read, and later restored."""
+
     planned: PlannedPhoto
     photo: Photo
     checksum: str
-    frames: "_FrameWriter | None"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Restored:
-    planned: PlannedPhoto
-    photo: Photo
-    checksum: str
-    restoration: Restoration
+    frames: "_FrameWriter | None" = None
+    restoration: Restoration | None = None
 
 
 class _DoneBeforeError(Exception):
@@ -265,7 +250,7 @@ class _Batch:
         sources = {os.path.realpath(planned.source) for planned in self.plan}
         object.__setattr__(self, "sources", sources)
 
-    def load(self, planned: PlannedPhoto) -> _Loaded:
+    def load(self, planned: PlannedPhoto) -> _Work:
         """Read a photo, unless it needs no work or may not be written."""
         source, target = planned.source, planned.target
         if os.path.realpath(target) in self.sources:
@@ -280,7 +265,7 @@ class _Batch:
             frames = _FrameWriter(self.steps_folder / planned.relative, overwrite=self.overwrite)
         place = _Place()
         if self.memory is not None:
-            place = self.memory.take(planned, self.restorer.provenance)
+            place = self.memory.take(planned, self.restorer.provenance.settings)
         before = _state(source)
         photo = read_photo(
             source,
@@ -291,9 +276,9 @@ class _Batch:
         checksum = input_checksum(source) if self.sidecars else ""
         if _state(source) != before:
             raise PhotoError(f"{source}: was changed while it was read; restore it again")
-        return _Loaded(planned, photo, checksum, frames)
+        return _Work(planned, photo, checksum, frames)
 
-    def restore(self, loaded: _Loaded) -> _Restored:
+    def restore(self, loaded: _Work) -> _Work:
         """Run the tools."""
         if loaded.frames is not None:
             loaded.frames.begin(loaded.photo)
@@ -301,16 +286,27 @@ class _Batch:
             loaded.photo.rgb, on_step=loaded.frames, arrays=loaded.photo.arrays
         )
         photo = loaded.photo.with_rgb(restoration.image)
-        return _Restored(loaded.planned, photo, loaded.checksum, restoration)
+        return _Work(loaded.planned, photo, loaded.checksum, restoration=restoration)
 
-    def save(self, restored: _Restored) -> Outcome:
+    def save(self, restored: _Work) -> Outcome:
         """Write the result and then its sidecar, so that none ever speaks of an older result."""
         planned, restoration = restored.planned, restored.restoration
+        assert restoration is not None
         written = write_photo(planned.target, restored.photo, overwrite=self.overwrite)
         if self.sidecars:
-            write_sidecar(_sidecar(restored))
+            sidecar = Sidecar(
+                source=planned.source.absolute(),
+                input_sha256=restored.checksum,
+                target=planned.target.absolute(),
+                pixels_sha256=pixels_sha256(restored.photo, planned.target),
+                entry=restoration.trace(),
+                runtime=runtime(),
+            )
+            write_sidecar(sidecar)
         about = (f"{planned.source}: {note}" for note in restoration.notes)
-        return _success(planned, restoration, (*restored.photo.notes, *about, *written))
+        notes = [*restored.photo.notes, *about, *written]
+        trace = {**_files(planned), "notes": notes, **restoration.trace()}
+        return Outcome(planned, trace)
 
     def _check_result(self, planned: PlannedPhoto) -> None:
         """Say whether a result that is there is the one that would be made."""
@@ -354,18 +350,6 @@ def _check_sidecar_target(target: Path, *, overwrite: bool) -> None:
         read_sidecar(path)
     except SidecarError as error:
         raise PhotoError(f"{path}: exists already; pass --overwrite to replace it") from error
-
-
-def _sidecar(restored: _Restored) -> Sidecar:
-    planned, restoration = restored.planned, restored.restoration
-    return Sidecar(
-        source=planned.source.absolute(),
-        input_sha256=restored.checksum,
-        target=planned.target.absolute(),
-        pixels_sha256=pixels_sha256(restored.photo, planned.target),
-        entry=restoration.trace(),
-        runtime=runtime(),
-    )
 
 
 def _existing(folder: Path) -> Path:
@@ -434,11 +418,6 @@ class _FrameWriter:
         path = self._folder / f"{self._n_written:02d}_{name}.png"
         write_photo(path, self._photo.with_rgb(image), overwrite=self._overwrite)
         self._n_written += 1
-
-
-def _success(planned: PlannedPhoto, restoration: Restoration, notes: tuple[str, ...]) -> Outcome:
-    trace = {**_files(planned), "notes": list(notes), **restoration.trace()}
-    return Outcome(planned, trace, restoration.sequence, restoration.enlarged_by, notes)
 
 
 def _unsuccessful(planned: PlannedPhoto, error: Exception) -> Outcome:

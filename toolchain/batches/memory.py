@@ -14,6 +14,7 @@ from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.toolchain.photos.arrays import SLACK_BYTES
 from restoration_toolchain.toolchain.photos.read import PhotoHeader
 from restoration_toolchain.toolchain.photos.strips import ROWS_KEPT, WRITABLE_IN_STRIPS
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 TILE_PIXEL_BYTES: Final = 700
 """What a tool holds per pixel of a tile: at most 640 of those that were measured (`classic`)."""
@@ -23,9 +24,10 @@ _LOADING_BYTES: Final = 160 << 20
 _UNITS: Final[dict[str, int]] = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 _DECODING: Final = {"PNG": 0, "BMP": 0, "JPEG": 0, "TIFF": 2, "GIF": 4, "AVIF": 5, "HEIF": 5}
-"""Beside Pillow's image of four bytes per pixel."""
+"""Bytes per pixel of the decoders, beside Pillow's image of four."""
 _ENCODING: Final = {"JPEG": 1, "WEBP": 8, "BMP": 3, "AVIF": 26, "HEIF": 22}
-"""Likewise. What PNG and TIFF take are the samples, compressed; of noise that is hardly less."""
+"""Bytes per pixel of the encoders, beside the samples that PNG and TIFF keep: compressed, noise is
+hardly smaller."""
 _STRIPS_BYTES: Final = 96 << 20
 """What libvips and the conversion of samples take, beside the rows that are kept."""
 
@@ -60,7 +62,7 @@ def tile_pixels_within(limit: int, most: int) -> int:
     To be asked before a restorer is loaded.
 
     Args:
-        limit: Of the process, in bytes.
+        limit: Most memory of the process, in bytes.
         most: Pixels that are wanted.
 
     Raises:
@@ -93,8 +95,9 @@ class MemoryBudget:
     """What the photos of a batch may take together, and which of them must lie on disk.
 
     Args:
-        limit: Of the process, in bytes; what it takes now and what a tile will take is set aside.
-        max_tile_pixels: Of the restorer.
+        limit: Most memory of the process, in bytes; what it takes now and what a tile will take is
+            set aside.
+        max_tile_pixels: Most pixels that the restorer works on at once.
     """
 
     def __init__(self, limit: int, max_tile_pixels: int) -> None:
@@ -134,23 +137,20 @@ class PhotoNeeds(NamedTuple):
     on_disk: int | None
     """With all arrays of the photo's size on disk; it is decoded and encoded in memory."""
     in_strips: int | None
-    """Likewise, and decoded and encoded row by row where the formats allow it."""
+    """With all arrays on disk, and decoded and encoded row by row where the formats allow it."""
 
 
-def photo_bytes(
-    header: PhotoHeader, target_format: str, *, scale: int, strength: float, regions: bool
-) -> PhotoNeeds:
+def photo_bytes(header: PhotoHeader, target_format: str, settings: RestoreSettings) -> PhotoNeeds:
     """What reading, restoring and writing a photo takes at most, the tiles not counted.
 
     The factors are bytes per pixel, measured and rounded up (``python -m benchmarks.memory``).
 
     Args:
-        header: Of the photo.
-        target_format: Of the result, as Pillow names it.
-        scale: By how much it is enlarged.
-        strength: See `toolchain.restoring.restorer.Restorer`.
-        regions: Likewise.
+        header: Header of the photo.
+        target_format: Format of the result, as Pillow names it.
+        settings: How it is restored: enlarged, blended, per region.
     """
+    scale, regions = settings.scale, settings.regions
     pixels = header.width * header.height
     result_pixels = pixels * scale**2
     sample_bytes = 2 if header.is_deep else 1
@@ -163,7 +163,7 @@ def photo_bytes(
     stored = header.channels * sample_bytes if target_format in ("PNG", "TIFF") else 0
     encoding = result_pixels * (4 + stored + _ENCODING.get(target_format, 0))
     working = 3 + 4 * scale**2 if scale > 1 else 10 if regions else 3
-    working += 2 if strength < 1.0 else 0
+    working += 2 if settings.strength < 1.0 else 0
     colours, result = 12 * pixels, 12 * result_pixels
     whole = max(colours + decoding, 12 * pixels * working, result + encoding)
     # The sum: what a decoder has freed, the allocator may still hold when the encoder comes.

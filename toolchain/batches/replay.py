@@ -1,6 +1,6 @@
 """Restore a photo again as its sidecar says, and compare."""
 
-import inspect
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,9 @@ from restoration_toolchain.toolchain.batches.sidecar import (
 )
 from restoration_toolchain.toolchain.photos.read import Photo, read_photo
 from restoration_toolchain.toolchain.photos.write import pixels_sha256
-from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
+from restoration_toolchain.toolchain.restoring.load import load
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings, SettingError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,14 +70,14 @@ def replay(path: Path, *, source: Path | None = None) -> Replay:
 
 
 def _load_again(sidecar: Sidecar, path: Path) -> Restorer:
-    options = sidecar.options
-    unknown = options.keys() - inspect.signature(load).parameters.keys()
-    if unknown:
-        raise SidecarError(f"{path}: this version does not know {', '.join(sorted(unknown))}")
-    if not options:
+    if not sidecar.options:
         raise SidecarError(f"{path}: names no options; it was not made by toolchain restore")
+    try:
+        settings = RestoreSettings.from_dict(sidecar.options)
+    except SettingError as error:
+        raise SidecarError(f"{path}: {error}") from error
     # The score may be gone, and changes no pixel.
-    restorer = load(**{**options, "iqa": None, "iqa_encoder": None})
+    restorer = load(settings=dataclasses.replace(settings, iqa=None, iqa_encoder=None))
     changed = sidecar.changed_weights(restorer.provenance)
     if changed:
         raise SidecarError(

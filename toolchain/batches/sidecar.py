@@ -5,7 +5,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import PIL
@@ -15,17 +15,16 @@ from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.checksum import sha256_of
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.toolchain.errors import PhotoError, one_line
-from restoration_toolchain.toolchain.restoring.restoration import PER_CALL, Provenance
+from restoration_toolchain.toolchain.restoring.restoration import Provenance
+from restoration_toolchain.toolchain.restoring.settings import (
+    DEFAULTS,
+    SETTINGS,
+    CallOptions,
+    RestoreSettings,
+)
 
 FORMAT_VERSION: Final = 1
 SUFFIX: Final = ".json"
-
-_HOW: Final = frozenset({"device", "precision", "max_tile_pixels", "iqa", "iqa_encoder"})
-"""Options that say how to compute, not what: they change a result by rounding only, or not at
-all."""
-
-_BEFORE: Final = {"prior": "own", "steps": 1}
-"""What options were, of which sidecars of before they existed do not speak."""
 
 
 class SidecarError(ToolchainError):
@@ -38,9 +37,9 @@ class Sidecar:
 
     Attributes:
         source: The photo, by its absolute path.
-        input_sha256: Of the photo's file.
+        input_sha256: SHA-256 of the photo's file.
         target: The result, by its absolute path.
-        pixels_sha256: Of the result's samples, see `photos.write.pixels_sha256`.
+        pixels_sha256: SHA-256 of the result's samples, see `photos.write.pixels_sha256`.
         entry: The entry of the trace, see `Restoration.trace`.
         runtime: Versions, threads and instruction set, as they were.
     """
@@ -54,50 +53,45 @@ class Sidecar:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Arguments of `toolchain.restoring.restorer.load`."""
+        """Arguments of `restoring.load.load`; empty if the restorer was not loaded."""
         return dict(self.entry["options"])
 
     @property
-    def per_call(self) -> dict[str, Any]:
+    def per_call(self) -> CallOptions:
         """Arguments of `Restorer.restore`."""
-        return {name: self.entry[name] for name in PER_CALL}
+        names = (name for name, setting in SETTINGS.items() if setting.of_call)
+        return cast(CallOptions, {n: self.entry.get(n, DEFAULTS[n]) for n in names})
 
     @property
-    def tool_checksums(self) -> dict[str, str]:
-        """SHA-256 of each tool's weights."""
-        return dict(self.entry["toolbox"]["sha256"])
+    def weights(self) -> dict[str, str]:
+        """SHA-256 of the weights of each tool, of ``the agent`` and of ``the prior``.
 
-    @property
-    def agent_checksum(self) -> str:
-        """SHA-256 of the agent's weights."""
-        return str(self.entry["agent"]["sha256"])
-
-    @property
-    def prior_checksum(self) -> str:
-        """SHA-256 of a prior that was given; empty where its name says everything."""
-        return str(self.entry.get("enlarging", {}).get("prior_sha256", ""))
+        Empty for a prior whose name says everything.
+        """
+        prior = self.entry.get("enlarging", {}).get("prior_sha256", "")
+        agent = self.entry["agent"]["sha256"]
+        return {**self.entry["toolbox"]["sha256"], "the agent": agent, "the prior": prior}
 
     def changed_weights(self, now: Provenance) -> tuple[str, ...]:
         """Names of the tools, ``the agent`` and ``the prior``, if their numbers are others now.
 
         A prior of another name counts as another option, not as this.
         """
-        before = self.tool_checksums
-        tools = [n for n, sha256 in before.items() if now.tool_checksums.get(n) != sha256]
-        tools += [name for name in now.tool_checksums if name not in before]
-        agent = ["the agent"] if now.agent_checksum != self.agent_checksum else []
-        now_given = {**_BEFORE, **now.options}["prior"], now.enlarging.get("prior_sha256", "")
-        is_named_alike = now_given[0] == {**_BEFORE, **self.options}["prior"]
-        prior = ["the prior"] if is_named_alike and now_given[1] != self.prior_checksum else []
-        return (*tools, *agent, *prior)
+        is_other_prior = now.settings.prior != {**DEFAULTS, **self.options}["prior"]
+        prior = self.weights["the prior"] if is_other_prior else now.prior_checksum
+        others = {"the agent": now.agent_checksum, "the prior": prior}
+        names = dict.fromkeys([*self.entry["toolbox"]["sha256"], *now.tool_checksums, *others])
+        found = {**now.tool_checksums, **others}
+        return tuple(name for name in names if self.weights.get(name) != found.get(name))
 
     def changed_options(self, now: Provenance) -> tuple[str, ...]:
         """Names of the options that are others now, but for those that change only rounding."""
-        before = {**_BEFORE, **self.options, **self.per_call}
-        asked = {**now.options, **{name: getattr(now, name) for name in PER_CALL}}
-        asked = json.loads(json.dumps(asked))  # tuples are lists there
-        names = (before.keys() | asked.keys()) - _HOW
-        return tuple(sorted(n for n in names if before.get(n) != asked.get(n)))
+        defaults = RestoreSettings()
+        usual = {**defaults.to_dict(), **defaults.chosen_by_call()}
+        before = {**usual, **self.options, **self.per_call}
+        asked = {**usual, **now.options, **now.settings.chosen_by_call()}
+        how = {name for name, setting in SETTINGS.items() if not setting.identifies}
+        return tuple(sorted(n for n in before.keys() - how if before[n] != asked.get(n)))
 
 
 def sidecar_path(target: Path) -> Path:
@@ -161,8 +155,7 @@ def read_sidecar(path: Path) -> Sidecar:
             runtime=dict(content["runtime"]),
         )
         # Whoever goes on with it may count on these.
-        _ = (sidecar.options, sidecar.per_call, sidecar.tool_checksums, sidecar.agent_checksum)
-        _ = sidecar.prior_checksum
+        _ = (sidecar.options, sidecar.per_call, sidecar.weights)
         _ = [step["tool"] for step in content["steps"]]
     except OSError as error:
         raise SidecarError(f"{path}: cannot be read ({one_line(error)})") from error

@@ -6,9 +6,11 @@ Heavy imports stay inside the commands, so that ``toolchain --help`` answers at 
 import os
 import sys
 import threading
+from typing import Annotated
 
 import typer
 
+import restoration_toolchain
 from restoration_toolchain.toolchain.batches.pipeline import THREAD_NAME
 from restoration_toolchain.toolchain.cli import (
     calibrate,
@@ -31,19 +33,35 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     cls=OneLineErrors,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Restore photos with a learned sequence of small tools, and see why each was chosen.",
 )
-app.command("restore")(restore.restore)
-app.command("replay")(replay.replay)
-app.command("inspect")(inspect.inspect)
-app.command("serve")(serve.serve)
-app.command("fit")(fit.fit)
-app.command("extend")(extend.extend)
-app.command("calibrate")(calibrate.calibrate)
-app.command("tools")(tools.tools)
-app.command("demo")(demo.demo)
-app.command("evaluate")(evaluate.evaluate)
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"restoration-toolchain {restoration_toolchain.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Print name and version."
+        ),
+    ] = False,
+) -> None:
+    """Options of the program itself; the command is run after it."""
+
+
+for command in (
+    *(restore.restore, replay.replay, inspect.inspect, serve.serve, fit.fit, extend.extend),
+    *(calibrate.calibrate, tools.tools, demo.demo, evaluate.evaluate),
+):
+    app.command()(command)
 app.add_typer(train.app, name="train")
 app.add_typer(data.app, name="data")
 

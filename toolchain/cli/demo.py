@@ -6,22 +6,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from restoration_toolchain.toolchain.cli.options import (
-    DEFAULT_TOOLBOX,
-    AgentOption,
-    DeviceOption,
-    ToolboxOption,
-)
+from restoration_toolchain.toolchain.cli.options import grouped
 from restoration_toolchain.toolchain.cli.tables import print_inspection
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 
+@grouped()
 def demo(
+    *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")] = Path(
         "demo"
     ),
-    agent: AgentOption = None,
-    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
-    device: DeviceOption = "auto",
+    settings: RestoreSettings,
 ) -> None:
     """Damage a photo that is at hand, restore it with what ships, and show every step.
 
@@ -29,10 +25,10 @@ def demo(
     """
     from restoration_toolchain.toolchain.batches.batch import check_writable
     from restoration_toolchain.toolchain.looking.demo import write_demo
-    from restoration_toolchain.toolchain.restoring.restorer import load
+    from restoration_toolchain.toolchain.restoring.load import load
 
     check_writable(output / "sheet.png")
-    restorer = load(agent, toolbox, device=device)
+    restorer = load(settings=settings)
     inspection, paths = write_demo(restorer, output)
     console = Console()
     print_inspection(console, inspection)

@@ -28,6 +28,15 @@ HINTS: Final[Mapping[str, str]] = {
     "ScaleError": "add --scale 4",
     "StoreError": "make one with: toolchain data prepare",
     "TargetExistsError": "pass --overwrite to replace it",
+    "LearntToEnlargeError": "add --scale {scale} (restore, inspect, evaluate), or leave out "
+    "--toolbox {toolbox} to keep the size",
+    "NoFittedToolError": "toolchain fit PHOTOS --name {tool} makes one",
+    "NoEnlargerError": "take one that has such tools, such as --toolbox generative",
+    "NotCalibratedError": "toolchain calibrate does that; or leave out --max-risk",
+    "NotShippedError": "train it with: toolchain train tools --config {toolbox}",
+    "OwnToolNameError": "leave --add-tool out",
+    "SmallAgentError": "train one with: toolchain train agent --set task=real-sr",
+    "TakenError": "choose another, or add --overwrite",
 }
 """What to do on the command line about an error, by the name of its class or of one above it.
 

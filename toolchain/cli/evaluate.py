@@ -10,76 +10,40 @@ import typer
 
 from restoration_toolchain.toolchain.cli import suite as suites
 from restoration_toolchain.toolchain.cli.errors import fail
-from restoration_toolchain.toolchain.cli.options import (
-    AgentOption,
-    IqaEncoderOption,
-    IqaOption,
-    OverwriteOption,
-    PreferOption,
-    PriorOption,
-    ScaledToolboxOption,
-    StepsOption,
-)
+from restoration_toolchain.toolchain.cli.material import Material
+from restoration_toolchain.toolchain.cli.options import grouped
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings, is_map
 
 if TYPE_CHECKING:
     from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
     from restoration_toolchain.data.images import FloatImage
-    from restoration_toolchain.data.patches.store import Patches
     from restoration_toolchain.toolchain.measuring.evaluation import Evaluation
-    from restoration_toolchain.toolchain.restoring.enlarge_options import EnlargeOptions
     from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa
     from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
-ALL_LEVELS = ("mild", "moderate", "severe")
 DEFAULT_PLAYERS = "stop,random,fixed,greedy-oracle,agent"
 SCALED_PLAYERS = "bicubic,sr-alone,single,fixed,greedy-oracle,agent"
 
 
+@grouped(
+    scale="4: make clean photos smaller, too, and let players restore and enlarge them; "
+    f"--players are then {SCALED_PLAYERS.replace(',', ', ')}. With --restore: photos of --gt are "
+    "so many times as large a side as those of --lq.",
+    device="Where to compute with --restore, --scale, --iqa and --suite: auto, cpu, cuda, mps.",
+    precision="Number format of the tools with --restore and --suite: auto, fp32, bf16.",
+)
 def evaluate(
     ctx: typer.Context,
-    source: Annotated[
-        str | None,
-        typer.Argument(help="Clean photos: a folder, 'embedded', a public set, or a store (.h5)."),
-    ] = None,
-    lq: Annotated[Path | None, typer.Option(help="Degraded photos, to compare with --gt.")] = None,
-    gt: Annotated[Path | None, typer.Option(help="Clean photos with the names of --lq.")] = None,
-    restore: Annotated[bool, typer.Option("--restore", help="Restore --lq first.")] = False,
-    level: Annotated[
-        list[str] | None,
-        typer.Option(help="Degradation, repeatable.  [default: mild, moderate and severe]"),
-    ] = None,
-    count: Annotated[int, typer.Option(help="Patches per level.", min=1)] = 64,
-    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    material: Material,
+    *,
     players: Annotated[
         str,
         typer.Option(
-            help="With commas: stop, random, fixed (best single tool), greedy-oracle, oracle (tries"
-            " every sequence, which takes a second or more per patch), agent."
+            help="Players, with commas: stop, random, fixed (best single tool), greedy-oracle, "
+            "oracle (tries every sequence, which takes a second or more per patch), agent."
         ),
     ] = DEFAULT_PLAYERS,
-    agent: AgentOption = None,
-    toolbox: ScaledToolboxOption = None,
-    scale: Annotated[
-        int,
-        typer.Option(
-            help="4: make clean photos smaller, too, and let players restore and enlarge them; "
-            "--players are then bicubic, sr-alone, single, fixed, greedy-oracle, agent. With "
-            "--restore: photos of --gt are so many times as large a side as those of --lq.",
-            min=1,
-        ),
-    ] = 1,
-    prefer: PreferOption = None,
-    max_steps: Annotated[int, typer.Option(help="Most tools on one image.", min=1)] = 3,
-    device: Annotated[
-        str, typer.Option(help="For --restore, --scale, --iqa and --suite: auto, cpu, cuda, mps.")
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="For --restore and --suite: auto, fp32 or bf16.")
-    ] = "auto",
-    iqa: IqaOption = None,
-    iqa_encoder: IqaEncoderOption = None,
-    prior: PriorOption = "own",
-    steps: StepsOption = 1,
+    settings: RestoreSettings,
     output: Annotated[
         Path | None, typer.Option("--json", help="Also write the figures to this file.")
     ] = None,
@@ -87,93 +51,29 @@ def evaluate(
         str | None,
         typer.Option(help="'paper': every comparison in one run, with costs, tables and plots."),
     ] = None,
-    output_folder: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the results of --suite.")
-    ] = Path("results"),
-    drqn: Annotated[
-        Path | None, typer.Option(help="Agent trained the paper's way, to compare with.")
-    ] = None,
-    ppo: Annotated[
-        Path | None, typer.Option(help="Agent trained by recurrent PPO, to compare with.")
-    ] = None,
-    before: Annotated[
-        Path | None,
-        typer.Option(help="Toolbox folder with its agent in it, from before joint training."),
-    ] = None,
-    baselines: Annotated[
-        str | None,
-        typer.Option(
-            help="Toolbox of single networks to compare with.  [default: the shipped one, if any]"
-        ),
-    ] = None,
-    oracle_count: Annotated[
-        int, typer.Option(help="Most patches per level for the exhaustive oracle.", min=1)
-    ] = 64,
-    plots: Annotated[bool, typer.Option(help="Draw plots; needs matplotlib.")] = True,
-    overwrite: OverwriteOption = False,
+    suite_options: suites.SuiteOptions,
 ) -> None:
     """Measure PSNR and SSIM: of two folders, or of players that restore degraded clean photos."""
-    from restoration_toolchain.tools_zoo.catalog import default_toolbox
-
     suites.refuse_stray_options(ctx, suite)
-    if (lq is None) != (gt is None):
-        fail("give both --lq and --gt, or neither")
-    if (lq is None) == (source is None):
-        fail("give either clean photos (a folder, 'embedded', ...) or --lq and --gt")
-    if restore and lq is None:
-        fail("--restore goes with --lq and --gt; photos to degrade are always restored")
-    if lq is not None and not restore and (scale > 1 or prefer is not None):
+    material.check()
+    is_restored = material.restore or material.folders is None
+    if not is_restored and (settings.scale > 1 or settings.prefer is not None):
         fail("with --lq and --gt, --scale and --prefer say how to restore: add --restore")
-    if scale == 1 and (prior, steps) != ("own", 1):
+    if settings.scale == 1 and settings.asks_enlargers:
         fail("--prior and --steps go with --scale")
+    if is_map(settings.prior):
+        fail(f"{settings.prior} is the map of one photo, and many images are evaluated")
     if output is not None and not output.absolute().parent.is_dir():
         fail(f"{output}: there is no such folder to write to")
-    levels = level or list(ALL_LEVELS)
-    toolbox = default_toolbox(scale) if toolbox is None else toolbox
     if suite is not None:
-        request = suites.SuiteRequest(
-            lq=lq,
-            gt=gt,
-            levels=levels,
-            clean_windows=lambda: _clean_windows(source or "", count, seed),
-            seed=seed,
-            agent=agent,
-            toolbox=toolbox,
-            drqn=drqn,
-            ppo=ppo,
-            before=before,
-            baselines=baselines,
-            oracle_count=oracle_count,
-            max_steps=max_steps,
-            device=device,
-            precision=precision,
-            output=output_folder,
-            plots=plots,
-            overwrite=overwrite,
-        )
-        suites.run(ctx, suite, request)
+        suites.run(ctx, suite, material, settings, suite_options)
         return
-    score = _open_score(iqa, iqa_encoder, device)
-    if lq is not None and gt is not None:
-        options: dict[str, Any] = {"agent": agent, "toolbox": toolbox, "scale": scale}
-        options |= {"prefer": prefer, "max_steps": max_steps}
-        options |= {"device": device, "precision": precision}
-        options |= dataclasses.asdict(_enlarging(prior, steps))
-        results = [_compare(lq, gt, options if restore else None, score)]
+    score = _open_score(settings)
+    if material.folders is not None:
+        results = [_compare(material, settings, score)]
     else:
-        assert source is not None
-        if scale > 1 and players == DEFAULT_PLAYERS:
-            players = SCALED_PLAYERS
-        names = [name.strip() for name in players.split(",") if name.strip()]
-        tools, policy = _load(toolbox, agent if "agent" in names else None, prefer, names)
-        if scale > 1:
-            _enlarging(prior, steps).apply_to(tools, scale)
-            results = _play_scaled(
-                source, names, levels, count, seed, tools, policy, max_steps, device, scale, score
-            )
-        else:
-            results = _play(source, names, levels, count, seed, tools, policy, max_steps, score)
-    _print_table(results, restored=restore or lq is None, judged=iqa is not None)
+        results = _play(material, players, settings, score)
+    _print_table(results, restored=is_restored, judged=settings.iqa is not None)
     if output is not None:
         from restoration_toolchain.data.atomic import write_atomically
 
@@ -181,153 +81,92 @@ def evaluate(
         write_atomically(output, content.encode() + b"\n")
 
 
-def _open_score(name: str | None, encoder: str | None, device: str) -> "SfdIqa | None":
+def _open_score(settings: RestoreSettings) -> "SfdIqa | None":
     from restoration_toolchain.tools_zoo.device import choose_device
     from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import open_named
 
-    score = open_named(name, encoder)
-    return None if score is None else score.to(choose_device(device))
+    score = open_named(settings.iqa, settings.iqa_encoder)
+    return None if score is None else score.to(choose_device(settings.device))
 
 
-def _compare(
-    lq: Path,
-    gt: Path,
-    options: dict[str, Any] | None,
-    iqa: "SfdIqa | None",
-) -> "Evaluation":
+def _compare(material: Material, settings: RestoreSettings, iqa: "SfdIqa | None") -> "Evaluation":
+    """Compare two folders, restored first if that is asked for."""
     from restoration_toolchain.toolchain.cli.progress import Steps
     from restoration_toolchain.toolchain.measuring.evaluation import compare_folders
 
+    assert material.folders is not None
     restore = None
-    if options is not None:
+    if material.restore:
         from restoration_toolchain import load
 
-        loaded = load(**options)
+        loaded = load(settings=dataclasses.replace(settings, iqa=None, iqa_encoder=None))
 
         def restore(image: "FloatImage") -> "FloatImage":
             return loaded.restore(image).image
 
     with Steps("Comparing", unit="photos") as steps:
         return compare_folders(
-            lq,
-            gt,
+            *material.folders,
             restore=restore,
-            scale=1 if options is None else options["scale"],
+            scale=settings.scale,
             on_image=lambda done, total: steps.update(done, total),
             iqa=iqa,
         )
 
 
 def _play(
-    source: str,
-    names: Sequence[str],
-    levels: Sequence[str],
-    count: int,
-    seed: int,
-    tools: "Toolbox",
-    policy: "LstmPolicy | None",
-    max_steps: int,
-    iqa: "SfdIqa | None",
+    material: Material, players: str, settings: RestoreSettings, iqa: "SfdIqa | None"
 ) -> "list[Evaluation]":
-    from restoration_toolchain.toolchain.measuring.evaluation import evaluate_players
-
-    evaluations = evaluate_players(
-        names,
-        levels,
-        _clean_windows(source, count, seed),
-        tools,
-        policy,
-        seed=seed,
-        max_steps=max_steps,
-        iqa=iqa,
-    )
-    return _collected(evaluations, len(names) * len(levels))
-
-
-def _play_scaled(
-    source: str,
-    names: Sequence[str],
-    levels: Sequence[str],
-    count: int,
-    seed: int,
-    tools: "Toolbox",
-    policy: "LstmPolicy | None",
-    max_steps: int,
-    device: str,
-    scale: int,
-    iqa: "SfdIqa | None",
-) -> "list[Evaluation]":
-    from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
-    from restoration_toolchain.data.patches.pairs import SMALL_SIDE
-    from restoration_toolchain.envs.task import task_scale
-    from restoration_toolchain.toolchain.measuring.scaled_evaluation import evaluate_scaled_players
-    from restoration_toolchain.tools_zoo.device import choose_device
-
-    if task_scale("real-sr", tools) != scale:
-        fail(f"the tools of {tools.name} enlarge by {task_scale('real-sr', tools)}, not by {scale}")
-    needs_all = policy is not None and policy.q_net.encoder_name == "rl_restore"
-    side = (VIEW_SIZE if needs_all else SMALL_SIDE) * scale
-    windows = _clean_windows(source, count, seed, side)
-    evaluations = evaluate_scaled_players(
-        names,
-        levels,
-        windows,
-        tools,
-        policy,
-        seed=seed,
-        max_steps=max_steps,
-        device=choose_device(device),
-        iqa=iqa,
-    )
-    per_level = len(names) + ("sr-alone" in names) * (sum(s > 1 for s in tools.scales) - 1)
-    return _collected(evaluations, per_level * len(levels))
-
-
-def _enlarging(prior: str, steps: int) -> "EnlargeOptions":
-    from restoration_toolchain.toolchain.restoring.enlarge_options import EnlargeOptions
-
-    enlarge = EnlargeOptions(prior, steps)
-    if enlarge.has_map:
-        fail(f"{prior} is the map of one photo, and many images are evaluated")
-    return enlarge
-
-
-def _load(
-    toolbox: str, agent: str | None, prefer: str | None, names: Sequence[str]
-) -> "tuple[Toolbox, LstmPolicy | None]":
+    """Let players restore degraded patches, and enlarge them where a scale is given."""
     from restoration_toolchain.agents.policy.storage import load_bundle
+    from restoration_toolchain.toolchain.cli.progress import Steps
+    from restoration_toolchain.tools_zoo.catalog import default_toolbox
     from restoration_toolchain.tools_zoo.storage import load_toolbox
 
+    if settings.scale > 1 and players == DEFAULT_PLAYERS:
+        players = SCALED_PLAYERS
+    names = [name.strip() for name in players.split(",") if name.strip()]
+    toolbox, policy = settings.toolbox or default_toolbox(settings.scale), None
     if "agent" in names:
-        return load_bundle(toolbox, agent, prefer=prefer)
-    return load_toolbox(toolbox), None
-
-
-def _collected(evaluations: "Iterator[Evaluation]", total: int) -> "list[Evaluation]":
-    from restoration_toolchain.toolchain.cli.progress import Steps
-
+        tools, policy = load_bundle(toolbox, settings.agent, prefer=settings.prefer)
+    else:
+        tools = load_toolbox(toolbox)
+    n_alone = sum(scale > 1 for scale in tools.scales) if "sr-alone" in names else 1
+    total = (len(names) + n_alone - 1) * len(material.levels)
     results = []
     with Steps("Playing", unit="players") as steps:
-        for result in evaluations:
+        for result in _evaluations(material, names, (tools, policy), settings, iqa):
             results.append(result)
             steps.update(len(results), total, f"{result.level}, {result.name}")
     return results
 
 
-def _clean_windows(source: str, count: int, seed: int, side: int | None = None) -> "Patches":
+def _evaluations(
+    material: Material,
+    names: Sequence[str],
+    bundle: "tuple[Toolbox, LstmPolicy | None]",
+    settings: RestoreSettings,
+    iqa: "SfdIqa | None",
+) -> "Iterator[Evaluation]":
     from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
-    from restoration_toolchain.data.photos.sources import open_source
-    from restoration_toolchain.toolchain.cli.progress import Download
-    from restoration_toolchain.toolchain.measuring.evaluation import (
-        evaluation_patches,
-        store_patches,
-    )
+    from restoration_toolchain.data.patches.pairs import SMALL_SIDE
+    from restoration_toolchain.envs.task import task_scale
+    from restoration_toolchain.toolchain.measuring.evaluation import evaluate_players
+    from restoration_toolchain.toolchain.measuring.scaled_evaluation import evaluate_scaled_players
+    from restoration_toolchain.toolchain.restoring.enlarge_options import instruct
+    from restoration_toolchain.tools_zoo.device import choose_device
 
-    if source.endswith((".h5", ".hdf5")):
-        return store_patches(Path(source), count, seed)
-    with Download(source) as bar:
-        photos = open_source(source, progress=bar.update)
-    return evaluation_patches(photos, count, seed, patch_size=side or VIEW_SIZE)
+    (tools, policy), levels, scale = bundle, material.levels, settings.scale
+    more: Any = {"seed": material.seed, "max_steps": settings.max_steps, "iqa": iqa}
+    if scale == 1:
+        return evaluate_players(names, levels, material.clean_windows(), *bundle, **more)
+    instruct(tools, settings)
+    if task_scale("real-sr", tools) != scale:
+        fail(f"the tools of {tools.name} enlarge by {task_scale('real-sr', tools)}, not by {scale}")
+    needs_all = policy is not None and policy.q_net.encoder_name == "rl_restore"
+    windows = material.clean_windows((VIEW_SIZE if needs_all else SMALL_SIDE) * scale)
+    more["device"] = choose_device(settings.device)
+    return evaluate_scaled_players(names, levels, windows, *bundle, **more)
 
 
 def _print_table(results: "Sequence[Evaluation]", *, restored: bool, judged: bool) -> None:

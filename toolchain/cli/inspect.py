@@ -7,35 +7,18 @@ import typer
 from rich.console import Console
 
 from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, fail
-from restoration_toolchain.toolchain.cli.options import (
-    DEFAULT_TILE_PIXELS,
-    AddToolOption,
-    AgentOption,
-    DeviceOption,
-    InputArgument,
-    IqaEncoderOption,
-    IqaOption,
-    MaxRiskOption,
-    MaxStepsOption,
-    MaxTilePixelsOption,
-    OverwriteOption,
-    PrecisionOption,
-    PreferOption,
-    PriorOption,
-    RegionsOption,
-    ScaledToolboxOption,
-    ScaleOption,
-    StepsOption,
-    StrengthOption,
-)
+from restoration_toolchain.toolchain.cli.options import OverwriteOption, grouped
 from restoration_toolchain.toolchain.cli.tables import print_inspection
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 if TYPE_CHECKING:
     from restoration_toolchain.toolchain.photos.read import Photo
 
 
+@grouped()
 def inspect(
-    photo: InputArgument,
+    photo: Annotated[Path, typer.Argument(help="The photo.", metavar="INPUT")],
+    *,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -57,23 +40,8 @@ def inspect(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the damage.", min=0)] = 0,
-    max_steps: MaxStepsOption = 3,
-    agent: AgentOption = None,
-    toolbox: ScaledToolboxOption = None,
-    add_tool: AddToolOption = None,
-    scale: ScaleOption = 1,
-    prefer: PreferOption = None,
-    strength: StrengthOption = 1.0,
-    regions: RegionsOption = False,
-    max_risk: MaxRiskOption = 1.0,
-    iqa: IqaOption = None,
-    iqa_encoder: IqaEncoderOption = None,
-    prior: PriorOption = "own",
-    steps: StepsOption = 1,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    settings: RestoreSettings,
     overwrite: OverwriteOption = False,
-    max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
 ) -> None:
     """Restore one photo and show the choice of every step."""
     from restoration_toolchain.data.atomic import write_atomically
@@ -81,37 +49,20 @@ def inspect(
     from restoration_toolchain.toolchain.batches.batch import check_writable
     from restoration_toolchain.toolchain.looking.inspection import inspect_degraded, inspect_photo
     from restoration_toolchain.toolchain.photos.write import check_free, check_target, write_photo
-    from restoration_toolchain.toolchain.restoring.restorer import load
+    from restoration_toolchain.toolchain.restoring.load import load
 
     if gt is not None and degrade is not None:
         fail("--gt and --degrade exclude each other: with --degrade, INPUT is the clean photo")
     if degrade is not None:
-        check_level(degrade, scale)
+        check_level(degrade, settings.scale)
     if output is not None:
         check = check_free if _is_page(output) else check_target
         for source in filter(None, (photo, gt)):
             check(output, source, overwrite=overwrite)
         check_writable(output)
-    lq = _read(photo, scale if degrade is None else 1)
+    lq = _read(photo, settings.scale if degrade is None else 1)
     reference = None if gt is None else _read(gt)
-    restorer = load(
-        agent,
-        toolbox,
-        device=device,
-        precision=precision,
-        max_steps=max_steps,
-        max_tile_pixels=max_tile_pixels,
-        add_tools=add_tool or (),
-        scale=scale,
-        prefer=prefer,
-        strength=strength,
-        regions=regions,
-        max_risk=max_risk,
-        iqa=iqa,
-        iqa_encoder=iqa_encoder,
-        prior=prior,
-        steps=steps,
-    )
+    restorer = load(settings=settings)
     if degrade is None:
         inspection = inspect_photo(restorer, lq, gt=reference)
     else:

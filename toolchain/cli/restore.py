@@ -1,6 +1,7 @@
 """``toolchain restore``: photos in, restored photos out."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
@@ -20,32 +21,15 @@ from restoration_toolchain.toolchain.cli.errors import (
     fail,
     with_hint,
 )
-from restoration_toolchain.toolchain.cli.options import (
-    DEFAULT_TILE_PIXELS,
-    AddToolOption,
-    AgentOption,
-    DeviceOption,
-    IqaEncoderOption,
-    IqaOption,
-    MaxRiskOption,
-    MaxStepsOption,
-    MaxTilePixelsOption,
-    OverwriteOption,
-    PrecisionOption,
-    PreferOption,
-    PriorOption,
-    RegionsOption,
-    ScaledToolboxOption,
-    ScaleOption,
-    StepsOption,
-    StrengthOption,
-)
+from restoration_toolchain.toolchain.cli.options import OverwriteOption, grouped
 from restoration_toolchain.toolchain.errors import printable
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 if TYPE_CHECKING:
     from restoration_toolchain.toolchain.batches.batch import Outcome
 
 
+@grouped()
 def restore(
     inputs: Annotated[
         list[Path],
@@ -55,21 +39,7 @@ def restore(
         Path,
         typer.Option("-o", "--output", help="Folder of the results; for one photo, also a file."),
     ],
-    max_steps: MaxStepsOption = 3,
-    agent: AgentOption = None,
-    toolbox: ScaledToolboxOption = None,
-    add_tool: AddToolOption = None,
-    scale: ScaleOption = 1,
-    prefer: PreferOption = None,
-    strength: StrengthOption = 1.0,
-    regions: RegionsOption = False,
-    max_risk: MaxRiskOption = 1.0,
-    iqa: IqaOption = None,
-    iqa_encoder: IqaEncoderOption = None,
-    prior: PriorOption = "own",
-    steps: StepsOption = 1,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
+    settings: RestoreSettings,
     trace: Annotated[
         Path | None,
         typer.Option(help="Write what was done to each photo, and why, as a list in this .json."),
@@ -88,7 +58,6 @@ def restore(
         typer.Option("--resume", help="Skip photos whose results are there and still hold."),
     ] = False,
     overwrite: OverwriteOption = False,
-    max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
     max_memory: Annotated[
         str | None,
         typer.Option(
@@ -111,34 +80,17 @@ def restore(
     )
     from restoration_toolchain.toolchain.batches.folder_lock import locked_folder
     from restoration_toolchain.toolchain.batches.memory import parse_size, tile_pixels_within
-    from restoration_toolchain.toolchain.restoring.enlarge_options import EnlargeOptions
-    from restoration_toolchain.toolchain.restoring.restorer import load
+    from restoration_toolchain.toolchain.restoring.load import load
 
     limit = None if max_memory is None else parse_size(max_memory)
     if limit is not None:
-        max_tile_pixels = tile_pixels_within(limit, max_tile_pixels)
+        pixels = tile_pixels_within(limit, settings.max_tile_pixels)
+        settings = dataclasses.replace(settings, max_tile_pixels=pixels)
     plan = plan_batch(inputs, output, steps_folder=save_steps)
-    EnlargeOptions(prior, steps).check_photos(len(plan))
+    settings.check_photos(len(plan))
     if trace is not None:
         check_trace_target(trace, overwrite=overwrite)
-    restorer = load(
-        agent,
-        toolbox,
-        device=device,
-        precision=precision,
-        max_steps=max_steps,
-        max_tile_pixels=max_tile_pixels,
-        add_tools=add_tool or (),
-        scale=scale,
-        prefer=prefer,
-        strength=strength,
-        regions=regions,
-        max_risk=max_risk,
-        iqa=iqa,
-        iqa_encoder=iqa_encoder,
-        prior=prior,
-        steps=steps,
-    )
+    restorer = load(settings=settings)
     stop = threading.Event()
     finished: list[Outcome] = []
     is_folder = plan[0].target != output
@@ -211,10 +163,11 @@ def _shown(outcomes: "Iterator[Outcome]", total: int, *, quiet: bool) -> "Iterat
 def _line(outcome: "Outcome") -> str:
     from restoration_toolchain.toolchain.restoring.restoration import BICUBIC
 
-    without_tool = [f"{BICUBIC} enlargement"] if outcome.enlarged_by == BICUBIC else []
-    tools = ", ".join([*outcome.sequence, *without_tool]) or "left as it is"
-    figures = f"{outcome.trace['seconds']:.1f} s"
-    before, after = outcome.trace["quality_before"], outcome.trace["quality_after"]
+    trace = outcome.trace
+    without_tool = [f"{BICUBIC} enlargement"] if trace["enlarged_by"] == BICUBIC else []
+    tools = ", ".join([*trace["sequence"], *without_tool]) or "left as it is"
+    figures = f"{trace['seconds']:.1f} s"
+    before, after = trace["quality_before"], trace["quality_after"]
     if before is not None and after is not None:
         figures += f"  SFD-IQA {before['score']:.3f} -> {after['score']:.3f} ({after['encoder']})"
     return f"{escape(printable(outcome.photo.target))}  [cyan]{tools}[/]  [dim]{figures}[/]"
@@ -232,7 +185,8 @@ def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) ->
     failures = [outcome for outcome in outcomes if outcome.error is not None]
     n_skipped = sum(outcome.is_skipped for outcome in outcomes)
     console = Console(stderr=True)
-    for note in (note for outcome in outcomes for note in outcome.notes if not quiet):
+    notes = [note for outcome in outcomes for note in outcome.trace.get("notes", ())]
+    for note in notes if not quiet else ():
         text = escape(printable(note))
         console.print(f"note: {text}", style="yellow", soft_wrap=True, highlight=False)
     if failures and n_planned == 1:

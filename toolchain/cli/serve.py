@@ -10,34 +10,21 @@ import typer
 from rich.console import Console
 
 from restoration_toolchain.toolchain.cli.errors import fail
-from restoration_toolchain.toolchain.cli.options import (
-    DEFAULT_TILE_PIXELS,
-    DEFAULT_TOOLBOX,
-    AgentOption,
-    DeviceOption,
-    MaxRiskOption,
-    MaxStepsOption,
-    MaxTilePixelsOption,
-    PrecisionOption,
-    ToolboxOption,
-)
+from restoration_toolchain.toolchain.cli.options import grouped
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 
+@grouped()
 def serve(
-    port: Annotated[int, typer.Option(help="To listen on.", min=1, max=65535)] = 7860,
+    *,
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7860,
     open_browser: Annotated[
         bool, typer.Option("--open/--no-open", help="Open the page in the browser.")
     ] = True,
     max_megapixels: Annotated[
         float, typer.Option(help="Larger photos are refused.", min=0.01)
     ] = 24.0,
-    max_steps: MaxStepsOption = 3,
-    max_risk: MaxRiskOption = 1.0,
-    agent: AgentOption = None,
-    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "auto",
-    max_tile_pixels: MaxTilePixelsOption = DEFAULT_TILE_PIXELS,
+    settings: RestoreSettings,
 ) -> None:
     """Restore photos on a page in the browser, and look into every step.
 
@@ -46,12 +33,11 @@ def serve(
     """
     from restoration_toolchain.toolchain.looking.web.examples import make_examples
     from restoration_toolchain.toolchain.looking.web.page import (
-        Limits,
         build_page,
         launch,
         prepare_environment,
     )
-    from restoration_toolchain.toolchain.restoring.restorer import load
+    from restoration_toolchain.toolchain.restoring.load import load
 
     # Being told to end is like Ctrl-C: the folder with the photos goes too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -63,18 +49,10 @@ def serve(
             import gradio  # noqa: F401
         except ImportError:
             fail('the page needs Gradio; get it with: pip install "restoration-toolchain[web]"')
-        restorer = load(
-            agent,
-            toolbox,
-            device=device,
-            precision=precision,
-            max_steps=max_steps,
-            max_tile_pixels=max_tile_pixels,
-            max_risk=max_risk,
-        )
-        limits = Limits(max_pixels=round(max_megapixels * 1e6))
-        page = build_page(restorer, make_examples(folder / "examples"), folder, limits)
-        address = launch(page, port=port, limits=limits, open_browser=open_browser)
+        restorer = load(settings=settings)
+        pixels = round(max_megapixels * 1e6)
+        page = build_page(restorer, make_examples(folder / "examples"), folder, pixels)
+        address = launch(page, port=port, max_pixels=pixels, open_browser=open_browser)
         console.print(f"{address}  (Ctrl-C ends it)", highlight=False)
         try:
             while True:

@@ -1,80 +1,81 @@
 """``toolchain evaluate --suite``: every comparison in one run, written to a folder."""
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from restoration_toolchain.toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.material import Material
+from restoration_toolchain.toolchain.cli.options import OverwriteOption, is_offered
+from restoration_toolchain.toolchain.restoring.settings import SETTINGS, RestoreSettings
 
 if TYPE_CHECKING:
-    from restoration_toolchain.data.patches.store import Patches
     from restoration_toolchain.toolchain.measuring.suite import LevelSet, SuiteResults
 
 SUITES: Final = ("paper",)
-SUITE_OPTIONS: Final = (
-    "output_folder",
-    "drqn",
-    "ppo",
-    "before",
-    "baselines",
-    "oracle_count",
-    "plots",
-    "overwrite",
-)
-"""Parameters of ``toolchain evaluate`` that only a suite has a use for."""
-
-OTHER_OPTIONS: Final = (
-    "players",
-    "restore",
-    "output",
-    "scale",
-    "prefer",
-    "iqa",
-    "iqa_encoder",
-    "prior",
-    "steps",
-)
-"""Parameters that a suite has no use for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SuiteRequest:
-    """What the command line asked for; see its options."""
+class SuiteOptions:
+    """Options of ``toolchain evaluate`` that only a suite has a use for."""
 
-    lq: Path | None
-    gt: Path | None
-    levels: Sequence[str]
-    clean_windows: "Callable[[], Patches]"
-    seed: int
-    agent: str | None
-    toolbox: str
-    drqn: Path | None
-    ppo: Path | None
-    before: Path | None
-    baselines: str | None
-    oracle_count: int
-    max_steps: int
-    device: str
-    precision: str
-    output: Path
-    plots: bool
-    overwrite: bool
+    output_folder: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results of --suite.")
+    ] = Path("results")
+    drqn: Annotated[
+        Path | None, typer.Option(help="Agent trained the paper's way, to compare with.")
+    ] = None
+    ppo: Annotated[
+        Path | None, typer.Option(help="Agent trained by recurrent PPO, to compare with.")
+    ] = None
+    before: Annotated[
+        Path | None,
+        typer.Option(help="Toolbox folder with its agent in it, from before joint training."),
+    ] = None
+    baselines: Annotated[
+        str | None,
+        typer.Option(
+            help="Toolbox of single networks to compare with.",
+            show_default="the shipped one, if any",
+        ),
+    ] = None
+    oracle_count: Annotated[
+        int, typer.Option(help="Most patches per level for the exhaustive oracle.", min=1)
+    ] = 64
+    plots: Annotated[bool, typer.Option(help="Draw plots; needs matplotlib.")] = True
+    overwrite: OverwriteOption = False
+
+
+OTHER_OPTIONS: Final = (
+    *("players", "restore", "output"),
+    *(
+        name
+        for name, setting in SETTINGS.items()
+        if is_offered(setting, "evaluate") and not is_offered(setting, "suite")
+    ),
+)
+"""Parameters of ``toolchain evaluate`` that a suite has no use for."""
 
 
 def refuse_stray_options(ctx: typer.Context, suite: str | None) -> None:
     """End the command if an option was given that the kind of evaluation has no use for."""
-    stray = SUITE_OPTIONS if suite is None else OTHER_OPTIONS
+    stray = [field.name for field in fields(SuiteOptions)] if suite is None else OTHER_OPTIONS
     for name in stray:
         if _was_given(ctx, name):
             flag = _flag_of(ctx, name)
             fail(f"{flag} goes with --suite" if suite is None else f"{flag} is not for --suite")
 
 
-def run(ctx: typer.Context, suite: str, request: SuiteRequest) -> None:
+def run(
+    ctx: typer.Context,
+    suite: str,
+    material: Material,
+    settings: RestoreSettings,
+    options: SuiteOptions,
+) -> None:
     """Measure everything, write the folder and print the tables."""
     from restoration_toolchain.data.errors import UnknownNameError
     from restoration_toolchain.toolchain.cli.progress import Steps
@@ -85,46 +86,45 @@ def run(ctx: typer.Context, suite: str, request: SuiteRequest) -> None:
 
     if suite not in SUITES:
         raise UnknownNameError("suite", suite, SUITES)
-    check_folder(request.output, overwrite=request.overwrite)
-    if request.plots:
+    check_folder(options.output_folder, overwrite=options.overwrite)
+    if options.plots:
         check_plotting()
     cast = load_cast(
-        request.toolbox,
-        request.agent,
-        drqn=request.drqn,
-        ppo=request.ppo,
-        before=request.before,
-        baselines=request.baselines,
+        settings,
+        drqn=options.drqn,
+        ppo=options.ppo,
+        before=options.before,
+        baselines=options.baselines,
     )
-    device = choose_device(request.device)
+    device = choose_device(settings.device)
     config = SuiteConfig(
-        oracle_count=request.oracle_count,
-        max_steps=request.max_steps,
-        seed=request.seed,
+        oracle_count=options.oracle_count,
+        max_steps=settings.max_steps,
+        seed=material.seed,
         device=str(device),
-        precision=choose_precision(request.precision, device),
+        precision=choose_precision(settings.precision, device),
     )
     with Steps("") as steps:
         results = run_suite(
             cast,
-            _level_sets(request),
+            _level_sets(material),
             config,
             facts={"command": _command(ctx)},
             on_progress=lambda title, done, total, note: steps.update(
                 done, total, note, title=title
             ),
         )
-    paths = write_report(results, request.output, plots=request.plots)
+    paths = write_report(results, options.output_folder, plots=options.plots)
     _print(results)
     typer.echo(f"written: {', '.join(map(str, paths))}")
 
 
-def _level_sets(request: SuiteRequest) -> "list[LevelSet]":
+def _level_sets(material: Material) -> "list[LevelSet]":
     from restoration_toolchain.toolchain.measuring.suite import degraded_levels, folder_level
 
-    if request.lq is not None and request.gt is not None:
-        return [folder_level(request.lq, request.gt)]
-    return degraded_levels(request.clean_windows(), request.levels, request.seed)
+    if material.folders is not None:
+        return [folder_level(*material.folders)]
+    return degraded_levels(material.clean_windows(), material.levels, material.seed)
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:

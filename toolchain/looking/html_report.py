@@ -129,13 +129,13 @@ def facts(restoration: Restoration) -> list[Fact]:
         change = signed(looks.score - looked.score)
         value = f"{looked.score:.3f} → {looks.score:.3f}"
         found.append(Fact(f"SFD-IQA ({looks.encoder})", value, change))
-    made_by = restoration.provenance
-    if not (made_by.forced or made_by.regions):  # the first value is then of one free choice
+    made_by, settings = restoration.provenance, restoration.provenance.settings
+    if not (settings.forced or settings.regions):  # the first value is then of one free choice
         first = restoration.steps[0]
         value = f"{signed(first.action_values[first.tool])} {made_by.unit}"
         found.append(Fact("Gain that the agent expected", value.rstrip()))
-    if made_by.strength < 1.0:
-        found.append(Fact("Strength", f"{made_by.strength:.0%}"))
+    if settings.strength < 1.0:
+        found.append(Fact("Strength", f"{settings.strength:.0%}"))
     found.append(Fact("Time", f"{restoration.seconds:.1f} s"))
     return found
 
@@ -264,7 +264,7 @@ def comparison(restoration: Restoration, icc: bytes | None = None) -> Comparison
     """
     before, after = restoration.frames[0], restoration.image
     if before.shape != after.shape:
-        before = upsampled(before, restoration.provenance.scale)
+        before = upsampled(before, restoration.provenance.settings.scale)
     whole = _pair(before, after, icc)
     height, width = after.shape[:2]
     if max(height, width) <= _PHOTO_SIDE:
@@ -343,22 +343,14 @@ def _score_text(score: Score | None, before: Score | None = None) -> str:
 
 
 def _origin(restoration: Restoration) -> list[tuple[str, str]]:
-    made_by = restoration.provenance
-    most = f"{made_by.max_steps} tool{'s' if made_by.max_steps > 1 else ''}"
-    scale = [("Enlarged by", f"{made_by.scale}")] if made_by.scale > 1 else []
-    strength = [("Strength", f"{made_by.strength:.0%}")] if made_by.strength < 1.0 else []
-    forced = [("Chosen by hand", ", ".join(made_by.forced))] if made_by.forced else []
+    made_by, settings = restoration.provenance, restoration.provenance.settings
     return [
         ("Version", made_by.version),
         ("Toolbox", made_by.toolbox),
         ("Agent", made_by.agent),
-        ("Computed on", f"{made_by.device}, {made_by.precision}"),
-        ("At most", most),
-        *scale,
-        *strength,
-        *([("Decided", "per region")] if made_by.regions else []),
-        *forced,
-        *([("Largest risk", f"{made_by.max_risk:.0%}")] if made_by.max_risk < 1.0 else []),
+        ("Computed on", f"{settings.device}, {settings.precision}"),
+        ("At most", f"{settings.max_steps} tool{'s' if settings.max_steps > 1 else ''}"),
+        *settings.rows(),
         ("Action values in", made_by.unit or f"reward “{made_by.reward}”"),
     ]
 

@@ -1,8 +1,8 @@
 """Look closely at the restoration of one photo, degraded first if it is clean."""
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from restoration_toolchain.toolchain.photos.read import Photo
 from restoration_toolchain.toolchain.restoring.recorder import OnStep
 from restoration_toolchain.toolchain.restoring.restoration import Restoration
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import CallOptions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,10 +57,8 @@ def inspect_photo(
     photo: Photo,
     *,
     gt: Photo | None = None,
-    strength: float | None = None,
-    regions: bool | None = None,
-    forced: Sequence[str] = (),
     on_step: OnStep | None = None,
+    **chosen: Unpack[CallOptions],
 ) -> Inspection:
     """Restore a photo and keep everything there is to see.
 
@@ -67,10 +66,8 @@ def inspect_photo(
         restorer: The restorer.
         photo: The photo as it came.
         gt: The clean photo, of the size of the result.
-        strength: Strength of the restoration, see `Restorer.restore`.
-        regions: Whether to decide per region.
-        forced: Names of the first actions.
         on_step: Called after every decision.
+        **chosen: Settings of this call, as `Restorer.restore` takes them.
 
     Raises:
         PhotoError: The sizes differ.
@@ -85,13 +82,7 @@ def inspect_photo(
         )
     reference = None if gt is None else gt.rgb
     restoration = restorer.restore(
-        photo.rgb,
-        gt=reference,
-        keep_frames=True,
-        on_step=on_step,
-        strength=strength,
-        regions=regions,
-        forced=forced,
+        photo.rgb, gt=reference, keep_frames=True, on_step=on_step, **chosen
     )
     return Inspection(restoration, reference, icc=photo.icc)
 

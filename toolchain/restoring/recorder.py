@@ -102,7 +102,7 @@ class Record:
         self, restored: FloatImage, notes: tuple[str, ...], unfamiliarity: float | None
     ) -> Restoration:
         """All of it; enlarged by bicubic interpolation where no tool has enlarged."""
-        image = self._blend(_enlarged(restored, self._lq, self._made_by.scale))
+        image = self._blend(_enlarged(restored, self._lq, self._made_by.settings.scale))
         if np.may_share_memory(image, self._lq):  # nothing ran; the result is the caller's own
             own = self._arrays.empty(*image.shape[:2])
             for rows in self._arrays.bands(len(own)):
@@ -120,7 +120,7 @@ class Record:
         )
 
     def _blend(self, restored: FloatImage) -> FloatImage:
-        strength = self._made_by.strength
+        strength = self._made_by.settings.strength
         if strength == 1.0:
             return restored
         before = self._lq

@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from restoration_toolchain.data.images import FloatImage
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import Quality
 from restoration_toolchain.tools_zoo.tool import UNITS, ToolSpec
 
@@ -17,9 +18,6 @@ STOP: Final = "stop"
 
 BICUBIC: Final = "bicubic"
 """What enlarges a photo where no tool did."""
-
-PER_CALL: Final = ("strength", "regions", "forced")
-"""Fields of `Provenance` that each call of `Restorer.restore` may choose, by the same names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +48,8 @@ class Step:
             know, that tool's alone: what it was estimated to gain on the photos that it was fitted
             to.
         seconds: Time taken by the decision and the tool.
-        score: Of the image after the step, and of its bicubic enlargement while it is still small;
-            None where no clean image is known.
+        score: Score of the image after the step, and of its bicubic enlargement while it is still
+            small; None where no clean image is known.
         scale: By how much the tool enlarged the photo; 1 is not at all.
         region_actions: Where regions decide, the action of each cell of `restoring.regions.CELL`
             pixels, (rows, columns) int64. ``tool`` is then what most of those that went on got,
@@ -96,25 +94,18 @@ class Provenance:
     """What made a restoration, precisely enough to make it again.
 
     Attributes:
-        version: Of this package.
-        toolbox: Its name.
+        version: Version of this package.
+        toolbox: Name of the toolbox.
         tool_checksums: SHA-256 of each tool's weight file, where it was loaded from one.
         agent: Name or folder of the agent.
         agent_checksum: SHA-256 of the agent's weights.
-        device: Where the tools ran.
-        precision: What they computed in, ``fp32`` or ``bf16``.
-        max_steps: Most tools allowed.
-        scale: By how much photos are enlarged.
-        reward: In which action values count: ``psnr`` in dB, or another name of `envs.reward`.
-        strength: How far it went from the photo towards the restored one.
-        regions: Whether decisions were made per region.
-        forced: Actions that were prescribed, in place of the agent's first ones.
-        options: Arguments of `restoring.restorer.load` that give the same restorer again, with
-            device and precision as they were chosen; empty of one that was not loaded.
-        max_risk: Largest risk with which a tool was permitted to run.
-        enlarging: What was asked of tools that enlarge: ``prior`` and ``steps`` as in
-            `enlarge_options.EnlargeOptions`, and ``prior_sha256`` of the numbers of a map or of
-            a model's weights.
+        settings: What it was told, with device and precision as they were chosen and with what the
+            call chose.
+        prior_checksum: SHA-256 of the numbers of a map or of a model's weights that was given for
+            a prior; empty where its name says everything.
+        reward: Unit of action values: ``psnr`` in dB, or another name of `envs.reward`.
+        loaded: What `restoring.load.load` is to be told for the same restorer again; None of one
+            that was not loaded.
     """
 
     version: str
@@ -122,22 +113,25 @@ class Provenance:
     tool_checksums: Mapping[str, str]
     agent: str
     agent_checksum: str
-    device: str
-    precision: str
-    max_steps: int
-    scale: int = 1
+    settings: RestoreSettings
+    prior_checksum: str = ""
     reward: str = "psnr"
-    strength: float = 1.0
-    regions: bool = False
-    forced: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    max_risk: float = 1.0
-    enlarging: Mapping[str, Any] = field(default_factory=dict)
+    loaded: RestoreSettings | None = None
 
     @property
     def unit(self) -> str:
-        """Of action values: ``dB``, or nothing that has a name."""
+        """Unit of action values: ``dB``, or nothing that has a name."""
         return "dB" if self.reward == "psnr" else ""
+
+    @property
+    def max_risk(self) -> float:
+        """Largest risk with which a tool was permitted to run."""
+        return self.settings.max_risk
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `loaded` holds, as plain data for JSON; empty of a restorer that was not loaded."""
+        return {} if self.loaded is None else self.loaded.to_dict()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,7 +142,7 @@ class Restoration:
         image: Restored RGB, shape (H, W, 3), float32, range [0, 1].
         steps: Every decision in order; the last one is stop unless the limit was reached first.
         provenance: What made it.
-        score: Of the input; None where no clean image is known.
+        score: Score of the input; None where no clean image is known.
         frames: The input, then the image after each tool, if they were asked for; else empty.
         notes: One sentence for each tool that was added and not used, and for what else is to be
             known.
@@ -174,7 +168,7 @@ class Restoration:
     @property
     def enlarged_by(self) -> str | None:
         """The tool that enlarged the photo, or `BICUBIC`; None if it kept its size."""
-        if self.provenance.scale == 1:
+        if self.provenance.settings.scale == 1:
             return None
         return next((step.tool for step in self.steps if step.scale > 1), BICUBIC)
 
@@ -196,23 +190,25 @@ class Restoration:
     def trace(self) -> dict[str, Any]:
         """Everything but pixels, as plain data for JSON; the ``psnr_gain`` of the steps add up."""
         height, width = self.image.shape[:2]
-        made_by = self.provenance
+        made_by, settings = self.provenance, self.provenance.settings
         return {
             "version": made_by.version,
             "toolbox": {"name": made_by.toolbox, "sha256": dict(made_by.tool_checksums)},
             "agent": {"name": made_by.agent, "sha256": made_by.agent_checksum},
-            "device": made_by.device,
-            "precision": made_by.precision,
-            "max_steps": made_by.max_steps,
-            "scale": made_by.scale,
+            "device": settings.device,
+            "precision": settings.precision,
+            "max_steps": settings.max_steps,
+            "scale": settings.scale,
             "enlarged_by": self.enlarged_by,
-            "enlarging": dict(made_by.enlarging),
+            "enlarging": {
+                "prior": settings.prior,
+                "steps": settings.steps,
+                "prior_sha256": made_by.prior_checksum,
+            },
             "reward": made_by.reward,
-            "strength": made_by.strength,
-            "regions": made_by.regions,
-            "forced": list(made_by.forced),
-            "options": dict(made_by.options),
-            "max_risk": made_by.max_risk,
+            **settings.chosen_by_call(),
+            "options": made_by.options,
+            "max_risk": settings.max_risk,
             "unfamiliarity": self.unfamiliarity,
             "width": width,
             "height": height,
@@ -268,16 +264,16 @@ def explain_end(restoration: Restoration) -> str:
 
 
 def _explain_last(restoration: Restoration) -> str:
-    last = restoration.steps[-1]
+    last, settings = restoration.steps[-1], restoration.provenance.settings
     if not last.is_stop:
-        limit = restoration.provenance.max_steps
+        limit = settings.max_steps
         return f"Ended at the limit of {limit} tool{'s' if limit > 1 else ''}."
     known = sum(step.action <= last.action for step in restoration.steps)  # not of added tools
-    if len(restoration.provenance.forced) >= known:
+    if len(settings.forced) >= known:
         return "Stopped by hand."
     ((rival, value), *_) = last.runners_up(1)
     stop = last.action_values[STOP]
-    allowed = restoration.provenance.max_risk
+    allowed = settings.max_risk
     if last.risk is not None and last.risk > allowed:
         return (
             f"Stopped: the best tool, {rival}, would make the photo worse with a probability of "

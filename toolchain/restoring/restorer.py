@@ -2,26 +2,20 @@
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, cast
+from collections.abc import Iterator, Sequence
+from typing import Final, Unpack, cast
 
 import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
+import restoration_toolchain
 from restoration_toolchain.agents.policy.guard import expected_gain, features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.storage import (
-    BUILTIN_AGENTS,
-    PolicyError,
-    check_fits,
-    load_bundle,
-)
+from restoration_toolchain.agents.policy.storage import PolicyError, check_fits
 from restoration_toolchain.data.damage.noise_model import estimate_noise
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import (
@@ -37,9 +31,10 @@ from restoration_toolchain.envs.scaled_chain import ScaledChain
 from restoration_toolchain.toolchain.photos.arrays import IN_MEMORY, Arrays
 from restoration_toolchain.toolchain.restoring.colour_drift import bound_drift
 from restoration_toolchain.toolchain.restoring.enlarge_options import (
-    AS_TRAINED,
-    EnlargeOptions,
+    PRIOR_NAMES,
     beside_tiles,
+    instruct,
+    unused,
 )
 from restoration_toolchain.toolchain.restoring.photo_quality import AS_TILE_PIXELS, PhotoJudge
 from restoration_toolchain.toolchain.restoring.recorder import OnStep, Record, Scorer
@@ -50,28 +45,23 @@ from restoration_toolchain.toolchain.restoring.restoration import (
     Step,
     treatment,
 )
+from restoration_toolchain.toolchain.restoring.settings import (
+    CallOptions,
+    RestoreSettings,
+    SettingError,
+)
 from restoration_toolchain.toolchain.restoring.tiling import (
     apply_tiled,
     enlarged_views,
     extract_views,
     views,
 )
-from restoration_toolchain.tools_zoo.catalog import default_toolbox
-from restoration_toolchain.tools_zoo.device import AUTO, choose_device, choose_precision
-from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa, open_named
-from restoration_toolchain.tools_zoo.own_tools import (
-    OwnTool,
-    default_home,
-    load_own_tool,
-    own_tool_names,
-)
-from restoration_toolchain.tools_zoo.precision import Precision, computing
-from restoration_toolchain.tools_zoo.storage import shipped_toolboxes
+from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa
+from restoration_toolchain.tools_zoo.own_tools import OwnTool
+from restoration_toolchain.tools_zoo.precision import computing
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
-
-DEFAULT_MAX_TILE_PIXELS: Final = 1024 * 1024
-"""Widest activations of a tile this size take 64 MiB, and its halo adds 7 % of work."""
 
 _MEASURED: Final = 2048  # pixels
 _JUDGED: Final = 16  # views, whose median distance says how familiar a photo is
@@ -81,89 +71,104 @@ UNFAMILIAR: Final = (
 )
 
 
-class SettingError(ToolchainError, ValueError):
-    """A restorer was asked for with a number that cannot work."""
+AS_BUILT: Final = RestoreSettings(device="cpu", precision="fp32")
+"""Settings of a restorer that was told nothing."""
+
+
+class NoEnlargerError(SettingError):
+    """Photos are to be enlarged with a toolbox that has no tool for it."""
+
+
+class SmallAgentError(PolicyError):
+    """Photos are to be enlarged by an agent that did not learn to."""
+
+
+class LearntToEnlargeError(SettingError):
+    """Photos are to keep their size with an agent that learnt to enlarge.
+
+    Args:
+        toolbox: Name of the agent's toolbox.
+        scale: Factor by which the agent learnt to enlarge.
+    """
+
+    def __init__(self, toolbox: str, scale: int) -> None:
+        super().__init__(f"the agent of {toolbox!r} learnt to enlarge: it needs scale {scale}")
+        self.toolbox, self.scale = toolbox, scale
+
+
+class NotCalibratedError(PolicyError):
+    """The risk of an agent is to be limited, and nobody has measured it."""
+
+
+class OwnToolNameError(DuplicateToolError):
+    """A fitted tool has the name of another tool."""
 
 
 class Restorer:
     """Restores photos: an agent looks, picks a tool, the tool runs, until the agent stops.
 
     Args:
-        toolbox: The tools; moved to ``device``.
-        policy: What chooses them; moved to ``device``.
-        max_steps: Most tools on one photo.
-        max_tile_pixels: Most pixels that a tool works on at once.
-        device: Where tools and agent run. The photo itself stays in main memory.
-        precision: What the tools and the agent's encoder compute in; the rest of the agent always
-            uses float32.
-        agent_name: How the agent is called in traces.
+        toolbox: Tools that the agent knows; moved to the device of the settings.
+        policy: Agent that chooses them; moved there, too. The tools and its encoder compute in the
+            precision of the settings, the rest of it always in float32.
+        settings: Everything else that can be told. The photo itself stays in main memory.
+        agent_name: Name of the agent in traces.
         own_tools: Fitted tools that the agent does not know. The one that a photo's noise suits
             best, if there is one, runs first and counts as a step; then the agent looks.
-        scale: By how much photos are enlarged; 1 permits no tool that enlarges.
-        strength: How far to go from the photo towards the restored one, 0 to 1, unless a call of
-            `restore` says otherwise.
-        regions: Whether to decide per region (`restoring.regions`), unless a call says otherwise.
-        options: For the record: see `Provenance`.
-        max_risk: Largest probability of making the photo worse with which a tool may still run
-            (`agents.policy.guard`); 1 asks nothing of it.
-        iqa: SFD-IQA, by which photos are judged before and after every step; moved to ``device``.
+        iqa: SFD-IQA, by which photos are judged before and after every step; moved to the device.
             It changes no decision and no pixel.
-        enlarge: What is asked of the tools that enlarge.
 
     Raises:
         PolicyError: The policy was trained with other tools, or not to enlarge and is to, or its
             risk is to be limited and it was not calibrated.
         DuplicateToolError: The toolbox has a tool of the name of an own one, or two have one name.
-        SettingError: A number is too small, no tool enlarges by this scale, or the policy learnt
-            to enlarge and is not to.
-        EnlargeError: No tool can do what is asked of those that enlarge.
+        SettingError: Tiles are too small, no tool enlarges by this scale or has what is asked of
+            those that enlarge, or the policy learnt to enlarge and is not to.
         PriorError: The prior does not fit a tool.
+        ToolchainError: This machine lacks the device.
     """
 
     def __init__(
         self,
         toolbox: Toolbox,
         policy: LstmPolicy,
+        settings: RestoreSettings = AS_BUILT,
         *,
-        max_steps: int = 3,
-        max_tile_pixels: int = DEFAULT_MAX_TILE_PIXELS,
-        device: torch.device | str = "cpu",
-        precision: Precision = "fp32",
         agent_name: str = "unnamed",
         own_tools: Sequence[OwnTool] = (),
-        scale: int = 1,
-        strength: float = 1.0,
-        regions: bool = False,
-        options: Mapping[str, Any] | None = None,
-        max_risk: float = 1.0,
         iqa: SfdIqa | None = None,
-        enlarge: EnlargeOptions = AS_TRAINED,
     ) -> None:
         check_fits(policy, toolbox)
-        self._enlarge, self._prior = enlarge, enlarge.apply_to(toolbox, scale)
-        _check_scale(scale, toolbox, policy)
+        self._prior = instruct(toolbox, settings)
+        _check_scale(settings.scale, toolbox, policy)
         _check_names(toolbox, own_tools)
-        if max_steps < 1:
-            raise SettingError(f"max_steps must be at least 1, got {max_steps}")
         self._own_tools = tuple(own_tools)
         tools = (*toolbox, *(own.tool for own in own_tools))
         smallest = max(_smallest_tile(tool) for tool in tools)
-        if max_tile_pixels < smallest:
+        if settings.max_tile_pixels < smallest:
             raise SettingError(
-                f"max_tile_pixels must be at least {smallest}, got {max_tile_pixels}"
+                f"max_tile_pixels must be at least {smallest}, got {settings.max_tile_pixels}"
             )
-        self._device = torch.device(device)
+        if settings.max_risk < 1.0 and policy.guard is None:
+            raise NotCalibratedError(
+                "this agent was not calibrated, so its risk is not known; calibrate it, or set no "
+                "largest risk"
+            )
+        self._device = choose_device(settings.device)
+        self._precision = choose_precision(settings.precision, self._device)
         for tool in tools:
             tool.to(self._device)
         self._toolbox = toolbox
         self._policy = policy
         self._policy.q_net.to(self._device)
-        self._policy.precision = precision
-        self._max_steps, self._max_tile_pixels = max_steps, max_tile_pixels
-        self._precision = precision
+        self._policy.precision = self._precision
+        self._max_steps, self._max_tile_pixels = settings.max_steps, settings.max_tile_pixels
         self._iqa = None if iqa is None else iqa.to(self._device)
+        settings = dataclasses.replace(
+            settings, device=str(self._device), precision=self._precision
+        ).recorded({"prior": PRIOR_NAMES})
         self._provenance = Provenance(
-            version=_package_version(),
+            version=restoration_toolchain.__version__,
             toolbox=toolbox.name,
             tool_checksums={
                 **toolbox.checksums,
@@ -171,31 +176,16 @@ class Restorer:
             },
             agent=agent_name,
             agent_checksum=_checksum(policy),
-            device=str(self._device),
-            precision=precision,
-            max_steps=max_steps,
-            scale=scale,
+            prior_checksum="" if self._prior is None else self._prior.checksum,
             reward=policy.reward.name,
-            strength=strength,
-            regions=regions,
-            options=options or {},
-            max_risk=max_risk,
-            enlarging={
-                **enlarge.recorded(),
-                "prior_sha256": "" if self._prior is None else self._prior.checksum,
-            },
+            settings=settings,
+            loaded=None if settings.toolbox is None else settings,
         )
-        _check_settings(self._provenance)
-        if max_risk < 1.0 and policy.guard is None:
-            raise PolicyError(
-                "this agent was not calibrated, so its risk is not known; leave max_risk out, or "
-                "calibrate it (toolchain calibrate)"
-            )
 
     @property
     def scale(self) -> int:
         """Side of a restored photo over side of the photo as it came."""
-        return self._provenance.scale
+        return self._provenance.settings.scale
 
     @property
     def provenance(self) -> Provenance:
@@ -221,10 +211,8 @@ class Restorer:
         gt: FloatImage | ByteImage | None = None,
         keep_frames: bool = False,
         on_step: OnStep | None = None,
-        strength: float | None = None,
-        regions: bool | None = None,
-        forced: Sequence[str] = (),
         arrays: Arrays = IN_MEMORY,
+        **chosen: Unpack[CallOptions],
     ) -> Restoration:
         """Restore one photo of any size; the photo itself is not changed.
 
@@ -235,14 +223,13 @@ class Restorer:
             gt: The clean photo, as large as the result; every step is then scored against it.
             keep_frames: Keep the input and the image after every tool.
             on_step: Called after every decision.
-            strength: How far to go from the photo towards the restored one: 0 returns its pixels
-                as they are, 1 all that the tools did. Steps, scores and frames are of such blends;
-                the agent decides by what the tools did. None is the restorer's own.
-            regions: Whether to decide per region. None is the restorer's own.
-            forced: Names of the first actions, ``stop`` included, in place of the agent's choices;
-                it goes on from there.
             arrays: Makes the arrays of the photo's size that are needed on the way, where decisions
                 are for the whole photo and it keeps its size.
+            **chosen: Settings of this call in place of the restorer's own. ``strength`` 0 returns
+                the photo's pixels as they are, 1 all that the tools did; steps, scores and frames
+                are of such blends, but the agent decides by what the tools did. ``regions`` says
+                whether to decide per region. ``forced`` are names of the first actions, ``stop``
+                included; the agent goes on from there. None leaves a setting as it is.
 
         Raises:
             ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes do not go
@@ -251,14 +238,9 @@ class Restorer:
                 forced action enlarges where nothing may (any more).
             UnknownNameError: A forced action is no tool of the toolbox.
         """
-        made_by = dataclasses.replace(
-            self._provenance,
-            strength=self._provenance.strength if strength is None else strength,
-            regions=self._provenance.regions if regions is None else regions,
-            forced=tuple(forced),
-        )
-        _check_settings(made_by)
-        _check_forced(forced, self._toolbox, self.scale)
+        settings = self._provenance.settings.changed(chosen)
+        made_by = dataclasses.replace(self._provenance, settings=settings)
+        _check_forced(settings.forced, self._toolbox, self.scale)
         lq, clean = _as_float(image, arrays), None if gt is None else _as_float(gt)
         scorer, judge = Scorer(clean, self.scale), PhotoJudge(self._iqa, lq, self.scale)
         record = Record(lq, scorer, judge, made_by, on_step, arrays, keep_frames=keep_frames)
@@ -271,11 +253,11 @@ class Restorer:
             record.add(self._own_step(own, time.perf_counter() - start), restored)
         max_steps = self._max_steps - len(record.steps)
         if max_steps:
-            play = self._play_regions if made_by.regions else self._play
-            for step, image_after in play(lq, restored, max_steps, forced, arrays):
+            play = self._play_regions if settings.regions else self._play
+            for step, image_after in play(lq, restored, max_steps, settings.forced, arrays):
                 restored = image_after
                 record.add(step, restored)
-        notes += self._enlarge.unused(self._toolbox, [step.tool for step in record.steps])
+        notes += unused(self._toolbox, settings, [step.tool for step in record.steps])
         unfamiliarity = self._unfamiliarity(lq)
         if unfamiliarity is not None and unfamiliarity > 1.0:
             notes = (*notes, UNFAMILIAR)
@@ -461,90 +443,6 @@ class Restorer:
         )
 
 
-def load(
-    agent: str | Path | None = None,
-    toolbox: str | Path | None = None,
-    *,
-    device: str = AUTO,
-    precision: str = AUTO,
-    max_steps: int = 3,
-    max_tile_pixels: int = DEFAULT_MAX_TILE_PIXELS,
-    add_tools: Sequence[str | Path] = (),
-    scale: int = 1,
-    prefer: str | None = None,
-    strength: float = 1.0,
-    regions: bool = False,
-    max_risk: float = 1.0,
-    iqa: str | Path | None = None,
-    iqa_encoder: str | Path | None = None,
-    prior: str | Path = AS_TRAINED.prior,
-    steps: int = AS_TRAINED.steps,
-) -> Restorer:
-    """Load an agent and a toolbox, ready to restore.
-
-    Args:
-        agent: A shipped agent's name, or the folder of one; None is the toolbox's own.
-        toolbox: A shipped toolbox's name, or the folder of one; None is ``efficient`` or, where
-            photos are to be enlarged, ``generative``, and by 2, ``generative-x2``.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        precision: ``auto``, ``fp32`` or ``bf16``; ``auto`` times both for a moment.
-        max_steps: Most tools on one photo.
-        max_tile_pixels: Most pixels that a tool works on at once; fewer need less memory.
-        add_tools: Fitted tools (``toolchain fit``) by name or folder; see `Restorer` for when they
-            run.
-        scale: By how much photos are enlarged; 1 permits no tool that enlarges.
-        prefer: ``fidelity`` or ``texture``, where the toolbox has an agent for each.
-        strength: How far to go from the photo towards the restored one, 0 to 1.
-        regions: Whether to decide per region.
-        max_risk: Largest probability of making the photo worse with which a tool may still run.
-        iqa: SFD-IQA to judge photos by: its folder, or a toolbox that has one, by name or folder.
-        iqa_encoder: CLIP model that this score was trained with: its folder, or its name in the
-            local cache; None is the offline default.
-        prior: Of tools with a categorical prior, see `restoring.enlarge_options.EnlargeOptions`.
-        steps: Of the tool with a diffusion, 1 to 8: likewise.
-
-    Raises:
-        ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
-            with other tools or for another scale, the machine lacks the device, a number is too
-            small, no tool enlarges by this scale, or there is no such score, prior or steps.
-    """
-    toolbox = default_toolbox(scale) if toolbox is None else toolbox
-    options = dict(locals())  # this signature is the one list of what a restorer depends on
-    place = choose_device(device)
-    number_format = choose_precision(precision, place)
-    enlarge = EnlargeOptions(str(prior), steps)
-    own_tools = [load_own_tool(name) for name in add_tools]
-    tools, policy = load_bundle(toolbox, agent, prefer=prefer)
-    return Restorer(
-        tools,
-        policy,
-        max_steps=max_steps,
-        max_tile_pixels=max_tile_pixels,
-        device=place,
-        precision=number_format,
-        agent_name=str(agent if agent is not None else toolbox)
-        + ("-texture" if prefer == "texture" else ""),
-        own_tools=own_tools,
-        scale=scale,
-        strength=strength,
-        regions=regions,
-        options={
-            **options,
-            "agent": agent and _as_recorded(agent, BUILTIN_AGENTS),
-            "toolbox": _as_recorded(toolbox, shipped_toolboxes()),
-            "iqa": iqa and _as_recorded(iqa, shipped_toolboxes()),
-            "iqa_encoder": iqa_encoder and _as_recorded(iqa_encoder, ()),
-            "add_tools": [_as_recorded(n, own_tool_names(default_home())) for n in add_tools],
-            "device": str(place),
-            "precision": number_format,
-            **enlarge.recorded(),
-        },
-        max_risk=max_risk,
-        iqa=open_named(iqa, iqa_encoder),
-        enlarge=enlarge,
-    )
-
-
 class _Views:
     """The agent's eyes on one photo: many views, each an episode of its own in memory.
 
@@ -595,29 +493,25 @@ def _check_scale(scale: int, toolbox: Toolbox, policy: LstmPolicy) -> None:
     if scale == 1:
         check_keeps_size(policy, toolbox)
         return
-    if scale < 1 or scale not in toolbox.scales:
+    if scale not in toolbox.scales:
+        says = f"the toolbox {toolbox.name} cannot enlarge by {scale}: "
         known = sorted({str(known) for known in toolbox.scales if known > 1})
-        has = f"its tools enlarge by {' or '.join(known)}" if known else "none of its tools does"
-        hint = "" if known else "; take one that has such tools, such as --toolbox generative"
-        raise SettingError(f"the toolbox {toolbox.name} cannot enlarge by {scale}: {has}{hint}")
+        if not known:
+            raise NoEnlargerError(f"{says}none of its tools does")
+        raise SettingError(f"{says}its tools enlarge by {' or '.join(known)}")
     if policy.task != "real-sr":
-        raise PolicyError(
-            "the agent was not trained to enlarge; train one with: toolchain train agent "
-            "--set task=real-sr"
-        )
+        raise SmallAgentError("the agent was not trained to enlarge")
 
 
 def check_keeps_size(policy: LstmPolicy, toolbox: Toolbox) -> None:
     """Refuse an agent that learnt to enlarge, where photos are to keep their size.
 
     Raises:
-        SettingError: It did: what it learnt to do before an enlargement harms a photo without one.
+        LearntToEnlargeError: It did: what it learnt to do before an enlargement harms a photo
+            without one.
     """
     if policy.task == "real-sr":
-        raise SettingError(
-            f"the agent of {toolbox.name!r} learnt to enlarge: add --scale {max(toolbox.scales)} "
-            f"(restore, inspect, evaluate), or leave out --toolbox {toolbox.name} to keep the size"
-        )
+        raise LearntToEnlargeError(toolbox.name, max(toolbox.scales))
 
 
 def _check_forced(forced: Sequence[str], toolbox: Toolbox, scale: int) -> None:
@@ -635,17 +529,6 @@ def _check_forced(forced: Sequence[str], toolbox: Toolbox, scale: int) -> None:
         if enlarged_by:
             raise SettingError(f"{name} cannot enlarge again: {enlarged_by} has done it before")
         enlarged_by = name
-
-
-def _check_settings(made_by: Provenance) -> None:
-    if not 0.0 <= made_by.strength <= 1.0:
-        raise SettingError(f"strength must lie in [0, 1], got {made_by.strength}")
-    if not 0.0 <= made_by.max_risk <= 1.0:
-        raise SettingError(f"max_risk must lie in [0, 1], got {made_by.max_risk}")
-    if made_by.regions and made_by.scale > 1:
-        raise SettingError("regions keep the size of a photo: leave them out, or the scale")
-    if made_by.regions and made_by.forced:
-        raise SettingError("forced actions are for the whole photo: leave them out, or regions")
 
 
 def _as_float(image: FloatImage | ByteImage, arrays: Arrays = IN_MEMORY) -> FloatImage:
@@ -677,26 +560,11 @@ def _check_names(toolbox: Toolbox, own_tools: Sequence[OwnTool]) -> None:
     names = list(toolbox.names)
     for own in own_tools:
         if own.name in names:
-            raise DuplicateToolError(
-                f"the toolbox {toolbox.name} has a tool {own.name!r} already; leave --add-tool out"
-            )
+            raise OwnToolNameError(f"the toolbox {toolbox.name} has a tool {own.name!r} already")
         names.append(own.name)
-
-
-def _as_recorded(name_or_path: str | Path, names: Collection[str]) -> str:
-    """A known name as it is; a folder by the path that it has from anywhere."""
-    is_name = str(name_or_path) in names or not Path(name_or_path).is_dir()
-    return str(name_or_path) if is_name else str(Path(name_or_path).absolute())
 
 
 def _checksum(policy: LstmPolicy) -> str:
     state = policy.q_net.state_dict().items()
     content = save({name: value.cpu().contiguous() for name, value in state})
     return hashlib.sha256(content).hexdigest()
-
-
-def _package_version() -> str:
-    try:
-        return importlib.metadata.version("restoration-toolchain")
-    except importlib.metadata.PackageNotFoundError:  # run from a source tree
-        return "not installed"

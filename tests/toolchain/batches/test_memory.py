@@ -25,6 +25,7 @@ from restoration_toolchain.toolchain.batches.memory import (
 from restoration_toolchain.toolchain.photos.arrays import IN_MEMORY, SLACK_BYTES, Scratch
 from restoration_toolchain.toolchain.photos.read import read_header, read_photo
 from restoration_toolchain.toolchain.photos.write import write_photo
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 from tests.toolchain.conftest import (
     SEQUENCE,
     MakePhoto,
@@ -173,11 +174,10 @@ def test_the_header_tells_what_will_be_decoded(make_photo: MakePhoto, name: str)
     assert header is not None
     assert (header.width, header.height, header.channels) == (48, 40, 3)
     assert not header.is_deep
-    options = {"scale": 1, "strength": 1.0, "regions": False}
-    needs = photo_bytes(header, "PNG", **options)  # type: ignore[arg-type]
+    needs = photo_bytes(header, "PNG", RestoreSettings())
     assert needs.on_disk is not None
     assert needs.on_disk < needs.whole
-    larger = photo_bytes(header, "PNG", **{**options, "scale": 4})  # type: ignore[arg-type]
+    larger = photo_bytes(header, "PNG", RestoreSettings(scale=4))
     assert larger.on_disk is larger.in_strips is None
     assert larger.whole > needs.whole
 
@@ -201,11 +201,13 @@ def test_the_limit_holds_and_changes_no_pixel(
         return float(finished.stdout)
 
     base = run(
-        "import toolchain.restoring.restorer; from toolchain.batches.memory import resident_bytes\n"
+        "import restoration_toolchain.toolchain.restoring.load\n"
+        "from restoration_toolchain.toolchain.batches.memory import resident_bytes\n"
         "print(resident_bytes() / 2**20)"
     )
     restore = (
-        "import sys; from benchmarks.memory import peak_mib; from toolchain.cli import app\n"
+        "import sys; from benchmarks.memory import peak_mib\n"
+        "from restoration_toolchain.toolchain.cli import app\n"
         "try: app(sys.argv[1:])\n"
         "finally: print(peak_mib())"
     )

@@ -1,6 +1,5 @@
 """Properties of batches, sidecars, ``--resume`` and ``toolchain replay``."""
 
-import inspect
 import json
 import os
 import shutil
@@ -25,8 +24,8 @@ from restoration_toolchain.toolchain.batches.sidecar import (
     sidecar_path,
     write_sidecar,
 )
-from restoration_toolchain.toolchain.restoring.restoration import PER_CALL
-from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 from tests.toolchain.conftest import (
     SEQUENCE,
     MakePhoto,
@@ -57,7 +56,7 @@ def test_a_sidecar_names_all_that_a_result_depends_on(
     restored: Path, toolbox_folder: Path, agent_folder: Path
 ) -> None:
     entry = json.loads(sidecar_path(restored).read_text())
-    assert entry["options"].keys() == inspect.signature(load).parameters.keys()
+    assert entry["options"].keys() == RestoreSettings().to_dict().keys()
     assert entry["options"]["toolbox"] == str(toolbox_folder)
     assert entry["options"]["agent"] == str(agent_folder)
     assert entry["options"]["precision"] == "fp32"
@@ -65,10 +64,6 @@ def test_a_sidecar_names_all_that_a_result_depends_on(
     assert set(SEQUENCE) <= entry["toolbox"]["sha256"].keys()
     assert len(entry["input_sha256"]) == len(entry["pixels_sha256"]) == 64
     assert entry["runtime"].keys() >= {"torch", "threads", "python"}
-
-
-def test_what_a_call_may_choose_is_an_argument_of_it() -> None:
-    assert set(PER_CALL) <= inspect.signature(Restorer.restore).parameters.keys()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
@@ -230,25 +225,6 @@ def test_photos_that_vanish_or_change_fail_alone(
     assert sorted(os.listdir(tmp_path / "out")) == ["a.png", "e.png"]
 
 
-def test_an_error_that_nobody_thought_of_fails_one_photo(
-    run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make_photo("in/a.png", 10, 10)
-    make_photo("in/b.png", 20, 20)
-    restore = Restorer.restore
-
-    def broken(self: Restorer, image: np.ndarray, **options: object) -> object:
-        if len(image) == 10:
-            raise KeyError("surprise")
-        return restore(self, image, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Restorer, "restore", broken)
-    result = run_cli("restore", tmp_path / "in", "-o", tmp_path / "out")
-    assert result.exit_code == 1
-    assert "a.png: KeyError: 'surprise'" in result.stderr
-    assert os.listdir(tmp_path / "out") == ["b.png"]
-
-
 def test_when_asked_to_stop_the_photo_in_work_is_finished_and_no_other_begun(
     run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,7 +260,12 @@ def test_a_second_ctrl_c_ends_the_program_at_once_and_leaves_nothing_half_writte
         "--toolbox", toolbox_folder, "--agent", agent_folder, "--precision", "fp32",
     ]  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-c", "from toolchain.cli import main; main()", *map(str, command)],
+        [
+            sys.executable,
+            "-m",
+            "restoration_toolchain",
+            *map(str, command),
+        ],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

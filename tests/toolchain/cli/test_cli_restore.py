@@ -3,8 +3,6 @@
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,14 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restoration_toolchain.toolchain.cli.options import (
-    DEFAULT_TILE_PIXELS,
-    DEFAULT_TOOLBOX,
-    GENERATIVE_TOOLBOX,
-    X2_TOOLBOX,
-)
-from restoration_toolchain.toolchain.restoring.restorer import DEFAULT_MAX_TILE_PIXELS, Restorer
-from restoration_toolchain.tools_zoo.catalog import default_toolbox
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from tests.toolchain.conftest import (
     BAD_PHOTOS,
     SEQUENCE,
@@ -322,22 +313,34 @@ def test_interrupting_is_one_line(
     assert not (tmp_path / "out.png").exists()
 
 
-def test_a_photo_that_memory_cannot_hold_fails_alone(
-    run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "a.png: not enough memory"),
+        (KeyError("surprise"), "a.png: KeyError: 'surprise'"),
+    ],
+)
+def test_a_photo_on_which_the_work_fails_fails_alone(
+    run_cli: RunCli,
+    make_photo: MakePhoto,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    says: str,
 ) -> None:
     make_photo("in/a.png", 10, 10)
     make_photo("in/b.png", 20, 20)
     restore = Restorer.restore
 
-    def limited(self: Restorer, image: np.ndarray, **options: object) -> object:
+    def failing(self: Restorer, image: np.ndarray, **options: object) -> object:
         if len(image) == 10:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            raise error
         return restore(self, image, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Restorer, "restore", limited)
+    monkeypatch.setattr(Restorer, "restore", failing)
     result = run_cli("restore", tmp_path / "in", "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert "a.png: not enough memory" in result.stderr
+    assert says in result.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
 
 
@@ -353,18 +356,3 @@ def test_what_a_format_cannot_hold_is_noted(run_cli: RunCli, tmp_path: Path) -> 
     result = run_cli("restore", source, "-o", tmp_path / "out.jpg")
     assert result.exit_code == 0
     assert "note: JPEG holds 8 bits a channel, not 16" in result.stderr
-
-
-def test_help_does_not_wait_for_pytorch() -> None:
-    code = "import sys, restoration_toolchain.toolchain.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_the_tile_size_that_the_help_names_is_the_restorers_own() -> None:
-    assert DEFAULT_TILE_PIXELS == DEFAULT_MAX_TILE_PIXELS
-
-
-def test_the_toolboxes_that_the_help_names_are_the_default_ones() -> None:
-    assert default_toolbox(1) == DEFAULT_TOOLBOX
-    assert default_toolbox(2) == X2_TOOLBOX
-    assert default_toolbox(4) == GENERATIVE_TOOLBOX

@@ -21,6 +21,7 @@ from restoration_toolchain.toolchain.photos import strips as photo_strips
 from restoration_toolchain.toolchain.photos.arrays import Scratch
 from restoration_toolchain.toolchain.photos.read import Photo, PhotoHeader, read_header, read_photo
 from restoration_toolchain.toolchain.photos.write import write_photo
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 from tests.toolchain.conftest import SEQUENCE, MakeRestorer, random_samples
 from tests.toolchain.photos.conftest import SRGB, assert_same_pixels, exif_block, photo_of
 
@@ -296,7 +297,7 @@ def test_200_megapixels_take_less_than_is_free_within_1g(
         width=16_330, height=12_247, file_format=file_format, channels=3, is_deep=is_deep,
         is_progressive=False, file_bytes=file_bytes, in_strips=True,
     )  # fmt: skip
-    needs = photo_bytes(header, file_format, scale=1, strength=1.0, regions=False)
+    needs = photo_bytes(header, file_format, RestoreSettings())
     assert needs.in_strips is not None
     assert needs.in_strips < 400 << 20  # what the program and tiles leave of 1 GiB
 
@@ -314,7 +315,7 @@ def plan_with_room_for_strips_only(
     header = read_header(source)
     assert header is not None
     file_format = {".jpg": "JPEG", ".png": "PNG", ".tif": "TIFF"}[suffix]
-    needs = photo_bytes(header, file_format, scale=1, strength=1.0, regions=False)
+    needs = photo_bytes(header, file_format, RestoreSettings())
     assert needs.in_strips is not None
     assert needs.on_disk is not None
     assert needs.in_strips < needs.on_disk

@@ -14,8 +14,9 @@ from restoration_toolchain.agents.policy.storage import save_policy
 from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.toolchain.batches.sidecar import read_sidecar, sidecar_path
 from restoration_toolchain.toolchain.cli import app
-from restoration_toolchain.toolchain.restoring.enlarge_options import EnlargeError, EnlargeOptions
-from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
+from restoration_toolchain.toolchain.restoring.load import load
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings, SettingError
 from restoration_toolchain.tools_zoo.enlarging import segformer as segformers
 from restoration_toolchain.tools_zoo.enlarging.priors import MapPrior
 from restoration_toolchain.tools_zoo.networks.sft import PriorError, SftNet
@@ -27,6 +28,7 @@ from tests.toolchain.conftest import (
     random_samples,
     scripted_policy,
     snapshot,
+    told,
 )
 
 TOOLS = ("sr-psnr", "sr-sft", "sr-vpd")
@@ -172,7 +174,7 @@ def test_a_prior_that_was_set_in_python_is_kept(folder: Path) -> None:
     assert isinstance(network, SftNet)
     network.use_prior(MapPrior(torch.full((8, 80, 104), 0.125), kind="clusters"))
     policy: Any = scripted_policy("sr-sft", names=TOOLS, task="real-sr")
-    Restorer(toolbox, policy, scale=4)
+    Restorer(toolbox, policy, told(scale=4))
     assert network.has_given
 
 
@@ -205,16 +207,16 @@ def test_steps_above_one_run_the_teacher(vpd_folder: Path) -> None:
     for steps in (1, 2, 8):
         toolbox["sr-vpd"].network.steps = steps  # type: ignore[assignment]
         policy: Any = scripted_policy("sr-vpd", names=TOOLS, task="real-sr")
-        expected = Restorer(toolbox, policy, scale=4).restore(lq).image
+        expected = Restorer(toolbox, policy, told(scale=4)).restore(lq).image
         restored = restorer(vpd_folder, steps=steps)
         np.testing.assert_array_equal(restored.restore(lq).image, expected)
-        assert restored.provenance.enlarging["steps"] == steps
+        assert restored.provenance.settings.steps == steps
 
 
 @pytest.mark.parametrize("steps", [0, 9, -1])
 def test_other_steps_are_refused(steps: int) -> None:
-    with pytest.raises(EnlargeError, match=f"or 2 to 8 .*got {steps}"):
-        EnlargeOptions(steps=steps)
+    with pytest.raises(SettingError, match=f"or 2 to 8 .*got {steps}"):
+        RestoreSettings(steps=steps)
 
 
 # The command line -------------------------------------------------------------------------------

@@ -30,8 +30,10 @@ from restoration_toolchain.toolchain.looking.inspection import (
     inspect_photo,
 )
 from restoration_toolchain.toolchain.photos.read import Photo, read_photo
+from restoration_toolchain.toolchain.restoring.load import load
 from restoration_toolchain.toolchain.restoring.restoration import explain_end
-from restoration_toolchain.toolchain.restoring.restorer import Restorer, SettingError, load
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import SettingError
 from restoration_toolchain.toolchain.restoring.tiling import apply_tiled, enlarged_views, views
 from restoration_toolchain.tools_zoo.catalog import CLASSIC, ENLARGERS
 from restoration_toolchain.tools_zoo.networks.super_resolution import SrNet
@@ -44,6 +46,7 @@ from tests.toolchain.conftest import (
     random_samples,
     scripted_policy,
     snapshot,
+    told,
 )
 
 TOOLS = ("deblur_1", "sr-psnr", "sr-ssl")
@@ -71,7 +74,7 @@ def script(*tools: str, **facts: object) -> object:
 @pytest.fixture(scope="module")
 def make(folder: Path) -> Callable[..., Restorer]:
     def make(*tools: str, **options: object) -> Restorer:
-        return Restorer(load_toolbox(folder), script(*tools), scale=4, **options)  # type: ignore[arg-type]
+        return Restorer(load_toolbox(folder), script(*tools), told(scale=4, **options))
 
     return make
 
@@ -158,7 +161,7 @@ def test_without_scale_no_tool_that_enlarges_is_offered(folder: Path) -> None:
 def test_an_agent_that_learnt_to_enlarge_is_refused_where_photos_keep_their_size(
     folder: Path, make_photo: MakePhoto, tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingError, match="of 'enlarging' learnt to enlarge: add --scale 4"):
+    with pytest.raises(SettingError, match="of 'enlarging' learnt to enlarge: it needs scale 4"):
         Restorer(load_toolbox(folder), script("sr-psnr"))  # type: ignore[arg-type]
     source, target = make_photo("photo.png", 20, 26), tmp_path / "out.png"
     says = "leave out --toolbox generative to keep the size"
@@ -225,7 +228,7 @@ def test_forced_actions_that_can_do_nothing_are_refused(
 ) -> None:
     task = "real-sr" if scale > 1 else "restore"
     policy = scripted_policy("deblur_1", names=TOOLS, task=task)
-    restorer = Restorer(load_toolbox(folder), policy, scale=scale)
+    restorer = Restorer(load_toolbox(folder), policy, told(scale=scale))
     with pytest.raises(SettingError, match=says):
         inspect_photo(restorer, Photo(rgb=photo()), forced=forced)
 
@@ -364,9 +367,9 @@ def test_a_photo_that_would_be_too_large_fails_alone(tmp_path: Path, folder: Pat
 
 def test_an_agent_that_never_learnt_to_enlarge_is_refused(folder: Path) -> None:
     with pytest.raises(SettingError, match="cannot enlarge by 8"):
-        Restorer(load_toolbox(folder), script(), scale=8)  # type: ignore[arg-type]
+        Restorer(load_toolbox(folder), script(), told(scale=8))
     with pytest.raises(Exception, match="not trained to enlarge"):
-        Restorer(load_toolbox(folder), scripted_policy(names=TOOLS), scale=4)
+        Restorer(load_toolbox(folder), scripted_policy(names=TOOLS), told(scale=4))
 
 
 def test_players_that_enlarge_are_measured(folder: Path, tmp_path: Path) -> None:

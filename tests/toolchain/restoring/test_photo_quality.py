@@ -18,8 +18,9 @@ from restoration_toolchain.data.images import FloatImage, to_float, to_tensor
 from restoration_toolchain.data.scaling import upsampled
 from restoration_toolchain.toolchain.looking.html_report import render_report
 from restoration_toolchain.toolchain.looking.sheet import draw_sheet
+from restoration_toolchain.toolchain.restoring.load import load
 from restoration_toolchain.toolchain.restoring.photo_quality import judge
-from restoration_toolchain.toolchain.restoring.restorer import Restorer, load
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from restoration_toolchain.tools_zoo.catalog import CLASSIC, ENLARGERS
 from restoration_toolchain.tools_zoo.encoders import load_encoder
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER, SfdIqa, open_iqa, save_iqa
@@ -34,6 +35,7 @@ from tests.toolchain.conftest import (
     assert_one_line,
     random_samples,
     scripted_policy,
+    told,
 )
 
 
@@ -145,7 +147,7 @@ def test_what_is_judged_of_a_huge_photo_is_small(iqa: SfdIqa) -> None:
 def test_a_small_photo_is_judged_as_it_is_shown(enlarging: Path, iqa: SfdIqa) -> None:
     toolbox = load_toolbox(enlarging)
     policy = scripted_policy(*toolbox.names, names=toolbox.names, task="real-sr")
-    restoration = Restorer(toolbox, policy, scale=4, iqa=iqa).restore(
+    restoration = Restorer(toolbox, policy, told(scale=4), iqa=iqa).restore(
         photo(20, 26), keep_frames=True
     )
     small, deblurred, large = restoration.frames

@@ -19,7 +19,7 @@ from restoration_toolchain.toolchain.restoring.regions import (
     restore_regions,
     settle,
 )
-from restoration_toolchain.toolchain.restoring.restorer import SettingError
+from restoration_toolchain.toolchain.restoring.settings import SettingError
 from tests.toolchain.conftest import (
     NAMES,
     SEQUENCE,

@@ -19,13 +19,10 @@ from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, 
 from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.toolchain.restoring.load import load
 from restoration_toolchain.toolchain.restoring.restoration import Restoration, explain_end
-from restoration_toolchain.toolchain.restoring.restorer import (
-    UNFAMILIAR,
-    Restorer,
-    SettingError,
-    load,
-)
+from restoration_toolchain.toolchain.restoring.restorer import UNFAMILIAR, Restorer
+from restoration_toolchain.toolchain.restoring.settings import SettingError
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from tests.toolchain.conftest import (
     NAMES,
@@ -33,6 +30,7 @@ from tests.toolchain.conftest import (
     MakeRestorer,
     random_samples,
     scripted_policy,
+    told,
 )
 
 
@@ -189,7 +187,7 @@ def test_a_photo_of_one_view_is_played_as_the_agent_would_play_it(
     torch.nn.init.normal_(q_net.head.weight)
     policy, toolbox = LstmPolicy(q_net, NAMES), load_toolbox(toolbox_folder)
     lq = photo(63, 63)
-    restoration = Restorer(toolbox, policy, max_steps=3).restore(lq)
+    restoration = Restorer(toolbox, policy, told(max_steps=3)).restore(lq)
 
     images, state = torch.from_numpy(lq).permute(2, 0, 1)[None], policy.initial_state(1)
     last_action = torch.tensor([toolbox.stop])
@@ -332,9 +330,9 @@ def guard_of(intercept: float, limit: float) -> Guard:
 def test_a_tool_that_is_too_risky_does_not_run(toolbox_folder: Path, regions: bool) -> None:
     policy = scripted_policy(*SEQUENCE, guard=guard_of(0.0, 1e9))  # a risk of one half
     toolbox = load_toolbox(toolbox_folder)
-    dared = Restorer(toolbox, policy, max_risk=0.6).restore(photo(), regions=regions)
+    dared = Restorer(toolbox, policy, told(max_risk=0.6)).restore(photo(), regions=regions)
     assert dared.sequence == SEQUENCE
-    careful = Restorer(toolbox, policy, max_risk=0.4).restore(photo(), regions=regions)
+    careful = Restorer(toolbox, policy, told(max_risk=0.4)).restore(photo(), regions=regions)
     assert careful.sequence == ()
     assert np.array_equal(careful.image, photo())
     assert careful.trace()["max_risk"] == 0.4
@@ -357,7 +355,7 @@ def test_a_strange_photo_is_said_to_be_one(toolbox_folder: Path) -> None:
 def test_the_risk_of_an_agent_that_was_not_calibrated_is_unknown(
     make_restorer: MakeRestorer,
 ) -> None:
-    with pytest.raises(PolicyError, match="toolchain calibrate"):
+    with pytest.raises(PolicyError, match="not calibrated"):
         make_restorer(*SEQUENCE, max_risk=0.5)
     with pytest.raises(SettingError, match="max_risk"):
         make_restorer(*SEQUENCE, max_risk=1.5)

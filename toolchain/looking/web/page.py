@@ -1,18 +1,17 @@
 """The page itself: Gradio's components, what they call, and what may reach the server."""
 
+import dataclasses
 import html
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.toolchain.looking.html_report import part, style
 from restoration_toolchain.toolchain.looking.web.examples import Example
 from restoration_toolchain.toolchain.looking.web.session import (
-    DEFAULT_MAX_PIXELS,
     Request,
     StepView,
     View,
@@ -20,6 +19,7 @@ from restoration_toolchain.toolchain.looking.web.session import (
 )
 from restoration_toolchain.toolchain.photos.paths import READABLE_SUFFIXES
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import DEFAULTS, SETTINGS, CallOptions
 
 HOST: Final = "127.0.0.1"
 _BYTES_PER_PIXEL: Final = 8  # of the largest files: 16 bits, four channels, not compressed
@@ -41,24 +41,11 @@ _SCROLL: Final = (
     ".scrollIntoView({behavior: 'smooth'}); }"
 )
 
+_CONTROLLED: Final = tuple(name for name, setting in SETTINGS.items() if setting.control)
+"""Settings that have a control on the page."""
+
 _Message = MutableMapping[str, Any]
 _Send = Callable[[_Message], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the page accepts.
-
-    Attributes:
-        max_pixels: Of a photo.
-    """
-
-    max_pixels: int = DEFAULT_MAX_PIXELS
-
-    @property
-    def max_bytes(self) -> int:
-        """Of a file; room for ``max_pixels`` in any format, and 64 KiB for what describes them."""
-        return self.max_pixels * _BYTES_PER_PIXEL + 65_536
 
 
 class PortError(ToolchainError):
@@ -76,31 +63,57 @@ def prepare_environment(folder: Path) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def build_page(
-    restorer: Restorer, examples: list[Example], folder: Path, limits: Limits | None = None
-) -> Any:
-    """Put the page together.
+_OUTPUTS: Final = 11
+"""Components that a restoration changes, in the order in which `_Answers.shown` fills them."""
+
+
+class _Answers:
+    """What the page does when it is asked for something.
+
+    Gradio hands a bar of progress to functions that have one for a default; `build_page` passes it
+    on as the first argument. What the controls say comes last.
 
     Args:
-        restorer: What restores, without enlarging.
-        examples: Photos to try it with.
-        folder: For results; inside the one given to `prepare_environment`.
-        limits: What the page accepts.
-
-    Returns:
-        A ``gradio.Blocks`` to hand to `launch`.
+        restorer: What restores.
+        examples: Photos to try the page with.
+        folder: Folder of results.
+        max_pixels: Most pixels of a photo.
     """
-    import gradio as gr
 
-    limits = limits or Limits()
-    progress_bar = gr.Progress()  # as a default it tells Gradio to hand one in
+    def __init__(
+        self, restorer: Restorer, examples: list[Example], folder: Path, max_pixels: int
+    ) -> None:
+        self._restorer, self._examples = restorer, examples
+        self._folder, self._max_pixels = folder, max_pixels
 
-    def refused(why: str) -> tuple[Any, ...]:
-        """Say so until it is dismissed, and leave what is shown as it is."""
-        gr.Warning(html.escape(why, quote=False), duration=None, title="Not done")
-        return tuple(gr.skip() for _ in outputs)
+    def upload(self, progress: Any, path: str | None, *controls: Any) -> tuple[Any, ...]:
+        if path is None:
+            return self._refused("there is no photo yet")
+        return self._restored(Request(Path(path), None, _chosen(controls)), progress)
 
-    def run(request: Request, progress: Any) -> tuple[Any, ...]:
+    def example(self, progress: Any, index: int, *controls: Any) -> tuple[Any, ...]:
+        example = self._examples[index]
+        return self._restored(Request(example.lq, example.gt, _chosen(controls)), progress)
+
+    def setting(self, progress: Any, view: View | None, *controls: Any) -> tuple[Any, ...]:
+        if view is None:
+            return _unchanged(_OUTPUTS)
+        chosen = _chosen(controls)
+        if not chosen.get("regions"):  # which leave nothing to choose by hand
+            chosen["forced"] = view.request.chosen.get("forced", ())
+        return self._restored(dataclasses.replace(view.request, chosen=chosen), progress)
+
+    def override(
+        self, progress: Any, view: View | None, index: int, action: str | None
+    ) -> tuple[Any, ...]:
+        if view is None or action is None:
+            return self._refused("choose an action first")
+        return self._restored(view.overridden(index, action), progress)
+
+    def step(self, view: View | None, index: int) -> tuple[Any, ...]:
+        return _unchanged(3) if view is None else self._step_shown(view.steps[index])
+
+    def _restored(self, request: Request, progress: Any) -> tuple[Any, ...]:
         progress(0.0, desc="reading the photo")
         done: list[str] = []
 
@@ -110,13 +123,19 @@ def build_page(
 
         try:
             view = show(
-                restorer, request, folder, max_pixels=limits.max_pixels, on_progress=on_progress
+                self._restorer,
+                request,
+                self._folder,
+                max_pixels=self._max_pixels,
+                on_progress=on_progress,
             )
         except ToolchainError as error:
-            return refused(str(error))
-        return shown(view)
+            return self._refused(str(error))
+        return self._shown(view)
 
-    def shown(view: View) -> tuple[Any, ...]:
+    def _shown(self, view: View) -> tuple[Any, ...]:
+        import gradio as gr
+
         titles = [(step.title, index) for index, step in enumerate(view.steps)]
         return (
             view,
@@ -126,11 +145,13 @@ def build_page(
             _story(view.comparison),
             gr.DownloadButton(value=str(view.result)),
             gr.Radio(choices=titles, value=0),
-            *step_shown(view.steps[0]),
+            *self._step_shown(view.steps[0]),
             _story(view.ending),
         )
 
-    def step_shown(step: StepView) -> tuple[Any, ...]:
+    def _step_shown(self, step: StepView) -> tuple[Any, ...]:
+        import gradio as gr
+
         chosen = step.chosen if step.actions else None
         return (
             _story(step.html),
@@ -138,37 +159,45 @@ def build_page(
             gr.Dropdown(choices=list(step.actions), value=chosen),
         )
 
-    def on_upload(
-        path: str | None, strength: float, regions: bool, progress: Any = progress_bar
-    ) -> tuple[Any, ...]:
-        if path is None:
-            return refused("there is no photo yet")
-        return run(Request(Path(path), None, strength, regions), progress)
+    def _refused(self, why: str) -> tuple[Any, ...]:
+        """Say so until it is dismissed, and leave what is shown as it is."""
+        import gradio as gr
 
-    def on_example(
-        strength: float, regions: bool, event: gr.SelectData, progress: Any = progress_bar
-    ) -> tuple[Any, ...]:
-        example = examples[event.index]
-        return run(Request(example.lq, example.gt, strength, regions), progress)
+        gr.Warning(html.escape(why, quote=False), duration=None, title="Not done")
+        return _unchanged(_OUTPUTS)
 
-    def on_setting(
-        view: View | None, strength: float, regions: bool, progress: Any = progress_bar
-    ) -> tuple[Any, ...]:
-        if view is None:
-            return tuple(gr.skip() for _ in outputs)
-        old = view.request
-        forced = () if regions else old.forced
-        return run(Request(old.source, old.gt, strength, regions, forced), progress)
 
-    def on_step(view: View | None, index: int) -> tuple[Any, ...]:
-        return (gr.skip(),) * 3 if view is None else step_shown(view.steps[index])
+def _unchanged(count: int) -> tuple[Any, ...]:
+    import gradio as gr
 
-    def on_override(
-        view: View | None, index: int, action: str | None, progress: Any = progress_bar
-    ) -> tuple[Any, ...]:
-        if view is None or action is None:
-            return refused("choose an action first")
-        return run(view.overridden(index, action), progress)
+    return tuple(gr.skip() for _ in range(count))
+
+
+def _chosen(controls: tuple[Any, ...]) -> CallOptions:
+    return cast(CallOptions, dict(zip(_CONTROLLED, controls, strict=True)))
+
+
+def build_page(restorer: Restorer, examples: list[Example], folder: Path, max_pixels: int) -> Any:
+    """Put the page together.
+
+    Args:
+        restorer: What restores, without enlarging.
+        examples: Photos to try it with.
+        folder: Folder of results; inside the one given to `prepare_environment`.
+        max_pixels: Most pixels of a photo.
+
+    Returns:
+        A ``gradio.Blocks`` to hand to `launch`.
+    """
+    import gradio as gr
+
+    answers, bar = _Answers(restorer, examples, folder, max_pixels), gr.Progress()
+
+    def with_bar(answer: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+        return lambda progress=bar, *inputs: answer(progress, *inputs)
+
+    def on_example(event: gr.SelectData, progress: Any = bar, *controls: Any) -> tuple[Any, ...]:
+        return answers.example(progress, event.index, *controls)
 
     plain: dict[str, Any] = {"apply_default_css": False, "padding": False}
     with gr.Blocks(
@@ -200,20 +229,7 @@ def build_page(
                     buttons=[],
                     elem_id="examples",
                 )
-                strength = gr.Slider(
-                    0.0,
-                    1.0,
-                    value=1.0,
-                    step=0.05,
-                    label="Strength",
-                    info="0 leaves the photo as it is.",
-                    elem_id="strength",
-                )
-                regions = gr.Checkbox(
-                    label="Decide per region",
-                    info="For photos whose damage differs from place to place.",
-                    elem_id="regions",
-                )
+                controls = [_control(name) for name in _CONTROLLED]
             with gr.Column(scale=3, min_width=320):
                 empty = gr.HTML(_story(part("empty")), **plain)
                 with gr.Column(visible=False) as result:
@@ -240,7 +256,6 @@ def build_page(
 
         outputs = [view, empty, result, summary, comparison, download, index]
         outputs += [step, override, action, ending]
-        settings: list[Any] = [strength, regions]
         busy: dict[str, Any] = {
             "outputs": outputs,
             "concurrency_id": "restore",
@@ -249,15 +264,16 @@ def build_page(
             "api_visibility": "private",
         }
         for started in (
-            upload.upload(on_upload, [upload, *settings], **busy),
-            gallery.select(on_example, settings, **busy),
+            upload.upload(with_bar(answers.upload), [upload, *controls], **busy),
+            gallery.select(on_example, controls, **busy),
         ):
             started.success(js=_SCROLL, api_visibility="private")
-        strength.release(on_setting, [view, *settings], **busy)
-        regions.input(on_setting, [view, *settings], **busy)
-        go.click(on_override, [view, index, action], **busy)
+        for control in controls:
+            changed = control.release if isinstance(control, gr.Slider) else control.input
+            changed(with_bar(answers.setting), [view, *controls], **busy)
+        go.click(with_bar(answers.override), [view, index, action], **busy)
         index.input(
-            on_step,
+            answers.step,
             [view, index],
             [step, override, action],
             queue=False,
@@ -268,15 +284,26 @@ def build_page(
     return page
 
 
-def launch(
-    page: Any, *, port: int, limits: Limits | None = None, open_browser: bool = False
-) -> str:
+def _control(name: str) -> Any:
+    """Slider or switch of a setting that each call may choose."""
+    import gradio as gr
+
+    setting, default = SETTINGS[name], DEFAULTS[name]
+    assert setting.control is not None
+    label, info = setting.control
+    words = {"label": label, "info": info, "elem_id": name}
+    if isinstance(default, bool):
+        return gr.Checkbox(default, **words)
+    return gr.Slider(setting.low, setting.high, value=default, step=0.05, **words)
+
+
+def launch(page: Any, *, port: int, max_pixels: int, open_browser: bool = False) -> str:
     """Start the server in the background, for this machine alone.
 
     Args:
         page: From `build_page`.
-        port: To listen on.
-        limits: As given to `build_page`.
+        port: Port to listen on.
+        max_pixels: Most pixels of a photo, as given to `build_page`.
         open_browser: Whether to open the page in the user's browser.
 
     Returns:
@@ -317,7 +344,7 @@ def launch(
             enable_monitoring=False,
             run_history=False,
             footer_links=[],
-            max_file_size=(limits or Limits()).max_bytes,
+            max_file_size=max_pixels * _BYTES_PER_PIXEL + 65_536,  # room for what describes them
             allowed_paths=[],
             app_kwargs={"middleware": guards, "docs_url": None, "redoc_url": None},
             theme=theme,

@@ -1,8 +1,9 @@
 """What the page shows of a photo, and how a restoration becomes that; it knows no browser."""
 
+import dataclasses
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +21,10 @@ from restoration_toolchain.toolchain.photos.read import read_photo
 from restoration_toolchain.toolchain.photos.write import write_photo
 from restoration_toolchain.toolchain.restoring.restoration import explain_end
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import CallOptions
 
 DEFAULT_MAX_PIXELS: Final = 24_000_000
-"""Of a photo on the page, which is restored while somebody waits."""
+"""Most pixels of a photo on the page, which is restored while somebody waits."""
 
 OnProgress = Callable[[str], None]
 """Told in a few words what has just been done."""
@@ -35,16 +37,12 @@ class Request:
     Attributes:
         source: The photo's file.
         gt: File of the clean photo, where it is known.
-        strength: How far to go from the photo towards the restored one, 0 to 1.
-        regions: Whether to decide per region.
-        forced: The first actions, chosen by hand.
+        chosen: Settings of this restoration, as `Restorer.restore` takes them.
     """
 
     source: Path
     gt: Path | None = None
-    strength: float = 1.0
-    regions: bool = False
-    forced: tuple[str, ...] = ()
+    chosen: CallOptions = field(default_factory=CallOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +87,12 @@ class View:
         """The same request with another decision, after which the agent goes on by itself.
 
         Args:
-            index: Of the image in `steps` on which the decision is taken.
+            index: Place in `steps` of the image on which the decision is taken.
             action: Name of a tool, or ``stop``.
         """
-        before = tuple(step.chosen for step in self.steps[:index])
-        old = self.request
-        return Request(old.source, old.gt, old.strength, forced=(*before, action))
+        forced = (*(step.chosen for step in self.steps[:index]), action)
+        chosen: CallOptions = {**self.request.chosen, "regions": False, "forced": forced}
+        return dataclasses.replace(self.request, chosen=chosen)
 
 
 def show(
@@ -132,10 +130,8 @@ def show(
             restorer,
             photo,
             gt=None if request.gt is None else read_photo(request.gt),
-            strength=request.strength,
-            regions=request.regions,
-            forced=request.forced,
             on_step=None if on_progress is None else lambda step, _: on_progress(step.tool),
+            **request.chosen,
         )
     except (MemoryError, RuntimeError) as error:
         # PyTorch reports a failed allocation on the CPU as a plain RuntimeError.
@@ -154,7 +150,7 @@ def show(
         request=request,
         summary=part("summary", source.name, restoration.steps, facts(restoration)),
         comparison=part("comparison", comparison(restoration, photo.icc)),
-        steps=_steps(inspection, by_hand=not request.regions),
+        steps=_steps(inspection, by_hand=not request.chosen.get("regions")),
         ending=part("ending", explain_end(restoration), remarks),
         result=result,
     )

@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.storage import check_fits, load_bundle, load_policy
 from restoration_toolchain.toolchain.restoring.restorer import check_keeps_size
-from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
+from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
+from restoration_toolchain.tools_zoo.catalog import default_toolbox
 from restoration_toolchain.tools_zoo.storage import MANIFEST, load_toolbox, shipped_toolboxes
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
@@ -42,8 +43,7 @@ class Cast:
 
 
 def load_cast(
-    toolbox: str | Path = DEFAULT_TOOLBOX,
-    agent: str | Path | None = None,
+    settings: RestoreSettings,
     *,
     drqn: Path | None = None,
     ppo: Path | None = None,
@@ -53,11 +53,10 @@ def load_cast(
     """Load who takes part; what is not given is left out, with a remark.
 
     Args:
-        toolbox: A shipped toolbox by name, or the folder of one.
-        agent: A shipped agent by name, or the folder of one; None is the toolbox's own.
+        settings: Toolbox and agent that everything is about.
         drqn: Agent of recurrent Q-learning the paper's way: the folder of an agent that plays
-            with ``toolbox``, or a toolbox folder with its agent in it.
-        ppo: Agent of recurrent PPO; likewise.
+            with the same toolbox, or a toolbox folder with its agent in it.
+        ppo: Agent of recurrent PPO, as ``drqn`` is given.
         before: Toolbox folder with its agent in it, from before joint training.
         baselines: Toolbox of single networks; None is the one that ships, if it does.
 
@@ -65,7 +64,7 @@ def load_cast(
         ToolchainError: Something named is missing or damaged, or agent and tools do not belong
             together.
     """
-    ours = Bundle(*load_bundle(toolbox, agent))
+    ours = Bundle(*load_bundle(settings.toolbox or default_toolbox(1), settings.agent))
     check_keeps_size(ours.policy, ours.toolbox)
     remarks = []
     rivals = {}

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.browser import headless_chromium, missing_programs, screenshot
-from restoration_toolchain.toolchain.restoring.restorer import load
+from restoration_toolchain.toolchain.restoring.load import load
 from tests.toolchain.conftest import NAMES, SEQUENCE, RunCli, free_port, random_samples
 
 pytest.importorskip("selenium", reason="the browser test needs selenium")
@@ -31,7 +31,6 @@ from selenium.webdriver.remote.webelement import WebElement
 from restoration_toolchain.toolchain.looking.web import page
 from restoration_toolchain.toolchain.looking.web.examples import make_examples
 from restoration_toolchain.toolchain.looking.web.page import (
-    Limits,
     build_page,
     launch,
     prepare_environment,
@@ -51,10 +50,9 @@ def address(
         for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "HF_HUB_OFFLINE"):
             patch.setenv(name, "")
         prepare_environment(folder)
-        limits = Limits(max_pixels=500_000)
         examples = make_examples(folder / "examples")
-        blocks = build_page(restorer, examples, folder, limits)
-        yield launch(blocks, port=free_port(), limits=limits)
+        blocks = build_page(restorer, examples, folder, max_pixels=500_000)
+        yield launch(blocks, port=free_port(), max_pixels=500_000)
         blocks.close(verbose=False)
 
 

@@ -21,7 +21,7 @@ from restoration_toolchain.toolchain.errors import PhotoError
 from restoration_toolchain.toolchain.looking.web.examples import make_examples
 from restoration_toolchain.toolchain.looking.web.session import Request, View, show
 from restoration_toolchain.toolchain.photos.read import read_photo
-from restoration_toolchain.toolchain.restoring.restorer import load
+from restoration_toolchain.toolchain.restoring.load import load
 from tests.toolchain.conftest import (
     BAD_PHOTOS,
     NAMES,
@@ -93,9 +93,10 @@ def test_an_overridden_step_is_taken_and_the_agent_goes_on(
     photo: Path, make_restorer: MakeRestorer, tmp_path: Path
 ) -> None:
     restorer = make_restorer(*SEQUENCE)
-    first = show(restorer, Request(photo, strength=0.5), tmp_path)
+    first = show(restorer, Request(photo, chosen={"strength": 0.5}), tmp_path)
     request = first.overridden(1, "deblock_2")
-    assert request == Request(photo, strength=0.5, forced=(SEQUENCE[0], "deblock_2"))
+    forced = (SEQUENCE[0], "deblock_2")
+    assert request.chosen == {"strength": 0.5, "regions": False, "forced": forced}
     second = show(restorer, request, tmp_path)
     assert [step.chosen for step in second.steps][:2] == [SEQUENCE[0], "deblock_2"]
     assert second.result != first.result
@@ -108,7 +109,7 @@ def test_strength_zero_gives_the_photo_back(
     make_photo: MakePhoto, make_restorer: MakeRestorer, tmp_path: Path
 ) -> None:
     source = make_photo("photo.png")
-    view = show(make_restorer(*SEQUENCE), Request(source, strength=0.0), tmp_path)
+    view = show(make_restorer(*SEQUENCE), Request(source, chosen={"strength": 0.0}), tmp_path)
     np.testing.assert_array_equal(np.asarray(Image.open(view.result)), random_samples(40, 48))
 
 
@@ -116,7 +117,7 @@ def test_regions_have_a_map_and_no_choice_by_hand(
     make_photo: MakePhoto, make_restorer: MakeRestorer, tmp_path: Path
 ) -> None:
     source = make_photo("photo.png", 100, 130)
-    view = show(make_restorer(*SEQUENCE), Request(source, regions=True), tmp_path)
+    view = show(make_restorer(*SEQUENCE), Request(source, chosen={"regions": True}), tmp_path)
     assert f'alt="Decision map: {SEQUENCE[0]} 100%"' in view.steps[0].html
     assert all(step.actions == () for step in view.steps)
 
@@ -129,6 +130,8 @@ def test_a_view_holds_no_pixels(
     def values(item: object) -> Iterator[object]:
         if dataclasses.is_dataclass(item) and not isinstance(item, type):
             item = tuple(getattr(item, field.name) for field in dataclasses.fields(item))
+        if isinstance(item, dict):
+            item = tuple(item.values())
         if isinstance(item, tuple):
             for part in item:
                 yield from values(part)
@@ -195,7 +198,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, make_restorer: MakeRestorer
     """The page's address, with a limit of a tenth of a megapixel."""
     pytest.importorskip("gradio")
     from restoration_toolchain.toolchain.looking.web.page import (
-        Limits,
         build_page,
         launch,
         prepare_environment,
@@ -206,9 +208,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, make_restorer: MakeRestorer
         for name in ("GRADIO_TEMP_DIR", "GRADIO_ANALYTICS_ENABLED", "HF_HUB_OFFLINE"):
             patch.setenv(name, "")
         prepare_environment(folder)
-        limits = Limits(max_pixels=100_000)
-        page = build_page(make_restorer(*SEQUENCE), [], folder, limits)
-        yield launch(page, port=free_port(), limits=limits).rstrip("/")
+        page = build_page(make_restorer(*SEQUENCE), [], folder, max_pixels=100_000)
+        yield launch(page, port=free_port(), max_pixels=100_000).rstrip("/")
         page.close(verbose=False)
 
 
@@ -320,7 +321,12 @@ def test_the_command_serves_until_told_to_end_and_leaves_nothing(
 ) -> None:
     pytest.importorskip("gradio")
     port = free_port()
-    command = [sys.executable, "-c", "from toolchain.cli import main; main()", "serve"]
+    command = [
+        sys.executable,
+        "-m",
+        "restoration_toolchain",
+        "serve",
+    ]
     command += ["--no-open", "--port", str(port), "--precision", "fp32"]
     command += ["--toolbox", str(toolbox_folder), "--agent", str(agent_folder)]
     environment = os.environ | {"TMPDIR": str(tmp_path)}

@@ -1,0 +1,124 @@
+"""Properties of the settings of a restoration, and of what follows from them."""
+
+import dataclasses
+import inspect
+import json
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+
+from restoration_toolchain.toolchain.restoring.load import load
+from restoration_toolchain.toolchain.restoring.settings import (
+    DEFAULT_TOOLBOX,
+    DEFAULTS,
+    GENERATIVE_TOOLBOX,
+    MAX_STEPS_OF_DIFFUSION,
+    SETTINGS,
+    X2_TOOLBOX,
+    CallOptions,
+    LoadOptions,
+    RestoreSettings,
+    SettingError,
+)
+from restoration_toolchain.tools_zoo.catalog import default_toolbox
+from restoration_toolchain.tools_zoo.networks.one_step import STEPS
+
+
+def test_the_numbers_and_names_that_are_repeated_are_those_of_the_tools() -> None:
+    assert default_toolbox(1) == DEFAULT_TOOLBOX
+    assert default_toolbox(2) == X2_TOOLBOX
+    assert default_toolbox(4) == GENERATIVE_TOOLBOX
+    assert MAX_STEPS_OF_DIFFUSION == STEPS
+
+
+def test_each_field_has_a_help_text_and_its_place_in_load_or_a_call() -> None:
+    positional = {"agent", "toolbox"}
+    assert positional <= inspect.signature(load).parameters.keys()
+    of_load = RestoreSettings().to_dict().keys()
+    assert of_load == positional | get_type_hints(LoadOptions).keys()
+    of_call = {name for name, setting in SETTINGS.items() if setting.of_call}
+    assert of_call == get_type_hints(CallOptions).keys()
+    assert of_load | of_call == SETTINGS.keys()
+    assert all(setting.help.endswith(".") for setting in SETTINGS.values())
+
+
+def test_settings_come_back_from_json_as_they_were() -> None:
+    settings = RestoreSettings(
+        agent="mine", add_tools=("a", "b"), max_steps=2, strength=0.25, regions=True, max_risk=0.5
+    )
+    assert RestoreSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    assert RestoreSettings.from_dict({}) == RestoreSettings()
+
+
+def test_a_record_of_before_a_setting_existed_means_its_default() -> None:
+    for name in RestoreSettings().to_dict():
+        entry = RestoreSettings(max_steps=2).to_dict()
+        del entry[name]
+        expected = dataclasses.replace(RestoreSettings(max_steps=2), **{name: DEFAULTS[name]})
+        assert RestoreSettings.from_dict(entry) == expected
+
+
+@pytest.mark.parametrize("name", ["sharpness", "forced"])
+def test_a_name_that_load_does_not_take_is_refused(name: str) -> None:
+    with pytest.raises(SettingError, match=f"does not know {name}"):
+        RestoreSettings.from_dict({name: 3})
+
+
+def test_paths_and_sequences_are_brought_into_one_form() -> None:
+    given: Any = {"agent": Path("a") / "b", "add_tools": [Path("c")], "forced": ["stop"]}
+    settings = RestoreSettings(**given)
+    assert (settings.agent, settings.add_tools, settings.forced) == ("a/b", ("c",), ("stop",))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"max_steps": 0}, "max_steps must be at least 1, got 0"),
+        ({"scale": 0}, "scale must be at least 1, got 0"),
+        ({"max_tile_pixels": 0}, "max_tile_pixels must be at least 1, got 0"),
+        ({"strength": 1.5}, r"strength must lie in \[0, 1\], got 1.5"),
+        ({"strength": float("nan")}, "strength"),
+        ({"max_risk": -0.5}, r"max_risk must lie in \[0, 1\], got -0.5"),
+        ({"regions": True, "scale": 2}, "regions keep the size"),
+        ({"regions": True, "forced": ("stop",)}, "forced actions are for the whole photo"),
+    ],
+)
+def test_what_cannot_work_is_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(SettingError, match=says):
+        RestoreSettings(**options)
+    with pytest.raises(SettingError, match=says):
+        RestoreSettings().changed(options)
+
+
+def test_none_leaves_a_field_as_it_is() -> None:
+    settings = RestoreSettings(strength=0.5)
+    assert settings.changed({"strength": None, "regions": True}) == RestoreSettings(
+        strength=0.5, regions=True
+    )
+
+
+def test_paths_are_recorded_from_the_root_and_names_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "classic"):
+        (tmp_path / name).mkdir()
+    asked = RestoreSettings(agent="mine", toolbox="classic", add_tools=("mine", "none"), iqa="mine")
+    recorded = asked.recorded({"agent": (), "toolbox": ("classic",), "add_tools": ("classic",)})
+    assert recorded.agent == str(tmp_path / "mine")
+    assert recorded.toolbox == "classic"
+    assert recorded.add_tools == (str(tmp_path / "mine"), "none")
+    assert recorded.iqa == "mine"
+
+
+def test_a_report_tells_what_is_unusual() -> None:
+    assert RestoreSettings().rows() == []
+    settings = RestoreSettings(max_steps=1, scale=4, strength=0.5, forced=("stop",), max_risk=0.25)
+    assert settings.rows() == [
+        ("Enlarged by", "4"),
+        ("Strength", "50%"),
+        ("Chosen by hand", "stop"),
+        ("Largest risk", "25%"),
+    ]
+    assert ("Decided", "per region") in RestoreSettings(regions=True).rows()

@@ -1,0 +1,66 @@
+"""An agent and a toolbox, loaded by name or folder and ready to restore."""
+
+import dataclasses
+from pathlib import Path
+from typing import Unpack
+
+from restoration_toolchain.agents.policy.storage import BUILTIN_AGENTS, load_bundle
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import LoadOptions, RestoreSettings
+from restoration_toolchain.tools_zoo.catalog import default_toolbox
+from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import open_named
+from restoration_toolchain.tools_zoo.own_tools import (
+    default_home,
+    load_own_tool,
+    own_tool_names,
+)
+from restoration_toolchain.tools_zoo.storage import shipped_toolboxes
+
+
+def load(
+    agent: str | Path | None = None,
+    toolbox: str | Path | None = None,
+    *,
+    settings: RestoreSettings | None = None,
+    **options: Unpack[LoadOptions],
+) -> Restorer:
+    """Load an agent and a toolbox, ready to restore.
+
+    Args:
+        agent: Name of a shipped agent, or the folder of one; None is the toolbox's own.
+        toolbox: Name of a shipped toolbox, or the folder of one; None is ``efficient`` or, where
+            photos are to be enlarged, ``generative``, and by 2, ``generative-x2``.
+        settings: Settings to start from; None are the defaults.
+        **options: Any other field of `RestoreSettings`, such as ``max_steps=2``; None leaves it as
+            it is in ``settings``.
+
+    Raises:
+        ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
+            with other tools or for another scale, the machine lacks the device, a number is too
+            small, no tool enlarges by this scale, or there is no such score, prior or steps.
+    """
+    named = {"agent": agent, "toolbox": toolbox, **options}
+    asked = (settings or RestoreSettings()).changed(named)
+    place = choose_device(asked.device)
+    precision = choose_precision(asked.precision, place)
+    box = asked.toolbox if asked.toolbox is not None else default_toolbox(asked.scale)
+    own_tools = [load_own_tool(name) for name in asked.add_tools]
+    tools, policy = load_bundle(box, asked.agent, prefer=asked.prefer)
+    chosen = dataclasses.replace(asked, toolbox=box, device=str(place), precision=precision)
+    names = {
+        "agent": BUILTIN_AGENTS,
+        "toolbox": shipped_toolboxes(),
+        "iqa": shipped_toolboxes(),
+        "iqa_encoder": (),
+        "add_tools": own_tool_names(default_home()),
+    }
+    return Restorer(
+        tools,
+        policy,
+        chosen.recorded(names),
+        agent_name=(box if asked.agent is None else asked.agent)
+        + ("-texture" if asked.prefer == "texture" else ""),
+        own_tools=own_tools,
+        iqa=open_named(asked.iqa, asked.iqa_encoder),
+    )
