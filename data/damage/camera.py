@@ -51,7 +51,6 @@ class Camera(Step):
 
     name = "camera"
     words = "noise of a camera with photon noise {:.2g}"
-    unit = "photon noise"
 
     shot: float = 0.0
     read: float = 0.0

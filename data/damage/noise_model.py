@@ -83,7 +83,6 @@ class NoiseModel(Step):
 
     name = "measured-noise"
     words = "measured noise of sigma {:.2g} / 255"
-    unit = "sigma /255"
     has_grid = True
 
     deviation: Array

@@ -94,7 +94,6 @@ class Resize(Step):
 
     name = "resize"
     words = "resizing to {:.0%}"
-    unit = "times"
     without = 1.0
 
     factor: float
