@@ -96,7 +96,7 @@ class NoiseModel(Step):
 
     @property
     def strength(self) -> float:
-        """As `sigma`."""
+        """The same as `sigma`."""
         return self.sigma
 
     def sigma_range(self) -> tuple[float, float]:
@@ -323,7 +323,7 @@ def flat_blocks(photos: Sequence[FloatImage]) -> list[npt.NDArray[np.intp]]:
         photos: Noisy RGB, each of shape (H, W, 3), float32, range [0, 1].
 
     Returns:
-        Of each photo the numbers of its flat blocks, for `block_residuals`; none where noise is cut
+        The numbers of each photo's flat blocks, for `block_residuals`; none where noise is cut
         off at black or white.
     """
     cut = [_cut(photo) for photo in photos]

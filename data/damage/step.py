@@ -51,7 +51,7 @@ class Step(ABC):
     def apply_within(
         self, image: FloatImage, rng: np.random.Generator, clean_size: tuple[int, int]
     ) -> FloatImage:
-        """As `apply`, for steps that go by the (height, width) of the clean image."""
+        """Damage a copy of an image; ``clean_size`` is the (height, width) of the clean one."""
         return self.apply(image, rng)
 
     @property
