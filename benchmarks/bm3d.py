@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 
 from benchmarks.report import Report, Row, median_seconds
-from restoration_toolchain.data.damage.degradation import Degradation, sampler
+from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.data.metrics import psnr
@@ -89,7 +90,7 @@ def _best(
     runs = []
     for factor in FACTORS:
         # At least one grey level: BM3D does not take 0.
-        sigma = max(factor * degradation.noise_sigma, 1.0) / 255.0
+        sigma = max(factor * (degradation.strength("noise") or 0.0), 1.0) / 255.0
         restored: list[FloatImage] = []
         seconds = median_seconds(
             lambda restored=restored, sigma=sigma: restored.append(bm3d(lq, sigma)),  # type: ignore[misc]

@@ -16,7 +16,7 @@ import torch
 
 from restoration_toolchain.agents.learning.pretraining import examples, pretrain_encoder
 from restoration_toolchain.agents.policy.q_net import EncoderName, OptimizerName, make_encoder
-from restoration_toolchain.data.damage.degradation import sampler
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.tools_zoo.macs import count_macs
 from restoration_toolchain.tools_zoo.precision import fastest_precision

@@ -20,12 +20,11 @@ from benchmarks.crops import middle, save_crops
 from benchmarks.report import Report, Row, median_seconds
 from restoration_toolchain.agents.players.play import play
 from restoration_toolchain.agents.players.reference import FixedPlayer
-from restoration_toolchain.data.damage.degradation import Degradation
-from restoration_toolchain.data.damage.second_order import scaled_sampler
+from restoration_toolchain.data.damage.degradation import Degradation, mixture
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.images import FloatImage, to_float, to_numpy, to_tensor
 from restoration_toolchain.data.metrics import batch_psnr, ssim
-from restoration_toolchain.data.patches.pairs import ArrayPairs
-from restoration_toolchain.data.patches.scaled_pairs import shrink_windows
+from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.data.scaling import SCALES
 from restoration_toolchain.toolchain.measuring.evaluation import evaluation_patches
@@ -63,11 +62,11 @@ CHAIN_SIDE: Final = 160  # pixels, of the clean image
 Enlarge = Callable[[Tensor], Tensor]
 
 DAMAGE: Final[dict[str, tuple[Degradation, ...]]] = {
-    "blur": tuple(Degradation(blur_sigma=1.0 * i) for i in range(6)),
-    "noise": tuple(Degradation(noise_sigma=10.0 * i) for i in range(6)),
-    "JPEG": tuple(Degradation(jpeg_quality=q) for q in (None, 80, 60, 40, 20, 10)),
+    "blur": tuple(mixture(blur_sigma=1.0 * i) for i in range(6)),
+    "noise": tuple(mixture(noise_sigma=10.0 * i) for i in range(6)),
+    "JPEG": tuple(mixture(jpeg_quality=q) for q in (None, 80, 60, 40, 20, 10)),
     "all three": tuple(
-        Degradation(blur_sigma=1.0 * i, noise_sigma=10.0 * i, jpeg_quality=100 - 18 * i)
+        mixture(blur_sigma=1.0 * i, noise_sigma=10.0 * i, jpeg_quality=100 - 18 * i)
         for i in range(6)
     ),
 }
@@ -128,8 +127,8 @@ def compare_chains(folder: str, source: str) -> Report:
     windows = evaluation_patches(open_source(source), CHAIN_PATCHES, 0, patch_size=CHAIN_SIDE)
     rows: list[Row] = []
     for level in CHAIN_LEVELS:
-        draw = scaled_sampler(level, scale=4)
-        pairs = ArrayPairs(*shrink_windows(windows, draw, np.random.default_rng(0)))
+        draw = sampler(level, scale=4)
+        pairs = ArrayPairs(*degrade_windows(windows, draw, np.random.default_rng(0)))
         for chain in (chain for chain in CHAINS if set(chain) <= set(toolbox.names)):
             player = FixedPlayer([toolbox.names.index(name) for name in chain], stop=toolbox.stop)
             results = play(player, toolbox, pairs, task="real-sr")
@@ -299,7 +298,7 @@ def _inner(images: Tensor) -> Tensor:
 
 
 def _pair(photo: FloatImage) -> tuple[Tensor, Tensor]:
-    small = Degradation(scale=4).apply(photo, np.random.default_rng(0))
+    small = Degradation().shrunk(4).apply(photo, np.random.default_rng(0))
     return to_tensor(np.rint(255.0 * small)[None].astype(np.uint8)), to_tensor(photo[None])
 
 

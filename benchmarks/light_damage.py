@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.report import Report, Row
 from restoration_toolchain.agents.policy.storage import load_bundle
-from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.damage.degradation import Degradation, mixture
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
@@ -40,7 +40,7 @@ def run(restorer: Restorer, chains: Sequence[Chain], clean: Sequence[FloatImage]
         clean: Photos, RGB (H, W, 3) float32 in [0, 1].
     """
     rows = [
-        _row(restorer, chains, clean, Degradation(blur, noise, quality))
+        _row(restorer, chains, clean, mixture(blur, noise, quality))
         for blur in BLURS
         for noise in NOISES
         for quality in QUALITIES
@@ -71,9 +71,9 @@ def _row(
         best.append(max(psnr(image, photo) for image in tried))
     changes = np.subtract(after, before)
     return {
-        "blur": damage.blur_sigma,
-        "noise": damage.noise_sigma,
-        "JPEG": damage.jpeg_quality or "none",
+        "blur": damage.strength("blur") or 0.0,
+        "noise": damage.strength("noise") or 0.0,
+        "JPEG": damage.strength("jpeg") or "none",
         "input": _text(before),
         "restored": _text(after),
         "best chain in sight": _text(best),

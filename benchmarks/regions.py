@@ -18,7 +18,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from restoration_toolchain.data.damage.degradation import Degradation, sampler
+from restoration_toolchain.data.damage.degradation import mixture
+from restoration_toolchain.data.damage.levels import sampler
+from restoration_toolchain.data.damage.steps import Blur, Noise
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
@@ -32,8 +34,8 @@ Damage = Callable[[FloatImage, np.random.Generator], FloatImage]
 
 def half_blurred_half_noisy(clean: FloatImage, rng: np.random.Generator) -> FloatImage:
     """Blur of sigma 2 to 4 px on the left, noise of sigma 20 to 40 on the right."""
-    blurred = Degradation(blur_sigma=rng.uniform(2.0, 4.0)).apply(clean, rng)
-    noisy = Degradation(noise_sigma=rng.uniform(20.0, 40.0)).apply(clean, rng)
+    blurred = Blur(rng.uniform(2.0, 4.0)).apply(clean, rng)
+    noisy = Noise(rng.uniform(20.0, 40.0)).apply(clean, rng)
     return _mixed(blurred, noisy, _ramp(clean.shape[1], 0.5, 8.0)[None, :])
 
 
@@ -42,15 +44,15 @@ def defocused_background(clean: FloatImage, rng: np.random.Generator) -> FloatIm
     height, width = clean.shape[:2]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     outside = np.clip((np.hypot(x, y) - 0.55) / 0.1, 0.0, 1.0)
-    blurred = Degradation(blur_sigma=rng.uniform(2.0, 4.0)).apply(clean, rng)
-    return Degradation(noise_sigma=3.0).apply(_mixed(clean, blurred, outside), rng)
+    blurred = Blur(rng.uniform(2.0, 4.0)).apply(clean, rng)
+    return Noise(3.0).apply(_mixed(clean, blurred, outside), rng)
 
 
 def noisy_shadow(clean: FloatImage, rng: np.random.Generator) -> FloatImage:
     """Noise of sigma 0 to 50 and JPEG of quality 20, from the upper left to the lower right."""
     height, width = clean.shape[:2]
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-    noisy = Degradation(noise_sigma=50.0, jpeg_quality=20).apply(clean, rng)
+    noisy = mixture(noise_sigma=50.0, jpeg_quality=20).apply(clean, rng)
     return _mixed(clean, noisy, np.clip((x + y - 0.7) / 0.6, 0.0, 1.0))
 
 

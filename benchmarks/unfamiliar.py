@@ -14,7 +14,9 @@ from typing import Final
 import cv2
 import numpy as np
 
-from restoration_toolchain.data.damage.degradation import TRAINING_LEVELS, Degradation, sampler
+from restoration_toolchain.data.damage.jpeg import Jpeg
+from restoration_toolchain.data.damage.levels import TRAINING_LEVELS, sampler
+from restoration_toolchain.data.damage.steps import Noise
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.toolchain.restoring.load import load
@@ -48,9 +50,9 @@ def salt_and_pepper(clean: FloatImage, rng: np.random.Generator) -> FloatImage:
 
 DAMAGES: Final[dict[str, Damage]] = {
     **{level: drawn(level) for level in (*TRAINING_LEVELS, "camera", "clean")},
-    "noise of sigma 100": lambda clean, rng: Degradation(noise_sigma=100.0).apply(clean, rng),
+    "noise of sigma 100": Noise(100.0).apply,
     "every fourth line darkened": lines,
-    "JPEG of quality 3": lambda clean, rng: Degradation(jpeg_quality=3).apply(clean, rng),
+    "JPEG of quality 3": Jpeg(3).apply,
     "blur of sigma 8 px": lambda clean, rng: cv2.GaussianBlur(clean, (0, 0), 8.0).astype(
         np.float32
     ),

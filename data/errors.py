@@ -4,6 +4,12 @@ import difflib
 from collections.abc import Iterable
 
 
+def one_line(error: BaseException) -> str:
+    """What ``error`` says, for the end of a message of ours: one line, never empty."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
 class ToolchainError(Exception):
     """Base of every error that a user can cause; the command line prints it as one line."""
 
@@ -16,12 +22,33 @@ class SourceError(ToolchainError):
     """A source of clean photos has nothing usable in it."""
 
 
+class ScaleError(ToolchainError):
+    """Something is known of images that are made smaller only, and this one keeps its size."""
+
+
 class StoreError(ToolchainError):
     """A patch store is missing, damaged or was made with another layout."""
 
 
+class PatchSizeError(StoreError):
+    """The patches of a store have a side that does not suit what is done with them.
+
+    Args:
+        message: One line.
+        patch_size: A side in pixels that does.
+    """
+
+    def __init__(self, message: str, patch_size: int) -> None:
+        super().__init__(message)
+        self.patch_size = patch_size
+
+
 class DownloadError(ToolchainError):
     """A public data set could not be fetched."""
+
+
+class OfflineError(DownloadError):
+    """A public data set is not there, and the network must not be touched."""
 
 
 class ChecksumError(ToolchainError):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from restoration_toolchain.data.errors import ImageFormatError, UnknownNameError
-from restoration_toolchain.data.images import FloatImage, check_float_image
+from restoration_toolchain.data.errors import UnknownNameError
+from restoration_toolchain.data.images import FloatImage
 
 Kernel = Literal["area", "bilinear", "bicubic"]
 """Box, triangle and Keys' cubic (a = -0.5); stretched by the scale where an image shrinks."""
@@ -19,38 +19,10 @@ SCALES: Final = (1, 2, 4)
 """Side of a clean image over side of its degraded partner."""
 
 
-def check_scale(scale: int) -> None:
+def check_scale(scale: float) -> None:
     """Raise ValueError unless ``scale`` is one of `SCALES`."""
     if scale not in SCALES:
         raise ValueError(f"scale must be one of {', '.join(map(str, SCALES))}, got {scale}")
-
-
-def downsample(image: FloatImage, scale: int, kernel: Kernel = "bicubic") -> FloatImage:
-    """Make an image smaller.
-
-    Args:
-        image: RGB (H, W, 3), float32, [0, 1]; sides are multiples of ``scale``.
-        scale: By how much; 1 returns a copy.
-        kernel: With what.
-
-    Returns:
-        (H / scale, W / scale, 3), float32, clipped to [0, 1], not rounded.
-
-    Raises:
-        ImageFormatError: ``image`` is not float32 RGB, or a side is no multiple of the scale.
-        UnknownNameError: There is no such kernel.
-        ValueError: There is no such scale.
-    """
-    check_float_image(image)
-    check_scale(scale)
-    height, width = image.shape[:2]
-    if height % scale or width % scale:
-        raise ImageFormatError(
-            f"an image of {width}x{height} pixels does not divide by {scale}; crop it first"
-        )
-    if scale == 1:
-        return image.copy()
-    return resize(image, height // scale, width // scale, kernel)
 
 
 def resize(image: FloatImage, height: int, width: int, kernel: Kernel) -> FloatImage:
@@ -58,9 +30,9 @@ def resize(image: FloatImage, height: int, width: int, kernel: Kernel) -> FloatI
 
     Args:
         image: RGB (H, W, 3), float32, [0, 1].
-        height: Of the result, in pixels.
-        width: Of the result, in pixels.
-        kernel: With what; ``area`` averages the pixels that a new one covers.
+        height: Height of the result, in pixels.
+        width: Width of the result, in pixels.
+        kernel: Kernel of the interpolation; ``area`` averages the pixels that a new one covers.
 
     Raises:
         UnknownNameError: There is no such kernel.
@@ -80,17 +52,15 @@ def resize(image: FloatImage, height: int, width: int, kernel: Kernel) -> FloatI
 
 def upsampled(image: FloatImage, scale: int) -> FloatImage:
     """`upsample_bicubic` of one image (H, W, 3) in [0, 1], clipped to that."""
-    images = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    large = upsample_bicubic(images, scale)[0].permute(1, 2, 0).clamp(0.0, 1.0)
-    return np.ascontiguousarray(large.numpy())
+    return resize(image, image.shape[0] * scale, image.shape[1] * scale, "bicubic")
 
 
 def upsample_bicubic(images: Tensor, scale: int) -> Tensor:
-    """Make a batch larger by Keys' cubic (a = -0.5), which is what `downsample` uses too.
+    """Make a batch larger by Keys' cubic (a = -0.5), which makes images smaller, too.
 
     Args:
         images: (N, C, H, W), any range.
-        scale: By how much.
+        scale: Side of the result over side of the images.
 
     Returns:
         (N, C, H * scale, W * scale), not clipped.

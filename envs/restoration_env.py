@@ -8,7 +8,6 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from restoration_toolchain.data.patches.pairs import PairSource, embedded_pairs
-from restoration_toolchain.data.patches.scaled_pairs import embedded_scaled_pairs
 from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from restoration_toolchain.envs.reward import Reward, make_reward
 from restoration_toolchain.envs.task import Task, default_task_toolbox, task_scale
@@ -99,10 +98,7 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
         if isinstance(toolbox, str):
             toolbox = load_toolbox(toolbox)
         if isinstance(pairs, str):
-            scale = task_scale(task, toolbox)
-            pairs = (
-                embedded_pairs(pairs) if scale == 1 else embedded_scaled_pairs(pairs, scale=scale)
-            )
+            pairs = embedded_pairs(pairs, scale=task_scale(task, toolbox))
         self._batch = RestorationVecEnv(
             toolbox,
             pairs,

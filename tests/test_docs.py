@@ -10,6 +10,7 @@ from unittest.mock import patch
 import pytest
 import typer.main
 
+from restoration_toolchain.data.damage.steps import STEP_KINDS
 from restoration_toolchain.toolchain.cli import app
 from restoration_toolchain.tools_zoo.networks import NETWORKS
 
@@ -41,7 +42,7 @@ def test_the_python_of_a_page_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code = "\n".join(blocks(page, "python runnable"))
-    with patch.dict(NETWORKS):  # a page may add a network
+    with patch.dict(NETWORKS), patch.dict(STEP_KINDS):  # a page may add a network, or damage
         exec(compile(code, str(page), "exec"), {"__name__": "example"})
 
 

@@ -3,6 +3,7 @@
 import unicodedata
 
 from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.errors import one_line as one_line
 
 
 class PhotoError(ToolchainError):
@@ -15,12 +16,6 @@ class PhotoTooLargeError(PhotoError):
 
 class TargetExistsError(PhotoError):
     """A file that is there would be replaced, and nobody has said that it may."""
-
-
-def one_line(error: BaseException) -> str:
-    """What ``error`` says, for the end of a message of ours: one line, never empty."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return " ".join(text.split()) or type(error).__name__
 
 
 def printable(text: object) -> str:

@@ -31,8 +31,7 @@ from restoration_toolchain.agents.policy.q_net import (
 )
 from restoration_toolchain.agents.policy.storage import check_same_actions, load_policy
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
-from restoration_toolchain.data.patches.pairs import open_pairs
-from restoration_toolchain.data.patches.scaled_pairs import SMALL_SIDE
+from restoration_toolchain.data.patches.pairs import SMALL_SIDE, open_pairs
 from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 

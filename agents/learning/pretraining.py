@@ -19,20 +19,14 @@ from restoration_toolchain.agents.policy.q_net import (
     StatisticsEncoder,
     make_optimizer,
 )
-from restoration_toolchain.data.damage.degradation import (
-    BLUR_SIGMA_EDGES,
-    JPEG_QUALITY_EDGES,
-    NOISE_SIGMA_EDGES,
-    Degradation,
-    sampler,
-)
+from restoration_toolchain.data.damage.camera import Camera
+from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.damage.levels import Sampler, sampler
+from restoration_toolchain.data.damage.steps import Noise, graded_kinds
 from restoration_toolchain.data.images import to_float, to_tensor
 from restoration_toolchain.data.patches.pairs import degrade_windows
 from restoration_toolchain.data.patches.store import Patches, PatchStore
 from restoration_toolchain.tools_zoo.precision import Precision, computing
-
-NUM_FACTS: Final = 5
-"""Blur, noise, JPEG, error, and whether there is any."""
 
 BATCH_SIZE: Final = 64
 PATCHES_AT_ONCE: Final = 4096
@@ -43,24 +37,32 @@ _NO_ERROR: Final = 1e-5
 
 
 def facts(damage: Degradation, lq: Patches, gt: Patches) -> list[float]:
-    """What an encoder is to tell about one image: `NUM_FACTS` numbers, each about 0 to 1.
+    """What an encoder is to tell about one image: `num_facts` numbers, each about 0 to 1.
 
     Args:
-        damage: What was done.
-        lq: Damaged, uint8 (P, P, 3).
-        gt: Clean, the same shape.
+        damage: Damage of the patch.
+        lq: Damaged patch, uint8 (P, P, 3).
+        gt: Clean patch, the same shape.
+
+    Returns:
+        The strength of each of `data.damage.steps.graded_kinds` (blur, noise, JPEG), the error,
+        and whether there is none.
     """
-    quality = JPEG_QUALITY_EDGES[0] if damage.jpeg_quality is None else damage.jpeg_quality
     error = float(np.mean(np.square(to_float(lq) - to_float(gt))))
-    # Noise of a camera differs from place to place: what it comes to on this image.
-    noise = damage.noise_sigma if damage.camera is None else 255.0 * error**0.5
+    shares = {step.name: step.grade for step in damage.steps if step.edges}
+    if any(isinstance(step, Camera) for step in damage.steps):
+        # It differs from place to place: what it comes to on this image.
+        shares[Noise.name] = Noise(255.0 * error**0.5).grade
     return [
-        damage.blur_sigma / BLUR_SIGMA_EDGES[-1],
-        noise / NOISE_SIGMA_EDGES[-1],
-        (JPEG_QUALITY_EDGES[0] - quality) / (JPEG_QUALITY_EDGES[0] - JPEG_QUALITY_EDGES[-1]),
+        *(shares.get(kind.name, 0.0) for kind in graded_kinds()),
         float(np.log10(error / _NO_ERROR + 1.0)) / 4.0,
         float(error == 0.0),
     ]
+
+
+def num_facts() -> int:
+    """Number of `facts` about an image."""
+    return len(graded_kinds()) + 2
 
 
 def pretrain_encoder(
@@ -78,22 +80,22 @@ def pretrain_encoder(
     """Train an encoder, in place, to tell the `facts` of freshly degraded patches.
 
     Args:
-        encoder: On any device; left in training mode.
+        encoder: Encoder to train, on any device; left in training mode.
         store: Clean patches.
-        levels: Distribution of the damages (`data.damage.degradation.sampler`).
+        levels: Names of levels to draw the damage from (`data.damage.levels.sampler`).
         num_patches: Patches in all; the learning rate falls to nothing over them.
-        optimizer: See `agents.policy.q_net.make_optimizer`.
-        learning_rate: At the start.
-        seed: Of everything drawn.
-        precision: What the encoder computes in.
+        optimizer: Name of the optimiser, see `agents.policy.q_net.make_optimizer`.
+        learning_rate: Learning rate at the start.
+        seed: Seed of every random draw.
+        precision: Precision that the encoder computes in.
         on_step: Called with (patches so far, total, newest errors) after every optimiser step.
 
     Returns:
-        What tells the facts from what the encoder says.
+        The layer that tells the facts from what the encoder says.
     """
     device = next(encoder.parameters()).device
     torch.manual_seed(seed)
-    head = nn.Linear(encoder.out_features, NUM_FACTS, device=device)
+    head = nn.Linear(encoder.out_features, num_facts(), device=device)
     learner = make_optimizer(optimizer, encoder, [head], learning_rate)
     encoder.train()
     rng = np.random.default_rng((seed, 2))
@@ -119,19 +121,17 @@ def pretrain_encoder(
     return head
 
 
-def examples(
-    windows: Patches, draw: Callable[[np.random.Generator], Degradation], rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+def examples(windows: Patches, draw: Sampler, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Degraded views to learn from, and what is to be told about them.
 
     Args:
         windows: Clean patches with their surroundings (`data.patches.store.cut_windows`).
-        draw: Distribution of the damages.
-        rng: Of everything random.
+        draw: Distribution of the damage.
+        rng: Source of everything random.
 
     Returns:
         Views (N, 3, P, P) in [0, 1], all flipped and transposed alike, and their `facts`,
-        (N, NUM_FACTS).
+        (N, `num_facts`).
     """
     damages = [draw(rng) for _ in windows]
     following = iter(damages)

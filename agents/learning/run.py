@@ -17,10 +17,14 @@ from restoration_toolchain.agents.policy.q_net import VIEW_SIZE, EncoderName
 from restoration_toolchain.agents.policy.storage import load_policy, save_policy
 from restoration_toolchain.agents.tuning.default_chains import tune_default_chains
 from restoration_toolchain.agents.tuning.stop_margin import tune_stop_margin
-from restoration_toolchain.data.damage.degradation import TRAINING_LEVELS
+from restoration_toolchain.data.damage.levels import TRAINING_LEVELS
 from restoration_toolchain.data.errors import ToolchainError
-from restoration_toolchain.data.patches.pairs import ArrayPairs, PairSource, open_pairs
-from restoration_toolchain.data.patches.scaled_pairs import SMALL_SIDE, open_scaled_pairs
+from restoration_toolchain.data.patches.pairs import (
+    SMALL_SIDE,
+    ArrayPairs,
+    PairSource,
+    open_pairs,
+)
 from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
 from restoration_toolchain.envs.reward import Reward, make_reward
 from restoration_toolchain.envs.task import Task, check_task, default_task_toolbox, task_scale
@@ -131,7 +135,7 @@ class AgentTrainConfig:
         """
         levels = (self.eval_levels if held_out else ()) or self.levels
         if self.task == "real-sr":
-            return open_scaled_pairs(
+            return open_pairs(
                 self.store,
                 scale=task_scale(self.task, load_toolbox(self.toolbox)),
                 levels=levels,

@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from restoration_toolchain.data.damage.jpeg import compress_jpeg
+from restoration_toolchain.data.damage.jpeg import Jpeg
+from restoration_toolchain.data.damage.step import Step
 from restoration_toolchain.data.images import FloatImage, check_float_image, to_float, to_uint8
 
 Mosaic = npt.NDArray[np.float32]
@@ -33,20 +34,23 @@ RED_BLUE_KERNEL: Final = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Camera:
-    """What decides the noise of a camera at one ISO setting.
+class Camera(Step):
+    """A camera at one ISO setting; as a step of damage, its noise on a photo.
 
     Attributes:
         shot: Variance of the photon noise per unit of linear raw signal; 0 is none.
         read: Standard deviation of the sensor's own noise, in linear raw [0, 1]; 0 is none.
-        red_gain: What white balance multiplies red by, 1 or more; green stays as it is.
-        blue_gain: The same for blue.
+        red_gain: Factor of white balance for red, 1 or more; green stays as it is.
+        blue_gain: Factor of white balance for blue, 1 or more.
         jpeg_quality: JPEG quality 1 to 100 of the photo, or None for no compression at all.
 
     Raises:
         ValueError: A noise is negative or not finite, a gain is below 1 or not finite, or the
             quality lies outside 1 to 100.
     """
+
+    name = "camera"
+    words = "noise of a camera with photon noise {:.2g}"
 
     shot: float = 0.0
     read: float = 0.0
@@ -62,8 +66,17 @@ class Camera:
         for name, gain in (("red_gain", self.red_gain), ("blue_gain", self.blue_gain)):
             if not (math.isfinite(gain) and gain >= 1.0):
                 raise ValueError(f"{name} must be finite and at least 1, got {gain}")
-        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
-            raise ValueError(f"JPEG quality must lie in 1 to 100, got {self.jpeg_quality}")
+        if self.jpeg_quality is not None:
+            Jpeg(self.jpeg_quality)
+
+    def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        """Add what noise on the sensor does to a photo, and nothing else that the camera does.
+
+        Demosaicing blurs photos, too; the photos that are degraded here have been through it
+        already. The camera's own JPEG is not used.
+        """
+        noisy, clean = photograph(image, replace(self, jpeg_quality=None), rng)
+        return np.clip(image + (noisy - clean), 0.0, 1.0)
 
 
 def typical_read(shot: float) -> float:
@@ -110,8 +123,8 @@ def photograph(
 
     Args:
         image: The scene as an sRGB photo, shape (H, W, 3), float32, range [0, 1].
-        camera: How much noise, and what the camera does to it.
-        rng: Where the noise comes from; NumPy's global state is not touched.
+        camera: Strength of the noise, and what is done to it.
+        rng: Source of the noise; NumPy's global state is not touched.
 
     Returns:
         The noisy photo and the clean one, each of ``image``'s shape, float32 on the 8-bit grid of
@@ -125,29 +138,9 @@ def photograph(
     mosaic = _expose(image, camera)
     clean = _develop(mosaic, camera)
     noisy = _develop(_add_sensor_noise(mosaic, camera, rng), camera)
-    return (
-        noisy if camera.jpeg_quality is None else compress_jpeg(noisy, camera.jpeg_quality)
-    ), clean
-
-
-def add_camera_noise(image: FloatImage, camera: Camera, rng: np.random.Generator) -> FloatImage:
-    """Add what noise on the sensor does to a photo, and nothing else that the camera does.
-
-    Demosaicing blurs photos, too; the photos that are degraded here have been through it already.
-
-    Args:
-        image: RGB, shape (H, W, 3), float32, range [0, 1].
-        camera: How much noise; its JPEG is not used.
-        rng: Where the noise comes from.
-
-    Returns:
-        Same shape and dtype, clipped to [0, 1].
-
-    Raises:
-        ImageFormatError: ``image`` is not float32 RGB.
-    """
-    noisy, clean = photograph(image, replace(camera, jpeg_quality=None), rng)
-    return np.clip(image + (noisy - clean), 0.0, 1.0)
+    if camera.jpeg_quality is not None:
+        noisy = Jpeg(camera.jpeg_quality).apply(noisy, rng)
+    return noisy, clean
 
 
 def srgb_to_linear(image: FloatImage) -> FloatImage:

@@ -1,38 +1,48 @@
 """JPEG as it damages photos: encoded and decoded again."""
 
+from dataclasses import dataclass
+from typing import Self
+
 import cv2
 import numpy as np
 
+from restoration_toolchain.data.damage.step import Step
 from restoration_toolchain.data.images import FloatImage, check_float_image, to_float, to_uint8
 
 
-def compress_jpeg(image: FloatImage, quality: int) -> FloatImage:
-    """Encode as JPEG with 4:2:0 chroma and decode again.
+@dataclass(frozen=True, slots=True)
+class Jpeg(Step):
+    """JPEG with 4:2:0 chroma; the result lies on the 8-bit grid.
 
-    Args:
-        image: RGB, shape (H, W, 3), float32, range [0, 1]; rounded to 8 bits for the encoder.
+    Attributes:
         quality: 1 (worst) to 100 (best).
 
-    Returns:
-        Same shape, float32 on the 8-bit grid of [0, 1].
-
-    Raises:
-        ImageFormatError: ``image`` is not float32 RGB.
-        ValueError: ``quality`` lies outside 1 to 100.
-    """
-    check_float_image(image)
-    check_quality(quality)
-    bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-    _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
-    decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
-    return to_float(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8))
-
-
-def check_quality(quality: int) -> None:
-    """Refuse what is no quality of JPEG.
-
     Raises:
         ValueError: ``quality`` lies outside 1 to 100.
     """
-    if not 1 <= quality <= 100:
-        raise ValueError(f"JPEG quality must lie in 1 to 100, got {quality}")
+
+    name = "jpeg"
+    words = "JPEG of quality {}"
+    unit = "quality"
+    edges = (100.0, 80.0, 60.0, 50.0, 40.0, 35.0, 30.0, 25.0, 20.0, 15.0, 10.0)
+    without = None
+
+    quality: int
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 1 <= self.quality <= 100:
+            raise ValueError(f"JPEG quality must lie in 1 to 100, got {self.quality}")
+
+    def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        """Encode and decode an image, rounded to 8 bits for that; nothing is random."""
+        check_float_image(image)
+        bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+        _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(self.quality)])
+        decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
+        return to_float(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8))
+
+    @classmethod
+    def of_strength(cls, strength: float) -> Self:
+        """The nearest whole quality."""
+        return cls(round(strength))

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from restoration_toolchain.data.damage.step import Step
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import FloatImage, check_float_image
 
@@ -68,17 +69,21 @@ RADIUS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NoiseModel:
+class NoiseModel(Step):
     """Zero-mean Gaussian noise whose strength depends on the level, correlated over neighbours.
 
     Attributes:
         deviation: Standard deviation on the [0, 1] scale, of each channel at `KNOTS` levels of
             that channel: (3, KNOTS) float32.
-        share: How often the levels occur in the photos that were measured; same shape, sums to 1.
-        kernel: What white noise is filtered with: (3, 3, K, K) float32, K = 2 * RADIUS + 1. Channel
+        share: Frequency of the levels in the photos that were measured; same shape, sums to 1.
+        kernel: Filter of white noise: (3, 3, K, K) float32, K = 2 * RADIUS + 1. Channel
             i is the sum over j of white plane j correlated with ``kernel[i, j]``; each channel has
             a variance of 1.
     """
+
+    name = "measured-noise"
+    words = "measured noise of sigma {:.2g} / 255"
+    has_grid = True
 
     deviation: Array
     share: Array
@@ -88,6 +93,11 @@ class NoiseModel:
     def sigma(self) -> float:
         """Mean standard deviation in the photos that were measured, in 8-bit grey levels."""
         return 255.0 * float((self.share * self.deviation).sum())
+
+    @property
+    def strength(self) -> float:
+        """The same as `sigma`."""
+        return self.sigma
 
     def sigma_range(self) -> tuple[float, float]:
         """Least and largest standard deviation among the levels that occur, in 8-bit grey levels.
@@ -125,13 +135,17 @@ class NoiseModel:
         """
         return look_up(self.deviation, image)
 
+    def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
+        """Add the noise to a clean photo, and clip."""
+        return (image + self.draw(image, rng)).clip(0.0, 1.0)
+
     def draw(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Draw the noise that a photo of this content would have.
 
         Args:
             image: RGB, shape (H, W, 3), float32, range [0, 1]; noisy or clean, for it is smoothed
                 before its levels are looked up.
-            rng: Where the noise comes from; NumPy's global state is not touched.
+            rng: Source of the noise; NumPy's global state is not touched.
 
         Returns:
             Noise to add, same shape and dtype, zero mean; nothing is clipped.
@@ -179,7 +193,7 @@ class _Blocks:
     """Blocks of photos: N of them.
 
     Attributes:
-        residual: What a plane leaves of each channel, (N, 3, BLOCK * BLOCK) float32.
+        residual: Each channel less its plane, (N, 3, BLOCK * BLOCK) float32.
         level: Mean of each channel, (N, 3).
         coarse: Variance of noise that would give the coarse structure seen, if it were white,
             summed over channels; (N,).
@@ -309,7 +323,7 @@ def flat_blocks(photos: Sequence[FloatImage]) -> list[npt.NDArray[np.intp]]:
         photos: Noisy RGB, each of shape (H, W, 3), float32, range [0, 1].
 
     Returns:
-        Of each photo the numbers of its flat blocks, for `block_residuals`; none where noise is cut
+        The numbers of each photo's flat blocks, for `block_residuals`; none where noise is cut
         off at black or white.
     """
     cut = [_cut(photo) for photo in photos]
@@ -329,7 +343,7 @@ def block_residuals(photo: FloatImage, numbers: npt.NDArray[np.intp]) -> Array:
 
     Args:
         photo: RGB, shape (H, W, 3), float32.
-        numbers: Of N blocks, of `flat_blocks` of a photo of the same size.
+        numbers: Numbers of N blocks, from `flat_blocks` of a photo of the same size.
 
     Returns:
         Shape (N, 3, BLOCK * BLOCK), float32.
@@ -521,8 +535,8 @@ def look_up(values: Array, level: Array) -> Array:
     """What is known at `KNOTS` levels from 0 to 1, at any levels: linear in between.
 
     Args:
-        values: Of each channel at each knot, (3, KNOTS).
-        level: (..., 3), of any shape.
+        values: Value of each channel at each knot, (3, KNOTS).
+        level: Levels to look up, (..., 3).
 
     Returns:
         Shape of ``level``, float32.

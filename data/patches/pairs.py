@@ -1,8 +1,8 @@
 """Where degraded and clean patches come from: a store, arrays, or fresh degradation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,21 +11,21 @@ from restoration_toolchain.data.damage.degradation import (
     Degradation,
     central_patch,
     degrade_crop,
-    sampler,
 )
+from restoration_toolchain.data.damage.levels import Sampler, sampler
 from restoration_toolchain.data.damage.noise_model import NoiseModel
-from restoration_toolchain.data.errors import ImageFormatError
-from restoration_toolchain.data.images import ByteImage, FloatImage, to_float, to_uint8
+from restoration_toolchain.data.errors import ImageFormatError, PatchSizeError
+from restoration_toolchain.data.images import to_float, to_uint8
 from restoration_toolchain.data.patches.store import Patches, PatchStore, StoreConfig, cut_windows
 from restoration_toolchain.data.photos.sources import open_source
 
 Indices = npt.NDArray[np.int64]
 
-Damage = Degradation | NoiseModel
-"""What is done to a clean patch: a synthetic degradation, or the noise of a camera alone."""
+SMALL_SIDE: Final = 40
+"""Pixels of a small patch of the embedded photos, where large ones are their clean partners."""
 
-DamageSampler = Callable[[np.random.Generator], Damage]
-"""A distribution over damages."""
+SMALLEST_SIDE: Final = 31
+"""Pixels that an agent needs to look at."""
 
 
 class PairSource(Protocol):
@@ -35,7 +35,10 @@ class PairSource(Protocol):
         """Number of pairs that can be told apart by index."""
 
     def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
-        """Return (lq, gt), each uint8 (len(indices), P, P, 3); what is random comes from rng."""
+        """Return (lq, gt), uint8 (N, P / scale, P / scale, 3) and (N, P, P, 3), one per index.
+
+        What is random comes from ``rng``.
+        """
 
 
 class ArrayPairs:
@@ -64,60 +67,42 @@ class ArrayPairs:
 
 
 class StorePairs:
-    """The pairs of a patch store, as they were prepared.
+    """The pairs of a patch store.
 
     Args:
         store: An open store.
+        draw: Distribution of damage that the clean patches are degraded with anew each time they
+            are asked for; None takes the pairs as they were prepared.
         held_out: Use the photos kept for validation instead of the others.
     """
 
-    def __init__(self, store: PatchStore, *, held_out: bool = False) -> None:
-        self._store = store
+    def __init__(
+        self, store: PatchStore, draw: Sampler | None = None, *, held_out: bool = False
+    ) -> None:
+        self._store, self._draw = store, draw
         self._indices = store.val_indices if held_out else store.train_indices
-
-    def __len__(self) -> int:
-        """Number of pairs."""
-        return len(self._indices)
-
-    def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
-        """Return the pairs at the indices; nothing is random."""
-        rows = self._indices[indices]
-        return self._store.read_lq(rows), self._store.read_gt(rows)
-
-
-class LevelPairs:
-    """The clean patches of a store, degraded anew each time they are asked for.
-
-    Args:
-        store: An open store.
-        draw: Distribution of the damages.
-        held_out: Use the photos kept for validation instead of the others.
-    """
-
-    def __init__(self, store: PatchStore, draw: DamageSampler, *, held_out: bool = False) -> None:
-        self._store = store
-        self._indices = store.val_indices if held_out else store.train_indices
-        self._draw = draw
 
     def __len__(self) -> int:
         """Number of clean patches."""
         return len(self._indices)
 
     def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
-        """Return freshly degraded patches and their clean partners."""
-        windows = self._store.read_windows(self._indices[indices])
-        return degrade_windows(windows, self._draw, rng)
+        """Return degraded patches and their clean partners."""
+        rows = self._indices[indices]
+        if self._draw is None:
+            return self._store.read_lq(rows), self._store.read_gt(rows)
+        return degrade_windows(self._store.read_windows(rows), self._draw, rng)
 
 
 class FreshPairs:
-    """Clean patches that are degraded anew each time they are asked for.
+    """Clean patches held in memory, degraded anew each time they are asked for.
 
     Args:
         windows: Clean patches with their surroundings, as `patches.store.cut_windows` yields them.
-        draw: Distribution of the damages.
+        draw: Distribution of the damage.
     """
 
-    def __init__(self, windows: Patches, draw: DamageSampler) -> None:
+    def __init__(self, windows: Patches, draw: Sampler) -> None:
         self._windows, self._draw = windows, draw
 
     def __len__(self) -> int:
@@ -135,84 +120,109 @@ def _are_partners(lq: tuple[int, ...], gt: tuple[int, ...]) -> bool:
     return gt == (lq[0], lq[1] * scale, lq[2] * scale, *lq[3:])
 
 
+def check_large_side(side: int, scale: int) -> None:
+    """Refuse clean patches of which an agent could not look at the small partner.
+
+    Raises:
+        StoreError: Their side is too short, or no multiple of the scale.
+    """
+    if side % scale or side // scale < SMALLEST_SIDE:
+        raise PatchSizeError(
+            f"clean patches of {side} pixels a side do not suit scale {scale}: they must have a "
+            f"multiple of it, {SMALLEST_SIDE * scale} or more",
+            SMALL_SIDE * scale,
+        )
+
+
 def degrade_windows(
-    windows: Patches, draw: DamageSampler, rng: np.random.Generator
+    windows: Patches, draw: Sampler, rng: np.random.Generator
 ) -> tuple[Patches, Patches]:
     """Degrade clean patches within their surroundings.
 
     Args:
-        windows: As `data.patches.store.cut_windows` yields them, uint8 (N, P + 2C, P + 2C, 3).
-        draw: Distribution of the damages.
-        rng: Of everything random.
+        windows: Patches with their surroundings (`data.patches.store.cut_windows`), uint8
+            (N, P + 2C, P + 2C, 3).
+        draw: Distribution of the damage; all of one scale.
+        rng: Source of everything random.
 
     Returns:
-        (lq, gt), each uint8 (N, P, P, 3).
+        (lq, gt): uint8 (N, P / scale, P / scale, 3) and (N, P, P, 3).
     """
-    lq = [to_uint8(_damaged(to_float(window), draw(rng), rng)) for window in windows]
+    lq = [to_uint8(degrade_crop(draw(rng), to_float(window), rng)) for window in windows]
     return np.stack(lq), central_patch(windows)
 
 
-def damage_sampler(levels: Sequence[str], noises: Sequence[NoiseModel] = ()) -> DamageSampler:
-    """Draw from one of several levels or noises, all alike often; from one at least.
+def damage_sampler(
+    levels: Sequence[str], noises: Sequence[NoiseModel] = (), *, scale: int = 1
+) -> Sampler:
+    """Draw from one of several levels or measured noises, all alike often; from one at least.
 
     Raises:
         UnknownNameError: There is no such level.
+        ScaleError: A level is one of photos that are made smaller, and the scale is 1.
+        ValueError: There is nothing to draw from.
     """
-    if not noises:
-        return sampler(*levels)
-    draws: list[DamageSampler] = [sampler(level) for level in levels]
-    draws += [lambda rng, noise=noise: noise for noise in noises]  # type: ignore[misc]
+    draws = [sampler(level, scale=scale) for level in levels]
+    measured = [Degradation((noise,)) for noise in noises]
+    draws += [lambda rng, damage=damage: damage for damage in measured]  # type: ignore[misc]
+    if not draws:
+        raise ValueError("there must be at least one level or noise to draw from")
     return lambda rng: draws[rng.integers(len(draws))](rng)
 
 
-def _damaged(window: FloatImage, damage: Damage, rng: np.random.Generator) -> FloatImage:
-    """The patch within a clean window, damaged."""
-    if isinstance(damage, Degradation):
-        return degrade_crop(damage, window, rng)
-    return central_patch((window + damage.draw(window, rng)).clip(0.0, 1.0))
-
-
-def embedded_pairs(level: str = "moderate") -> FreshPairs:
+def embedded_pairs(
+    *levels: str, scale: int = 1, small_side: int = SMALL_SIDE, noises: Sequence[NoiseModel] = ()
+) -> FreshPairs:
     """Pairs from the photos that ship with scikit-image, for use without any data at hand.
+
+    Args:
+        levels: Names of levels (`data.damage.levels.sampler`), each drawn alike often.
+        scale: Side of a clean patch over side of a degraded one.
+        small_side: Side of a degraded patch in pixels, if it is smaller than its clean partner.
+        noises: Measured noises, each drawn as often as a level.
 
     Raises:
         UnknownNameError: There is no such level.
     """
-    return _embedded(sampler(level))
-
-
-def _embedded(draw: DamageSampler) -> FreshPairs:
-    return FreshPairs(_cut_all([photo for _, photo in open_source("embedded")]), draw)
-
-
-def _cut_all(photos: Sequence[ByteImage]) -> Patches:
+    draw = damage_sampler(levels, noises, scale=scale)
     config = StoreConfig(stride=63)
-    return np.stack([window for photo in photos for window in cut_windows(photo, config)])
+    if scale > 1:
+        side = small_side * scale
+        config = StoreConfig(patch_size=side, stride=side, scales=(1.0,))
+    photos = [photo for _, photo in open_source("embedded")]
+    windows = np.stack([window for photo in photos for window in cut_windows(photo, config)])
+    return FreshPairs(windows, draw)
 
 
 def open_pairs(
     source: str | Path,
     *,
-    held_out: bool = False,
+    scale: int = 1,
     levels: Sequence[str] = (),
     noises: Sequence[NoiseModel] = (),
+    held_out: bool = False,
+    small_side: int = SMALL_SIDE,
 ) -> PairSource:
     """Pairs by name: ``embedded``, or the path of a patch store.
 
     Args:
-        source: The name.
-        held_out: Of a store, use the photos kept for validation.
+        source: Name or path.
+        scale: Side of a clean patch over side of a degraded one.
         levels: Degrade the clean patches anew at these levels; none takes the pairs of a store as
             they were prepared, and the level *all* for ``embedded``.
         noises: Further ways in which clean patches are damaged.
+        held_out: Use the photos of a store that are kept for validation.
+        small_side: Side of a small patch of ``embedded`` in pixels, if patches are made smaller.
 
     Raises:
-        StoreError: The store cannot be read.
+        StoreError: The store cannot be read, or its patches do not suit the scale.
         UnknownNameError: There is no such level.
     """
     if str(source) == "embedded":
-        return _embedded(damage_sampler(levels if levels or noises else ("all",), noises))
+        levels = levels if levels or noises else ("all",)
+        return embedded_pairs(*levels, scale=scale, small_side=small_side, noises=noises)
+    draw = damage_sampler(levels, noises, scale=scale) if levels or noises else None
     store = PatchStore(Path(source))
-    if levels or noises:
-        return LevelPairs(store, damage_sampler(levels, noises), held_out=held_out)
-    return StorePairs(store, held_out=held_out)
+    if scale > 1:
+        check_large_side(store.patch_size, scale)
+    return StorePairs(store, draw, held_out=held_out)

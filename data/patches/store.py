@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import cv2
@@ -17,20 +16,29 @@ import numpy.typing as npt
 from restoration_toolchain.data.damage.degradation import (
     CONTEXT,
     JPEG_BLOCK,
-    LEVELS,
     Degradation,
-    Sampler,
     central_patch,
     degrade_crop,
-    sampler,
+    mixture,
 )
-from restoration_toolchain.data.errors import SourceError, StoreError, UnknownNameError
+from restoration_toolchain.data.damage.levels import Sampler, check_level, sampler
+from restoration_toolchain.data.errors import PatchSizeError, SourceError, StoreError
 from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+COLUMNS_VERSION: Final = 2
+"""Last layout that knew blur, noise and JPEG only, in the columns of ``degradation``."""
+
 PATCHES_PER_CHUNK: Final = 4
 """Patches per HDF5 chunk: random batches stay fast, and the chunk index stays small."""
+ROWS_PER_CHUNK: Final = 1024  # of what is known of patches
+
+COLUMNS: Final = ("blur", "noise", "jpeg")
+"""Kinds of damage whose strengths are kept as numbers, too."""
+
+LARGE_PATCH_SIZE: Final = 96
+"""Side in pixels that patches need at least for tools which make images larger."""
 
 MAX_INPUT_PSNR: Final = 50.0
 """dB; pairs above it have nothing to restore and are left out, as in RL-Restore's script."""
@@ -44,10 +52,11 @@ class StoreConfig:
     """How a patch store is made."""
 
     level: str = "all"
-    """Severity class of the mixed degradation: mild, moderate, severe or all."""
+    """Level of the damage, see `data.damage.levels.LEVELS`."""
     single_fraction: float = 0.5
     """Share of pairs with one distortion only; they keep an agent good at mild damage."""
     patch_size: int = 63
+    """Side of a patch in pixels."""
     stride: int = 48
     """Pixels between the corners of neighbouring patches."""
     scales: tuple[float, ...] = (1.0, 2 / 3, 1 / 3)
@@ -57,15 +66,13 @@ class StoreConfig:
     max_patches: int = 0
     """Upper bound on the patches per photo, drawn at random; 0 is no bound."""
     seed: int = 0
+    """Seed of every random draw."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.level not in LEVELS:
-            raise UnknownNameError("level", self.level, LEVELS)
+        check_level(self.level)
         if self.level == "clean":
             raise ValueError("a store keeps damaged patches; level 'clean' would leave it empty")
-        if self.level == "camera":
-            raise ValueError("a store cannot record a camera; level 'camera' is for training")
         if not 0.0 <= self.single_fraction <= 1.0:
             raise ValueError(f"single_fraction must lie in [0, 1], got {self.single_fraction}")
         if not 0.0 <= self.holdout < 1.0:
@@ -97,9 +104,9 @@ def prepare_store(
     The file appears under its name only when it is complete.
 
     Args:
-        path: Where to write; an existing file is replaced.
+        path: File to write; an existing one is replaced.
         photos: (identifier, RGB uint8 photo) pairs, read one at a time.
-        config: How to cut and degrade.
+        config: Settings of cutting and degrading.
         on_photo: Called after each photo with its identifier and the patches written so far.
 
     Returns:
@@ -115,17 +122,17 @@ def prepare_store(
     names: list[str] = []
     try:
         with h5py.File(part, "w") as file:
-            writer = _Writer(file, config.patch_size)
+            size = 0
             for name, photo in photos:
                 held_out = rng.random() < config.holdout
                 clean = list(cut_windows(photo, config))
                 if config.max_patches and len(clean) > config.max_patches:
                     keep = rng.choice(len(clean), config.max_patches, replace=False)
                     clean = [clean[i] for i in np.sort(keep)]
-                writer.append(_degrade_all(clean, draw, rng), held_out=held_out)
+                size = _append(file, _degrade_all(clean, draw, rng), held_out=held_out)
                 names.append(name)
-                on_photo(name, writer.size)
-            if writer.size == 0:
+                on_photo(name, size)
+            if size == 0:
                 raise SourceError(
                     f"no photo is as large as one patch of {config.patch_size} pixels a side"
                 )
@@ -134,9 +141,8 @@ def prepare_store(
             file.attrs["photos"] = json.dumps(names)
             file.attrs["layout"] = (
                 f"RGB uint8 (N, H, W, 3); window: clean, with {CONTEXT} pixels more on each side; "
-                "degradation: blur_sigma, noise_sigma, jpeg_quality (0: none)"
+                "degradation: strengths of blur, noise and JPEG (0: none); degradation_json: all"
             )
-            size = writer.size
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -188,22 +194,31 @@ class PatchStore:
 
     Args:
         path: File made by `prepare_store`.
+        scale: Number that the sides of the patches have to divide by, to be made smaller by it.
 
     Raises:
-        StoreError: The file is missing, is no HDF5 file or has another layout.
+        StoreError: The file is missing, is no HDF5 file, has another layout, or its patches do not
+            divide by the scale.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, scale: int = 1) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise StoreError(f"no patch store at {path}; make one with: toolchain data prepare")
+            raise StoreError(f"no patch store at {path}")
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:
             raise StoreError(f"{path} is not a readable HDF5 file") from error
-        if self._file.attrs.get("format_version") != FORMAT_VERSION:
+        if self._file.attrs.get("format_version") not in (COLUMNS_VERSION, FORMAT_VERSION):
             self._file.close()
-            raise StoreError(f"{path} has another layout; make it again: toolchain data prepare")
+            raise StoreError(f"{path} has another layout")
+        if (size := self.patch_size) % scale:
+            self._file.close()
+            raise PatchSizeError(
+                f"the patches of {path} have {size} pixels a side, "
+                f"which does not divide by {scale}",
+                LARGE_PATCH_SIZE,
+            )
         held_out = self._file["held_out"][:]
         self.train_indices: npt.NDArray[np.int64] = np.flatnonzero(~held_out)
         self.val_indices: npt.NDArray[np.int64] = np.flatnonzero(held_out)
@@ -216,12 +231,7 @@ class PatchStore:
         """Return the store itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the file."""
         self.close()
 
@@ -263,15 +273,18 @@ class PatchStore:
 
     def read_degradation(self, indices: npt.NDArray[np.int64]) -> list[Degradation]:
         """What was done to each degraded patch."""
+        if "degradation_json" in self._file:
+            texts = self._read("degradation_json", indices)
+            return [Degradation.from_dict(json.loads(text)) for text in texts]
         rows = self._read("degradation", indices)
-        return [Degradation(float(b), float(n), int(q) or None) for b, n, q in rows]
+        return [mixture(float(b), float(n), int(q) or None) for b, n, q in rows]
 
     def _read(self, name: str, indices: npt.NDArray[np.int64]) -> Any:
         # One read per row: several times faster than h5py's own selection of scattered rows.
         dataset = self._file[name]
         rows = np.empty((len(indices), *dataset.shape[1:]), dataset.dtype)
-        for row, index in zip(rows, indices, strict=True):
-            row[...] = dataset[int(index)]
+        for row, index in enumerate(indices):
+            rows[row] = dataset[int(index)]
         return rows
 
 
@@ -287,41 +300,36 @@ def _degrade_all(
     return pairs
 
 
-class _Writer:
-    """Appends to the growing datasets of a store."""
+def _append(
+    file: h5py.File, pairs: list[tuple[ByteImage, ByteImage, Degradation]], *, held_out: bool
+) -> int:
+    """Append pairs to the datasets of a store, which begin with the first ones.
 
-    def __init__(self, file: h5py.File, patch_size: int) -> None:
-        sides = {"window": patch_size + 2 * CONTEXT, "lq": patch_size}
-        # Not compressed: photos' patches shrink by a third at best, and reading becomes several
-        # times slower (docs/benchmarks.md).
-        for name, side in sides.items():
-            shape = (side, side, 3)
-            file.create_dataset(
-                name,
-                shape=(0, *shape),
-                maxshape=(None, *shape),
-                chunks=(PATCHES_PER_CHUNK, *shape),
-                dtype=np.uint8,
-            )
-        file.create_dataset("degradation", (0, 3), np.float32, maxshape=(None, 3))
-        file.create_dataset("held_out", (0,), np.bool_, maxshape=(None,))
-        self._file = file
-        self.size = 0
-
-    def append(
-        self, pairs: list[tuple[ByteImage, ByteImage, Degradation]], *, held_out: bool
-    ) -> None:
-        if not pairs:
-            return
-        start, self.size = self.size, self.size + len(pairs)
-        columns: dict[str, Any] = {
-            "lq": np.stack([lq for lq, _, _ in pairs]),
-            "window": np.stack([window for _, window, _ in pairs]),
-            "degradation": [
-                (d.blur_sigma, d.noise_sigma, d.jpeg_quality or 0) for _, _, d in pairs
-            ],
+    Returns:
+        How many there are then.
+    """
+    columns: dict[str, Any] = {}
+    if pairs:
+        lq, windows, done = zip(*pairs, strict=True)
+        strengths = [[each.strength(kind) or 0.0 for kind in COLUMNS] for each in done]
+        texts = [json.dumps(each.to_dict()) for each in done]
+        columns = {
+            "lq": np.stack(lq),
+            "window": np.stack(windows),
+            "degradation": np.array(strengths, np.float32),
+            "degradation_json": np.array(texts, h5py.string_dtype()),
             "held_out": np.full(len(pairs), held_out),
         }
-        for name, values in columns.items():
-            self._file[name].resize(self.size, axis=0)
-            self._file[name][start:] = values
+    for name, values in columns.items():
+        shape = values.shape[1:]
+        if name not in file:
+            # Not compressed: photos' patches shrink by a third at best, and reading becomes several
+            # times slower (docs/benchmarks.md).
+            chunks = (PATCHES_PER_CHUNK if len(shape) == 3 else ROWS_PER_CHUNK, *shape)
+            file.create_dataset(
+                name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=chunks
+            )
+        start = len(file[name])
+        file[name].resize(start + len(values), axis=0)
+        file[name][start:] = values
+    return len(file["lq"]) if "lq" in file else 0

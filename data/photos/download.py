@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Final, TypeAlias
 
 from restoration_toolchain.data.checksum import sha256_of
-from restoration_toolchain.data.errors import ChecksumError, DownloadError
+from restoration_toolchain.data.errors import ChecksumError, DownloadError, OfflineError, one_line
 
 CHUNK_BYTES: Final = 1 << 20
 TIMEOUT: Final = 30.0
@@ -57,8 +57,8 @@ def fetch(
 
     Args:
         url: HTTP or HTTPS address.
-        sha256: Of the whole file, in hexadecimal.
-        destination: Where to put it; missing folders are made.
+        sha256: Checksum of the whole file, in hexadecimal.
+        destination: Path of the file; missing folders are made.
         size: Bytes the file should have, where known.
         progress: Called after each chunk.
         offline: Never touch the network.
@@ -74,9 +74,9 @@ def fetch(
             raise ChecksumError(f"{destination} is damaged; delete it and try again")
         return
     if offline:
-        raise DownloadError(
-            f"{destination.name} is not in the cache and the network is off; run once without "
-            f"--offline, or save {url} as {destination}"
+        raise OfflineError(
+            f"{destination.name} is not in the cache and the network is off; save {url} as "
+            f"{destination}"
         )
     part = destination.with_name(destination.name + ".part")
     try:
@@ -151,8 +151,12 @@ def _transfer(url: str, part: Path, size: int | None, progress: Progress) -> Non
             raise ChecksumError(
                 f"{url} has {total} bytes instead of {size}: the publisher has changed it"
             )
+        done = start
         with part.open("ab" if resumed else "wb") as file:
-            done = _copy(response, file, start, total, progress)
+            while chunk := _read(response):
+                file.write(chunk)
+                done += len(chunk)
+                progress(done, total)
     if total is not None and done < total:
         raise _BrokenOffError(f"{done} of {total} bytes")
 
@@ -177,20 +181,6 @@ def _open(url: str, have: int, part: Path) -> http.client.HTTPResponse:
             f"cannot reach {host} ({_reason(error)}); check the network and try again"
         ) from error
     return response
-
-
-def _copy(
-    response: http.client.HTTPResponse,
-    file: IO[bytes],
-    done: int,
-    total: int | None,
-    progress: Progress,
-) -> int:
-    while chunk := _read(response):
-        file.write(chunk)
-        done += len(chunk)
-        progress(done, total)
-    return done
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
@@ -231,6 +221,4 @@ def _write_member(archive: Path, folder: Path, name: str, content: IO[bytes]) ->
 def _reason(error: BaseException) -> str:
     """What went wrong, in one line."""
     inner = getattr(error, "reason", None)  # urllib wraps the error of the socket
-    error = inner if isinstance(inner, BaseException) else error
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return one_line(inner if isinstance(inner, BaseException) else error)

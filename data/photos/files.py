@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageOps
 
-from restoration_toolchain.data.errors import SourceError
+from restoration_toolchain.data.errors import SourceError, one_line
 from restoration_toolchain.data.images import ByteImage
 
 PHOTO_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -44,7 +44,7 @@ def find_photo_files(
     so that a link back up the tree ends there.
 
     Args:
-        folder: Where to start.
+        folder: Folder to start from.
         on_unreadable: Called with each folder that may not be listed, and the reason.
     """
     return _walk(folder, set(), on_unreadable)
@@ -115,7 +115,5 @@ def _from_16_bit(samples: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> 
 
 
 def _reason(error: BaseException) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    if text.startswith("cannot identify image file"):
-        return "not an image"
-    return " ".join(text.split()) or type(error).__name__
+    text = one_line(error)
+    return "not an image" if text.startswith("cannot identify image file") else text

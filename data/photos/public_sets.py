@@ -1,7 +1,7 @@
 """The public photo sets that can be fetched by name, with what each promises to contain."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Final
 
@@ -21,9 +21,9 @@ class Archive:
     """A file on somebody's server.
 
     Attributes:
-        url: Where it is.
-        sha256: Of the whole file, in hexadecimal.
-        size: Bytes.
+        url: Address of the file.
+        sha256: Checksum of the whole file, in hexadecimal.
+        size: Length in bytes.
     """
 
     url: str
@@ -31,14 +31,9 @@ class Archive:
     size: int
 
     @property
-    def filename(self) -> str:
-        """Last part of the address."""
-        return self.url.rsplit("/", 1)[1]
-
-    @property
     def folder(self) -> str:
         """Name of the folder that the archive is unpacked into."""
-        return self.filename.rsplit(".", 1)[0]
+        return PurePosixPath(self.url).stem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +41,9 @@ class PublicSet:
     """A named set of photos inside an archive.
 
     Attributes:
-        archive: What to fetch.
-        subfolder: Where its photos are, inside the archive.
-        licence: What the publishers allow, in one sentence.
+        archive: File to fetch.
+        subfolder: Folder of its photos, inside the archive.
+        licence: Use that the publishers allow, in one sentence.
     """
 
     archive: Archive
@@ -97,11 +92,6 @@ PUBLIC_SETS: Final = MappingProxyType(
 """Every set that `fetch_public_set` knows, by name."""
 
 
-def default_cache_dir() -> Path:
-    """The user's cache folder for public sets, as the platform wants it."""
-    return platformdirs.user_cache_path("restoration-toolchain", appauthor=False) / "sets"
-
-
 def fetch_public_set(
     name: str,
     *,
@@ -115,22 +105,23 @@ def fetch_public_set(
 
     Args:
         name: Key of `PUBLIC_SETS`.
-        cache_dir: Where sets live; None is `default_cache_dir`.
+        cache_dir: Folder of all sets; None is the user's cache folder, as the platform wants it.
         offline: Never touch the network.
         progress: Called during a download with the bytes so far and in total (None: unknown).
 
     Raises:
         UnknownNameError: There is no such set.
         DownloadError: The archive could not be fetched or unpacked.
-        ChecksumError: What was fetched is not the file it should be.
+        ChecksumError: The file that was fetched is another one.
     """
     if name not in PUBLIC_SETS:
         raise UnknownNameError("public set", name, PUBLIC_SETS)
     chosen = PUBLIC_SETS[name]
-    cache = default_cache_dir() if cache_dir is None else cache_dir
+    user_cache = platformdirs.user_cache_path("restoration-toolchain", appauthor=False)
+    cache = user_cache / "sets" if cache_dir is None else cache_dir
     unpacked = cache / chosen.archive.folder
     if not unpacked.is_dir():
-        packed = cache / chosen.archive.filename
+        packed = cache / PurePosixPath(chosen.archive.url).name
         fetch(
             chosen.archive.url,
             chosen.archive.sha256,

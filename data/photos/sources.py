@@ -1,10 +1,10 @@
 """Clean-image sources: a folder of photos, the photos embedded in scikit-image, a public set."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import skimage
 
@@ -41,17 +41,30 @@ class SkippedFile:
     reason: str
 
 
-class CleanSource(Protocol):
-    """Something that yields clean photos, one at a time and in the same order each time."""
+class CleanSource:
+    """Clean photos in files, one at a time and in the same order each time.
 
-    @property
-    def skipped(self) -> list[SkippedFile]:
-        """What the latest pass could not read; complete when the pass has ended."""
-        ...
+    Args:
+        files: Identifier and file of each photo.
+        place: Name of the place they are in, for messages.
+        unlisted: Folders that could not be listed.
+
+    Attributes:
+        skipped: Files that the latest pass could not read; complete when the pass has ended.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[tuple[str, Path]],
+        place: str,
+        unlisted: Sequence[SkippedFile] = (),
+    ) -> None:
+        self._files, self._place, self._unlisted = files, place, unlisted
+        self.skipped = [*unlisted]
 
     def __len__(self) -> int:
         """Number of files a pass will try: the photos it yields plus the ones it skips."""
-        ...
+        return len(self._files)
 
     def __iter__(self) -> Iterator[tuple[str, ByteImage]]:
         """Yield (identifier, RGB uint8 photo of shape (H, W, 3)).
@@ -59,11 +72,22 @@ class CleanSource(Protocol):
         Raises:
             SourceError: The pass has ended and not one photo could be read.
         """
-        ...
+        self.skipped[:] = self._unlisted
+        any_read = False
+        for name, path in self._files:
+            try:
+                photo = read_rgb(path)
+            except SourceError as error:
+                self.skipped.append(SkippedFile(path, str(error)))
+                continue
+            any_read = True
+            yield name, photo
+        if not any_read:
+            first = f"{self.skipped[0].path.name}: {self.skipped[0].reason}"
+            raise SourceError(f"none of the photos in {self._place} can be read ({first})")
 
 
-@dataclass(frozen=True)
-class FolderSource:
+class FolderSource(CleanSource):
     """The photos below a folder; a photo is identified by its path relative to the folder.
 
     Args:
@@ -73,61 +97,27 @@ class FolderSource:
         SourceError: There is no such folder, or no photo file in it.
     """
 
-    path: Path
-    skipped: list[SkippedFile] = field(default_factory=list, init=False, compare=False)
-    _files: tuple[Path, ...] = field(default=(), init=False, compare=False, repr=False)
-    _unlisted: tuple[SkippedFile, ...] = field(default=(), init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        """List the files once, so that every pass sees the same ones."""
-        if not self.path.exists():
-            raise SourceError(f"no folder {self.path}; give a folder of photos")
-        if not self.path.is_dir():
-            raise SourceError(f"{self.path} is a file; give the folder it is in")
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise SourceError(f"no folder {path}; give a folder of photos")
+        if not path.is_dir():
+            raise SourceError(f"{path} is a file; give the folder it is in")
         unlisted: list[SkippedFile] = []
-        files = tuple(
-            find_photo_files(self.path, lambda path, why: unlisted.append(SkippedFile(path, why)))
-        )
+        files = [*find_photo_files(path, lambda file, why: unlisted.append(SkippedFile(file, why)))]
         if not files:
-            raise SourceError(
-                f"no photos in {self.path}; it needs PNG, JPEG, WebP, BMP or TIFF files"
-            )
-        object.__setattr__(self, "_files", files)
-        object.__setattr__(self, "_unlisted", tuple(unlisted))
-        self.skipped.extend(unlisted)
-
-    def __len__(self) -> int:
-        """Number of photo files found, readable or not."""
-        return len(self._files)
-
-    def __iter__(self) -> Iterator[tuple[str, ByteImage]]:
-        """Yield (relative path with forward slashes, RGB uint8 photo) in the order of the names."""
-        self.skipped[:] = self._unlisted
-        named = ((path.relative_to(self.path).as_posix(), path) for path in self._files)
-        yield from _read_all(named, self.skipped, str(self.path))
+            raise SourceError(f"no photos in {path}; it needs PNG, JPEG, WebP, BMP or TIFF files")
+        named = [(file.relative_to(path).as_posix(), file) for file in files]
+        super().__init__(named, str(path), unlisted)
 
 
-@dataclass(frozen=True)
-class EmbeddedSource:
+class EmbeddedSource(CleanSource):
     """The colour photos that scikit-image ships, identified by their names; nothing is fetched."""
 
-    skipped: list[SkippedFile] = field(default_factory=list, init=False, compare=False)
-
-    def __len__(self) -> int:
-        """Number of photos."""
-        return len(EMBEDDED_PHOTOS)
-
-    def __iter__(self) -> Iterator[tuple[str, ByteImage]]:
-        """Yield (name, RGB uint8 photo), from the installed files and not by skimage's fetcher."""
-        self.skipped.clear()
+    def __init__(self) -> None:
+        # The installed files: skimage's fetcher would ask the network for others.
         folder = Path(skimage.__file__).parent / "data"
-        named = ((Path(name).stem, folder / name) for name in EMBEDDED_PHOTOS)
-        yield from _read_all(named, self.skipped, "the installed scikit-image")
-
-
-def source_names() -> tuple[str, ...]:
-    """Every name that `open_source` knows besides folders."""
-    return (EMBEDDED, *PUBLIC_SETS)
+        named = [(Path(name).stem, folder / name) for name in EMBEDDED_PHOTOS]
+        super().__init__(named, "the installed scikit-image")
 
 
 def open_source(
@@ -142,7 +132,7 @@ def open_source(
     Args:
         name_or_path: ``embedded``, the name of a public set, or a folder. A name wins over a
             folder of the same name, which ``./name`` reaches.
-        cache_dir: Where public sets live; None is the user's cache folder.
+        cache_dir: Folder of public sets; None is the user's cache folder.
         offline: Never touch the network; a set that is not in the cache is then an error.
         progress: Called during a download with the bytes so far and in total (None: unknown).
 
@@ -150,7 +140,7 @@ def open_source(
         UnknownNameError: Neither a known name nor a folder.
         SourceError: The folder is missing or has no photo files.
         DownloadError: The set could not be fetched or unpacked.
-        ChecksumError: What was fetched is not the file it should be.
+        ChecksumError: The file that was fetched is another one.
     """
     if name_or_path == EMBEDDED:
         return EmbeddedSource()
@@ -160,25 +150,8 @@ def open_source(
         )
     path = Path(name_or_path).expanduser()
     if isinstance(name_or_path, str) and not path.exists() and not _looks_like_path(name_or_path):
-        raise UnknownNameError("source", name_or_path, source_names())
+        raise UnknownNameError("source", name_or_path, (EMBEDDED, *PUBLIC_SETS))
     return FolderSource(path)
-
-
-def _read_all(
-    named: Iterator[tuple[str, Path]], skipped: list[SkippedFile], place: str
-) -> Iterator[tuple[str, ByteImage]]:
-    any_read = False
-    for name, path in named:
-        try:
-            photo = read_rgb(path)
-        except SourceError as error:
-            skipped.append(SkippedFile(path, str(error)))
-            continue
-        any_read = True
-        yield name, photo
-    if not any_read:
-        first = f"{skipped[0].path.name}: {skipped[0].reason}"
-        raise SourceError(f"none of the photos in {place} can be read ({first})")
 
 
 def _looks_like_path(text: str) -> bool:

@@ -38,7 +38,7 @@ def calibrate(
     )
     from restoration_toolchain.agents.tuning.guard import calibrate as learn_guard
     from restoration_toolchain.agents.tuning.guard import reliability, watch
-    from restoration_toolchain.data.damage.degradation import TRAINING_LEVELS
+    from restoration_toolchain.data.damage.levels import TRAINING_LEVELS
     from restoration_toolchain.data.patches.pairs import ArrayPairs
     from restoration_toolchain.toolchain.learning.joint import held_out_pairs
     from restoration_toolchain.tools_zoo.device import choose_device

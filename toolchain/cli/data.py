@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from restoration_toolchain.toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.options import grouped
 
 if TYPE_CHECKING:
     from restoration_toolchain.data.images import ByteImage
@@ -19,47 +21,61 @@ MAX_SKIPPED_SHOWN = 10
 """Unreadable files that are named one by one."""
 
 
+@dataclass(frozen=True)
+class StoreOptions:
+    """Fields of `StoreConfig`, as far as they are given."""
+
+    level: Annotated[
+        str | None,
+        typer.Option(
+            help="Damage: light, mild, moderate, severe, all, single, double or camera.  "
+            "[default: all]"
+        ),
+    ] = None
+    patch_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels a side; 96 or more for tools that make images larger.  [default: 63]"
+        ),
+    ] = None
+    stride: Annotated[
+        int | None, typer.Option(help="Pixels between neighbouring patches.  [default: 48]")
+    ] = None
+    scales: Annotated[
+        str | None,
+        typer.Option(help="Sizes of each photo, with commas: 1,0.5.  [default: 1,2/3,1/3]"),
+    ] = None
+    holdout: Annotated[
+        float | None, typer.Option(help="Share of photos kept for validation.  [default: 0.05]")
+    ] = None
+    single_fraction: Annotated[
+        float | None, typer.Option(help="Share of pairs with one distortion.  [default: 0.5]")
+    ] = None
+    max_patches: Annotated[
+        int | None, typer.Option(help="Most patches per photo; 0 is no bound.  [default: 0]")
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw.  [default: 0]")] = None
+
+    def given(self) -> dict[str, Any]:
+        """The options that were given, as `StoreConfig` takes them."""
+        values = {name: value for name, value in vars(self).items() if value is not None}
+        return values if self.scales is None else values | {"scales": _parse_scales(self.scales)}
+
+
 @app.command()
+@grouped()
 def prepare(
     sources: Annotated[
         list[str],
         typer.Argument(help="Folders of photos, 'embedded', or public sets (see: data sets)."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The HDF5 file to write.")],
-    level: Annotated[
-        str | None,
-        typer.Option(
-            help="Mixtures: light, mild, moderate, severe, all, single or double.  [default: all]"
-        ),
-    ] = None,
-    patch_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Pixels a side; 96 or more for tools that make images larger.  [default: 63]"
-        ),
-    ] = None,
-    stride: Annotated[
-        int | None, typer.Option(help="Pixels between neighbouring patches.  [default: 48]")
-    ] = None,
-    scales: Annotated[
-        str | None,
-        typer.Option(help="Sizes of each photo, with commas: 1,0.5.  [default: 1,2/3,1/3]"),
-    ] = None,
-    holdout: Annotated[
-        float | None, typer.Option(help="Share of photos kept for validation.  [default: 0.05]")
-    ] = None,
-    single_fraction: Annotated[
-        float | None, typer.Option(help="Share of pairs with one distortion.  [default: 0.5]")
-    ] = None,
-    max_patches: Annotated[
-        int | None, typer.Option(help="Most patches per photo; 0 is no bound.  [default: 0]")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything drawn.  [default: 0]")] = None,
+    options: StoreOptions,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with the same options; flags win over it.")
     ] = None,
     offline: Annotated[bool, typer.Option(help="Never touch the network.")] = False,
-    cache_dir: Annotated[Path | None, typer.Option(help="Where public sets are kept.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="Folder of public sets.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing store.")] = False,
 ) -> None:
     """Cut clean photos into patches and degrade them, once and for many trainings."""
@@ -69,18 +85,7 @@ def prepare(
 
     if output.exists() and not overwrite:
         fail(f"{output} exists; add --overwrite to replace it")
-    flags = {
-        "level": level,
-        "patch_size": patch_size,
-        "stride": stride,
-        "scales": None if scales is None else _parse_scales(scales),
-        "holdout": holdout,
-        "single_fraction": single_fraction,
-        "max_patches": max_patches,
-        "seed": seed,
-    }
-    values = {} if config is None else load_toml(config)
-    values.update({name: value for name, value in flags.items() if value is not None})
+    values = {**({} if config is None else load_toml(config)), **options.given()}
     settings = config_from_dict(StoreConfig, values)
     opened = _open_all(sources, cache_dir, offline=offline)
     with Steps("Preparing", unit="photos") as steps:

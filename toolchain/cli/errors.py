@@ -23,6 +23,10 @@ STATUS_INTERRUPTED: Final = 130
 
 
 HINTS: Final[Mapping[str, str]] = {
+    "OfflineError": "or run once without --offline",
+    "PatchSizeError": "make a store with: toolchain data prepare --patch-size {patch_size}",
+    "ScaleError": "add --scale 4",
+    "StoreError": "make one with: toolchain data prepare",
     "TargetExistsError": "pass --overwrite to replace it",
     "LearntToEnlargeError": "add --scale {scale} (restore, inspect, evaluate), or leave out "
     "--toolbox {toolbox} to keep the size",

@@ -149,7 +149,7 @@ def _evaluations(
     iqa: "SfdIqa | None",
 ) -> "Iterator[Evaluation]":
     from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
-    from restoration_toolchain.data.patches.scaled_pairs import SMALL_SIDE
+    from restoration_toolchain.data.patches.pairs import SMALL_SIDE
     from restoration_toolchain.envs.task import task_scale
     from restoration_toolchain.toolchain.measuring.evaluation import evaluate_players
     from restoration_toolchain.toolchain.measuring.scaled_evaluation import evaluate_scaled_players

@@ -45,12 +45,9 @@ def inspect(
 ) -> None:
     """Restore one photo and show the choice of every step."""
     from restoration_toolchain.data.atomic import write_atomically
+    from restoration_toolchain.data.damage.levels import check_level
     from restoration_toolchain.toolchain.batches.batch import check_writable
-    from restoration_toolchain.toolchain.looking.inspection import (
-        check_level,
-        inspect_degraded,
-        inspect_photo,
-    )
+    from restoration_toolchain.toolchain.looking.inspection import inspect_degraded, inspect_photo
     from restoration_toolchain.toolchain.photos.write import check_free, check_target, write_photo
     from restoration_toolchain.toolchain.restoring.load import load
 

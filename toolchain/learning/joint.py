@@ -20,7 +20,7 @@ from restoration_toolchain.agents.policy.storage import (
     own_agent,
     save_policy,
 )
-from restoration_toolchain.data.damage.degradation import SEVERITY, TRAINING_LEVELS, sampler
+from restoration_toolchain.data.damage.levels import SEVERITY, TRAINING_LEVELS, sampler
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
 from restoration_toolchain.data.patches.store import PatchStore

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.data.damage.degradation import TRAINING_LEVELS, degrade_crop, sampler
+from restoration_toolchain.data.damage.degradation import degrade_crop
+from restoration_toolchain.data.damage.levels import TRAINING_LEVELS, sampler
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import FloatImage
 from restoration_toolchain.data.patches.store import PatchStore

@@ -7,13 +7,7 @@ from typing import Unpack
 import numpy as np
 
 from restoration_toolchain.data.damage.degradation import Degradation
-from restoration_toolchain.data.damage.second_order import (
-    ScaledDamage,
-    ScaledSampler,
-    SecondOrderDegradation,
-    level_sampler,
-    scaled_sampler,
-)
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.toolchain.errors import PhotoError
 from restoration_toolchain.toolchain.looking.html_report import render_report
@@ -30,21 +24,21 @@ class Inspection:
     """A restoration with its frames, and what is known beyond it.
 
     Attributes:
-        restoration: With frames; scored where the clean photo is known.
+        restoration: The restoration, with frames; scored where the clean photo is known.
         gt: The clean photo, shape (H, W, 3), float32, range [0, 1], as large as the result.
-        degradation: What was done to the clean photo first.
+        degradation: Damage that the clean photo was given first; None if it came as it is.
         icc: Colour profile of the photo.
     """
 
     restoration: Restoration
     gt: FloatImage | None = None
-    degradation: ScaledDamage | None = None
+    degradation: Degradation | None = None
     icc: bytes | None = None
 
     @property
     def caption(self) -> str:
         """How the input was degraded, in words; empty if it came as it is."""
-        return "" if self.degradation is None else f"degraded by {describe(self.degradation)}"
+        return "" if self.degradation is None else f"degraded by {self.degradation.describe()}"
 
     def report(self, name: str) -> str:
         """Tell the same in one HTML file, for sharing; ``name`` is the photo's, any text."""
@@ -69,8 +63,8 @@ def inspect_photo(
     """Restore a photo and keep everything there is to see.
 
     Args:
-        restorer: What restores.
-        photo: As it came.
+        restorer: The restorer.
+        photo: The photo as it came.
         gt: The clean photo, of the size of the result.
         on_step: Called after every decision.
         **chosen: Settings of this call, as `Restorer.restore` takes them.
@@ -97,19 +91,20 @@ def inspect_degraded(restorer: Restorer, clean: Photo, *, level: str, seed: int 
     """Degrade a clean photo, then restore it and keep everything there is to see.
 
     Args:
-        restorer: What restores; if it enlarges, the photo is made smaller by as much, after less
+        restorer: The restorer; if it enlarges, the photo is made smaller by as much, after less
             than that many pixels were cut off at its right and lower border.
         clean: The clean photo.
-        level: Distribution that the degradation is drawn from, one of `damage.degradation.LEVELS`
-            or, if the restorer enlarges, of `data.damage.second_order.SCALED_LEVELS`.
-        seed: Of the draw and of the noise.
+        level: Name of the distribution that the degradation is drawn from, one of
+            `data.damage.levels.LEVELS` or, if the restorer enlarges, of `SCALED_LEVELS`.
+        seed: Seed of the draw and of the noise.
 
     Raises:
         PhotoError: The photo is smaller than the scale.
         UnknownNameError: There is no such level.
+        ScaleError: It is a level of small photos, and the restorer does not enlarge.
     """
     scale = restorer.scale
-    draw = check_level(level, scale)
+    draw = sampler(level, scale=scale)
     rng = np.random.default_rng(seed)
     degradation = draw(rng)
     if scale > 1:
@@ -117,34 +112,6 @@ def inspect_degraded(restorer: Restorer, clean: Photo, *, level: str, seed: int 
     lq = to_float(to_uint8(degradation.apply(clean.rgb, rng)))  # as a file would hold it
     inspection = inspect_photo(restorer, Photo(rgb=lq, icc=clean.icc), gt=clean)
     return dataclasses.replace(inspection, degradation=degradation)
-
-
-def check_level(level: str, scale: int) -> ScaledSampler:
-    """Look up the damage that a level means at a scale.
-
-    Raises:
-        UnknownNameError: There is no such level.
-        ToolchainError: The level is one of small photos, and the scale is 1.
-    """
-    return level_sampler(level) if scale == 1 else scaled_sampler(level, scale=scale)
-
-
-def describe(degradation: ScaledDamage) -> str:
-    """Say what a degradation does: ``blur of sigma 2.3 px, noise of sigma 21 / 255``."""
-    if isinstance(degradation, SecondOrderDegradation):
-        first, second = describe(degradation.first), describe(degradation.second)
-        return f"{first}, resizing to {degradation.resize:.0%}, then {second}"
-    assert isinstance(degradation, Degradation)
-    parts = []
-    if degradation.blur_sigma:
-        parts.append(f"blur of sigma {degradation.blur_sigma:.2g} px")
-    if degradation.scale > 1:
-        parts.append(f"{degradation.kernel} down-sampling by {degradation.scale}")
-    if degradation.noise_sigma:
-        parts.append(f"noise of sigma {degradation.noise_sigma:.2g} / 255")
-    if degradation.jpeg_quality is not None:
-        parts.append(f"JPEG of quality {degradation.jpeg_quality}")
-    return ", ".join(parts) or "nothing"
 
 
 def _cropped(clean: Photo, scale: int) -> Photo:

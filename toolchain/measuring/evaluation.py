@@ -20,7 +20,7 @@ from restoration_toolchain.agents.players.reference import (
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.agents.policy.storage import check_fits
-from restoration_toolchain.data.damage.second_order import level_sampler
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.errors import SourceError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import ByteImage, FloatImage, to_float
 from restoration_toolchain.data.metrics import psnr, ssim
@@ -184,7 +184,7 @@ def evaluate_players(
 
     Args:
         names: Some of `PLAYERS`.
-        levels: Some of `data.damage.degradation.LEVELS`.
+        levels: Some of `data.damage.levels.LEVELS`.
         windows: Clean patches with their surroundings, as `patches.store.cut_windows` yields them.
         toolbox: The action space.
         policy: Who plays as ``agent``; needed only if named.
@@ -202,7 +202,7 @@ def evaluate_players(
     for name in names:
         if name not in PLAYERS:
             raise UnknownNameError("player", name, PLAYERS)
-    samplers = {level: level_sampler(level) for level in levels}
+    samplers = {level: sampler(level) for level in levels}
     if "agent" in names:
         if policy is None:
             raise ToolchainError("to evaluate the player 'agent', give an agent")

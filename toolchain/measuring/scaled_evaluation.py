@@ -18,11 +18,14 @@ from restoration_toolchain.agents.players.reference import (
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
 from restoration_toolchain.agents.policy.storage import check_fits
 from restoration_toolchain.data.damage.degradation import CONTEXT
-from restoration_toolchain.data.damage.second_order import scaled_sampler
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import to_tensor
-from restoration_toolchain.data.patches.pairs import ArrayPairs
-from restoration_toolchain.data.patches.scaled_pairs import check_large_side, shrink_windows
+from restoration_toolchain.data.patches.pairs import (
+    ArrayPairs,
+    check_large_side,
+    degrade_windows,
+)
 from restoration_toolchain.data.patches.store import Patches
 from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS
 from restoration_toolchain.envs.reward import PSNR, REWARDS, Judge
@@ -58,7 +61,7 @@ def evaluate_scaled_players(
 
     Args:
         names: Some of `SCALED_PLAYERS`.
-        levels: Some of `data.damage.second_order.SCALED_LEVELS`.
+        levels: Some of `data.damage.levels.SCALED_LEVELS`.
         windows: Clean patches with their surroundings, as `patches.store.cut_windows` yields them;
             sides are multiples of the tools' scale.
         toolbox: The action space.
@@ -84,7 +87,7 @@ def evaluate_scaled_players(
             raise UnknownNameError("player", name, SCALED_PLAYERS)
     scale = task_scale("real-sr", toolbox)
     check_large_side(windows.shape[1] - 2 * CONTEXT, scale)
-    samplers = {level: scaled_sampler(level, scale=scale) for level in levels}
+    samplers = {level: sampler(level, scale=scale) for level in levels}
     if "agent" in names:
         if policy is None:
             raise ToolchainError("to evaluate the player 'agent', give an agent")
@@ -92,7 +95,7 @@ def evaluate_scaled_players(
     reward = PSNR if policy is None else policy.reward
     judge = Judge(REWARDS["mixed"], device)
     for level, draw in samplers.items():
-        pairs = ArrayPairs(*shrink_windows(windows, draw, np.random.default_rng(seed)))
+        pairs = ArrayPairs(*degrade_windows(windows, draw, np.random.default_rng(seed)))
         judge.remember(to_tensor(pairs.gt).to(device))
         table = None
         if {"single", "fixed"} & set(names):

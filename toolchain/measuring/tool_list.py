@@ -9,8 +9,8 @@ import torch
 from restoration_toolchain.data.damage.degradation import Degradation
 from restoration_toolchain.data.errors import ChecksumError, ToolchainError
 from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
-from restoration_toolchain.tools_zoo.enlarging.batches import held_out_pairs, open_scaled_store
 from restoration_toolchain.tools_zoo.enlarging.objective import bicubic
 from restoration_toolchain.tools_zoo.storage import (
     read_checked,
@@ -21,7 +21,12 @@ from restoration_toolchain.tools_zoo.storage import (
 )
 from restoration_toolchain.tools_zoo.tool import ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from restoration_toolchain.tools_zoo.training.batches import ToolDegrader, validation_pairs
+from restoration_toolchain.tools_zoo.training.batches import (
+    Degrade,
+    ToolDegrader,
+    level_degrader,
+    validation_pairs,
+)
 
 WeightState = Literal["ok", "damaged", "missing"]
 
@@ -63,13 +68,12 @@ def measure_tools(toolbox: Toolbox, store: Path, *, count: int = 256) -> dict[st
     gains = {}
     for tool in toolbox:
         scale = tool.spec.scale
-        with open_scaled_store(store, scale) as patches, torch.inference_mode():
-            if scale > 1:
-                clean = Degradation(scale=scale)
-                lq, gt = held_out_pairs(patches, lambda _, clean=clean: clean, count=count, seed=0)  # type: ignore[misc]
-            else:
-                degrade = ToolDegrader(tool.spec).own_only
-                lq, gt = validation_pairs(patches, degrade, count=count, seed=0)
+        degrade: Degrade = ToolDegrader(tool.spec).own_only
+        if scale > 1:
+            small = Degradation().shrunk(scale)
+            degrade = level_degrader(lambda _, small=small: small)  # type: ignore[misc]
+        with PatchStore(store, scale=scale) as patches, torch.inference_mode():
+            lq, gt = validation_pairs(patches, degrade, count=count, seed=0)
             before = batch_psnr(bicubic(lq, scale), gt)
             after = batch_psnr(tool(lq).clamp(0.0, 1.0), gt)
         gains[tool.spec.name] = float((after - before).mean())

@@ -16,10 +16,10 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from restoration_toolchain.tools_zoo.encoders import SemanticEncoder
-from restoration_toolchain.tools_zoo.enlarging.batches import SrBatch
 from restoration_toolchain.tools_zoo.enlarging.config import SftTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.objective import SrObjective
 from restoration_toolchain.tools_zoo.networks.segmenter import NUM_CATEGORIES, Segmenter
+from restoration_toolchain.tools_zoo.training.batches import Batch
 from restoration_toolchain.tools_zoo.training.loop import OnStep, make_fabric, train_module
 
 MAP: Final = 2
@@ -73,7 +73,7 @@ class Clusters:
         return functional.interpolate(shares, list(size), mode="bilinear", align_corners=False)
 
 
-def find_clusters(encoder: SemanticEncoder, batches: Dataset[SrBatch], seed: int) -> Clusters:
+def find_clusters(encoder: SemanticEncoder, batches: Dataset[Batch], seed: int) -> Clusters:
     """k-means (Lloyd) on the features of the first batches; a pure function of its arguments."""
     with torch.no_grad():
         maps = [encoder(batches[index].gt).maps[MAP] for index in range(NUM_BATCHES)]
@@ -128,11 +128,11 @@ class _Clustering:
     """Training objective: the clusters of the clean large image, from the small one."""
 
     def __init__(self, objective: SrObjective, clusters: Clusters) -> None:
-        self.batches: Dataset[SrBatch] = objective.batches
+        self.batches: Dataset[Batch] = objective.batches
         self._pairs = objective.eval_sets["own"]
         self._clusters = clusters
 
-    def loss(self, module: nn.Module, batch: SrBatch) -> Tensor:
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         logits, shares = self._compare(module, batch.lq, batch.gt)
         return functional.cross_entropy(logits, shares)
 

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from restoration_toolchain.data.damage.second_order import SCALED_LEVELS
-from restoration_toolchain.data.errors import UnknownNameError
+from restoration_toolchain.data.damage.levels import SCALED_LEVELS, check_level
 from restoration_toolchain.tools_zoo.training.loop import LoopConfig
 
 GanKind = Literal["bce", "relativistic", "hinge"]
@@ -37,7 +36,7 @@ class SrTrainConfig(LoopConfig):
     """Patches seen in all; the schedule spans them."""
     batch_size: int = 16
     levels: tuple[str, ...] = ("clean", "clean", "slight")
-    """Damage of the small images (`damage.second_order.SCALED_LEVELS`), each drawn alike often."""
+    """Damage of the small images (`damage.levels.SCALED_LEVELS`), each drawn alike often."""
     learning_rate: float = 1e-3
     ema_decay: float = 0.995
     eval_patches: int = 48
@@ -90,8 +89,7 @@ class SrTrainConfig(LoopConfig):
         if not self.levels:
             raise ValueError(f"levels must name at least one of {', '.join(SCALED_LEVELS)}")
         for level in self.levels:
-            if level not in SCALED_LEVELS:
-                raise UnknownNameError("level", level, SCALED_LEVELS)
+            check_level(level, scale=2)
         for name in WEIGHTS:
             if getattr(self, name) < 0.0:
                 raise ValueError(f"the weight {name} must not be negative")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restoration_toolchain.data.damage.degradation import sampler
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.images import to_numpy, to_tensor
 
 NEGATIVE_LEVELS: Final = ("single",)
@@ -21,8 +21,8 @@ def damage(gt: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
     Args:
         gt: (N, 3, H, W) in [0, 1].
-        share: Of the images, 0 to 1; the nearest whole number of them, but at least one.
-        generator: Of which, and of what happens to them.
+        share: Share of the images, 0 to 1; the nearest whole number of them, but at least one.
+        generator: Random source that picks the images and their damage.
 
     Returns:
         (max(1, round(share * N)), 3, H, W) in [0, 1].

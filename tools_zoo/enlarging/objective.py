@@ -8,20 +8,21 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from restoration_toolchain.data.damage.degradation import Degradation
-from restoration_toolchain.data.damage.second_order import scaled_sampler
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.metrics import batch_psnr
+from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.data.scaling import upsample_bicubic
 from restoration_toolchain.tools_zoo.encoders import SemanticEncoder
-from restoration_toolchain.tools_zoo.enlarging.batches import (
-    SrBatch,
-    SrBatches,
-    held_out_pairs,
-    open_scaled_store,
-)
 from restoration_toolchain.tools_zoo.enlarging.config import SrTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.terms import Made, Term
 from restoration_toolchain.tools_zoo.losses.features import feature_distance
 from restoration_toolchain.tools_zoo.losses.high_frequency import detail_ratio
+from restoration_toolchain.tools_zoo.training.batches import (
+    Batch,
+    ToolBatches,
+    level_degrader,
+    validation_pairs,
+)
 
 
 class SrObjective:
@@ -56,19 +57,19 @@ class SrObjective:
         self.eval_sets = self._load_eval_sets()
 
     @property
-    def batches(self) -> Dataset[SrBatch]:
+    def batches(self) -> Dataset[Batch]:
         """Batches of the whole run."""
         config = self._config
-        return SrBatches(
+        return ToolBatches(
             Path(config.store),
-            scaled_sampler(*config.levels, scale=self._scale),
+            level_degrader(sampler(*config.levels, scale=self._scale)),
+            config.batch_size,
+            config.num_batches,
+            config.seed,
             scale=self._scale,
-            batch_size=config.batch_size,
-            num_batches=config.num_batches,
-            seed=config.seed,
         )
 
-    def loss(self, module: nn.Module, batch: SrBatch) -> Tensor:
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Weighted sum of the terms; critics that are not listened to yet are left out."""
         made = self.make(module, batch)
         self._made = made
@@ -86,7 +87,7 @@ class SrObjective:
         if isinstance(self.encoder, nn.Module):
             self.encoder.to(device)
 
-    def critic_loss(self, batch: SrBatch) -> Tensor:
+    def critic_loss(self, batch: Batch) -> Tensor:
         """Sum of the critics' own losses on what the last call of `loss` made."""
         assert self._made is not None
         made = self._made.detached()
@@ -97,12 +98,12 @@ class SrObjective:
         self.critic_terms = {name: float(loss.detach()) for name, loss in losses.items()}
         return torch.stack(list(losses.values())).sum()
 
-    def make(self, module: nn.Module, batch: SrBatch) -> Made:
+    def make(self, module: nn.Module, batch: Batch) -> Made:
         """Let the module restore a batch."""
         lq = batch.lq.contiguous(memory_format=torch.channels_last)
         return self.made(batch, module(lq).float())
 
-    def made(self, batch: SrBatch, restored: Tensor) -> Made:
+    def made(self, batch: Batch, restored: Tensor) -> Made:
         """What is made of a batch, with all that the terms need to look at it."""
         return Made(batch.lq, restored, batch.gt, batch.step, self.encoder, seed=self._config.seed)
 
@@ -112,7 +113,7 @@ class SrObjective:
         return restored
 
     def more_losses(
-        self, module: nn.Module, batch: SrBatch, made: Made
+        self, module: nn.Module, batch: Batch, made: Made
     ) -> dict[str, tuple[float, Tensor]]:
         """Terms that need the module itself: name to (weight, loss)."""
         return {}
@@ -140,14 +141,17 @@ class SrObjective:
         return step >= self._config.adversarial_start * self._config.num_batches
 
     def _load_eval_sets(self) -> dict[str, tuple[Tensor, Tensor]]:
-        config = self._config
-        with open_scaled_store(Path(config.store), self._scale) as store:
+        config, own = self._config, Degradation().shrunk(self._scale)
+        draws = {
+            "own": lambda rng: own,
+            "chain": sampler(*config.levels, scale=self._scale),
+        }
+        with PatchStore(Path(config.store), scale=self._scale) as store:
             return {
-                name: held_out_pairs(store, draw, count=config.eval_patches, seed=config.seed)
-                for name, draw in (
-                    ("own", lambda rng: Degradation(scale=self._scale)),
-                    ("chain", scaled_sampler(*config.levels, scale=self._scale)),
+                name: validation_pairs(
+                    store, level_degrader(draw), count=config.eval_patches, seed=config.seed
                 )
+                for name, draw in draws.items()
             }
 
 

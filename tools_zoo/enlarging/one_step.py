@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.scaling import upsample_bicubic
 from restoration_toolchain.tools_zoo.encoders import SemanticEncoder, load_encoder
-from restoration_toolchain.tools_zoo.enlarging.batches import SrBatch
 from restoration_toolchain.tools_zoo.enlarging.build_terms import build_terms
 from restoration_toolchain.tools_zoo.enlarging.config import OneStepTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.draws import step_generator
@@ -22,6 +21,7 @@ from restoration_toolchain.tools_zoo.enlarging.terms import Made, PerceptualTerm
 from restoration_toolchain.tools_zoo.losses.pixel import mse_loss
 from restoration_toolchain.tools_zoo.networks.one_step import STEPS, OneStepNet
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.training.batches import Batch
 from restoration_toolchain.tools_zoo.training.loop import OnStep, make_fabric
 
 TEACHER_RUN = "teacher"
@@ -121,7 +121,7 @@ class _ShiftingObjective(SrObjective):
         noise = whole.noise(lq.shape[-2], lq.shape[-1]).to(lq)
         return whole.sample(lq, noise, self.calls)
 
-    def _draw_noise(self, batch: SrBatch) -> Tensor:
+    def _draw_noise(self, batch: Batch) -> Tensor:
         generator = step_generator(self._config.seed, batch.step, 1)
         return torch.randn(batch.gt.shape, generator=generator).to(batch.gt)
 
@@ -132,7 +132,7 @@ class TeacherObjective(_ShiftingObjective):
     calls = STEPS
     _config: OneStepTrainConfig
 
-    def make(self, module: nn.Module, batch: SrBatch) -> Made:
+    def make(self, module: nn.Module, batch: Batch) -> Made:
         """Let the module undo a random number of steps."""
         y = enlarged(batch.lq, self._network.scale)
         made = self.made(batch, batch.gt)
@@ -145,7 +145,7 @@ class TeacherObjective(_ShiftingObjective):
         return made
 
     def more_losses(
-        self, module: nn.Module, batch: SrBatch, made: Made
+        self, module: nn.Module, batch: Batch, made: Made
     ) -> dict[str, tuple[float, Tensor]]:
         """Squared error, for images in [-1, 1], and what the encoder sees."""
         losses = {"mse": (1.0, 4.0 * mse_loss(made.restored, made.gt))}
@@ -160,7 +160,7 @@ class StudentObjective(_ShiftingObjective):
     calls = 1
     _config: OneStepTrainConfig
 
-    def make(self, module: nn.Module, batch: SrBatch) -> Made:
+    def make(self, module: nn.Module, batch: Batch) -> Made:
         """Let the module take its one step."""
         y = enlarged(batch.lq, self._network.scale)
         shifting, steps = self._network.shifting, _steps(batch, STEPS)
@@ -173,7 +173,7 @@ class StudentObjective(_ShiftingObjective):
         self._network.teacher.to(device)
 
     def more_losses(
-        self, module: nn.Module, batch: SrBatch, made: Made
+        self, module: nn.Module, batch: Batch, made: Made
     ) -> dict[str, tuple[float, Tensor]]:
         """Distance to the teacher, and from clean images to their noise and back (SinSR)."""
         config, network = self._config, self._network
@@ -209,5 +209,5 @@ def enlarged(lq: Tensor, scale: int) -> Tensor:
     return 2.0 * upsample_bicubic(lq, scale) - 1.0
 
 
-def _steps(batch: SrBatch, step: int) -> Tensor:
+def _steps(batch: Batch, step: int) -> Tensor:
     return torch.full((len(batch.lq),), step, device=batch.lq.device)

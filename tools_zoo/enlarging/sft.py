@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.tools_zoo.encoders import load_encoder
-from restoration_toolchain.tools_zoo.enlarging.batches import SrBatch
 from restoration_toolchain.tools_zoo.enlarging.build_terms import build_terms
 from restoration_toolchain.tools_zoo.enlarging.clusters import (
     Clusters,
@@ -23,6 +22,7 @@ from restoration_toolchain.tools_zoo.enlarging.start import encoder_for, load_st
 from restoration_toolchain.tools_zoo.enlarging.terms import Made
 from restoration_toolchain.tools_zoo.networks.sft import SftNet
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.training.batches import Batch
 from restoration_toolchain.tools_zoo.training.loop import OnStep, make_fabric
 
 PRIOR_RUN = "prior"
@@ -42,13 +42,13 @@ class SftObjective(SrObjective):
         """Name the parameters that stay as they are in the first ``warm_steps``."""
         self._late = tuple(parameters)
 
-    def loss(self, module: nn.Module, batch: SrBatch) -> Tensor:
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """As `SrObjective.loss`; decides first which parameters learn in this step."""
         for parameter in self._late:
             parameter.requires_grad_(batch.step >= self._config.warm_steps)
         return super().loss(module, batch)
 
-    def make(self, module: nn.Module, batch: SrBatch) -> Made:
+    def make(self, module: nn.Module, batch: Batch) -> Made:
         """Let the module restore a batch."""
         prior = self._prior_of(batch)
         lq = batch.lq.contiguous(memory_format=torch.channels_last)
@@ -59,7 +59,7 @@ class SftObjective(SrObjective):
         return made
 
     @torch.no_grad()
-    def _prior_of(self, batch: SrBatch) -> Tensor:
+    def _prior_of(self, batch: Batch) -> Tensor:
         """What the small images show and, of the first of them, what their clean partners do."""
         prior = self.network.prior_of(batch.lq)
         told = round(self._config.clean_prior * len(prior))

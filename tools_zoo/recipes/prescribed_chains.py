@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from restoration_toolchain.data.damage.degradation import (
-    SEVERITY,
     Degradation,
     central_patch,
     degrade_crop,
-    sampler,
 )
+from restoration_toolchain.data.damage.levels import SEVERITY, sampler
+from restoration_toolchain.data.damage.steps import STEP_KINDS, graded_kinds
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import FloatImage, to_float, to_tensor
 from restoration_toolchain.data.metrics import batch_psnr
@@ -56,9 +56,6 @@ from restoration_toolchain.tools_zoo.training.supervised import scale_residual
 RANDOM: Final = "random"
 """In `ChainTrainConfig.starts`, fresh weights."""
 
-KINDS: Final = ("blur", "noise", "jpeg")
-"""What a rule can ask for."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -66,9 +63,8 @@ class Rule:
 
     Attributes:
         tool: Name of the tool.
-        kind: One of `KINDS`, or None for a rule that always holds.
-        strength: At least this sigma of blur in pixels or of noise in grey levels, or at most this
-            JPEG quality.
+        kind: Name of one of `data.damage.steps.graded_kinds`, or None for a rule that always holds.
+        strength: Weakest strength that it holds for, in the unit of its kind.
     """
 
     tool: str
@@ -90,25 +86,20 @@ class Rule:
             strength = float(number)
         except ValueError:
             strength = float("nan")
-        if kind not in KINDS or strength != strength:
+        kinds = [each.name for each in graded_kinds()]
+        if kind not in kinds or strength != strength:
             raise ToolchainError(
-                f"a rule is TOOL, or TOOL: KIND STRENGTH with a kind of {', '.join(KINDS)}; "
+                f"a rule is TOOL, or TOOL: KIND STRENGTH with a kind of {', '.join(kinds)}; "
                 f"got {text!r}"
             )
         return cls(tool, kind, strength)
 
     def holds(self, degradation: Degradation) -> bool:
         """Whether the tool is for this degradation."""
-        match self.kind:
-            case "blur":
-                return degradation.blur_sigma >= self.strength
-            case "noise":
-                return degradation.noise_sigma >= self.strength
-            case "jpeg":
-                quality = degradation.jpeg_quality
-                return quality is not None and quality <= self.strength
-            case _:
-                return True
+        if self.kind is None:
+            return True
+        strength = degradation.strength(self.kind)
+        return strength is not None and STEP_KINDS[self.kind].is_as_strong(strength, self.strength)
 
 
 class Prescription:

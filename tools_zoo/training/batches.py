@@ -1,9 +1,9 @@
-"""What a tool is trained on: its own distortion, alone or in a mixture, and middle states."""
+"""What tools are trained on: their own damage, alone or in a mixture, and middle states."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,14 @@ from torch.utils.data import Dataset
 
 from restoration_toolchain.data.damage.degradation import (
     CONTEXT,
-    SEVERITY,
     Degradation,
     Pixel,
     central_patch,
     degrade_crop,
-    sampler,
+    mixture,
 )
+from restoration_toolchain.data.damage.levels import SEVERITY, Sampler, sampler
+from restoration_toolchain.data.damage.steps import STEP_KINDS
 from restoration_toolchain.data.images import FloatImage, to_float, to_tensor, to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.patches.store import MAX_INPUT_PSNR, Patches, PatchStore
@@ -47,7 +48,7 @@ class ToolDegrader:
     jitter.
 
     Attributes:
-        spec: The tool.
+        spec: Specification of the tool.
         mixed: Probability of the mixture; 0 is the paper's training.
         jitter: Probability of the slight noise and JPEG on an image with the own distortion only.
     """
@@ -60,8 +61,8 @@ class ToolDegrader:
         """Degrade a clean patch within its surroundings.
 
         Args:
-            window: As for `data.damage.degradation.degrade_crop`.
-            rng: Of everything drawn.
+            window: Patch with its surroundings, see `data.damage.degradation.degrade_crop`.
+            rng: Source of everything random.
 
         Returns:
             The degraded patch, float32 on the 8-bit grid of [0, 1].
@@ -79,7 +80,7 @@ class ToolDegrader:
             return degrade_crop(sampler("single")(rng), window, rng)
         lq = self._draw_own(window, rng)
         if rng.random() < self.jitter:
-            slight = Degradation(
+            slight = mixture(
                 noise_sigma=rng.uniform(0.0, JITTER_NOISE_SIGMA),
                 jpeg_quality=int(rng.integers(JITTER_JPEG_QUALITY, 101)),
             )
@@ -94,16 +95,15 @@ class ToolDegrader:
     def _own(self, rng: np.random.Generator, others: Degradation) -> Degradation:
         if self.spec.task == "mixed":
             return sampler(*SEVERITY)(rng)
-        strength = rng.uniform(*self.spec.strength)
-        match self.spec.task:
-            case "blur":
-                return replace(others, blur_sigma=strength)
-            case "noise":
-                return replace(others, noise_sigma=strength)
-            case "jpeg":
-                return replace(others, jpeg_quality=round(strength))
-            case _:
-                raise ValueError(f"{self.spec.name} is not trained on images of its own size")
+        kind = STEP_KINDS.get(self.spec.task)
+        if kind is None:
+            raise ValueError(f"{self.spec.name} is not trained on images of its own size")
+        return others.with_step(kind.of_strength(rng.uniform(*self.spec.strength)))
+
+
+def level_degrader(draw: Sampler) -> Degrade:
+    """A function that degrades patches by a distribution, on the 8-bit grid as files are."""
+    return lambda window, rng: to_float(to_uint8(degrade_crop(draw(rng), window, rng)))
 
 
 def _with_visible_damage(
@@ -120,45 +120,66 @@ def _with_visible_damage(
     return lq
 
 
-class ToolBatches(Dataset[tuple[Tensor, Tensor]]):
+class Batch(NamedTuple):
+    """What one step learns from, float32 in [0, 1].
+
+    Attributes:
+        lq: Degraded images, (N, 3, H, W).
+        gt: Their clean partners, (N, 3, H * scale, W * scale).
+        step: Index of the batch; losses draw what is random from it and the seed.
+    """
+
+    lq: Tensor
+    gt: Tensor
+    step: int
+
+
+@dataclass(eq=False)
+class ToolBatches(Dataset[Batch]):
     """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``.
 
     So batches are the same however many workers make them, and a resumed run meets exactly the
     batches that an uninterrupted one would have met.
 
-    Args:
+    Attributes:
         store_path: Patch store; its clean patches outside the held-out photos are used.
-        degrader: Draws the inputs.
+        degrade: Function that makes an input of a clean window.
         batch_size: Pairs per batch.
         num_batches: Length of the data set.
-        seed: Of everything drawn.
+        seed: Seed of every random draw.
+        scale: Side of a clean patch over side of an input.
+
+    Raises:
+        StoreError: The store cannot be read, or its patches do not divide by the scale.
     """
 
-    def __init__(
-        self, store_path: Path, degrader: ToolDegrader, batch_size: int, num_batches: int, seed: int
-    ) -> None:
-        self._store = PatchStore(store_path)
-        self._degrader = degrader
-        self._batch_size = batch_size
-        self._num_batches = num_batches
-        self._seed = seed
+    store_path: Path
+    degrade: Degrade
+    batch_size: int
+    num_batches: int
+    seed: int
+    scale: int = 1
+
+    def __post_init__(self) -> None:
+        """Open the store."""
+        self._store = PatchStore(self.store_path, scale=self.scale)
 
     def __len__(self) -> int:
         """Number of batches."""
-        return self._num_batches
+        return self.num_batches
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return (lq, gt), each float32 (batch_size, 3, P, P) in [0, 1]."""
-        rng = np.random.default_rng((self._seed, index))
-        chosen = rng.choice(self._store.train_indices, self._batch_size)
+    def __getitem__(self, index: int) -> Batch:
+        """Return batch ``index``."""
+        rng = np.random.default_rng((self.seed, index))
+        chosen = rng.choice(self._store.train_indices, self.batch_size)
         windows = np.stack([flip(window, rng) for window in self._store.read_windows(chosen)])
-        return degrade_batch(windows, self._degrader, rng)
+        return Batch(*degrade_batch(windows, self.degrade, rng), index)
 
 
 def validation_pairs(
     store: PatchStore, degrade: Degrade, *, count: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Fixed (lq, gt) pairs from the held-out photos, each float32 (count, 3, P, P) in [0, 1]."""
+    """Fixed pairs (see `degrade_batch`) from the held-out photos, or from all if none are."""
     rng = np.random.default_rng((seed, 1))
     indices = store.val_indices if len(store.val_indices) else store.train_indices
     chosen = rng.choice(indices, min(count, len(indices)), replace=False)
@@ -173,10 +194,10 @@ def degrade_batch(
     Args:
         windows: uint8 (N, P + 2C, P + 2C, 3).
         degrade: Turns a window into a degraded patch.
-        rng: Of everything random.
+        rng: Source of everything random.
 
     Returns:
-        (lq, gt), each float32 (N, 3, P, P) in [0, 1].
+        (lq, gt), float32 in [0, 1]: (N, 3, P / scale, P / scale) and (N, 3, P, P).
     """
     lq = np.stack([degrade(to_float(window), rng) for window in windows])
     return to_tensor(lq), to_tensor(central_patch(windows))

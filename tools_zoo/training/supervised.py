@@ -14,6 +14,7 @@ from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.training.batches import (
+    Batch,
     ToolBatches,
     ToolDegrader,
     validation_pairs,
@@ -123,16 +124,15 @@ class _Pairs:
         self._eval_sets = self._load_eval_sets()
 
     @property
-    def batches(self) -> Dataset[tuple[Tensor, Tensor]]:
+    def batches(self) -> Dataset[Batch]:
         config = self._config
         return ToolBatches(
             Path(config.store), self._degrader, config.batch_size, config.num_batches, config.seed
         )
 
-    def loss(self, module: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        lq, gt = batch
-        lq = lq.contiguous(memory_format=torch.channels_last)
-        return self._loss(module(lq).float(), gt)
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        lq = batch.lq.contiguous(memory_format=torch.channels_last)
+        return self._loss(module(lq).float(), batch.gt)
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """PSNR in dB on held-out patches, and of doing nothing."""

@@ -8,7 +8,6 @@ import pytest
 from restoration_toolchain.data.damage.camera import (
     CAMERAS,
     Camera,
-    add_camera_noise,
     linear_to_srgb,
     photograph,
     srgb_to_linear,
@@ -181,8 +180,8 @@ def test_what_is_not_float32_rgb_is_refused():
 
 
 def test_only_the_noise_of_a_camera_is_added(photos):
-    quiet = add_camera_noise(photos[0], Camera(), rng())
+    quiet = Camera().apply(photos[0], rng())
     np.testing.assert_array_equal(quiet, photos[0])  # demosaicing alone would blur it
-    noise = add_camera_noise(grey(0.5), CAMERAS["middle"], rng()) - 0.5
+    noise = CAMERAS["middle"].apply(grey(0.5), rng()) - 0.5
     assert noise.std() == pytest.approx(noise_of(UNCOMPRESSED, 0.5).std(), rel=0.05)
     assert correlation(noise, 1, axis=1).min() > 0.3

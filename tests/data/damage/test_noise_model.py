@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from restoration_toolchain.data.damage.camera import CAMERAS, photograph
-from restoration_toolchain.data.damage.degradation import add_gaussian_noise
 from restoration_toolchain.data.damage.noise_model import (
     KNOTS,
     RADIUS,
@@ -17,6 +16,7 @@ from restoration_toolchain.data.damage.noise_model import (
     excess_over_quietest,
     flat_blocks,
 )
+from restoration_toolchain.data.damage.steps import Noise
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.photos.sources import open_source
@@ -59,7 +59,7 @@ def camera_model(photos) -> NoiseModel:
 
 @pytest.mark.parametrize("sigma", [5.0, 15.0, 30.0])
 def test_the_strength_of_white_noise_is_found_in_natural_photos(photos, sigma):
-    noisy = [add_gaussian_noise(photo, sigma, rng(1)) for photo in photos]
+    noisy = [Noise(sigma).apply(photo, rng(1)) for photo in photos]
     model = estimate_noise(to_float(to_uint8(photo)) for photo in noisy)
     assert model.sigma == pytest.approx(sigma, rel=0.05)
     low, high = model.sigma_range()
@@ -68,14 +68,14 @@ def test_the_strength_of_white_noise_is_found_in_natural_photos(photos, sigma):
 
 
 def test_one_photo_is_enough_for_a_fair_estimate(photos):
-    noisy = add_gaussian_noise(photos[1], 10.0, rng(1))
+    noisy = Noise(10.0).apply(photos[1], rng(1))
     assert estimate_noise([noisy]).sigma == pytest.approx(10.0, rel=0.10)
 
 
 @pytest.mark.parametrize("sigma", [2.0, 20.0])
 def test_choosing_flat_blocks_does_not_choose_weak_noise(sigma):
     # All blocks are flat here, so any choice among them is one among draws of noise.
-    photo = add_gaussian_noise(grey(0.5, 320), sigma, rng())
+    photo = Noise(sigma).apply(grey(0.5, 320), rng())
     assert estimate_noise([photo]).sigma == pytest.approx(sigma, rel=0.03)
 
 
@@ -193,18 +193,18 @@ def test_a_photo_without_any_noise_has_a_model_that_draws_none(level):
 def test_clipped_areas_do_not_hide_the_noise_of_the_others():
     photo = grey(0.5, 320)
     photo[:, :200] = 1.0
-    model = estimate_noise([add_gaussian_noise(photo, 10.0, rng())])
+    model = estimate_noise([Noise(10.0).apply(photo, rng())])
     assert 255.0 * model.deviation_of(grey(0.5, 1)) == pytest.approx(10.0, rel=0.05)
 
 
 def test_a_photo_that_is_clipped_all_over_does_not_spoil_the_others():
-    photos = [add_gaussian_noise(grey(level), 20.0, rng()) for level in (0.5, 0.0)]
+    photos = [Noise(20.0).apply(grey(level), rng()) for level in (0.5, 0.0)]
     assert estimate_noise(photos).sigma == pytest.approx(20.0, rel=0.05)
     assert 2.0 < estimate_noise(photos[1:]).sigma < 20.0  # better than nothing
 
 
 def test_photos_too_small_for_a_block_are_passed_over():
-    noisy = add_gaussian_noise(grey(0.5, 100), 10.0, rng())
+    noisy = Noise(10.0).apply(grey(0.5, 100), rng())
     alone = estimate_noise([noisy])
     assert estimate_noise([noisy[:9], noisy]).sigma == pytest.approx(alone.sigma, rel=1e-3)
 
@@ -216,7 +216,7 @@ def test_photos_too_small_for_a_block_are_passed_over():
 def test_too_little_to_measure_is_refused(photos, message):
     with pytest.raises(ToolchainError, match=message):
         estimate_noise(photos)
-    estimate_noise([add_gaussian_noise(grey(0.5, 80), 5.0, rng())])
+    estimate_noise([Noise(5.0).apply(grey(0.5, 80), rng())])
 
 
 def test_what_is_not_float32_rgb_is_refused():
@@ -247,7 +247,7 @@ def test_noise_measured_too_strong_lies_far_above_that_of_the_quietest_blocks():
 
 
 def test_flat_blocks_show_noise_and_no_edges():
-    photo = add_gaussian_noise(grey(0.4), 10.0, rng())
+    photo = Noise(10.0).apply(grey(0.4), rng())
     stripes = np.where(np.arange(80) // 8 % 2 == 0, 0.1, -0.1)[:, None]
     photo[:, 80:] += stripes.astype(np.float32)
     (numbers,) = flat_blocks([photo])

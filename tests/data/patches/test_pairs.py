@@ -5,14 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restoration_toolchain.data.damage.degradation import (
-    CONTEXT,
-    Degradation,
-    central_patch,
-    sampler,
-)
+from restoration_toolchain.data.damage.degradation import CONTEXT, Degradation, central_patch
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.damage.noise_model import KNOTS, RADIUS, NoiseModel
-from restoration_toolchain.data.errors import ImageFormatError, StoreError, UnknownNameError
+from restoration_toolchain.data.errors import (
+    ImageFormatError,
+    PatchSizeError,
+    StoreError,
+    UnknownNameError,
+)
+from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.pairs import (
     ArrayPairs,
     FreshPairs,
@@ -21,9 +23,21 @@ from restoration_toolchain.data.patches.pairs import (
     embedded_pairs,
     open_pairs,
 )
-from restoration_toolchain.data.patches.store import PatchStore
+from restoration_toolchain.data.patches.store import PatchStore, StoreConfig, prepare_store
 
 RNG_SEED = 5
+SCALED_LEVELS = ("clean", "slight", "real")
+
+
+@pytest.fixture(scope="module")
+def large_store(
+    photos: list[tuple[str, ByteImage]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A store of patches of 64 pixels."""
+    path = tmp_path_factory.mktemp("large") / "patches.h5"
+    config = StoreConfig(patch_size=64, stride=64, scales=(1.0,), holdout=0.4, seed=3)
+    prepare_store(path, photos, config)
+    return path
 
 
 def patches(count: int = 4, side: int = 63) -> np.ndarray:
@@ -43,10 +57,13 @@ def test_arrays_are_handed_out_by_index() -> None:
     np.testing.assert_array_equal(got_gt, gt[[2, 0]])
 
 
-@pytest.mark.parametrize("gt", [patches(3), patches(4)[:, :60]])
-def test_arrays_of_different_shapes_are_refused(gt: np.ndarray) -> None:
-    with pytest.raises(ImageFormatError, match="no \\(N, P, P, 3\\) pairs"):
-        ArrayPairs(patches(4), gt)
+def test_pairs_may_differ_by_one_whole_factor_of_both_sides() -> None:
+    lq = np.zeros((2, 8, 8, 3), np.uint8)
+    for shape in ((2, 8, 8, 3), (2, 32, 32, 3)):
+        assert ArrayPairs(lq, np.zeros(shape, np.uint8)).gt.shape == shape
+    for shape in ((3, 8, 8, 3), (2, 32, 16, 3), (2, 12, 12, 3), (2, 4, 4, 3), (2, 7, 8, 3), (2, 8)):
+        with pytest.raises(ImageFormatError, match="no \\(N, P, P, 3\\) pairs"):
+            ArrayPairs(lq, np.zeros(shape, np.uint8))
 
 
 def test_no_pairs_at_all_are_refused() -> None:
@@ -82,11 +99,46 @@ def test_fresh_pairs_degrade_with_the_distribution_given() -> None:
     np.testing.assert_array_equal(lq, gt)
 
 
-def test_embedded_pairs_need_no_data_at_hand() -> None:
-    pairs = embedded_pairs("mild")
-    lq, gt = pairs.pairs(np.array([0, len(pairs) - 1]), np.random.default_rng(0))
-    assert lq.shape == gt.shape == (2, 63, 63, 3)
-    assert (lq != gt).any()
+@pytest.mark.parametrize(("scale", "small", "large"), [(1, 63, 63), (2, 40, 80), (4, 40, 160)])
+def test_embedded_pairs_need_no_data_at_hand(scale: int, small: int, large: int) -> None:
+    pairs = embedded_pairs("mild", scale=scale)
+    indices = np.array([0, len(pairs) - 1])
+    lq, gt = pairs.pairs(indices, np.random.default_rng(0))
+    assert lq.shape == (2, small, small, 3)
+    assert gt.shape == (2, large, large, 3)
+    assert (lq != gt[:, :small, :small]).any()
+    again, other = (pairs.pairs(indices, np.random.default_rng(seed))[0] for seed in (0, 1))
+    np.testing.assert_array_equal(lq, again)
+    assert (lq != other).any()
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_large_patches_are_those_of_the_store_and_small_ones_fit_them(
+    large_store: Path, held_out: bool
+) -> None:
+    pairs = open_pairs(large_store, scale=2, levels=SCALED_LEVELS, held_out=held_out)
+    lq, gt = pairs.pairs(np.arange(len(pairs)), np.random.default_rng(0))
+    assert lq.shape == (len(pairs), 32, 32, 3)
+    with PatchStore(large_store) as opened:
+        rows = opened.val_indices if held_out else opened.train_indices
+        np.testing.assert_array_equal(gt, opened.read_gt(rows))
+    # Smaller and worse, but the same place: means of areas agree.
+    blocks = gt.reshape(len(gt), 8, 8, 8, 8, 3).mean(axis=(2, 4))
+    small = lq.reshape(len(lq), 8, 4, 8, 4, 3).mean(axis=(2, 4))
+    assert np.abs(blocks - small).mean() < 12.0
+
+
+def test_patches_that_suit_no_agent_are_refused(large_store: Path) -> None:
+    with pytest.raises(PatchSizeError, match="124 or more") as caught:
+        open_pairs(large_store, scale=4, levels=SCALED_LEVELS)
+    assert caught.value.patch_size == 160
+    with pytest.raises(UnknownNameError, match="slight"):
+        open_pairs(large_store, scale=2, levels=("sligth",))
+
+
+def test_without_any_level_there_is_nothing_to_draw() -> None:
+    with pytest.raises(ValueError, match="at least one level"):
+        embedded_pairs()
 
 
 def test_a_mistyped_level_gets_a_suggestion() -> None:

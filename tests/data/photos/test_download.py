@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from restoration_toolchain.data.errors import ChecksumError, DownloadError
+from restoration_toolchain.data.errors import ChecksumError, DownloadError, OfflineError
 from restoration_toolchain.data.photos import public_sets
 from restoration_toolchain.data.photos.download import ATTEMPTS, CHUNK_BYTES, extract, fetch
 from restoration_toolchain.data.photos.public_sets import Archive, PublicSet
@@ -173,7 +173,7 @@ def test_a_damaged_file_in_the_cache_is_not_used_and_not_overwritten(site, targe
 
 
 def test_offline_asks_nobody_and_says_what_to_do(site, target):
-    with pytest.raises(DownloadError, match="--offline") as error:
+    with pytest.raises(OfflineError, match="network is off") as error:
         fetch(site.url, SHA256, target, offline=True)
     assert "\n" not in str(error.value)
     assert site.ranges == []

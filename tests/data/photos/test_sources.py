@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from restoration_toolchain.data.errors import (
-    DownloadError,
+    OfflineError,
     SourceError,
     ToolchainError,
     UnknownNameError,
@@ -226,7 +226,7 @@ def test_a_name_wins_over_a_folder_that_a_path_still_reaches(tmp_path, monkeypat
 
 @pytest.mark.parametrize("name", PUBLIC_SETS)
 def test_a_public_set_that_is_not_in_the_cache_says_so_when_offline(name, tmp_path, no_network):
-    with pytest.raises(DownloadError, match="--offline") as error:
+    with pytest.raises(OfflineError, match="network is off") as error:
         open_source(name, cache_dir=tmp_path, offline=True)
     assert PUBLIC_SETS[name].archive.url in str(error.value)
     assert isinstance(error.value, ToolchainError)

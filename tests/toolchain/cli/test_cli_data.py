@@ -1,5 +1,6 @@
 """Properties of ``toolchain data``."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from restoration_toolchain.data.damage.levels import LEVELS, SCALED_LEVELS
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.toolchain.cli import app
@@ -148,3 +150,11 @@ def test_information_on_no_store_is_one_line(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "no patch store" in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "levels"), [(("data", "prepare"), LEVELS), (("inspect",), SCALED_LEVELS)]
+)
+def test_help_names_every_level_with_damage(command: tuple[str, ...], levels: list[str]) -> None:
+    result = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"})
+    assert set(levels) - {"clean"} <= set(re.findall(r"\w+", result.output))

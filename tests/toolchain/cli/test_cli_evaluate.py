@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import RecurrentQNet
 from restoration_toolchain.agents.policy.storage import save_policy
-from restoration_toolchain.data.damage.degradation import sampler
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.images import ByteImage, to_float
 from restoration_toolchain.data.metrics import psnr, ssim
 from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows

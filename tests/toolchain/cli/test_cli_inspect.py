@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restoration_toolchain.data.damage.degradation import sampler
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.images import to_float
 from restoration_toolchain.data.metrics import psnr
 from tests.toolchain.conftest import (
@@ -73,7 +73,7 @@ def test_a_photo_is_degraded_as_the_level_and_the_seed_say(
         for seed in (3, 3, 4)
     ]
     degradation = sampler("moderate")(np.random.default_rng(3))
-    assert f"JPEG of quality {degradation.jpeg_quality}" in " ".join(words[0].split())
+    assert f"JPEG of quality {degradation.strength('jpeg')}" in " ".join(words[0].split())
     first, again, other = (" ".join(text.split("step")[0].split()) for text in words)
     assert first == again != other
     scores = [re.findall(r"PSNR (\S+) dB", text)[0] for text in words]

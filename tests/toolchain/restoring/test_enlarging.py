@@ -395,7 +395,10 @@ def test_players_that_enlarge_are_measured(folder: Path, tmp_path: Path) -> None
         (("embedded", "--scale", "4", "--toolbox", "classic"), "no tool that makes images larger"),
         (("embedded", "--scale", "4", "--players", "random"), "no player 'random'"),
         (("--lq", ".", "--gt", ".", "--scale", "4"), "say how to restore: add --restore"),
-        (("embedded", "--level", "real"), "'real' makes photos smaller, too: it needs --scale 4"),
+        (
+            ("embedded", "--level", "real"),
+            "it needs a larger scale; add --scale 4",
+        ),
     ],
 )
 def test_what_cannot_be_evaluated_ends_in_one_line(
@@ -433,7 +436,7 @@ def test_a_level_of_small_photos_says_that_it_needs_a_scale(
 ) -> None:
     source = make_photo("photo.png", 80, 104)
     result = run("inspect", source, "--toolbox", folder, "--degrade", "real")
-    assert_one_line(result, 2, "'real' makes photos smaller, too: it needs --scale 4")
+    assert_one_line(result, 2, "it needs a larger scale; add --scale 4")
     assert_one_line(run("inspect", source, "--degrade", "rael"), 2, "no level 'rael'")
 
 

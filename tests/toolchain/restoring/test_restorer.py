@@ -14,7 +14,7 @@ from restoration_toolchain.agents.policy.guard import Guard
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import RecurrentQNet
 from restoration_toolchain.agents.policy.storage import WEIGHTS_FOLDER, PolicyError
-from restoration_toolchain.data.damage.degradation import add_gaussian_noise
+from restoration_toolchain.data.damage.steps import Noise
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.data.metrics import psnr
@@ -254,7 +254,7 @@ def test_of_a_photo_that_is_left_alone_it_says_how_sure_it_is(make_restorer: Mak
     assert step.clean > 0.5
     assert f"undamaged, with a probability of {step.clean:.0%}" in explain_end(untouched)
     assert untouched.trace()["steps"][0]["clean_probability"] == step.clean
-    noisy = shipped.restore(add_gaussian_noise(clean, 25.0, np.random.default_rng(0)))
+    noisy = shipped.restore(Noise(25.0).apply(clean, np.random.default_rng(0)))
     assert [step.clean for step in noisy.steps] == [None] * len(noisy.steps)
     assert make_restorer().restore(photo()).steps[0].clean is None  # it does not ask
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.tools_zoo.catalog import ENLARGERS
 from restoration_toolchain.tools_zoo.encoders.efficientnet import EfficientNetEncoder
-from restoration_toolchain.tools_zoo.enlarging.batches import SrBatch
 from restoration_toolchain.tools_zoo.enlarging.build_terms import build_terms
 from restoration_toolchain.tools_zoo.enlarging.config import WEIGHTS, OneStepTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.one_step import (
@@ -25,6 +24,7 @@ from restoration_toolchain.tools_zoo.enlarging.one_step import (
 from restoration_toolchain.tools_zoo.networks.diffusion import TEMPERATURE, Shifting
 from restoration_toolchain.tools_zoo.networks.one_step import PERIOD, STEPS, OneStepNet
 from restoration_toolchain.tools_zoo.networks.super_resolution import SrX4
+from restoration_toolchain.tools_zoo.training.batches import Batch
 
 VPD = next(spec for spec in ENLARGERS if spec.name == "sr-vpd")
 
@@ -244,7 +244,7 @@ def test_all_that_the_losses_look_with_is_where_the_batch_is(
     objective.critics.to("meta")
     objective.to("meta")
     lq, gt, step = objective.batches[0]
-    batch = SrBatch(lq.to("meta"), gt.to("meta"), step)
+    batch = Batch(lq.to("meta"), gt.to("meta"), step)
     made = objective.make(student, batch)
     losses = [loss for _, loss in objective.more_losses(student, batch, made).values()]
     losses += [term.loss(made) for term in terms]
@@ -258,7 +258,7 @@ def test_the_teacher_is_where_its_batch_is(one_step_config: Config, network: One
     objective = TeacherObjective(config, network)
     objective.to("meta")
     lq, gt, step = objective.batches[0]
-    batch = SrBatch(lq.to("meta"), gt.to("meta"), step)
+    batch = Batch(lq.to("meta"), gt.to("meta"), step)
     made = objective.make(copy.deepcopy(network.teacher).to("meta"), batch)
     assert made.restored.device.type == "meta"
 
@@ -270,7 +270,7 @@ def test_the_noise_of_a_training_depends_on_its_seed(
     for seed in (0, 1):
         objective = StudentObjective(one_step_config(seed=seed), network, [])
         lq, gt = torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 32, 32)
-        made.append(objective.make(network.student, SrBatch(lq, gt, 0)).restored)
+        made.append(objective.make(network.student, Batch(lq, gt, 0)).restored)
     assert not torch.equal(*made)
 
 

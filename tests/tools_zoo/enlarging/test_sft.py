@@ -18,7 +18,6 @@ from restoration_toolchain.tools_zoo.catalog import ENLARGERS
 from restoration_toolchain.tools_zoo.encoders.efficientnet import EfficientNetEncoder
 from restoration_toolchain.tools_zoo.enlarging import segformer as segformers
 from restoration_toolchain.tools_zoo.enlarging import sft as sft_training
-from restoration_toolchain.tools_zoo.enlarging.batches import SrBatch
 from restoration_toolchain.tools_zoo.enlarging.clusters import _Clustering, find_clusters
 from restoration_toolchain.tools_zoo.enlarging.config import SftTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.critic_terms import _cross_entropy
@@ -37,6 +36,7 @@ from restoration_toolchain.tools_zoo.networks.sft import (
 )
 from restoration_toolchain.tools_zoo.networks.super_resolution import SrX4
 from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.training.batches import Batch
 
 SFT = next(spec for spec in ENLARGERS if spec.name == "sr-sft")
 
@@ -267,7 +267,7 @@ def test_the_clusters_are_found_where_the_batch_is(
     task = _Clustering(objective, find_clusters(encoder, objective.batches, seed=0))
     objective.to("meta")  # a device without numbers: what lies elsewhere does not mix with it
     lq, gt, step = objective.batches[0]
-    batch = SrBatch(lq.to("meta"), gt.to("meta"), step)
+    batch = Batch(lq.to("meta"), gt.to("meta"), step)
     assert task.loss(Segmenter().to("meta"), batch).device.type == "meta"
 
 

@@ -14,7 +14,6 @@ from restoration_toolchain.data.damage.degradation import Degradation
 from restoration_toolchain.data.errors import StoreError, ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo.catalog import ENLARGERS, ENLARGERS_X2
 from restoration_toolchain.tools_zoo.encoders.efficientnet import EfficientNetEncoder
-from restoration_toolchain.tools_zoo.enlarging.batches import SrBatches
 from restoration_toolchain.tools_zoo.enlarging.build_terms import build_terms
 from restoration_toolchain.tools_zoo.enlarging.config import (
     WEIGHTS,
@@ -27,6 +26,7 @@ from restoration_toolchain.tools_zoo.enlarging.start import encoder_for
 from restoration_toolchain.tools_zoo.enlarging.terms import PixelTerm
 from restoration_toolchain.tools_zoo.enlarging.train import train_sr_tool
 from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.training.batches import ToolBatches, level_degrader
 from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
 
 PSNR = ENLARGERS[0]
@@ -60,9 +60,9 @@ def test_a_few_dozen_steps_beat_the_start(tiny: Config, tmp_path: Path) -> None:
 
 
 def test_batches_are_pairs_of_small_and_large_images(sr_store: Path) -> None:
-    def batches(seed: int) -> SrBatches:
-        draw = lambda rng: Degradation(scale=4)  # noqa: E731
-        return SrBatches(sr_store, draw, scale=4, batch_size=3, num_batches=5, seed=seed)
+    def batches(seed: int) -> ToolBatches:
+        degrade = level_degrader(lambda rng: Degradation().shrunk(4))
+        return ToolBatches(sr_store, degrade, 3, 5, seed, scale=4)
 
     lq, gt, step = batches(0)[2]
     assert (lq.shape, gt.shape, step) == ((3, 3, 8, 8), (3, 3, 32, 32), 2)

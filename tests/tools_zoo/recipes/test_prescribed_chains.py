@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.damage.degradation import mixture
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo.recipes.plan import read_recipe
 from restoration_toolchain.tools_zoo.recipes.prescribed_chains import (
@@ -52,11 +52,11 @@ def test_the_first_rule_that_holds_names_the_tool(tiny_toolbox: Toolbox) -> None
     deblur, denoise, deblock, stop = range(4)
     assert tiny_toolbox.names == ("deblur_1", "denoise_1", "deblock_1")
     for degradation, first in (
-        (Degradation(noise_sigma=30.0, jpeg_quality=20), denoise),
-        (Degradation(noise_sigma=25.0), denoise),
-        (Degradation(noise_sigma=24.0, jpeg_quality=35), deblock),
-        (Degradation(noise_sigma=24.0, jpeg_quality=36), stop),
-        (Degradation(blur_sigma=3.0), stop),
+        (mixture(noise_sigma=30.0, jpeg_quality=20), denoise),
+        (mixture(noise_sigma=25.0), denoise),
+        (mixture(noise_sigma=24.0, jpeg_quality=35), deblock),
+        (mixture(noise_sigma=24.0, jpeg_quality=36), stop),
+        (mixture(blur_sigma=3.0), stop),
     ):
         assert prescription.chain(degradation) == [first, deblur]
     assert prescription.alone(deblock) == [deblock, stop]
@@ -67,8 +67,8 @@ def test_the_first_rule_that_holds_names_the_tool(tiny_toolbox: Toolbox) -> None
 def test_a_rule_asks_for_blur_too() -> None:
     rule = Rule.parse("deblur_1: blur 2.5")
     assert rule == Rule("deblur_1", "blur", 2.5)
-    assert rule.holds(Degradation(blur_sigma=2.5))
-    assert not rule.holds(Degradation(blur_sigma=2.4, noise_sigma=50.0))
+    assert rule.holds(mixture(blur_sigma=2.5))
+    assert not rule.holds(mixture(blur_sigma=2.4, noise_sigma=50.0))
 
 
 @pytest.mark.parametrize("text", ["denoise_1: rain 3", "denoise_1: noise", "denoise_1: noise much"])

@@ -35,11 +35,7 @@ def batches(store_path: Path, *, seed: int = 0, mixed: float = 0.5) -> ToolBatch
 
 
 def own_strength(spec: ToolSpec, degradation: Degradation) -> float:
-    return {
-        "blur": degradation.blur_sigma,
-        "noise": degradation.noise_sigma,
-        "jpeg": float(degradation.jpeg_quality or 0),
-    }[spec.task]
+    return degradation.strength(spec.task) or 0.0
 
 
 @pytest.fixture
@@ -77,9 +73,9 @@ def test_the_own_strength_stays_in_the_range_of_the_tool(
 @SPECS
 def test_mixtures_carry_all_three_distortions(spec: ToolSpec, applied: list[Degradation]) -> None:
     draw_many(ToolDegrader(spec, mixed=1.0))
-    assert all(d.jpeg_quality is not None for d in applied)
-    assert np.mean([d.blur_sigma > 0 for d in applied]) > 0.9
-    assert np.mean([d.noise_sigma > 0 for d in applied]) > 0.9
+    levels = np.array([strength_levels(d) for d in applied])
+    assert levels.shape[1] == 3
+    assert (levels > 0).all()
 
 
 def test_jitter_is_a_slight_noise_and_jpeg_after_the_own_distortion(
@@ -87,16 +83,17 @@ def test_jitter_is_a_slight_noise_and_jpeg_after_the_own_distortion(
 ) -> None:
     draw_many(ToolDegrader(CLASSIC[3], mixed=0.0, jitter=1.0))
     own, slight = applied[::2], applied[1::2]
-    assert all(d.noise_sigma == 0.0 and d.jpeg_quality is None for d in own)
-    assert all(0.0 < d.noise_sigma <= 5.0 and d.blur_sigma == 0.0 for d in slight)
-    assert all(80 <= (d.jpeg_quality or 0) <= 100 for d in slight)
+    assert {tuple(step.name for step in d.steps) for d in own} == {("blur",)}
+    assert {tuple(step.name for step in d.steps) for d in slight} == {("noise", "jpeg")}
+    assert all(0.0 < d.strength("noise") <= 5.0 for d in slight)
+    assert all(80 <= d.strength("jpeg") <= 100 for d in slight)
 
 
 def test_the_table_of_gains_is_made_on_the_own_distortion_only(applied: list[Degradation]) -> None:
     degrader = ToolDegrader(CLASSIC[9])
     degrader.own_only(WINDOW, np.random.default_rng(0))
     assert applied
-    assert all(d.blur_sigma == d.noise_sigma == 0.0 for d in applied)
+    assert {tuple(step.name for step in d.steps) for d in applied} == {("jpeg",)}
 
 
 def test_a_tool_for_mixtures_sees_mixtures_and_single_distortions(
@@ -104,9 +101,7 @@ def test_a_tool_for_mixtures_sees_mixtures_and_single_distortions(
 ) -> None:
     degrader = ToolDegrader(BASELINES[0], mixed=0.5, jitter=1.0)
     draw_many(degrader, 200)
-    kinds = [
-        (d.blur_sigma > 0) + (d.noise_sigma > 0) + (d.jpeg_quality is not None) for d in applied
-    ]
+    kinds = [len(d.steps) for d in applied]
     assert set(kinds) == {1, 3}
     assert 0.3 < np.mean([kind == 3 for kind in kinds]) < 0.7
 
@@ -138,18 +133,19 @@ def test_a_batch_follows_from_the_seed_and_its_index_alone(store_path: Path) -> 
     forwards = [batches(store_path)[i] for i in (0, 1, 2)]
     one_set = batches(store_path)
     for index in (2, 0, 1):
-        for got, expected in zip(one_set[index], forwards[index], strict=True):
+        assert one_set[index].step == index
+        for got, expected in zip(one_set[index][:2], forwards[index][:2], strict=True):
             assert torch.equal(got, expected)
 
 
 def test_batches_of_other_indices_and_seeds_differ(store_path: Path) -> None:
-    first = batches(store_path)[0][1]
-    assert not torch.equal(first, batches(store_path)[1][1])
-    assert not torch.equal(first, batches(store_path, seed=1)[0][1])
+    first = batches(store_path)[0].gt
+    assert not torch.equal(first, batches(store_path)[1].gt)
+    assert not torch.equal(first, batches(store_path, seed=1)[0].gt)
 
 
 def test_batches_are_images_in_the_unit_range(store_path: Path) -> None:
-    lq, gt = batches(store_path)[0]
+    lq, gt, _ = batches(store_path)[0]
     for images in (lq, gt):
         assert images.shape == (3, 3, 63, 63)
         assert images.dtype == torch.float32
@@ -160,9 +156,10 @@ def test_batches_are_images_in_the_unit_range(store_path: Path) -> None:
 def test_workers_make_the_same_batches(store_path: Path, num_workers: int) -> None:
     data_set = batches(store_path)
     loader = DataLoader(data_set, batch_size=None, num_workers=num_workers)
-    for index, (lq, gt) in enumerate(loader):
-        assert torch.equal(lq, data_set[index][0])
-        assert torch.equal(gt, data_set[index][1])
+    for index, (lq, gt, step) in enumerate(loader):
+        assert step == index
+        assert torch.equal(lq, data_set[index].lq)
+        assert torch.equal(gt, data_set[index].gt)
 
 
 def test_training_never_meets_a_held_out_patch(store_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.damage.degradation import mixture
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.photos.sources import EMBEDDED, open_source
 from restoration_toolchain.toolchain.photos.read import Photo
@@ -29,13 +29,13 @@ class Example:
 
 
 _DAMAGE: Final = {
-    "astronaut": ("everything", Degradation(blur_sigma=2.0, noise_sigma=18.0, jpeg_quality=19)),
-    "chelsea": ("noise", Degradation(noise_sigma=40.0)),
-    "coffee": ("JPEG", Degradation(jpeg_quality=12)),
-    "motorcycle_left": ("blur", Degradation(blur_sigma=2.6)),
-    "rocket": ("blur | noise", Degradation(blur_sigma=2.5)),
+    "astronaut": ("everything", mixture(blur_sigma=2.0, noise_sigma=18.0, jpeg_quality=19)),
+    "chelsea": ("noise", mixture(noise_sigma=40.0)),
+    "coffee": ("JPEG", mixture(jpeg_quality=12)),
+    "motorcycle_left": ("blur", mixture(blur_sigma=2.6)),
+    "rocket": ("blur | noise", mixture(blur_sigma=2.5)),
 }
-_RIGHT_HALF: Final = {"rocket": Degradation(noise_sigma=30.0)}
+_RIGHT_HALF: Final = {"rocket": mixture(noise_sigma=30.0)}
 
 
 def make_examples(folder: Path) -> list[Example]:

@@ -1,19 +1,17 @@
 """What can be seen in an agent's episodes: when it stops, what it expects, which tools it uses."""
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from restoration_toolchain.agents.players.play import EpisodeResults
-from restoration_toolchain.data.damage.degradation import NUM_LEVELS
+from restoration_toolchain.data.damage.step import NUM_LEVELS
+from restoration_toolchain.data.damage.steps import graded_kinds
 from restoration_toolchain.toolchain.measuring.suite.cost import decisions_of
 from restoration_toolchain.toolchain.measuring.suite.results import Decisions, Usage
 
-DISTORTIONS: Final = ("blur", "noise", "jpeg")
-
-Strengths = tuple[tuple[int, int, int], ...]
+Strengths = tuple[tuple[int, ...], ...]
 
 
 def decisions_on(
@@ -22,8 +20,8 @@ def decisions_on(
     """Compare what the agent expected with what came.
 
     Args:
-        level: Of the degradation.
-        results: What it played.
+        level: Level of the damage.
+        results: Episodes that the agent played.
         values: (N, max_steps) values of the actions taken, in dB.
         stop: Index of the stop action.
     """
@@ -49,18 +47,17 @@ def usage_of(
 
     Args:
         actions: Per level, (N, max_steps).
-        strengths: Per level, the (blur, noise, JPEG) levels of each input, where known.
+        strengths: Per level, the strength levels of each input, where known.
         stop: Index of the stop action.
     """
     played = np.concatenate(actions)
     if any(known is None for known in strengths):
         return (_count("patches", ("all",), played, np.zeros(len(played), np.int64), stop),)
     of_inputs = np.array([levels for known in strengths if known for levels in known])
+    columns = tuple(str(level) for level in range(NUM_LEVELS + 1))
     return tuple(
-        _count(
-            by, tuple(str(level) for level in range(NUM_LEVELS + 1)), played, of_inputs[:, k], stop
-        )
-        for k, by in enumerate(DISTORTIONS)
+        _count(kind.name, columns, played, of_inputs[:, k], stop)
+        for k, kind in enumerate(graded_kinds())
     )
 
 

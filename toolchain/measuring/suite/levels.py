@@ -9,7 +9,7 @@ import numpy as np
 
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.data.damage.degradation import CONTEXT, Degradation, strength_levels
-from restoration_toolchain.data.damage.second_order import level_sampler
+from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.images import ByteImage, to_uint8
 from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
 from restoration_toolchain.data.patches.store import Patches
@@ -27,14 +27,15 @@ class LevelSet:
     """Pairs of one level.
 
     Attributes:
-        name: Of the level, or `GIVEN`.
+        name: Name of the level, or `GIVEN`.
         pairs: Patches of 63x63 pixels.
-        strengths: Per pair its (blur, noise, JPEG) levels, 0 to 10; None if nobody knows.
+        strengths: Strength levels of each pair, 0 to 10, as `strength_levels` gives them; None if
+            nobody knows.
     """
 
     name: str
     pairs: ArrayPairs
-    strengths: tuple[tuple[int, int, int], ...] | None = None
+    strengths: tuple[tuple[int, ...], ...] | None = None
 
 
 def degraded_levels(windows: Patches, levels: Sequence[str], seed: int) -> list[LevelSet]:
@@ -42,8 +43,8 @@ def degraded_levels(windows: Patches, levels: Sequence[str], seed: int) -> list[
 
     Args:
         windows: Clean patches with their surroundings, as `patches.store.cut_windows` yields them.
-        levels: Some of `data.damage.degradation.LEVELS`.
-        seed: Of the degradations.
+        levels: Some of `data.damage.levels.LEVELS`.
+        seed: Seed of the degradations.
 
     Raises:
         UnknownNameError: There is no such level.
@@ -64,7 +65,7 @@ def folder_level(lq_folder: Path, gt_folder: Path) -> LevelSet:
     right and lower border is not measured.
 
     Raises:
-        PhotoError: As `measuring.evaluation.compare_folders`, or a photo is smaller than a patch.
+        PhotoError: See `measuring.evaluation.compare_folders`; or a photo is smaller than a patch.
     """
     lq_patches: list[ByteImage] = []
     gt_patches: list[ByteImage] = []
@@ -81,7 +82,7 @@ def folder_level(lq_folder: Path, gt_folder: Path) -> LevelSet:
 
 
 def _degrade(windows: Patches, level: str, seed: int) -> LevelSet:
-    draw, drawn = level_sampler(level), list[Degradation]()
+    draw, drawn = sampler(level), list[Degradation]()
 
     def draw_and_keep(rng: np.random.Generator) -> Degradation:
         drawn.append(draw(rng))
