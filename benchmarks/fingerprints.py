@@ -561,9 +561,9 @@ def look_at_weights(paths: Sequence[Path]) -> Finding:
 
 
 def look_at_store(path: Path) -> Finding:
-    """Checksum and mean of every array of a patch store."""
+    """Checksum and mean of every array of numbers of a patch store."""
     with h5py.File(path, "r") as file:
-        arrays = {name: np.asarray(file[name]) for name in file}
+        arrays = {name: np.asarray(file[name]) for name in file if file[name].dtype != object}
     return {
         name: {**_array_facts(array), "mean": _significant(float(array.mean(dtype=np.float64)))}
         for name, array in arrays.items()
