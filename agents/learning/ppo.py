@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from torch import Tensor
 
 from restoration_toolchain.agents.learning.run import (
+    MAX_GRAD_NORM,
     AgentTrainConfig,
     Learner,
     OnStep,
@@ -32,6 +33,8 @@ from restoration_toolchain.agents.policy.q_net import (
 from restoration_toolchain.agents.policy.storage import load_policy
 from restoration_toolchain.envs.reward import MAX_LOSS
 
+ENTROPY_WEIGHT: Final = 0.02
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PpoConfig(AgentTrainConfig):
@@ -41,10 +44,6 @@ class PpoConfig(AgentTrainConfig):
     """Steps per environment and rollout."""
     batch_size: int = 256
     n_epochs: int = 4
-    gae_lambda: float = 0.95
-    ent_coef: float = 0.02
-    vf_coef: float = 0.5
-    clip_range: float = 0.2
 
     @property
     def small_side(self) -> int:
@@ -104,11 +103,8 @@ class PpoLearner(Learner):
             batch_size=config.batch_size,
             n_epochs=config.n_epochs,
             gamma=config.gamma,
-            gae_lambda=config.gae_lambda,
-            ent_coef=config.ent_coef,
-            vf_coef=config.vf_coef,
-            clip_range=config.clip_range,
-            max_grad_norm=config.max_grad_norm,
+            ent_coef=ENTROPY_WEIGHT,
+            max_grad_norm=MAX_GRAD_NORM,
             seed=config.seed,
             device=config.device,
             policy_kwargs={

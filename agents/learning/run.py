@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -32,6 +32,9 @@ from restoration_toolchain.tools_zoo.training.run_folder import RunFolder
 OnStep = Callable[[int, int, dict[str, float]], None]
 """Called with (environment steps so far, total, newest metrics)."""
 
+MAX_GRAD_NORM: Final = 5.0
+"""Norm that the gradient of an agent is bounded to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentTrainConfig:
@@ -46,8 +49,8 @@ class AgentTrainConfig:
     reward: str = "psnr"
     """What an agent is after: ``psnr``, ``perceptual`` or ``mixed``."""
     reward_weights: tuple[float, ...] = ()
-    """Of PSNR, of the perceptual gain and, if there is a third, of SFD-IQA, in place of those of
-    ``reward``."""
+    """Weights of PSNR, of the perceptual gain and, if there is a third, of SFD-IQA, in place of
+    those of ``reward``."""
     iqa: str = ""
     """SFD-IQA of the third weight: its folder, or a toolbox that has one; empty for the toolbox's
     own."""
@@ -67,15 +70,13 @@ class AgentTrainConfig:
     learning_rate: float = 1e-3
     """At the start; falls linearly to a twentieth."""
     gamma: float = 0.99
-    max_grad_norm: float = 5.0
-    stop_when_worse: bool = True
-    """End training episodes whose PSNR falls below the input's, as in RL-Restore."""
     eval_every: int = 5_000
     """Environment steps between validations."""
     eval_pairs: int = 256
     eval_levels: tuple[str, ...] = ()
-    """Of the validation pairs, if not ``levels``. They also set the caution: where clean images are
-    among them, the stop margin rises until those are left alone, at the cost of all others."""
+    """Levels of the validation pairs, if not ``levels``. They also set the caution: where clean
+    images are among them, the stop margin rises until those are left alone, at the cost of all
+    others."""
     default_chain: bool = False
     """Let the agent fall back on its `known_chains`, or on the best fixed chain, where it is not
     sure of something better (`agents.tuning.default_chains`)."""
@@ -84,7 +85,7 @@ class AgentTrainConfig:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
-    """What the tools compute in: the faster format, ``fp32`` or ``bf16``."""
+    """Number format of the tools: the faster one, ``fp32`` or ``bf16``."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -106,7 +107,7 @@ class AgentTrainConfig:
 
     @property
     def made_reward(self) -> Reward:
-        """What an agent is after."""
+        """The reward that an agent is after."""
         return make_reward(self.reward, self.reward_weights, self.iqa, self.iqa_encoder)
 
     @property
@@ -116,7 +117,7 @@ class AgentTrainConfig:
 
     @property
     def small_side(self) -> int:
-        """Of images that are to be enlarged, from ``embedded``, in pixels."""
+        """Side of images that are to be enlarged, from ``embedded``, in pixels."""
         return SMALL_SIDE
 
     def learning_rate_at(self, remaining: float) -> float:
@@ -155,7 +156,7 @@ class AgentTrainConfig:
             task=self.task,
             reward=self.made_reward,
             max_steps=MAX_STEPS,
-            stop_when_worse=self.stop_when_worse,
+            stop_when_worse=True,  # as in RL-Restore
             seed=self.seed,
             device=device,
             precision=choose_precision(self.precision, device),
@@ -199,9 +200,9 @@ class TrainingRun(BaseCallback):
     """Validates, logs, keeps the best policy and checkpoints while an algorithm learns.
 
     Args:
-        learner: What learns.
-        config: Of the run.
-        run: Its folder.
+        learner: Algorithm that learns.
+        config: Settings of the run.
+        run: Run folder.
         on_step: Progress.
     """
 
@@ -321,7 +322,7 @@ def check_view(env: RestorationVecEnv, encoder: EncoderName) -> None:
     if encoder == "rl_restore" and side != VIEW_SIZE:
         raise ToolchainError(
             f"the encoder rl_restore looks at images of {VIEW_SIZE} pixels a side, got {side}; "
-            f"make a store with: toolchain data prepare --patch-size {VIEW_SIZE * env.scale}"
+            f"it needs a store of patches of {VIEW_SIZE * env.scale} pixels"
         )
 
 

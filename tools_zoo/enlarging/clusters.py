@@ -5,9 +5,7 @@ features the clean large image belongs at each place. The clusters come from the
 training's patch store. They tell textures apart; nobody labelled them, and they have no names.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -17,10 +15,8 @@ from torch.utils.data import Dataset
 
 from restoration_toolchain.tools_zoo.encoders import SemanticEncoder
 from restoration_toolchain.tools_zoo.enlarging.batches import SrBatch
-from restoration_toolchain.tools_zoo.enlarging.config import SftTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.objective import SrObjective
-from restoration_toolchain.tools_zoo.networks.segmenter import NUM_CATEGORIES, Segmenter
-from restoration_toolchain.tools_zoo.training.loop import OnStep, make_fabric, train_module
+from restoration_toolchain.tools_zoo.networks.segmenter import NUM_CATEGORIES
 
 MAP: Final = 2
 """Which of the encoder's maps is clustered: 1/8 of the large image in the offline default."""
@@ -91,52 +87,30 @@ def find_clusters(encoder: SemanticEncoder, batches: Dataset[SrBatch], seed: int
     return Clusters(encoder, centres, SOFTNESS * within)
 
 
-def train_segmenter(
-    config: SftTrainConfig,
-    clusters: Clusters,
-    objective: SrObjective,
-    run_path: Path,
-    *,
-    resume: bool,
-    on_step: OnStep,
-) -> nn.Module:
-    """Teach a fresh `Segmenter` the clusters of a store; as `tools_zoo.training.loop.train_module`.
+class Clustering:
+    """Training objective: the clusters of the clean large image, from the small one.
 
     Args:
-        config: Of the whole training; ``prior_patches`` of it are seen here.
+        objective: Objective of the main training, for its batches and its held-out pairs.
         clusters: What is taught.
-        objective: Of the main training, for its batches and its held-out pairs.
-        run_path: Run folder of this part.
-        resume: Go on from the checkpoint in it.
-        on_step: Progress.
     """
-    fabric = make_fabric(config)
-    clusters.to(fabric.device)
-    return train_module(
-        Segmenter(),
-        _Clustering(objective, clusters),
-        dataclasses.replace(config, learning_rate=config.prior_learning_rate),
-        run_path,
-        fabric,
-        num_steps=max(1, config.prior_patches // config.batch_size),
-        resume=resume,
-        on_step=on_step,
-    )
-
-
-class _Clustering:
-    """Training objective: the clusters of the clean large image, from the small one."""
 
     def __init__(self, objective: SrObjective, clusters: Clusters) -> None:
         self.batches: Dataset[SrBatch] = objective.batches
         self._pairs = objective.eval_sets["own"]
         self._clusters = clusters
 
+    def to(self, device: torch.device | str) -> None:
+        """Move the encoder of the clusters."""
+        self._clusters.to(device)
+
     def loss(self, module: nn.Module, batch: SrBatch) -> Tensor:
+        """Cross entropy of what the network says and what the clean image shows."""
         logits, shares = self._compare(module, batch.lq, batch.gt)
         return functional.cross_entropy(logits, shares)
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """Share of places with the right cluster, and the loss, on held-out images."""
         lq, gt = (images.to(device) for images in self._pairs)
         logits, shares = self._compare(module, lq, gt)
         agreement = (logits.argmax(dim=1) == shares.argmax(dim=1)).float().mean()

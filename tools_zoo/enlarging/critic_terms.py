@@ -1,5 +1,7 @@
 """The terms of a generator's loss that come with a critic, and the one on self-similarity."""
 
+from typing import Final
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -25,6 +27,11 @@ from restoration_toolchain.tools_zoo.losses.text_guided import (
     text_guided_generator_loss,
 )
 
+SSL_STRIDE: Final = 3
+"""Thins the mask of edges; 1 keeps all of it."""
+SSL_PIXELS: Final = 160
+"""Most edge pixels per image, drawn anew in every step."""
+
 
 class SelfSimilarityTerm(PlainTerm):
     """Self-similarity at edges, both its distances with one weight.
@@ -37,13 +44,11 @@ class SelfSimilarityTerm(PlainTerm):
 
     def __init__(self, config: SrTrainConfig) -> None:
         self._kind = Similarity(search=config.ssl_search, window=config.ssl_window)
-        self._stride = config.ssl_stride
-        self._most = config.ssl_pixels
 
     def loss(self, made: Made) -> Tensor:
         """See `tools_zoo.losses.self_similarity.self_similarity_loss`."""
         pixels = edge_pixels(
-            made.gt, stride=self._stride, most=self._most, generator=made.generator(self.name)
+            made.gt, stride=SSL_STRIDE, most=SSL_PIXELS, generator=made.generator(self.name)
         )
         absolute, divergence = self_similarity_loss(made.restored, made.gt, pixels, self._kind)
         return absolute + divergence

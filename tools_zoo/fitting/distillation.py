@@ -44,8 +44,8 @@ from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.training.batches import flip
+from restoration_toolchain.tools_zoo.training.config import LoopConfig
 from restoration_toolchain.tools_zoo.training.loop import (
-    LoopConfig,
     OnStep,
     count_steps_within,
     train_module,

@@ -31,9 +31,9 @@ from restoration_toolchain.tools_zoo.fitting.sure import estimate_risk
 from restoration_toolchain.tools_zoo.networks import build_network
 from restoration_toolchain.tools_zoo.networks.masks import MaskKind
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.training.config import LoopConfig
 from restoration_toolchain.tools_zoo.training.loop import (
     EarlyStopping,
-    LoopConfig,
     OnStep,
     count_steps_within,
     make_fabric,
