@@ -1,7 +1,11 @@
 """Options that several commands share, worded once."""
 
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import typer
 
@@ -132,3 +136,51 @@ OverwriteOption: TypeAlias = Annotated[
 InputArgument: TypeAlias = Annotated[
     Path, typer.Argument(help="The photo.", show_default=False, metavar="INPUT")
 ]
+
+
+def grouped() -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each field of its parameters that are dataclasses.
+
+    The command gets the dataclasses, made of what was given. Each of their fields is annotated as
+    the parameter of a command would be.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        groups = {
+            name: {option.name: option for option in _options(parameter.annotation)}
+            for name, parameter in signature.parameters.items()
+            if dataclasses.is_dataclass(parameter.annotation)
+        }
+
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            for name, options in groups.items():
+                fields = {field: given.pop(field) for field in options}
+                make = signature.parameters[name].annotation
+                given[name] = make(**{n: v for n, v in fields.items() if v is not None})
+            command(**given)
+
+        flat = [
+            option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for name, parameter in signature.parameters.items()
+            for option in groups.get(name, {name: parameter}).values()
+        ]
+        run.__signature__ = signature.replace(parameters=flat)  # type: ignore[attr-defined]
+        run.__annotations__ = {option.name: option.annotation for option in flat}
+        return run
+
+    return decorate
+
+
+def _options(group: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=hints[field.name],
+            default=field.default,
+        )
+        for field in dataclasses.fields(group)
+    ]

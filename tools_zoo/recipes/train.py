@@ -31,10 +31,9 @@ from restoration_toolchain.tools_zoo.training.config import NOT_NOTED
 from restoration_toolchain.tools_zoo.training.errors import (
     NotANumberError,
     NothingToResumeError,
-    RunTakenError,
 )
 from restoration_toolchain.tools_zoo.training.loop import OnStep, is_main_process
-from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
+from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, check_run
 from restoration_toolchain.tools_zoo.training.supervised import train_tool
 
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
@@ -88,9 +87,9 @@ def train_tools(
     """
     if resume and not any(_has_checkpoint(run_path, job) for job in jobs):
         raise NothingToResumeError(f"nothing to resume in {run_path}")
-    taken = [job.spec.name for job in jobs if _has_checkpoint(run_path, job)]
-    if taken and not resume:
-        raise RunTakenError(f"{run_path} already holds a run of {taken[0]}")
+    for job in jobs:
+        if not resume:
+            check_run(run_path / job.spec.name, resume=False)
     if (toolbox_path / MANIFEST).exists():
         load_toolbox(toolbox_path)  # a damaged one is better found now than after the training
     if include is not None:

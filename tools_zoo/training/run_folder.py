@@ -54,7 +54,7 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], within: str 
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise ToolchainError(f"{within}{key} must be a table, got {_shown(value)}")
-            value = config_from_dict(hints[key], value, f"{within}{key}.")  # type: ignore[arg-type]
+            value = config_from_dict(hints[key], value, f"{within}{key}.")
         else:
             _check_type(within + key, value, hints[key])
         plain[key] = tuple(value) if isinstance(value, list) else value
@@ -80,7 +80,7 @@ def _option_names(kind: type[Any], within: str) -> list[str]:
     for field in dataclasses.fields(kind):
         name, hint = within + field.name, hints[field.name]
         nested = dataclasses.is_dataclass(hint)
-        names += _option_names(hint, f"{name}.") if nested else [name]  # type: ignore[arg-type]
+        names += _option_names(hint, f"{name}.") if nested else [name]
     return names
 
 
@@ -203,6 +203,20 @@ class RunFolder:
         """Flush and close the logs."""
         self._metrics.close()
         self._board.close()
+
+
+def check_run(path: Path, *, resume: bool) -> None:
+    """Make sure that a run, or a part of one, lies in a folder exactly if it is to be resumed.
+
+    Raises:
+        NothingToResumeError: There is none.
+        RunTakenError: There is one.
+    """
+    there = any(path.rglob(CHECKPOINT))
+    if resume and not there:
+        raise NothingToResumeError(f"nothing to resume in {path}")
+    if there and not resume:
+        raise RunTakenError(f"{path} already holds a run")
 
 
 def recorded_config(path: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Properties of the suite: who plays, what it costs, what is seen, what is written."""
 
 import dataclasses
+import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from restoration_toolchain.agents.players.play import play
 from restoration_toolchain.agents.players.reference import FixedPlayer
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import RecurrentQNet
-from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.toolchain.measuring.evaluation import (
@@ -34,7 +33,6 @@ from restoration_toolchain.toolchain.measuring.suite.contenders import Contender
 from restoration_toolchain.toolchain.measuring.suite.cost import agent_macs, cost_of, decisions_of
 from restoration_toolchain.toolchain.measuring.suite.plots import draw_plots
 from restoration_toolchain.toolchain.measuring.suite.report import to_markdown
-from restoration_toolchain.toolchain.measuring.suite.results import read_results
 from restoration_toolchain.tools_zoo.catalog import CLASSIC
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
@@ -211,19 +209,12 @@ def test_usage_is_counted_by_the_strength_of_the_input() -> None:
     assert unknown.first == ((1,), (1,), (0,), (1,))
 
 
-def test_results_survive_the_way_through_json(results: SuiteResults, tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text(results.to_json())
-    assert read_results(tmp_path / "results.json") == results
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"suite": "paper", "format_version": 9}'])
-def test_other_files_are_refused_in_one_line(text: str, tmp_path: Path) -> None:
-    (tmp_path / "results.json").write_text(text)
-    with pytest.raises(ToolchainError, match="no results of the suite") as caught:
-        read_results(tmp_path / "results.json")
-    assert "\n" not in str(caught.value)
-    with pytest.raises(ToolchainError, match="cannot read"):
-        read_results(tmp_path / "absent.json")
+def test_results_go_to_json_as_they_are(results: SuiteResults) -> None:
+    content = json.loads(results.to_json())
+    assert (content.pop("suite"), content.pop("format_version")) == ("paper", 1)
+    shares = [entry.pop("share") for entry in content["oracle"]]
+    assert shares == [oracle.share for oracle in results.oracle]
+    assert content == json.loads(json.dumps(dataclasses.asdict(results)))
 
 
 def test_the_tables_are_rectangular_and_name_every_row(results: SuiteResults) -> None:
@@ -256,7 +247,7 @@ def test_plots_of_an_agent_that_stops_at_once_can_be_drawn(
     results = run_suite(idle, levels[:1], SuiteConfig(oracle_count=1, max_steps=1))
     assert results.decisions[0].stops == (1.0,)
     assert results.decisions[0].values == ()
-    assert SuiteResults.from_json(results.to_json()) == results
+    assert json.loads(results.to_json())["decisions"][0]["values"] == []
     assert len(draw_plots(results)) == 4
 
 

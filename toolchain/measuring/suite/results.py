@@ -1,12 +1,9 @@
-"""What a suite found out, as plain data that survives the way through JSON."""
+"""What a suite found out, as plain data that goes to JSON."""
 
 import dataclasses
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
-
-from restoration_toolchain.data.errors import ToolchainError
+from typing import Final
 
 FORMAT_VERSION: Final = 1
 
@@ -144,53 +141,8 @@ class SuiteResults:
         return [row for row in self.rows if row.level == level]
 
     def to_json(self) -> str:
-        """Text that `from_json` reads; shares of the oracle's gain are added for readers."""
+        """All of it as text, with the agent's shares of the oracle's gain."""
         content = dataclasses.asdict(self)
         for entry, share in zip(content["oracle"], self.oracle, strict=True):
             entry["share"] = share.share
         return json.dumps({"suite": "paper", "format_version": FORMAT_VERSION, **content}, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> "SuiteResults":
-        """Read what `to_json` wrote.
-
-        Raises:
-            ToolchainError: The text is something else.
-        """
-        try:
-            content = json.loads(text)
-            if content.pop("suite") != "paper" or content.pop("format_version") != FORMAT_VERSION:
-                raise ValueError("another suite or format version")
-            for entry in content["oracle"]:
-                del entry["share"]
-            kinds: dict[str, Any] = {
-                "rows": Row,
-                "oracle": OracleShare,
-                "decisions": Decisions,
-                "usage": Usage,
-            }
-            for name, kind in kinds.items():
-                entries = content.pop(name)
-                content[name] = tuple(
-                    kind(**{key: _frozen(value) for key, value in entry.items()})
-                    for entry in entries
-                )
-            return cls(**{key: _frozen(value) for key, value in content.items()})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ToolchainError(f"these are no results of the suite ({error})") from error
-
-
-def read_results(path: Path) -> SuiteResults:
-    """Read a ``results.json``.
-
-    Raises:
-        ToolchainError: It cannot be read, or is something else.
-    """
-    try:
-        return SuiteResults.from_json(path.read_text())
-    except OSError as error:
-        raise ToolchainError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(part) for part in value) if isinstance(value, list | tuple) else value
