@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from torch import nn
 
@@ -14,9 +14,8 @@ from restoration_toolchain.agents.learning.run import (
     AgentTrainConfig,
     Learner,
     OnStep,
-    TrainingRun,
     check_view,
-    opened_run,
+    train_agent,
 )
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
 from restoration_toolchain.agents.policy.pristine import (
@@ -234,30 +233,6 @@ def _rollout_chains(config: DrqnConfig, toolbox: Toolbox) -> list[list[int]]:
     return [[toolbox.names.index(name) for name in chain] for chain in config.rollout_chains]
 
 
-def train_drqn(
-    config: DrqnConfig,
-    run_path: Path,
-    *,
-    resume: bool = False,
-    on_step: OnStep = lambda step, total, metrics: None,
-) -> Player:
-    """Train an agent; the policy of the best validation is left in ``run_path/best``.
-
-    Args:
-        config: Settings of the training.
-        run_path: Run folder.
-        resume: Go on from the checkpoint in the folder; the replay buffer is filled anew.
-        on_step: Called with (environment steps, total, newest metrics).
-
-    Returns:
-        The policy of the best validation.
-
-    Raises:
-        ToolchainError: The store, the toolbox or the run folder is unusable.
-    """
-    with opened_run(run_path, config, resume=resume) as run:
-        learner = DrqnLearner(config)
-        if not resume:
-            learner.pretrain(on_step)
-        TrainingRun(learner, config, run, on_step).learn(resume=resume)
-    return load_policy(run_path / "best")
+def train_drqn(config: DrqnConfig, run_path: Path, **options: Any) -> LstmPolicy:
+    """Train an agent by recurrent Q-learning; see `agents.learning.run.train_agent`."""
+    return train_agent(DrqnLearner, config, run_path, **options)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -18,10 +18,8 @@ from restoration_toolchain.agents.learning.run import (
     MAX_GRAD_NORM,
     AgentTrainConfig,
     Learner,
-    OnStep,
-    TrainingRun,
     check_view,
-    opened_run,
+    train_agent,
 )
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
 from restoration_toolchain.agents.policy.q_net import (
@@ -30,7 +28,6 @@ from restoration_toolchain.agents.policy.q_net import (
     RecurrentQNet,
     RlRestoreEncoder,
 )
-from restoration_toolchain.agents.policy.storage import load_policy
 from restoration_toolchain.envs.reward import MAX_LOSS
 
 ENTROPY_WEIGHT: Final = 0.02
@@ -136,18 +133,9 @@ class PpoLearner(Learner):
         )
 
 
-def train_ppo(
-    config: PpoConfig,
-    run_path: Path,
-    *,
-    resume: bool = False,
-    on_step: OnStep = lambda step, total, metrics: None,
-) -> Player:
-    """Train an agent; the policy of the best validation is left in ``run_path/best``.
+def train_ppo(config: PpoConfig, run_path: Path, **options: Any) -> LstmPolicy:
+    """Train an agent by recurrent PPO; see `agents.learning.run.train_agent`.
 
-    Its action values are logits of the action probabilities, not dB. Arguments and errors as for
-    `agents.learning.drqn.train_drqn`.
+    The action values of its policy are logits of the action probabilities, not dB.
     """
-    with opened_run(run_path, config, resume=resume) as run:
-        TrainingRun(PpoLearner(config), config, run, on_step).learn(resume=resume)
-    return load_policy(run_path / "best")
+    return train_agent(PpoLearner, config, run_path, **options)

@@ -1,8 +1,7 @@
 """How agents are trained: the run around Stable-Baselines3's algorithms, common to all of them."""
 
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -181,6 +180,9 @@ class Learner(ABC):
     def player(self) -> Player:
         """The policy as it stands."""
 
+    def pretrain(self, on_step: OnStep = lambda step, total, metrics: None) -> None:
+        """Learn what can be learnt before the first episode; nothing, unless it is overridden."""
+
     def finished(self, policy: LstmPolicy) -> LstmPolicy:
         """The best policy, with what it learns last."""
         return policy
@@ -326,11 +328,35 @@ def check_view(env: RestorationVecEnv, encoder: EncoderName) -> None:
         )
 
 
-@contextlib.contextmanager
-def opened_run(path: Path, config: AgentTrainConfig, *, resume: bool) -> Iterator[RunFolder]:
-    """A run folder that is closed however the training ends."""
-    run = RunFolder(path, config, resume=resume)
+def train_agent(
+    make_learner: Callable[[Any], Learner],
+    config: AgentTrainConfig,
+    run_path: Path,
+    *,
+    resume: bool = False,
+    on_step: OnStep = lambda step, total, metrics: None,
+) -> LstmPolicy:
+    """Train an agent; the policy of the best validation is left in ``run_path/best``.
+
+    Args:
+        make_learner: Makes the algorithm from the settings.
+        config: Settings of the training.
+        run_path: Run folder.
+        resume: Go on from the checkpoint in the folder; a replay buffer is filled anew.
+        on_step: Called with (environment steps, total, newest metrics).
+
+    Returns:
+        The policy of the best validation.
+
+    Raises:
+        ToolchainError: The store, the toolbox or the run folder is unusable.
+    """
+    run = RunFolder(run_path, config, resume=resume)
     try:
-        yield run
+        learner = make_learner(config)
+        if not resume:
+            learner.pretrain(on_step)
+        TrainingRun(learner, config, run, on_step).learn(resume=resume)
     finally:
         run.close()
+    return load_policy(run_path / "best")

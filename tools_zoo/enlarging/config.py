@@ -73,11 +73,6 @@ class SrTrainConfig(PatchConfig):
     damaged_negatives: float = 0.0
     """Share of clean images that the critics of features are shown damaged, as bad ones."""
 
-    ssl_search: int = 13
-    """Side of the area in which self-similarity is looked for, in pixels, odd."""
-    ssl_window: int = 5
-    """Side of the patches that are compared, in pixels, odd."""
-
     def __post_init__(self) -> None:
         """Check the ranges."""
         PatchConfig.__post_init__(self)
@@ -88,11 +83,6 @@ class SrTrainConfig(PatchConfig):
                 raise UnknownNameError("level", level, SCALED_LEVELS)
         check_not_negative(self, *WEIGHTS)
         check_shares(self, "adversarial_start", "damaged_negatives")
-        for name in ("ssl_search", "ssl_window"):
-            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
-                raise ValueError(f"{name} must be odd and positive, got {getattr(self, name)}")
-        if self.ssl_window > self.ssl_search:
-            raise ValueError("ssl_window must not be larger than ssl_search")
         self._check_terms()
 
     def _check_terms(self) -> None:

@@ -16,7 +16,7 @@ from restoration_toolchain.tools_zoo.enlarging.config import OneStepTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.draws import step_generator
 from restoration_toolchain.tools_zoo.enlarging.objective import SrObjective
 from restoration_toolchain.tools_zoo.enlarging.stages import Stage
-from restoration_toolchain.tools_zoo.enlarging.terms import Made, PerceptualTerm, Term
+from restoration_toolchain.tools_zoo.enlarging.terms import PLAIN_LOSSES, Made, Term
 from restoration_toolchain.tools_zoo.losses.pixel import mse_loss
 from restoration_toolchain.tools_zoo.networks.one_step import STEPS, OneStepNet
 
@@ -126,7 +126,10 @@ class TeacherObjective(_ShiftingObjective):
         """Squared error, for images in [-1, 1], and what the encoder sees."""
         losses = {"mse": (1.0, 4.0 * mse_loss(made.restored, made.gt))}
         if self._config.teacher_perceptual > 0.0:
-            losses["perceptual"] = (self._config.teacher_perceptual, PerceptualTerm().loss(made))
+            losses["perceptual"] = (
+                self._config.teacher_perceptual,
+                PLAIN_LOSSES["perceptual"](made),
+            )
         return losses
 
 
