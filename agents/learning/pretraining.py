@@ -46,7 +46,7 @@ def facts(damage: Degradation, lq: Patches, gt: Patches) -> list[float]:
     """What an encoder is to tell about one image: `NUM_FACTS` numbers, each about 0 to 1.
 
     Args:
-        damage: What was done.
+        damage: Damage that was done.
         lq: Damaged, uint8 (P, P, 3).
         gt: Clean, the same shape.
     """
@@ -84,8 +84,8 @@ def pretrain_encoder(
         num_patches: Patches in all; the learning rate falls to nothing over them.
         optimizer: See `agents.policy.q_net.make_optimizer`.
         learning_rate: At the start.
-        seed: Of everything drawn.
-        precision: What the encoder computes in.
+        seed: Seed of every random draw.
+        precision: Number format of the encoder.
         on_step: Called with (patches so far, total, newest errors) after every optimiser step.
 
     Returns:
@@ -127,7 +127,7 @@ def examples(
     Args:
         windows: Clean patches with their surroundings (`data.patches.store.cut_windows`).
         draw: Distribution of the damages.
-        rng: Of everything random.
+        rng: Random source.
 
     Returns:
         Views (N, 3, P, P) in [0, 1], all flipped and transposed alike, and their `facts`,

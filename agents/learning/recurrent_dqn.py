@@ -92,11 +92,12 @@ class RecurrentDqn(DQN):
             it is in, or else of the first; without chains, it does not count.
         ranking: With ``full_backup``, weight of `ranking_errors` beside the errors of values.
         double_q: Let the online network choose the action that the target network values.
-        encoder: How the value network looks at images.
+        encoder: Kind of the network that looks at images.
         train_encoder: Whether that is learnt too, its normalisation included.
-        optimizer: Of the value network (`agents.policy.q_net.make_optimizer`).
-        ema_decay: Of the averaged weights that `lstm_policy` plays with.
-        **kwargs: As for `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count episodes.
+        optimizer: Optimiser of the value network (`agents.policy.q_net.make_optimizer`).
+        ema_decay: Decay of the averaged weights that `lstm_policy` plays with.
+        **kwargs: Arguments of `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count
+            episodes.
     """
 
     replay_buffer: EpisodeReplayBuffer  # type: ignore[assignment]

@@ -180,8 +180,10 @@ class Learner(ABC):
     def player(self) -> Player:
         """The policy as it stands."""
 
-    def pretrain(self, on_step: OnStep = lambda step, total, metrics: None) -> None:
-        """Learn what can be learnt before the first episode; nothing, unless it is overridden."""
+    def pretrain(  # noqa: B027 - most learn nothing before
+        self, on_step: OnStep = lambda step, total, metrics: None
+    ) -> None:
+        """Learn what can be learnt before the first episode."""
 
     def finished(self, policy: LstmPolicy) -> LstmPolicy:
         """The best policy, with what it learns last."""

@@ -28,7 +28,7 @@ from restoration_toolchain.tools_zoo.training.loop import OnStep
 
 MAX_PHOTOS: Final = 100
 MAX_PIXELS: Final = 24_000_000
-"""Of all photos together; of larger ones the middle is used."""
+"""Most pixels of all photos together; of larger ones the middle is used."""
 
 MIN_SIDE: Final = 96
 """Pixels; a smaller photo leaves nothing to learn from once its held-out strip is cut off."""
@@ -74,7 +74,7 @@ class NoisyPhotos:
 
     Attributes:
         images: RGB, each (H, W, 3), float32, [0, 1].
-        names: Of their files.
+        names: Names of their files.
         notes: One sentence for each photo that was left out.
     """
 
@@ -88,7 +88,7 @@ class Verdict:
     """What the judge says of a fitted tool.
 
     Attributes:
-        name: Of the tool.
+        name: Name of the tool.
         gains: Estimated PSNR gains in dB on held-out crops, by tool and best first: of the fitted
             tool, of the shipped denoisers, and of `NOTHING`.
         accepted: Whether the fitted tool is better than each of the others, beyond chance and by
@@ -128,9 +128,9 @@ class Fitted:
 
     Attributes:
         tool: The tool, on the CPU, frozen.
-        noise: Of the photos.
-        verdict: Of the judge.
-        config: How it was fitted.
+        noise: Noise of the photos.
+        verdict: Verdict of the judge.
+        config: Settings of the fit.
     """
 
     tool: Tool
@@ -230,11 +230,11 @@ def fit_to_photos(
 
     Args:
         photos: Noisy; a strip of each is kept for the judge.
-        noise: Of the photos.
-        config: How to fit.
+        noise: Noise of the photos.
+        config: Settings of the fit.
         run_path: Run folder; Ctrl-C leaves a checkpoint there that ``resume`` goes on from.
-        name: Of the tool.
-        resume: Go on.
+        name: Name of the tool.
+        resume: Go on with the run.
         on_step: Progress.
 
     Raises:
@@ -260,7 +260,7 @@ def judge(tool: Tool, crops: Sequence[FloatImage], noise: NoiseModel) -> Verdict
     Args:
         tool: The fitted tool.
         crops: Noisy RGB (H, W, 3), float32, [0, 1], that it did not learn from.
-        noise: Of the photos.
+        noise: Noise of the photos.
     """
     denoisers: dict[str, Denoise] = {NOTHING: lambda image: image}
     denoisers |= {shipped.spec.name: shipped for shipped in shipped_denoisers()}

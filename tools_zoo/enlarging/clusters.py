@@ -22,20 +22,21 @@ MAP: Final = 2
 """Which of the encoder's maps is clustered: 1/8 of the large image in the offline default."""
 
 NUM_BATCHES: Final = 24
-"""From which the clusters are found."""
+"""Batches from which the clusters are found."""
 
 NUM_ROUNDS: Final = 20
 
 SOFTNESS: Final = 0.125
-"""Of the borders, over the mean squared distance within a cluster: of eight shares, the largest is
-0.7 on average. With four times as much it was 0.3, and networks learnt to ignore the prior."""
+"""Softness of the borders, over the mean squared distance within a cluster. Of eight shares, the
+largest is 0.7 on average. With four times as much it was 0.3, and networks learnt to ignore the
+prior."""
 
 
 class Clusters:
     """Centres in the space of unit features, and how soft their borders are.
 
     Args:
-        encoder: Whose features.
+        encoder: Encoder whose features are clustered.
         centres: (8, C), float32.
         softness: Surplus of squared distance at which a share falls to 1/e of a nearer cluster's.
     """
@@ -92,7 +93,7 @@ class Clustering:
 
     Args:
         objective: Objective of the main training, for its batches and its held-out pairs.
-        clusters: What is taught.
+        clusters: Clusters to teach.
     """
 
     def __init__(self, objective: SrObjective, clusters: Clusters) -> None:

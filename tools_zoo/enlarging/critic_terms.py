@@ -83,7 +83,7 @@ class FeatureTerm:
     Attributes:
         name: Name of the term.
         critic: Critic.
-        judge: What the critic says of the features of images, as verdicts.
+        judge: Maps features of images to verdicts of the critic.
         generator_loss: Loss of a verdict on restored images, for the generator.
         pair_loss: Loss of a verdict on bad images and of one on clean images, for the critic.
         damaged: Share of clean images that are shown damaged as well, as bad ones.

@@ -41,7 +41,7 @@ class Quality:
 
     Attributes:
         score: Mean of the other two; 0 to 1, higher is cleaner.
-        features: What the critic of middle features says, the mean over positions and maps.
+        features: Verdict of the critic of middle features, the mean over positions and maps.
         prompts: Probability of the good prompt.
         encoder: Which one looked: scores of different encoders do not compare.
         prompt_kind: ``text``, or ``vectors`` where the encoder has no text.
@@ -58,7 +58,7 @@ class SfdIqa(nn.Module):
     """The two critics of features, put to use after a training.
 
     Args:
-        encoder: That they were trained with.
+        encoder: Encoder that they were trained with.
         features: The critic of middle features; fresh if left out.
         prompts: The pair of prompts; fresh if left out.
 
@@ -154,9 +154,9 @@ def load_iqa(folder: Path, encoder: SemanticEncoder | None = None) -> SfdIqa:
     """Load what `save_iqa` wrote.
 
     Args:
-        folder: Where it lies.
-        encoder: That the critics were trained with; the offline default, if that is the one, if
-            left out.
+        folder: Folder of the score.
+        encoder: Encoder that the critics were trained with. Left out, it is the offline default,
+            if that is the one.
 
     Raises:
         ToolchainError: There is no score in the folder, it is damaged, or it was trained with

@@ -31,7 +31,7 @@ class SftObjective(SrObjective):
 
     network: SftNet
     clusters: Clusters | None = None
-    """Of the clean images, for the share of them whose prior they are."""
+    """Clusters of the clean images, for the share of them whose prior they are."""
     _config: SftTrainConfig
     _late: tuple[nn.Parameter, ...] = ()
 

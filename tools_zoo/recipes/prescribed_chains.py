@@ -119,7 +119,7 @@ class Prescription:
 
     Args:
         stages: Per stage, its rules as `Rule.parse` reads them.
-        toolbox: Where the tools are.
+        toolbox: Toolbox with the tools.
 
     Raises:
         ToolchainError: A rule cannot be read, or there is no stage.
@@ -252,8 +252,8 @@ def train_chains(
     """Train tools end to end in prescribed chains; those in no rule stay as they are, bit by bit.
 
     Args:
-        toolbox: Where to start; not changed.
-        config: How to train.
+        toolbox: Tools to start from; not changed.
+        config: Settings of the training.
         run_path: Run folder.
         resume: Go on from the checkpoint in ``run_path``.
         on_step: Called with (step, total, newest metrics) after every optimiser step.
@@ -295,8 +295,8 @@ def train_toolbox_chains(
     """Train the tools of a toolbox by `train_chains`, and note it in the manifest of the result.
 
     Args:
-        toolbox: Where to start: a shipped toolbox by name, or a folder.
-        config: How to train.
+        toolbox: Tools to start from: a shipped toolbox by name, or a folder.
+        config: Settings of the training.
         run_path: Run folder.
         toolbox_path: Toolbox folder to write; what it holds is replaced.
         resume: Go on from the checkpoint in ``run_path``.

@@ -48,7 +48,7 @@ class TrainedTool:
     """A tool and what its last validation said.
 
     Attributes:
-        tool: With averaged weights.
+        tool: Tool with averaged weights.
         metrics: ``psnr_own``, ``gain_own``, ``psnr_chain``, ``gain_chain`` in dB, and of a tool
             that makes images larger, ``detail`` and ``feature_distance``.
     """
@@ -72,9 +72,9 @@ def train_tools(
     that is finished; tools that lie there already and are not trained here stay.
 
     Args:
-        jobs: The plan.
-        run_path: Where the run folders go.
-        toolbox_path: The toolbox folder.
+        jobs: Tools to train, in order.
+        run_path: Folder of the run folders.
+        toolbox_path: Toolbox folder to write or update.
         include: Toolbox whose tools are put in as they are, each unless one of its name is there.
         resume: Go on: finished tools are kept, the interrupted one continues.
         on_step: Progress.

@@ -81,7 +81,7 @@ def make_fabric(config: LoopConfig, *, skips_parts: bool = False) -> Fabric:
     """Choose device and number format, and seed what draws starting weights.
 
     Args:
-        config: How to train.
+        config: Settings of the training.
         skips_parts: Whether a batch may leave parts of the module without a gradient, for which
             several processes would otherwise wait.
     """

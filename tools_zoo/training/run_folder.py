@@ -39,7 +39,7 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], within: str 
     Args:
         kind: Config dataclass.
         values: Value by field; those of a nested config are a mapping of their own.
-        within: What stands before the names of the fields in messages, such as ``agent.``.
+        within: Prefix of the names of fields in messages, such as ``agent.``.
 
     Raises:
         UnknownNameError: A key is not a field of ``kind``, so a typo is never a silent default.
