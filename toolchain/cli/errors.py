@@ -23,6 +23,8 @@ STATUS_INTERRUPTED: Final = 130
 
 
 HINTS: Final[Mapping[str, str]] = {
+    "IqaEncoderError": "--iqa names a score, and --iqa-encoder its encoder (in training: --set "
+    "iqa=FOLDER, --set iqa_encoder=FOLDER)",
     "NotANumberError": "start again with a lower learning_rate and another --run (--init can name "
     "the folder of a tool's run)",
     "NothingToResumeError": "leave out --resume to start",

@@ -35,6 +35,10 @@ MAX_SIDE: Final = 1024
 """Pixels; of larger photos the middle is judged, since shrinking one would hide its blur."""
 
 
+class IqaEncoderError(ToolchainError):
+    """A score was named without its encoder, or an encoder without a score."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """A score without a reference.
@@ -215,9 +219,7 @@ def open_named(iqa: str | Path | None, encoder: str | Path | None = None) -> Sfd
     """
     if iqa is None:
         if encoder is not None:
-            raise ToolchainError(
-                f"the encoder {encoder} looks for a score: name the score too (--iqa)"
-            )
+            raise IqaEncoderError(f"the encoder {encoder} looks for a score: name the score too")
         return None
     return open_iqa(iqa, None if encoder is None else load_encoder(str(encoder)))
 
@@ -238,9 +240,9 @@ def _fitting(
     if encoder is None and name == OFFLINE:
         encoder = load_encoder(OFFLINE)
     if encoder is None:
-        raise ToolchainError(
+        raise IqaEncoderError(
             f"the score in {folder} needs the encoder {name}; none was given: name its folder, or "
-            "its name in the local cache (--iqa-encoder, in training --set iqa_encoder=FOLDER)"
+            "its name in the local cache"
         )
     if encoder.name != name:
         raise ToolchainError(
