@@ -24,7 +24,6 @@ from restoration_toolchain.tools_zoo.fitting.fit import FitConfig, fit_tool
 from restoration_toolchain.tools_zoo.fitting.sure import Denoise, better_than_all, estimate_risk
 from restoration_toolchain.tools_zoo.own_tools import OwnTool, save_own_tool
 from restoration_toolchain.tools_zoo.tool import Tool
-from restoration_toolchain.tools_zoo.training.loop import OnStep
 
 MAX_PHOTOS: Final = 100
 MAX_PIXELS: Final = 24_000_000
@@ -217,41 +216,25 @@ def measure_noise(photos: NoisyPhotos, *, allow_mixed: bool = False) -> NoiseMod
 
 
 def fit_to_photos(
-    photos: NoisyPhotos,
-    noise: NoiseModel,
-    config: FitConfig,
-    run_path: Path,
-    *,
-    name: str,
-    resume: bool = False,
-    on_step: OnStep = lambda step, total, metrics: None,
+    photos: NoisyPhotos, noise: NoiseModel, config: FitConfig, run_path: Path, **options: Any
 ) -> Fitted:
     """Fit a tool to photos, and compare it with the shipped denoisers.
 
     Args:
-        photos: Noisy; a strip of each is kept for the judge.
+        photos: Noisy photos; a strip of each is kept for the judge.
         noise: Noise of the photos.
         config: Settings of the fit.
         run_path: Run folder; Ctrl-C leaves a checkpoint there that ``resume`` goes on from.
-        name: Name of the tool.
-        resume: Go on with the run.
-        on_step: Progress.
+        **options: ``name`` of the tool, ``resume`` and ``on_step`` of `fit_tool`.
 
     Raises:
         ToolchainError: A photo is too small, the run folder does not fit, or the loss stops being
             a number.
     """
     parts = [cut_off(image) for image in photos.images]
-    tool = fit_tool(
-        [rest for rest, _ in parts],
-        config,
-        run_path,
-        name=name,
-        noise=noise,
-        resume=resume,
-        on_step=on_step,
-    )
-    return Fitted(tool, noise, judge(tool, judged_crops([s for _, s in parts]), noise), config)
+    rests, strips = ([part[place] for part in parts] for place in (0, 1))
+    tool = fit_tool(rests, config, run_path, noise=noise, **options)
+    return Fitted(tool, noise, judge(tool, judged_crops(strips), noise), config)
 
 
 def judge(tool: Tool, crops: Sequence[FloatImage], noise: NoiseModel) -> Verdict:

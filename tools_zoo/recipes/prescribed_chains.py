@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -288,9 +288,7 @@ def train_toolbox_chains(
     config: ChainTrainConfig,
     run_path: Path,
     toolbox_path: Path,
-    *,
-    resume: bool = False,
-    on_step: OnStep = lambda step, total, metrics: None,
+    **options: Any,
 ) -> None:
     """Train the tools of a toolbox by `train_chains`, and note it in the manifest of the result.
 
@@ -299,8 +297,7 @@ def train_toolbox_chains(
         config: Settings of the training.
         run_path: Run folder.
         toolbox_path: Toolbox folder to write; what it holds is replaced.
-        resume: Go on from the checkpoint in ``run_path``.
-        on_step: Progress.
+        **options: ``resume`` and ``on_step`` of `train_chains`.
 
     Raises:
         ToolchainError: As `train_chains`, or there is no such toolbox.
@@ -309,7 +306,7 @@ def train_toolbox_chains(
     torch.manual_seed(config.seed)
     start = with_starts(start, config.starts)
     prescribed = Prescription(config.stages, start).tools
-    trained = train_chains(start, config, run_path, resume=resume, on_step=on_step)
+    trained = train_chains(start, config, run_path, **options)
     if not is_main_process():
         return
     settings = dataclasses.asdict(config)
