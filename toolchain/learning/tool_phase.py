@@ -248,15 +248,12 @@ class ChainObjective:
         policy: The agent.
         config: Settings of the phase.
 
-    Attributes:
-        terms: Newest loss per image.
-
     Raises:
         ToolchainError: All tools are frozen.
     """
 
     def __init__(self, toolbox: Toolbox, policy: LstmPolicy, config: ToolPhaseConfig) -> None:
-        self.terms: dict[str, float] = {}
+        self.loss_per_image = 0.0
         self._toolbox, self._policy, self._config = toolbox, policy, config
         self._loss = pixel_loss(config.loss)
         self._precision = choose_precision(config.precision, choose_device(config.device))
@@ -302,7 +299,7 @@ class ChainObjective:
             losses.append(self._total(own, batch.own_gt))
         loss = torch.stack(losses).sum()
         images_seen = int(touched.sum()) + len(batch.own_lq)
-        self.terms = {"per_image": float(loss.detach()) / max(images_seen, 1)}
+        self.loss_per_image = float(loss.detach()) / max(images_seen, 1)
         return loss
 
     def bound_gradients(self, module: nn.Module) -> float:
@@ -323,8 +320,8 @@ class ChainObjective:
         return float(torch.stack(norms).norm())
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """Nothing: a phase is judged by the chains that an agent plays with its tools."""
-        return {}
+        """Newest loss per image; a phase is judged by the chains that an agent plays afterwards."""
+        return {"loss": self.loss_per_image}
 
     def _total(self, restored: Tensor, gt: Tensor) -> Tensor:
         if len(restored) == 0:

@@ -78,7 +78,7 @@ def gradients(
     objective = ChainObjective(trained, policy, config(**changes))
     objective.loss(trained, images).backward()  # type: ignore[no-untyped-call]
     objective.bound_gradients(trained)
-    return trained, objective.terms["per_image"]
+    return trained, objective.loss_per_image
 
 
 def tools_changed(before: Toolbox, after: Toolbox) -> set[str]:
@@ -261,7 +261,7 @@ def test_training_lowers_the_loss_and_a_resumed_run_equals_an_uninterrupted_one(
         policy,
         settings,
         tmp_path / "whole",
-        on_step=lambda step, total, metrics: losses.append(metrics["term_per_image"]),
+        on_step=lambda step, total, metrics: losses.append(metrics["loss"]),
     )
     assert len(losses) == settings.num_batches
     assert np.mean(losses[-4:]) < np.mean(losses[:4])
