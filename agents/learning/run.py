@@ -217,8 +217,9 @@ class TrainingRun(BaseCallback):
         self._learner, self._config, self._run, self._progress = learner, config, run, on_step
         self._toolbox = load_toolbox(config.toolbox)
         self._pairs = config.make_eval_pairs()
-        self._device = choose_device(config.device)
-        self._precision = choose_precision(config.precision, self._device)
+        device = choose_device(config.device)
+        precision = choose_precision(config.precision, device)
+        self._how: dict[str, Any] = {"device": device, "precision": precision}
         self._next_eval = config.eval_every
         self._metrics: dict[str, float] = {}
         self._validated_at = -1
@@ -266,37 +267,17 @@ class TrainingRun(BaseCallback):
         """Give the best policy its stop margin and record what it reaches with it."""
         best = self._run.path / "best"
         policy = self._learner.finished(load_policy(best))
-        if self._config.default_chain:
-            policy = tune_default_chains(
-                policy,
-                self._toolbox,
-                self._pairs,
-                chains=self._config.known_chains,
-                device=self._device,
-                precision=self._precision,
-            )
-        policy = tune_stop_margin(
-            policy,
-            self._toolbox,
-            self._pairs,
-            max_worse=self._config.max_worse,
-            device=self._device,
-            precision=self._precision,
-        )
+        config, where = self._config, (self._toolbox, self._pairs)
+        if config.default_chain:
+            chains = config.known_chains
+            policy = tune_default_chains(policy, *where, chains=chains, **self._how)
+        policy = tune_stop_margin(policy, *where, max_worse=config.max_worse, **self._how)
         save_policy(policy, best, {"validation": self._measure(policy)})
 
     def _measure(self, player: Player) -> dict[str, float]:
         """What a player gains on the validation pairs, and how many it harms."""
-        config = self._config
-        results = play(
-            player,
-            self._toolbox,
-            self._pairs,
-            task=config.task,
-            reward=config.made_reward,
-            device=self._device,
-            precision=self._precision,
-        )
+        task, reward = self._config.task, self._config.made_reward
+        results = play(player, self._toolbox, self._pairs, task=task, reward=reward, **self._how)
         return {"gain": results.bounded_gain, "share_worse": results.share_worse}
 
     def _on_step(self) -> bool:

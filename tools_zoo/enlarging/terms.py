@@ -1,7 +1,8 @@
 """The terms of a generator's loss, by name: each with its weight, and with its critic if any."""
 
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import torch
@@ -59,32 +60,29 @@ class Made:
     encoder: SemanticEncoder | None = None
     category: Tensor | None = None
     seed: int = 0
-    _restored_seen: Semantics | None = None
-    _gt_seen: Semantics | None = None
-    _damaged_seen: Semantics | None = None
+    _seen: dict[str, Semantics] = field(default_factory=dict)
 
     @property
     def restored_seen(self) -> Semantics:
         """What the encoder sees in the restored images."""
-        if self._restored_seen is None:
-            self._restored_seen = self._look(self.restored)
-        return self._restored_seen
+        if "restored" not in self._seen:
+            self._seen["restored"] = self._look(self.restored)
+        return self._seen["restored"]
 
     @property
     def gt_seen(self) -> Semantics:
         """What the encoder sees in the clean images."""
-        if self._gt_seen is None:
+        if "gt" not in self._seen:
             with torch.no_grad():
-                self._gt_seen = self._look(self.gt)
-        return self._gt_seen
+                self._seen["gt"] = self._look(self.gt)
+        return self._seen["gt"]
 
+    @torch.no_grad()
     def damaged_seen(self, share: float) -> Semantics:
         """What the encoder sees in a share of the clean images after blur, noise or JPEG."""
-        if self._damaged_seen is None:
-            with torch.no_grad():
-                damaged = damage(self.gt, share, self.generator("damage"))
-                self._damaged_seen = self._look(damaged)
-        return self._damaged_seen
+        if "damaged" not in self._seen:
+            self._seen["damaged"] = self._look(damage(self.gt, share, self.generator("damage")))
+        return self._seen["damaged"]
 
     def _look(self, images: Tensor) -> Semantics:
         assert self.encoder is not None
@@ -93,18 +91,11 @@ class Made:
 
     def detached(self) -> "Made":
         """The same without gradients: what critics learn from."""
-        seen = self._restored_seen
-        return Made(
-            self.lq,
-            self.restored.detach(),
-            self.gt,
-            self.step,
-            self.encoder,
-            self.category,
-            self.seed,
-            None if seen is None else _detach(seen),
-            self._gt_seen,
-        )
+        seen = {
+            name: Semantics(tuple(map_.detach() for map_ in seen.maps), seen.embedding.detach())
+            for name, seen in self._seen.items()
+        }
+        return dataclasses.replace(self, restored=self.restored.detach(), _seen=seen)
 
     def generator(self, name: str) -> torch.Generator:
         """Random numbers that depend on the seed, the step and who asks, so that runs resume."""
@@ -166,7 +157,3 @@ PLAIN_LOSSES: Final[dict[str, Callable[[Made], Tensor]]] = {
     "self_similarity": _self_similarity,
 }
 """What the terms without a critic lower."""
-
-
-def _detach(seen: Semantics) -> Semantics:
-    return Semantics(tuple(map_.detach() for map_ in seen.maps), seen.embedding.detach())
