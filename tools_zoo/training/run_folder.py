@@ -50,7 +50,7 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], within: str 
     plain: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
-            raise UnknownNameError("option", within + key, _option_names(kind, within))
+            raise UnknownNameError("option", within + key, option_names(kind, within))
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise ToolchainError(f"{within}{key} must be a table, got {_shown(value)}")
@@ -74,13 +74,13 @@ def merge_options(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[st
     return merged
 
 
-def _option_names(kind: type[Any], within: str) -> list[str]:
+def option_names(kind: type[Any], within: str = "") -> list[str]:
     """Names of all options, those of nested configs with a dot."""
     hints, names = get_type_hints(kind), []
     for field in dataclasses.fields(kind):
         name, hint = within + field.name, hints[field.name]
         nested = dataclasses.is_dataclass(hint)
-        names += _option_names(hint, f"{name}.") if nested else [name]
+        names += option_names(hint, f"{name}.") if nested else [name]
     return names
 
 
