@@ -104,8 +104,8 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
     values: dict[str, Any] = {}
     for word in settings:
-        key, _, text = word.partition("=")
-        for value in (text, json.dumps(text, ensure_ascii=False)):
+        key, equals, text = word.partition("=")
+        for value in (text, json.dumps(text, ensure_ascii=False)) if equals else ():
             try:
                 values = merge_options(values, tomllib.loads(f"{key} = {value}"))
                 break

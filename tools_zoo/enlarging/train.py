@@ -64,7 +64,7 @@ def train_sr_tool(
         on_step=on_step,
     )
     train = _TRAINERS.get(type(config), _train_plain)
-    return Tool(spec, train(Tool(spec).network, stage, init))
+    return Tool(spec, train(Tool(spec).network, stage, init)).eval()
 
 
 def _train_plain(network: nn.Module, stage: Stage, init: nn.Module | None) -> nn.Module:
