@@ -10,9 +10,21 @@ from unittest.mock import patch
 import pytest
 import typer.main
 
+from restoration_toolchain.agents.learning.drqn import DrqnConfig
+from restoration_toolchain.agents.learning.ppo import PpoConfig
 from restoration_toolchain.data.damage.steps import STEP_KINDS
 from restoration_toolchain.toolchain.cli import app
+from restoration_toolchain.toolchain.learning.joint import JointConfig
+from restoration_toolchain.tools_zoo.enlarging.config import (
+    OneStepTrainConfig,
+    SftTrainConfig,
+    SrTrainConfig,
+)
+from restoration_toolchain.tools_zoo.fitting.fit import FitConfig
 from restoration_toolchain.tools_zoo.networks import NETWORKS
+from restoration_toolchain.tools_zoo.recipes.prescribed_chains import ChainTrainConfig
+from restoration_toolchain.tools_zoo.training.run_folder import option_names
+from restoration_toolchain.tools_zoo.training.supervised import ToolTrainConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,6 +69,26 @@ def test_a_documented_command_exists_with_its_flags(page: str, line: str) -> Non
     known = {flag for option in command.params for flag in (*option.opts, *option.secondary_opts)}
     unknown = [word for word in words if word.startswith("-") and word not in {*known, "--help"}]
     assert not unknown, f"{page}: {line!r} has unknown options"
+
+
+def settings_of(command: str) -> set[str]:
+    """Names of all options that ``--set`` reaches in a command."""
+    kinds = {
+        "train tools": [ToolTrainConfig, SrTrainConfig, SftTrainConfig, OneStepTrainConfig],
+        "train chains": [ChainTrainConfig],
+        "train agent": [DrqnConfig, PpoConfig],
+        "train joint": [JointConfig],
+        "fit": [FitConfig],
+    }
+    return {name for kind in kinds[command] for name in option_names(kind)}
+
+
+@pytest.mark.parametrize(("page", "line"), [each for each in commands() if "--set" in each[1]])
+def test_a_documented_setting_exists(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)[1:]
+    command = " ".join(words[:2]) if words[0] == "train" else words[0]
+    given = [words[i + 1].partition("=")[0] for i, word in enumerate(words) if word == "--set"]
+    assert set(given) <= settings_of(command), f"{page}: {line!r} sets what is no option"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

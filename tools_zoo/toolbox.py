@@ -69,6 +69,11 @@ class Toolbox(nn.Module):
         return self._tools[key]  # type: ignore[return-value]
 
     @property
+    def networks(self) -> list[Tool]:
+        """What `training.muon` sorts the parameters by: each tool has a first and a last layer."""
+        return list(self)
+
+    @property
     def stop(self) -> int:
         """The action that ends a chain."""
         return len(self)

@@ -48,13 +48,13 @@ class EpisodeReplayBuffer(BaseBuffer):
 
     Args:
         buffer_size: Episodes kept.
-        observation_space: Of the environment.
-        action_space: Of the environment; its last action is *stop*.
-        device: Where samples go.
+        observation_space: Observation space of the environment.
+        action_space: Action space of the environment; its last action is *stop*.
+        device: Device of the samples.
         n_envs: Environments that fill it.
         optimize_memory_usage: Not supported; accepted because the base algorithm passes it.
         max_steps: Steps of the longest episode (its stop action counted).
-        seed: Of the sampling.
+        seed: Seed of the sampling.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class EpisodeReplayBuffer(BaseBuffer):
         """Take in one step of every environment.
 
         Args:
-            obs: What was seen: ``image`` (n_envs, 3, P, P) in [0, 1], ``last_action`` (n_envs,).
-            actions: What was done, (n_envs,).
-            rewards: What it earned, (n_envs,).
+            obs: Observation: ``image`` (n_envs, 3, P, P) in [0, 1], ``last_action`` (n_envs,).
+            actions: Actions taken, (n_envs,).
+            rewards: Rewards of them, (n_envs,).
             dones: Whether the episode ended with it, (n_envs,).
-            gains: What every tool would have earned, (n_envs, n_tools).
+            gains: Reward that every tool would have earned, (n_envs, n_tools).
             next_values: Value of the state behind every tool, (n_envs, n_tools).
         """
         slots = self._waiting

@@ -3,18 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 from torch import nn
 
 from restoration_toolchain.agents.learning.pretraining import pretrain_encoder
 from restoration_toolchain.agents.learning.recurrent_dqn import RecurrentDqn
 from restoration_toolchain.agents.learning.run import (
+    MAX_GRAD_NORM,
     AgentTrainConfig,
     Learner,
     OnStep,
-    TrainingRun,
     check_view,
-    opened_run,
+    train_agent,
 )
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
 from restoration_toolchain.agents.policy.pristine import (
@@ -34,6 +35,15 @@ from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.patches.pairs import SMALL_SIDE, open_pairs
 from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.config import check_not_negative
+
+TARGET_UPDATE_INTERVAL: Final = 2_000
+"""Environment steps between copies of the network to its target."""
+
+EXPLORATION_FRACTION: Final = 0.6
+"""Share of a run in which the share of random actions falls, to `FINAL_EPSILON`."""
+
+FINAL_EPSILON: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +55,9 @@ class DrqnConfig(AgentTrainConfig):
     full_backup: bool = True
     """Learn from what every tool would have done; off: from the tool taken, as in the paper."""
     rollout_chains: tuple[Sequence[str], ...] = ()
-    """Each of names of tools that run one behind the other. With ``full_backup`` and a ``gamma``
-    above 0, what follows a tool is measured, by running the rest of its chain (of the first, if it
-    is in none), and not estimated. A tool that enlarges comes last."""
+    """Chains, each of names of tools that run one behind the other. ``full_backup`` needs them with
+    a ``gamma`` above 0: what follows a tool is measured then, by running the rest of its chain (of
+    the first, if it is in none). A tool that enlarges comes last."""
     ranking: float = 0.0
     """With ``full_backup``, weight of a loss on which tool is best, beside that on values: tells
     tools apart that gain nearly the same (`agents.learning.recurrent_dqn.ranking_errors`)."""
@@ -77,18 +87,14 @@ class DrqnConfig(AgentTrainConfig):
     """Environment steps before the first optimiser step."""
     gradient_steps: int = 30
     """Optimiser steps per step of all environments."""
-    target_update_interval: int = 2_000
-    """Environment steps between copies of the network to its target."""
-    exploration_fraction: float = 0.6
-    """Share of the run in which epsilon falls."""
     exploration_initial_eps: float = 0.5
-    exploration_final_eps: float = 0.1
+    """Share of random actions at the start."""
     ema_decay: float = 0.998
-    """Of the averaged weights that are validated and kept."""
+    """Decay of the averaged weights, which are validated and kept."""
 
     @property
     def known_chains(self) -> tuple[tuple[str, ...], ...]:
-        """Those of the rollouts."""
+        """The chains of the rollouts."""
         return tuple(tuple(chain) for chain in self.rollout_chains)
 
     @property
@@ -101,13 +107,14 @@ class DrqnConfig(AgentTrainConfig):
         AgentTrainConfig.__post_init__(self)
         if self.init is not None and self.init_encoder is not None:
             raise ToolchainError("init brings an encoder; leave init_encoder out")
+        check_not_negative(self, "pretrain_patches", "pristine_patches")
         for name in ("pretrain_patches", "pristine_patches"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
             if getattr(self, name) and (self.task != "restore" or not self.levels):
                 raise ToolchainError(f"{name} needs the task 'restore', and levels")
         if self.rollout_chains and not (self.full_backup and self.gamma > 0.0):
             raise ToolchainError("rollout_chains needs full_backup and a gamma above 0")
+        if self.full_backup and self.gamma > 0.0 and not self.rollout_chains:
+            raise ToolchainError("a gamma above 0 needs rollout_chains, or full_backup off")
         if self.ranking < 0.0 or (self.ranking and not self.full_backup):
             raise ToolchainError("ranking must not be negative, and needs full_backup")
         if self.batch_size < 2:
@@ -142,11 +149,11 @@ class DrqnLearner(Learner):
             gamma=config.gamma,
             train_freq=1,
             gradient_steps=config.gradient_steps,
-            target_update_interval=config.target_update_interval,
-            exploration_fraction=config.exploration_fraction,
+            target_update_interval=TARGET_UPDATE_INTERVAL,
+            exploration_fraction=EXPLORATION_FRACTION,
             exploration_initial_eps=config.exploration_initial_eps,
-            exploration_final_eps=config.exploration_final_eps,
-            max_grad_norm=config.max_grad_norm,
+            exploration_final_eps=FINAL_EPSILON,
+            max_grad_norm=MAX_GRAD_NORM,
             ema_decay=config.ema_decay,
             seed=config.seed,
             device=config.device,
@@ -225,30 +232,6 @@ def _rollout_chains(config: DrqnConfig, toolbox: Toolbox) -> list[list[int]]:
     return [[toolbox.names.index(name) for name in chain] for chain in config.rollout_chains]
 
 
-def train_drqn(
-    config: DrqnConfig,
-    run_path: Path,
-    *,
-    resume: bool = False,
-    on_step: OnStep = lambda step, total, metrics: None,
-) -> Player:
-    """Train an agent; the policy of the best validation is left in ``run_path/best``.
-
-    Args:
-        config: How to train.
-        run_path: Run folder.
-        resume: Go on from the checkpoint in the folder; the replay buffer is filled anew.
-        on_step: Called with (environment steps, total, newest metrics).
-
-    Returns:
-        The policy of the best validation.
-
-    Raises:
-        ToolchainError: The store, the toolbox or the run folder is unusable.
-    """
-    with opened_run(run_path, config, resume=resume) as run:
-        learner = DrqnLearner(config)
-        if not resume:
-            learner.pretrain(on_step)
-        TrainingRun(learner, config, run, on_step).learn(resume=resume)
-    return load_policy(run_path / "best")
+def train_drqn(config: DrqnConfig, run_path: Path, **options: Any) -> LstmPolicy:
+    """Train an agent by recurrent Q-learning; see `agents.learning.run.train_agent`."""
+    return train_agent(DrqnLearner, config, run_path, **options)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -15,12 +15,11 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from torch import Tensor
 
 from restoration_toolchain.agents.learning.run import (
+    MAX_GRAD_NORM,
     AgentTrainConfig,
     Learner,
-    OnStep,
-    TrainingRun,
     check_view,
-    opened_run,
+    train_agent,
 )
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
 from restoration_toolchain.agents.policy.q_net import (
@@ -29,8 +28,9 @@ from restoration_toolchain.agents.policy.q_net import (
     RecurrentQNet,
     RlRestoreEncoder,
 )
-from restoration_toolchain.agents.policy.storage import load_policy
 from restoration_toolchain.envs.reward import MAX_LOSS
+
+ENTROPY_WEIGHT: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +41,6 @@ class PpoConfig(AgentTrainConfig):
     """Steps per environment and rollout."""
     batch_size: int = 256
     n_epochs: int = 4
-    gae_lambda: float = 0.95
-    ent_coef: float = 0.02
-    vf_coef: float = 0.5
-    clip_range: float = 0.2
 
     @property
     def small_side(self) -> int:
@@ -104,11 +100,8 @@ class PpoLearner(Learner):
             batch_size=config.batch_size,
             n_epochs=config.n_epochs,
             gamma=config.gamma,
-            gae_lambda=config.gae_lambda,
-            ent_coef=config.ent_coef,
-            vf_coef=config.vf_coef,
-            clip_range=config.clip_range,
-            max_grad_norm=config.max_grad_norm,
+            ent_coef=ENTROPY_WEIGHT,
+            max_grad_norm=MAX_GRAD_NORM,
             seed=config.seed,
             device=config.device,
             policy_kwargs={
@@ -140,18 +133,9 @@ class PpoLearner(Learner):
         )
 
 
-def train_ppo(
-    config: PpoConfig,
-    run_path: Path,
-    *,
-    resume: bool = False,
-    on_step: OnStep = lambda step, total, metrics: None,
-) -> Player:
-    """Train an agent; the policy of the best validation is left in ``run_path/best``.
+def train_ppo(config: PpoConfig, run_path: Path, **options: Any) -> LstmPolicy:
+    """Train an agent by recurrent PPO; see `agents.learning.run.train_agent`.
 
-    Its action values are logits of the action probabilities, not dB. Arguments and errors as for
-    `agents.learning.drqn.train_drqn`.
+    The action values of its policy are logits of the action probabilities, not dB.
     """
-    with opened_run(run_path, config, resume=resume) as run:
-        TrainingRun(PpoLearner(config), config, run, on_step).learn(resume=resume)
-    return load_policy(run_path / "best")
+    return train_agent(PpoLearner, config, run_path, **options)

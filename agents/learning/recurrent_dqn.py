@@ -87,16 +87,17 @@ class RecurrentDqn(DQN):
         env: The environment; ``full_backup`` needs it to be a `RestorationVecEnv`.
         full_backup: Learn from what *every* tool would have done, which the simulator can tell,
             rather than from the tool taken alone.
-        rollout_chains: Each of indices of tools that run one behind the other: what follows a tool
-            is then measured, by running the rest of the chain that it is in, or else of the first,
-            and not what the target network expects.
+        rollout_chains: Chains, each of indices of tools that run one behind the other. With
+            ``full_backup``, what follows a tool is measured by running the rest of the chain that
+            it is in, or else of the first; without chains, it does not count.
         ranking: With ``full_backup``, weight of `ranking_errors` beside the errors of values.
         double_q: Let the online network choose the action that the target network values.
-        encoder: How the value network looks at images.
+        encoder: Kind of the network that looks at images.
         train_encoder: Whether that is learnt too, its normalisation included.
-        optimizer: Of the value network (`agents.policy.q_net.make_optimizer`).
-        ema_decay: Of the averaged weights that `lstm_policy` plays with.
-        **kwargs: As for `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count episodes.
+        optimizer: Optimiser of the value network (`agents.policy.q_net.make_optimizer`).
+        ema_decay: Decay of the averaged weights that `lstm_policy` plays with.
+        **kwargs: Arguments of `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count
+            episodes.
     """
 
     replay_buffer: EpisodeReplayBuffer  # type: ignore[assignment]
@@ -157,7 +158,7 @@ class RecurrentDqn(DQN):
             values, self._lstm_state = self.q_net(images, last_action, state)
             values = values.masked_fill(~self._simulator.allowed().to(values.device), -torch.inf)
             if self.full_backup:
-                self._look_ahead = self._simulate(self._lstm_state)
+                self._look_ahead = self._simulate()
         actions = values.argmax(dim=1).cpu().numpy()
         warming_up = self.num_timesteps < learning_starts
         epsilon = 1.0 if warming_up else self.exploration_rate
@@ -168,27 +169,14 @@ class RecurrentDqn(DQN):
             actions[explore] = self._explorer.integers(stop + 1, size=int(explore.sum()))
         return actions, actions
 
-    def _simulate(self, state: LstmState) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def _simulate(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Gain of every tool, and the value of what it leads to; both (n_envs, n_tools)."""
         outcomes, gains = self._simulator.outcomes()
         next_values = torch.zeros_like(gains)
-        for tool, images in enumerate(outcomes):
-            if not self.gamma:
-                break  # what follows is of no account
-            if self.rollout_chains:
+        if self.rollout_chains:
+            for tool, images in enumerate(outcomes):
                 next_values[tool] = self._roll_out(tool, images, gains[tool])
-            else:
-                next_values[tool] = self._bootstrap(tool, images, state)
         return gains.T.numpy(), next_values.T.numpy()
-
-    def _bootstrap(self, tool: int, images: Tensor, state: LstmState) -> Tensor:
-        """The target network's value of what a tool made, (n_envs,)."""
-        going_on = self._simulator.num_steps + 1 < self._simulator.max_steps
-        action = torch.full((len(images),), tool, device=self.device)
-        following, _ = self.q_net_target(images.to(self.device), action, state)
-        allowed = self._simulator.allowed_after(tool).to(following.device)
-        following = following.masked_fill(~allowed, -torch.inf)
-        return torch.where(going_on, following.max(dim=1).values.cpu(), 0.0)
 
     def _roll_out(self, tool: int, images: Tensor, gains: Tensor) -> Tensor:
         """What the rest of its chain adds to what a tool made, stopped where that is most."""

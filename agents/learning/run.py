@@ -1,11 +1,10 @@
 """How agents are trained: the run around Stable-Baselines3's algorithms, common to all of them."""
 
-import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -36,6 +35,9 @@ from restoration_toolchain.tools_zoo.training.run_folder import RunFolder
 OnStep = Callable[[int, int, dict[str, float]], None]
 """Called with (environment steps so far, total, newest metrics)."""
 
+MAX_GRAD_NORM: Final = 5.0
+"""Norm that the gradient of an agent is bounded to."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentTrainConfig:
@@ -50,8 +52,8 @@ class AgentTrainConfig:
     reward: str = "psnr"
     """What an agent is after: ``psnr``, ``perceptual`` or ``mixed``."""
     reward_weights: tuple[float, ...] = ()
-    """Of PSNR, of the perceptual gain and, if there is a third, of SFD-IQA, in place of those of
-    ``reward``."""
+    """Weights of PSNR, of the perceptual gain and, if there is a third, of SFD-IQA, in place of
+    those of ``reward``."""
     iqa: str = ""
     """SFD-IQA of the third weight: its folder, or a toolbox that has one; empty for the toolbox's
     own."""
@@ -71,15 +73,13 @@ class AgentTrainConfig:
     learning_rate: float = 1e-3
     """At the start; falls linearly to a twentieth."""
     gamma: float = 0.99
-    max_grad_norm: float = 5.0
-    stop_when_worse: bool = True
-    """End training episodes whose PSNR falls below the input's, as in RL-Restore."""
     eval_every: int = 5_000
     """Environment steps between validations."""
     eval_pairs: int = 256
     eval_levels: tuple[str, ...] = ()
-    """Of the validation pairs, if not ``levels``. They also set the caution: where clean images are
-    among them, the stop margin rises until those are left alone, at the cost of all others."""
+    """Levels of the validation pairs, if not ``levels``. They also set the caution: where clean
+    images are among them, the stop margin rises until those are left alone, at the cost of all
+    others."""
     default_chain: bool = False
     """Let the agent fall back on its `known_chains`, or on the best fixed chain, where it is not
     sure of something better (`agents.tuning.default_chains`)."""
@@ -88,7 +88,7 @@ class AgentTrainConfig:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
-    """What the tools compute in: the faster format, ``fp32`` or ``bf16``."""
+    """Number format of the tools: the faster one, ``fp32`` or ``bf16``."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -110,7 +110,7 @@ class AgentTrainConfig:
 
     @property
     def made_reward(self) -> Reward:
-        """What an agent is after."""
+        """The reward that an agent is after."""
         return make_reward(self.reward, self.reward_weights, self.iqa, self.iqa_encoder)
 
     @property
@@ -120,7 +120,7 @@ class AgentTrainConfig:
 
     @property
     def small_side(self) -> int:
-        """Of images that are to be enlarged, from ``embedded``, in pixels."""
+        """Side of images that are to be enlarged, from ``embedded``, in pixels."""
         return SMALL_SIDE
 
     def learning_rate_at(self, remaining: float) -> float:
@@ -159,7 +159,7 @@ class AgentTrainConfig:
             task=self.task,
             reward=self.made_reward,
             max_steps=MAX_STEPS,
-            stop_when_worse=self.stop_when_worse,
+            stop_when_worse=True,  # as in RL-Restore
             seed=self.seed,
             device=device,
             precision=choose_precision(self.precision, device),
@@ -184,6 +184,11 @@ class Learner(ABC):
     def player(self) -> Player:
         """The policy as it stands."""
 
+    def pretrain(  # noqa: B027 - most learn nothing before
+        self, on_step: OnStep = lambda step, total, metrics: None
+    ) -> None:
+        """Learn what can be learnt before the first episode."""
+
     def finished(self, policy: LstmPolicy) -> LstmPolicy:
         """The best policy, with what it learns last."""
         return policy
@@ -203,9 +208,9 @@ class TrainingRun(BaseCallback):
     """Validates, logs, keeps the best policy and checkpoints while an algorithm learns.
 
     Args:
-        learner: What learns.
-        config: Of the run.
-        run: Its folder.
+        learner: Algorithm that learns.
+        config: Settings of the run.
+        run: Run folder.
         on_step: Progress.
     """
 
@@ -216,8 +221,9 @@ class TrainingRun(BaseCallback):
         self._learner, self._config, self._run, self._progress = learner, config, run, on_step
         self._toolbox = load_toolbox(config.toolbox)
         self._pairs = config.make_eval_pairs()
-        self._device = choose_device(config.device)
-        self._precision = choose_precision(config.precision, self._device)
+        device = choose_device(config.device)
+        precision = choose_precision(config.precision, device)
+        self._how: dict[str, Any] = {"device": device, "precision": precision}
         self._next_eval = config.eval_every
         self._metrics: dict[str, float] = {}
         self._validated_at = -1
@@ -265,37 +271,17 @@ class TrainingRun(BaseCallback):
         """Give the best policy its stop margin and record what it reaches with it."""
         best = self._run.path / "best"
         policy = self._learner.finished(load_policy(best))
-        if self._config.default_chain:
-            policy = tune_default_chains(
-                policy,
-                self._toolbox,
-                self._pairs,
-                chains=self._config.known_chains,
-                device=self._device,
-                precision=self._precision,
-            )
-        policy = tune_stop_margin(
-            policy,
-            self._toolbox,
-            self._pairs,
-            max_worse=self._config.max_worse,
-            device=self._device,
-            precision=self._precision,
-        )
+        config, where = self._config, (self._toolbox, self._pairs)
+        if config.default_chain:
+            chains = config.known_chains
+            policy = tune_default_chains(policy, *where, chains=chains, **self._how)
+        policy = tune_stop_margin(policy, *where, max_worse=config.max_worse, **self._how)
         save_policy(policy, best, {"validation": self._measure(policy)})
 
     def _measure(self, player: Player) -> dict[str, float]:
         """What a player gains on the validation pairs, and how many it harms."""
-        config = self._config
-        results = play(
-            player,
-            self._toolbox,
-            self._pairs,
-            task=config.task,
-            reward=config.made_reward,
-            device=self._device,
-            precision=self._precision,
-        )
+        task, reward = self._config.task, self._config.made_reward
+        results = play(player, self._toolbox, self._pairs, task=task, reward=reward, **self._how)
         return {"gain": results.bounded_gain, "share_worse": results.share_worse}
 
     def _on_step(self) -> bool:
@@ -325,15 +311,39 @@ def check_view(env: RestorationVecEnv, encoder: EncoderName) -> None:
     if encoder == "rl_restore" and side != VIEW_SIZE:
         raise ToolchainError(
             f"the encoder rl_restore looks at images of {VIEW_SIZE} pixels a side, got {side}; "
-            f"make a store with: toolchain data prepare --patch-size {VIEW_SIZE * env.scale}"
+            f"it needs a store of patches of {VIEW_SIZE * env.scale} pixels"
         )
 
 
-@contextlib.contextmanager
-def opened_run(path: Path, config: AgentTrainConfig, *, resume: bool) -> Iterator[RunFolder]:
-    """A run folder that is closed however the training ends."""
-    run = RunFolder(path, config, resume=resume)
+def train_agent(
+    make_learner: Callable[[Any], Learner],
+    config: AgentTrainConfig,
+    run_path: Path,
+    *,
+    resume: bool = False,
+    on_step: OnStep = lambda step, total, metrics: None,
+) -> LstmPolicy:
+    """Train an agent; the policy of the best validation is left in ``run_path/best``.
+
+    Args:
+        make_learner: Makes the algorithm from the settings.
+        config: Settings of the training.
+        run_path: Run folder.
+        resume: Go on from the checkpoint in the folder; a replay buffer is filled anew.
+        on_step: Called with (environment steps, total, newest metrics).
+
+    Returns:
+        The policy of the best validation.
+
+    Raises:
+        ToolchainError: The store, the toolbox or the run folder is unusable.
+    """
+    run = RunFolder(run_path, config, resume=resume)
     try:
-        yield run
+        learner = make_learner(config)
+        if not resume:
+            learner.pretrain(on_step)
+        TrainingRun(learner, config, run, on_step).learn(resume=resume)
     finally:
         run.close()
+    return load_policy(run_path / "best")

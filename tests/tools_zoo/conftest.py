@@ -14,7 +14,9 @@ from restoration_toolchain.tools_zoo.encoders.efficientnet import (
     EfficientNetEncoder,
     EfficientNetLite0,
 )
+from restoration_toolchain.tools_zoo.enlarging import terms
 from restoration_toolchain.tools_zoo.enlarging.config import SrTrainConfig
+from restoration_toolchain.tools_zoo.losses.self_similarity import Similarity
 
 
 def white_noise(sigma: float) -> NoiseModel:
@@ -42,7 +44,7 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> EfficientNetEncoder:
     torch.manual_seed(0)
     made = EfficientNetEncoder(EfficientNetLite0())
     monkeypatch.setattr("restoration_toolchain.tools_zoo.enlarging.clusters.NUM_BATCHES", 2)
-    for place in ("start", "sfd_iqa", "one_step", "sft"):
+    for place in ("stages", "sfd_iqa", "one_step", "sft"):
         monkeypatch.setattr(
             f"restoration_toolchain.tools_zoo.enlarging.{place}.load_encoder",
             lambda name="auto": made,
@@ -51,8 +53,9 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> EfficientNetEncoder:
 
 
 @pytest.fixture
-def tiny(sr_store: Path) -> Callable[..., SrTrainConfig]:
-    """Settings of a run of few small steps."""
+def tiny(sr_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SrTrainConfig]:
+    """Settings of a run of few small steps, in which self-similarity is looked for nearby."""
+    monkeypatch.setattr(terms, "SSL_AREA", Similarity(search=9, window=3))
 
     def build(kind: type[SrTrainConfig] = SrTrainConfig, **values: Any) -> SrTrainConfig:
         defaults: dict[str, Any] = {
@@ -64,8 +67,6 @@ def tiny(sr_store: Path) -> Callable[..., SrTrainConfig]:
             "num_workers": 0,
             "device": "cpu",
             "precision": "fp32",
-            "ssl_search": 9,
-            "ssl_window": 3,
         }
         return kind(**(defaults | values))
 

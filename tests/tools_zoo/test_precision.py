@@ -8,7 +8,8 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from restoration_toolchain.tools_zoo import precision
-from restoration_toolchain.tools_zoo.precision import MixedBf16, fastest_precision
+from restoration_toolchain.tools_zoo.precision import fastest_precision
+from restoration_toolchain.tools_zoo.training.mixed_precision import MixedBf16
 
 
 @pytest.mark.parametrize(("fp32", "bf16", "expected"), [(1.0, 5.0, "fp32"), (5.0, 1.0, "bf16")])

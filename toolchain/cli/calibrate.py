@@ -22,7 +22,7 @@ def calibrate(
     toolbox: ToolboxOption = DEFAULT_TOOLBOX,
     agent: AgentOption = None,
     count: Annotated[int, typer.Option(help="Patches of each kind of damage.", min=32)] = 384,
-    seed: Annotated[int, typer.Option(help="Of what is done to them.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of what is done to them.", min=0)] = 0,
     device: DeviceOption = "auto",
 ) -> None:
     """Learn how often an agent's steps do harm, and what looks familiar to it.

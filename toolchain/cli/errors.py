@@ -37,6 +37,13 @@ HINTS: Final[Mapping[str, str]] = {
     "OwnToolNameError": "leave --add-tool out",
     "SmallAgentError": "train one with: toolchain train agent --set task=real-sr",
     "TakenError": "choose another, or add --overwrite",
+    "IqaEncoderError": "--iqa names a score, and --iqa-encoder its encoder (in training: --set "
+    "iqa=FOLDER, --set iqa_encoder=FOLDER)",
+    "NotANumberError": "start again with a lower learning_rate and another --run (--init can name "
+    "the folder of a tool's run)",
+    "NothingToResumeError": "leave out --resume to start",
+    "RunMismatchError": "resume with the same settings, or choose another --run",
+    "RunTakenError": "add --resume or choose another --run",
 }
 """What to do on the command line about an error, by the name of its class or of one above it.
 

@@ -1,13 +1,13 @@
 """``toolchain extend``: a toolbox gains a fitted tool, and its agent learns when to use it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from restoration_toolchain.toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.training_options import with_progress
 
 if TYPE_CHECKING:
     from restoration_toolchain.toolchain.learning.extend import Usefulness
@@ -27,49 +27,48 @@ def extend(
     ] = "embedded",
     total_timesteps: Annotated[int, typer.Option(help="Tools run in training.", min=1)] = 6_000,
     run: Annotated[
-        Path | None, typer.Option(help="Folder of the checkpoint.  [default: runs/extend-NAME]")
+        Path | None,
+        typer.Option(help="Folder of the checkpoint.", show_default="runs/extend-NAME"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the folder of the new toolbox.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of everything drawn.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Add a fitted tool to a toolbox, and fine-tune its agent until it uses it."""
     from restoration_toolchain.toolchain.batches.batch import check_writable
-    from restoration_toolchain.toolchain.cli.train import with_progress
     from restoration_toolchain.toolchain.learning.extend import ExtendConfig, extend_toolbox
     from restoration_toolchain.tools_zoo.device import choose_device
     from restoration_toolchain.tools_zoo.own_tools import load_own_tool
-    from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
+    from restoration_toolchain.tools_zoo.training.run_folder import check_run
 
     choose_device(device)
     own = load_own_tool(add_tool)
     run_path = run or Path(f"runs/extend-{own.name}")
     check_writable(output)
     check_writable(run_path)
-    began = (run_path / "agent" / CHECKPOINT).is_file()
-    if resume and not began:
-        fail(f"nothing to resume in {run_path}; leave --resume out")
-    if began and not resume:
-        fail(f"{run_path} already holds a run; add --resume or choose another --run")
+    check_run(run_path, resume=resume)
     config = ExtendConfig(
         store=store, toolbox=toolbox, total_timesteps=total_timesteps, seed=seed, device=device
     )
 
-    def work(on_step: Callable[[str, int, int, Mapping[str, float]], None]) -> Any:
-        return extend_toolbox(
+    brings = with_progress(
+        run_path,
+        lambda on_step: extend_toolbox(
             own,
             config,
             output,
             run_path,
             resume=resume,
             overwrite=overwrite,
-            on_step=lambda step, total, metrics: on_step("agent", step, total, metrics),
-        )
-
-    _print_usefulness(own.name, with_progress("gain", "dB gained", run_path, work))
+            on_step=lambda *step: on_step("agent", *step),
+        ),
+        "gain",
+        lambda value: f"{value:.2f} dB gained",
+    )
+    _print_usefulness(own.name, brings)
     typer.echo(f"toolbox with its agent: {output}")
 
 

@@ -1,21 +1,22 @@
 """``toolchain fit``: a denoiser for one's own camera, learnt from noisy photos alone."""
 
 import shutil
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, STATUS_INTERRUPTED, fail
-from restoration_toolchain.toolchain.cli.options import DEFAULT_TOOLBOX
+from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, fail
+from restoration_toolchain.toolchain.cli.options import DEFAULT_TOOLBOX, grouped
+from restoration_toolchain.toolchain.cli.training_options import JobOptions, with_progress
 
 if TYPE_CHECKING:
     from restoration_toolchain.toolchain.learning.camera_fit import NoisyPhotos, Verdict
 
 
+@grouped()
 def fit(
     inputs: Annotated[
         list[Path],
@@ -25,26 +26,25 @@ def fit(
         ),
     ],
     name: Annotated[str, typer.Option(help="What to call the tool.")],
+    options: JobOptions,
     method: Annotated[
-        str,
-        typer.Option(help="ams (hides pixels by masks) or sdap (by a blind-spot network)."),
-    ] = "ams",
-    minutes: Annotated[float, typer.Option(help="Time to learn.")] = 30.0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other option of the fit."),
+        str | None,
+        typer.Option(
+            help="ams (hides pixels by masks) or sdap (by a blind-spot network).",
+            show_default="ams",
+        ),
     ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time to learn.", show_default="30")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="Folder of the tool.  [default: with your own tools]"),
+        typer.Option(
+            "-o", "--output", help="Folder of the tool.", show_default="with your own tools"
+        ),
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(help="Folder of the checkpoint.  [default: beside your own tools]"),
+        typer.Option(help="Folder of the checkpoint.", show_default="beside your own tools"),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the fit that was interrupted.")
-    ] = False,
     mixed: Annotated[
         bool,
         typer.Option(
@@ -59,8 +59,6 @@ def fit(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a fitted tool of that name.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of everything drawn.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda.")] = "auto",
 ) -> None:
     """Fit a denoiser to your own noisy photos; no clean photo is needed.
 
@@ -69,33 +67,26 @@ def fit(
     kept, 1 if it was not or a photo cannot be read, 2 for what cannot work as asked.
     """
     from restoration_toolchain.toolchain.batches.batch import check_writable
-    from restoration_toolchain.toolchain.cli.train import parse_settings
     from restoration_toolchain.toolchain.learning.camera_fit import fit_to_photos, measure_noise
     from restoration_toolchain.tools_zoo.device import choose_device
-    from restoration_toolchain.tools_zoo.fitting.fit import FitConfig
+    from restoration_toolchain.tools_zoo.fitting.fit import GAIN, FitConfig
     from restoration_toolchain.tools_zoo.own_tools import (
         check_new_name,
         default_home,
         own_tool_folder,
     )
     from restoration_toolchain.tools_zoo.storage import check_replaceable
-    from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, config_from_dict
+    from restoration_toolchain.tools_zoo.training.run_folder import check_run, config_from_dict
 
     check_new_name(name)
-    flags = {"method": method, "minutes": minutes, "seed": seed, "device": device}
-    config = config_from_dict(FitConfig, {**flags, **parse_settings(settings or [])})
+    given = options.overrides(method=method, minutes=minutes)
+    config = config_from_dict(FitConfig, {"minutes": 30.0} | given)
     choose_device(config.device)
     home = default_home()
     folder = own_tool_folder(name, home) if output is None else output
     run_path = home / "fits" / name if run is None else run
     check_replaceable(folder, overwrite=overwrite)
-    if resume != (run_path / CHECKPOINT).is_file():
-        fail(
-            f"nothing to resume in {run_path}; leave --resume out"
-            if resume
-            else f"{run_path} holds a fit that was not kept: add --resume to go on with it, or "
-            "choose another --name or --run"
-        )
+    check_run(run_path, resume=options.resume)
     check_writable(folder)
     check_writable(run_path)
     console = Console(stderr=True)
@@ -109,11 +100,19 @@ def fit(
         f"correlation between neighbours {noise.neighbour_correlation:.2f}",
         highlight=False,
     )
-    fitted = _with_progress(
+    fitted = with_progress(
         run_path,
         lambda on_step: fit_to_photos(
-            photos, noise, config, run_path, name=name, resume=resume, on_step=on_step
+            photos,
+            noise,
+            config,
+            run_path,
+            name=name,
+            resume=options.resume,
+            on_step=lambda *step: on_step("fitting", *step),
         ),
+        GAIN,
+        lambda gain: f"estimated gain {gain:+.2f} dB",
     )
     _print_verdict(fitted.verdict)
     if not (fitted.verdict.accepted or keep_anyway):
@@ -146,32 +145,6 @@ def _read(inputs: list[Path]) -> "NoisyPhotos":
         return read_noisy_photos(jobs)
     except PhotoError as error:
         fail(str(error), STATUS_FAILED)
-
-
-def _with_progress(run_path: Path, work: Callable[..., Any]) -> Any:
-    """Fit under a progress bar; Ctrl-C ends with a line that says how to go on."""
-    from restoration_toolchain.toolchain.cli.progress import Steps
-    from restoration_toolchain.tools_zoo.fitting.fit import GAIN
-    from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
-
-    best: list[float] = []
-    with Steps("fitting") as steps:
-
-        def on_step(step: int, total: int, metrics: Mapping[str, float]) -> None:
-            best[:] = [metrics[GAIN]] if GAIN in metrics else best
-            steps.update(step, total, f"estimated gain {best[0]:+.2f} dB" if best else "")
-
-        try:
-            return work(on_step)
-        except KeyboardInterrupt:
-            steps.stop()  # the line comes below the bar
-            if not (run_path / CHECKPOINT).is_file():
-                fail("interrupted before anything was learnt", STATUS_INTERRUPTED)
-            fail(
-                f"interrupted; {run_path} keeps what was learnt: add --resume to the same command "
-                "to go on",
-                STATUS_INTERRUPTED,
-            )
 
 
 def _print_verdict(verdict: "Verdict") -> None:

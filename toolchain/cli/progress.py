@@ -61,8 +61,8 @@ class Steps(_Bar):
     """Counts steps, photos or images.
 
     Args:
-        title: What is going on.
-        unit: What is counted; shown behind the count.
+        title: Name of what is going on.
+        unit: Name of what is counted; shown behind the count.
     """
 
     def __init__(self, title: str, *, unit: str = "") -> None:

@@ -1,13 +1,18 @@
 """The commands of ``toolchain train``: tools, chains of them, the agent, and all together."""
 
-import tomllib
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restoration_toolchain.toolchain.cli.errors import STATUS_INTERRUPTED, fail
+from restoration_toolchain.toolchain.cli.options import grouped
+from restoration_toolchain.toolchain.cli.training_options import (
+    ConfigOption,
+    LoopOptions,
+    RunOptions,
+    check_store,
+    with_progress,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,26 +23,9 @@ app = typer.Typer(
     no_args_is_help=True, help="Train tools, the agent that chooses them, or both together."
 )
 
-StoreOption = Annotated[
-    str | None, typer.Option(help="Patch store to train on (see: toolchain data prepare).")
-]
-ConfigOption = Annotated[
-    str | None, typer.Option(help="TOML file of options; --set and the flags win over it.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other option; may be given repeatedly."),
-]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")]
-SeedOption = Annotated[int | None, typer.Option(help="Of everything drawn.")]
-DeviceOption = Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda.")]
-DevicesOption = Annotated[int | None, typer.Option(help="Processes to train with.")]
-PrecisionOption = Annotated[str | None, typer.Option(help="auto (the faster), fp32 or bf16.")]
-
-_STORE_HINT = "--store FILE (toolchain data prepare makes one)"
-
 
 @app.command("tools")
+@grouped()
 def train_tools_command(
     names: Annotated[
         list[str] | None,
@@ -45,12 +33,13 @@ def train_tools_command(
             help="Tools to train; none means all of the recipe, or all of the toolbox 'classic'."
         ),
     ] = None,
-    store: StoreOption = None,
+    *,
+    options: LoopOptions,
     run: Annotated[Path, typer.Option(help="Folder of the runs, one below it per tool.")] = Path(
         "runs/tools"
     ),
     toolbox_out: Annotated[
-        Path | None, typer.Option(help="Toolbox to write or update.  [default: RUN/toolbox]")
+        Path | None, typer.Option(help="Toolbox to write or update.", show_default="RUN/toolbox")
     ] = None,
     init: Annotated[
         str | None,
@@ -74,15 +63,9 @@ def train_tools_command(
             "TOML file; --set and the flags win over it."
         ),
     ] = None,
-    settings: SetOption = None,
-    total_patches: Annotated[int | None, typer.Option(help="Patches seen per tool.")] = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-    devices: DevicesOption = None,
-    precision: PrecisionOption = None,
-    resume: ResumeOption = False,
 ) -> None:
     """Train restoration tools, and put them in a toolbox with their checksums and scores."""
+    from restoration_toolchain.tools_zoo.device import choose_device
     from restoration_toolchain.tools_zoo.recipes.plan import (
         included_toolbox,
         plan_training,
@@ -90,59 +73,49 @@ def train_tools_command(
     )
     from restoration_toolchain.tools_zoo.recipes.train import train_tools
 
-    flags = {
-        "store": store,
-        "total_patches": total_patches,
-        "seed": seed,
-        "device": device,
-        "devices": devices,
-        "precision": precision,
-    }
     recipe = {} if config is None else read_recipe(config)
-    overrides = {**parse_settings(settings or []), **_given(flags)}
-    if "store" not in {**recipe, **overrides}:
-        fail(f"no patch store given; add {_STORE_HINT}")
+    overrides = options.overrides()
+    check_store({**recipe, **overrides})
     jobs = plan_training(names or [], recipe, overrides, init=init, warm_start=warm_start)
     for job in jobs:
-        _check_device(job.config.device)
+        choose_device(job.config.device)
     folder = toolbox_out or run / "toolbox"
     trained = with_progress(
-        "psnr_own",
-        "dB on its own range",
         run,
         lambda on_step: train_tools(
-            jobs, run, folder, include=included_toolbox(recipe), resume=resume, on_step=on_step
+            jobs,
+            run,
+            folder,
+            include=included_toolbox(recipe),
+            resume=options.resume,
+            on_step=on_step,
         ),
+        "psnr_own",
+        lambda value: f"{value:.2f} dB on its own range",
     )
     _print_gains(trained)
     typer.echo(f"toolbox: {folder}")
 
 
 @app.command("chains")
+@grouped()
 def train_chains_command(
-    store: StoreOption = None,
+    options: LoopOptions,
     toolbox: Annotated[
         str, typer.Option(help="Tools to start from: a shipped toolbox, or a folder.")
     ] = "efficient",
     run: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/chains"),
     toolbox_out: Annotated[
-        Path | None, typer.Option(help="Toolbox to write.  [default: RUN/toolbox]")
+        Path | None, typer.Option(help="Toolbox to write.", show_default="RUN/toolbox")
     ] = None,
     config: Annotated[
         str | None,
         typer.Option(
             help="Which tools follow each other on what: 'efficient_pair', 'efficient_chains', "
-            "'efficient_detours' and 'efficient_finish' made the shipped tools; or a TOML file. "
-            "--set and the flags win over it."
+            "'efficient_detours', 'efficient_finish' and 'efficient_experts' made the shipped "
+            "tools; or a TOML file. --set and the flags win over it."
         ),
     ] = None,
-    settings: SetOption = None,
-    total_patches: Annotated[int | None, typer.Option(help="Chains in all.")] = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-    devices: DevicesOption = None,
-    precision: PrecisionOption = None,
-    resume: ResumeOption = False,
 ) -> None:
     """Train tools one behind the other, in chains that the degradation prescribes."""
     from restoration_toolchain.tools_zoo.recipes.plan import read_recipe
@@ -151,117 +124,93 @@ def train_chains_command(
         train_toolbox_chains,
     )
 
-    flags = {
-        "store": store,
-        "total_patches": total_patches,
-        "seed": seed,
-        "device": device,
-        "devices": devices,
-        "precision": precision,
-    }
     recipe = {} if config is None else read_recipe(config)
-    chosen = _resolve(ChainTrainConfig, recipe, settings, flags, _STORE_HINT)
+    chosen = options.resolve(ChainTrainConfig, recipe)
     folder = toolbox_out or run / "toolbox"
     with_progress(
-        "gain",
-        "dB gained",
         run,
         lambda on_step: train_toolbox_chains(
             toolbox,
             chosen,
             run,
             folder,
-            resume=resume,
-            on_step=lambda step, total, metrics: on_step("chains", step, total, metrics),
+            resume=options.resume,
+            on_step=lambda *step: on_step("chains", *step),
         ),
+        "gain",
+        lambda value: f"{value:.2f} dB gained",
     )
     typer.echo(f"toolbox: {folder}")
 
 
 @app.command("agent")
+@grouped()
 def train_agent_command(
     algo: Annotated[str, typer.Option(help="drqn (recurrent Q-learning) or ppo (recurrent).")],
-    store: StoreOption = None,
+    options: RunOptions,
     toolbox: Annotated[
         str | None, typer.Option(help="Tools to choose from: a shipped toolbox, or a folder.")
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(help="Folder of the run.  [default: runs/agent-ALGO]")
+        Path | None, typer.Option(help="Folder of the run.", show_default="runs/agent-ALGO")
     ] = None,
     config: ConfigOption = None,
-    settings: SetOption = None,
     total_timesteps: Annotated[int | None, typer.Option(help="Tools run in training.")] = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-    resume: ResumeOption = False,
 ) -> None:
     """Train the agent that looks at an image and chooses the next tool."""
     from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
     from restoration_toolchain.agents.learning.ppo import PpoConfig, train_ppo
     from restoration_toolchain.data.errors import UnknownNameError
+    from restoration_toolchain.tools_zoo.training.run_folder import load_toml
 
-    trainers: dict[str, tuple[Any, Callable[..., Any]]] = {
+    trainers: dict[str, tuple[Any, Any]] = {
         "drqn": (DrqnConfig, train_drqn),
         "ppo": (PpoConfig, train_ppo),
     }
     if algo not in trainers:
         raise UnknownNameError("algorithm", algo, trainers)
     kind, train = trainers[algo]
-    flags = {
-        "store": store,
-        "toolbox": toolbox,
-        "total_timesteps": total_timesteps,
-        "seed": seed,
-        "device": device,
-    }
-    hint = "--store FILE, or --store embedded to try it out"
-    chosen = _read_config(kind, config, settings, flags, hint)
+    recipe = {} if config is None else load_toml(Path(config))
+    chosen = options.resolve(kind, recipe, toolbox=toolbox, total_timesteps=total_timesteps)
     folder = run or Path(f"runs/agent-{algo}")
+    unit = "dB gained" if chosen.made_reward.unit else "gained"
     with_progress(
-        "gain",
-        "dB gained" if chosen.made_reward.unit else "gained",
         folder,
         lambda on_step: train(
             chosen,
             folder,
-            resume=resume,
-            on_step=lambda step, total, metrics: on_step("agent", step, total, metrics),
+            resume=options.resume,
+            on_step=lambda *step: on_step("agent", *step),
         ),
+        "gain",
+        lambda value: f"{value:.2f} {unit}",
     )
     typer.echo(f"agent of the best validation: {folder / 'best'}")
 
 
 @app.command("joint")
+@grouped()
 def train_joint_command(
-    store: StoreOption = None,
+    options: RunOptions,
     toolbox: Annotated[
         str | None,
         typer.Option(help="Where to start: a shipped toolbox, or a folder with its agent in it."),
     ] = None,
     run: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/joint"),
     config: ConfigOption = None,
-    settings: SetOption = None,
     rounds: Annotated[int | None, typer.Option(help="Tool phase and agent phase, at most.")] = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-    resume: ResumeOption = False,
 ) -> None:
     """Fine-tune tools and agent together, in turns, while validation gets better."""
     from restoration_toolchain.toolchain.learning.joint import JointConfig, train_joint
+    from restoration_toolchain.tools_zoo.training.run_folder import load_toml
 
-    flags = {
-        "store": store,
-        "toolbox": toolbox,
-        "rounds": rounds,
-        "seed": seed,
-        "device": device,
-    }
-    chosen = _read_config(JointConfig, config, settings, flags, _STORE_HINT)
+    recipe = {} if config is None else load_toml(Path(config))
+    chosen = options.resolve(JointConfig, recipe, toolbox=toolbox, rounds=rounds)
     best = with_progress(
-        "gain",
-        "dB gained",
         run,
-        lambda on_step: train_joint(chosen, run, resume=resume, on_step=on_step),
+        lambda on_step: train_joint(chosen, run, resume=options.resume, on_step=on_step),
+        "gain",
+        lambda value: f"{value:.2f} dB gained",
     )
     typer.echo(f"toolbox with its agent: {best}")
 
@@ -282,82 +231,6 @@ def average_command(
 
     average_bundles(toolboxes, out)
     typer.echo(f"toolbox: {out}")
-
-
-def _read_config(
-    kind: type[Any],
-    path: str | None,
-    settings: "Sequence[str] | None",
-    flags: Mapping[str, Any],
-    hint: str,
-) -> Any:
-    """Settings of a run: a TOML file, then --set, then the other flags; the last one wins."""
-    from restoration_toolchain.tools_zoo.training.run_folder import load_toml
-
-    return _resolve(kind, {} if path is None else load_toml(Path(path)), settings, flags, hint)
-
-
-def _resolve(
-    kind: type[Any],
-    values: Mapping[str, Any],
-    settings: "Sequence[str] | None",
-    flags: Mapping[str, Any],
-    hint: str,
-) -> Any:
-    from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
-
-    values = {**values, **parse_settings(settings or []), **_given(flags)}
-    if "store" not in values:
-        fail(f"no patch store given; add {hint}")
-    chosen = config_from_dict(kind, values)
-    _check_device(chosen.device)
-    return chosen
-
-
-def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flags.items() if value is not None}
-
-
-def parse_settings(settings: "Sequence[str]") -> dict[str, Any]:
-    """Read KEY=VALUE words; values are TOML, and what is no TOML is a string."""
-    values: dict[str, Any] = {}
-    for word in settings:
-        key, equals, text = word.partition("=")
-        if not equals or not key.strip():
-            fail(f"--set takes KEY=VALUE, got {word!r}")
-        try:
-            values[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[key.strip()] = text
-    return values
-
-
-def _check_device(name: str) -> None:
-    from restoration_toolchain.tools_zoo.device import choose_device
-
-    choose_device(name)
-
-
-def with_progress(metric: str, unit: str, run: Path, train: Callable[..., Any]) -> Any:
-    """Train under a progress bar; Ctrl-C ends with a line that says how to go on."""
-    from restoration_toolchain.toolchain.cli.progress import Steps
-
-    with Steps("") as steps:
-
-        def on_step(name: str, step: int, total: int, metrics: Mapping[str, float]) -> None:
-            note = f"{metrics[metric]:.2f} {unit}" if metric in metrics else ""
-            steps.update(step, total, note, title=name)
-
-        try:
-            result = train(on_step)
-        except KeyboardInterrupt:
-            steps.stop()  # the line comes below the bar
-            fail(
-                f"interrupted; {run} keeps what was learnt: add --resume to the same command "
-                "to go on",
-                STATUS_INTERRUPTED,
-            )
-    return result
 
 
 def _print_gains(trained: "Sequence[TrainedTool]") -> None:

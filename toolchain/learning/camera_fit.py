@@ -24,11 +24,10 @@ from restoration_toolchain.tools_zoo.fitting.fit import FitConfig, fit_tool
 from restoration_toolchain.tools_zoo.fitting.sure import Denoise, better_than_all, estimate_risk
 from restoration_toolchain.tools_zoo.own_tools import OwnTool, save_own_tool
 from restoration_toolchain.tools_zoo.tool import Tool
-from restoration_toolchain.tools_zoo.training.loop import OnStep
 
 MAX_PHOTOS: Final = 100
 MAX_PIXELS: Final = 24_000_000
-"""Of all photos together; of larger ones the middle is used."""
+"""Most pixels of all photos together; of larger ones the middle is used."""
 
 MIN_SIDE: Final = 96
 """Pixels; a smaller photo leaves nothing to learn from once its held-out strip is cut off."""
@@ -74,7 +73,7 @@ class NoisyPhotos:
 
     Attributes:
         images: RGB, each (H, W, 3), float32, [0, 1].
-        names: Of their files.
+        names: Names of their files.
         notes: One sentence for each photo that was left out.
     """
 
@@ -88,7 +87,7 @@ class Verdict:
     """What the judge says of a fitted tool.
 
     Attributes:
-        name: Of the tool.
+        name: Name of the tool.
         gains: Estimated PSNR gains in dB on held-out crops, by tool and best first: of the fitted
             tool, of the shipped denoisers, and of `NOTHING`.
         accepted: Whether the fitted tool is better than each of the others, beyond chance and by
@@ -128,9 +127,9 @@ class Fitted:
 
     Attributes:
         tool: The tool, on the CPU, frozen.
-        noise: Of the photos.
-        verdict: Of the judge.
-        config: How it was fitted.
+        noise: Noise of the photos.
+        verdict: Verdict of the judge.
+        config: Settings of the fit.
     """
 
     tool: Tool
@@ -217,41 +216,25 @@ def measure_noise(photos: NoisyPhotos, *, allow_mixed: bool = False) -> NoiseMod
 
 
 def fit_to_photos(
-    photos: NoisyPhotos,
-    noise: NoiseModel,
-    config: FitConfig,
-    run_path: Path,
-    *,
-    name: str,
-    resume: bool = False,
-    on_step: OnStep = lambda step, total, metrics: None,
+    photos: NoisyPhotos, noise: NoiseModel, config: FitConfig, run_path: Path, **options: Any
 ) -> Fitted:
     """Fit a tool to photos, and compare it with the shipped denoisers.
 
     Args:
-        photos: Noisy; a strip of each is kept for the judge.
-        noise: Of the photos.
-        config: How to fit.
+        photos: Noisy photos; a strip of each is kept for the judge.
+        noise: Noise of the photos.
+        config: Settings of the fit.
         run_path: Run folder; Ctrl-C leaves a checkpoint there that ``resume`` goes on from.
-        name: Of the tool.
-        resume: Go on.
-        on_step: Progress.
+        **options: ``name`` of the tool, ``resume`` and ``on_step`` of `fit_tool`.
 
     Raises:
         ToolchainError: A photo is too small, the run folder does not fit, or the loss stops being
             a number.
     """
     parts = [cut_off(image) for image in photos.images]
-    tool = fit_tool(
-        [rest for rest, _ in parts],
-        config,
-        run_path,
-        name=name,
-        noise=noise,
-        resume=resume,
-        on_step=on_step,
-    )
-    return Fitted(tool, noise, judge(tool, judged_crops([s for _, s in parts]), noise), config)
+    rests, strips = ([part[place] for part in parts] for place in (0, 1))
+    tool = fit_tool(rests, config, run_path, noise=noise, **options)
+    return Fitted(tool, noise, judge(tool, judged_crops(strips), noise), config)
 
 
 def judge(tool: Tool, crops: Sequence[FloatImage], noise: NoiseModel) -> Verdict:
@@ -260,7 +243,7 @@ def judge(tool: Tool, crops: Sequence[FloatImage], noise: NoiseModel) -> Verdict
     Args:
         tool: The fitted tool.
         crops: Noisy RGB (H, W, 3), float32, [0, 1], that it did not learn from.
-        noise: Of the photos.
+        noise: Noise of the photos.
     """
     denoisers: dict[str, Denoise] = {NOTHING: lambda image: image}
     denoisers |= {shipped.spec.name: shipped for shipped in shipped_denoisers()}

@@ -97,7 +97,7 @@ class Usefulness:
     Attributes:
         kind: `STANDARD` or `OWN`.
         before: Mean PSNR gain in dB of the agent that was extended.
-        after: That of the extended one.
+        after: Mean PSNR gain in dB of the extended one.
         share: Share of patches on which the new tool runs.
     """
 
@@ -124,11 +124,11 @@ def extend_toolbox(
     trained.
 
     Args:
-        own: The tool.
-        config: How.
+        own: Tool to append.
+        config: Settings.
         folder: The new bundle, made completely or not at all.
         run_path: Run folder; Ctrl-C leaves a checkpoint there that ``resume`` goes on from.
-        resume: Go on.
+        resume: Go on with the run.
         overwrite: Replace ``folder``.
         on_step: Progress.
 

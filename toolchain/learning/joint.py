@@ -11,7 +11,6 @@ import numpy as np
 from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
 from restoration_toolchain.agents.players.play import play
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.q_net import DEFAULT_ENCODER, EncoderName
 from restoration_toolchain.agents.policy.storage import (
     AGENT_FOLDER,
     PolicyError,
@@ -25,7 +24,7 @@ from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
 from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS
-from restoration_toolchain.toolchain.learning.tool_phase import ChainTuner, ChainTuningConfig
+from restoration_toolchain.toolchain.learning.tool_phase import ToolPhaseConfig, tune_tools
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 from restoration_toolchain.tools_zoo.storage import (
@@ -36,7 +35,9 @@ from restoration_toolchain.tools_zoo.storage import (
 )
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.averaging import average_toolboxes
-from restoration_toolchain.tools_zoo.training.run_folder import RunFolder, config_from_dict
+from restoration_toolchain.tools_zoo.training.config import NOT_NOTED
+from restoration_toolchain.tools_zoo.training.loop import OnStep
+from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, RunFolder
 
 Gains = dict[str, float]
 """Mean PSNR gain in dB by level."""
@@ -44,20 +45,26 @@ Gains = dict[str, float]
 OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (phase, step, total, newest metrics)."""
 
-_NOTED: Final = (
-    "total_patches",
-    "batch_size",
-    "learning_rate",
-    "loss",
-    "early_weight",
-    "persistence",
-    "max_steps",
-    "levels",
-    "seed",
-)
+_OF_THE_RUN: Final = ("store", "toolbox", "init", "seed", "device", "devices", "precision")
+"""Settings of a phase that the run gives it."""
 
-SAVE_EVERY: Final = 200
-"""Optimiser steps between checkpoints of a tool phase."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentPhaseConfig(DrqnConfig):
+    """How an agent phase is run, best with the options that the agent was trained with before."""
+
+    store: str = ""
+    levels: tuple[str, ...] = TRAINING_LEVELS
+    total_timesteps: int = 12_000
+    learning_rate: float = 5e-4
+    eval_every: int = 0
+    """Environment steps between validations; 0 makes four in a phase."""
+
+    def __post_init__(self) -> None:
+        """Set what follows from other options, and check the ranges."""
+        if not self.eval_every:
+            object.__setattr__(self, "eval_every", max(self.total_timesteps // 4, 1))
+        DrqnConfig.__post_init__(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,32 +77,12 @@ class JointConfig:
     """Bundle to start from: one that ships, or a toolbox folder with its agent in it."""
     rounds: int = 3
     """Tool phase and agent phase, at most this many times."""
-    tool_patches: int = 40_000
-    """Chains per tool phase."""
-    tool_learning_rate: float = 3e-4
-    batch_size: int = 32
-    own_patches: int = 16
-    """Single-distortion patches per optimiser step of a tool phase."""
-    epsilon: float = 0.05
-    """Share of random tools in a tool phase."""
-    persistence: float = 0.5
-    """Share of chains of a tool phase in which the agent may not stop."""
-    max_steps: int = MAX_STEPS
-    """Tools per chain of a tool phase."""
-    frozen: tuple[str, ...] = ()
-    """Tools that stay as they are."""
-    levels: tuple[str, ...] = TRAINING_LEVELS
-    """Where chains start, in both kinds of phase."""
-    loss: str = "psnr"
-    early_weight: float = 0.3
-    """Of the loss behind each tool of a chain but the last."""
-    agent_timesteps: int = 12_000
-    """Environment steps per agent phase; 0 leaves the agent as it is."""
-    agent_learning_rate: float = 5e-4
-    encoder: EncoderName = DEFAULT_ENCODER
-    agent: Mapping[str, Any] = field(default_factory=dict)
-    """Any other option of an agent phase (`drqn.DrqnConfig`), by name: those that its agent
-    was trained with before, for one."""
+    tools: ToolPhaseConfig = field(default_factory=ToolPhaseConfig)
+    """Settings of the tool phases."""
+    agent: AgentPhaseConfig = field(default_factory=AgentPhaseConfig)
+    """Settings of the agent phases."""
+    tools_only: bool = False
+    """Leave out the agent phases: the agent stays as it is."""
     eval_pairs: int = 192
     """Validation pairs of each level."""
     tolerance: float = 0.02
@@ -103,51 +90,40 @@ class JointConfig:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
-    """What the tools compute in: the faster format, ``fp32`` or ``bf16``."""
+    """Number format of the tools: the faster one, ``fp32`` or ``bf16``."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if min(self.rounds, self.tool_patches, self.batch_size, self.eval_pairs) < 1:
-            raise ValueError("rounds, tool_patches, batch_size and eval_pairs must be positive")
-        self.agent_phase(1, Path())  # its options are wrong now, or after hours
+        if min(self.rounds, self.eval_pairs) < 1:
+            raise ValueError("rounds and eval_pairs must be positive")
+        for name, phase in (("tools", self.tools), ("agent", self.agent)):
+            plain = type(phase)()
+            for key in _OF_THE_RUN:
+                if getattr(phase, key, None) != getattr(plain, key, None):
+                    raise ToolchainError(f"{name}.{key} is that of the whole run: set {key}")
 
-    def tool_phase(self, number: int) -> ChainTuningConfig:
+    def tool_phase(self, number: int) -> ToolPhaseConfig:
         """Settings of the tool phase of a round; every round draws other batches."""
         device = choose_device(self.device)
-        return ChainTuningConfig(
+        return dataclasses.replace(
+            self.tools,
             store=self.store,
-            total_patches=self.tool_patches,
-            batch_size=self.batch_size,
-            own_patches=self.own_patches,
-            levels=self.levels,
-            epsilon=self.epsilon,
-            persistence=self.persistence,
-            max_steps=self.max_steps,
-            frozen=self.frozen,
-            learning_rate=self.tool_learning_rate,
-            loss=self.loss,
-            early_weight=self.early_weight,
             seed=self.seed + number,
             device=str(device),
             precision=choose_precision(self.precision, device),
         )
 
-    def agent_phase(self, number: int, bundle: Path) -> DrqnConfig:
+    def agent_phase(self, number: int, bundle: Path) -> AgentPhaseConfig:
         """Settings of the agent phase of a round."""
-        values = {
-            "store": self.store,
-            "toolbox": str(bundle),
-            "init": str(bundle / AGENT_FOLDER),
-            "levels": self.levels,
-            "encoder": self.encoder,
-            "total_timesteps": max(self.agent_timesteps, 1),
-            "learning_rate": self.agent_learning_rate,
-            "eval_every": max(self.agent_timesteps // 4, 1),
-            "seed": self.seed + number,
-            "device": self.device,
-            "precision": self.precision,
-        }
-        return config_from_dict(DrqnConfig, {**values, **self.agent})
+        return dataclasses.replace(
+            self.agent,
+            store=self.store,
+            toolbox=str(bundle),
+            init=str(bundle / AGENT_FOLDER),
+            seed=self.seed + number,
+            device=self.device,
+            precision=self.precision,
+        )
 
 
 def train_joint(
@@ -164,7 +140,7 @@ def train_joint(
     run ends after ``config.rounds``, or with the first round in which nothing was accepted.
 
     Args:
-        config: How to train.
+        config: Settings of the run.
         run_path: Run folder.
         resume: Go on: finished phases are kept, the interrupted one continues.
         on_step: Progress.
@@ -224,7 +200,7 @@ class _Alternation:
                 self._gains = gains
                 notes = read_notes(self.best)
                 if phase == self._tool_phase:
-                    tuned = [name for name in notes if name not in self._config.frozen]
+                    tuned = [name for name in notes if name not in self._config.tools.frozen]
                     notes |= {name: self._noted(number, notes[name]) for name in tuned}
                 save_bundle(toolbox, policy, self.best, notes)
             self._accepted.append(accepted)
@@ -234,47 +210,38 @@ class _Alternation:
 
     def _tool_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
         toolbox, policy = load_bundle(self.best)
-        settings = self._config.tool_phase(number)
         path = self._run.path / f"round-{number}-tools"
-        resume = (path / "checkpoint.pt").is_file()
-        run = RunFolder(path, settings, resume=resume)
-        tuner = ChainTuner(toolbox, policy, settings)
-        if resume:
-            tuner.load_state(run.load())
-
-        def progress(step: int, total: int, metrics: dict[str, float]) -> None:
-            if step % SAVE_EVERY == 0:
-                run.log(step, **metrics)
-                run.save(tuner.state())
-            on_step(f"tools, round {number}", step, total, metrics | self._mean_gain())
-
-        try:
-            tuner.run(progress)
-        except KeyboardInterrupt:
-            run.save(tuner.state())
-            raise
-        finally:
-            run.close()
-        save_bundle(tuner.averaged, policy, path / "bundle")
+        tuned = tune_tools(
+            toolbox,
+            policy,
+            self._config.tool_phase(number),
+            path,
+            resume=(path / CHECKPOINT).is_file(),
+            on_step=self._reporter(f"tools, round {number}", on_step),
+        )
+        save_bundle(tuned, policy, path / "bundle")
         return load_bundle(path / "bundle")
 
     def _agent_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
+        if self._config.tools_only:
+            return load_bundle(self.best)
         path = self._run.path / f"round-{number}-agent"
-        if self._config.agent_timesteps:
-            train_drqn(
-                self._config.agent_phase(number, self.best),
-                path,
-                resume=(path / "checkpoint.pt").is_file(),
-                on_step=lambda step, total, metrics: on_step(
-                    f"agent, round {number}", step, total, metrics | self._mean_gain()
-                ),
-            )
-            return load_toolbox(self.best), load_policy(path / "best")
-        return load_bundle(self.best)
+        train_drqn(
+            self._config.agent_phase(number, self.best),
+            path,
+            resume=(path / CHECKPOINT).is_file(),
+            on_step=self._reporter(f"agent, round {number}", on_step),
+        )
+        return load_toolbox(self.best), load_policy(path / "best")
+
+    def _reporter(self, phase: str, on_step: OnPhaseStep) -> OnStep:
+        """Tell of the steps of a phase with the mean gain that was reached before it."""
+        reached = {"gain": float(np.mean(list(self._gains.values())))}
+        return lambda step, total, metrics: on_step(phase, step, total, metrics | reached)
 
     def _noted(self, number: int, notes: dict[str, Any]) -> dict[str, Any]:
         settings = dataclasses.asdict(self._config.tool_phase(number))
-        facts = {key: settings[key] for key in _NOTED}
+        facts = {key: settings[key] for key in settings if key not in NOT_NOTED}
         return {**notes, "joint": [*notes.get("joint", []), facts]}
 
     def _validate(self, toolbox: Toolbox, policy: LstmPolicy) -> Gains:
@@ -286,9 +253,6 @@ class _Alternation:
     def _is_better(self, gains: Gains) -> bool:
         changes = np.array([gains[level] - self._gains[level] for level in gains])
         return bool(changes.mean() > 0.0 and changes.min() >= -self._config.tolerance)
-
-    def _mean_gain(self) -> dict[str, float]:
-        return {"gain": float(np.mean(list(self._gains.values())))}
 
     def _save(self) -> None:
         state: dict[str, Any] = {

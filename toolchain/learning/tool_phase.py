@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,79 +18,71 @@ from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import FloatImage
 from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.envs.chain import Chain
+from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS
+from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.precision import Precision, computing
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.batches import ToolDegrader, degrade_batch, flip
-from restoration_toolchain.tools_zoo.training.loop import average_into, load_batches
-from restoration_toolchain.tools_zoo.training.muon import Muon, parameter_groups
+from restoration_toolchain.tools_zoo.training.config import (
+    PatchConfig,
+    check_not_negative,
+    check_shares,
+)
+from restoration_toolchain.tools_zoo.training.loop import OnStep, make_fabric, train_module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChainTuningConfig:
+class ToolPhaseConfig(PatchConfig):
     """How a tool phase is run."""
 
-    store: str
+    # The tools have learnt before, so their average begins one step older.
+    steps_averaged_before: ClassVar[int] = 1
+
+    store: str = ""
     """Path of the patch store."""
     total_patches: int = 40_000
     """Chains played in all; the schedule spans them."""
-    batch_size: int = 32
-    """Chains per optimiser step."""
     own_patches: int = 16
     """Patches with a single distortion per step, all for one tool: so that none forgets its own."""
     levels: tuple[str, ...] = TRAINING_LEVELS
-    """Where chains start: clean patches are degraded anew at one of these levels."""
+    """Levels at which clean patches are degraded anew; chains start there."""
     epsilon: float = 0.05
     """Share of actions drawn at random, so that no tool stays without practice."""
-    persistence: float = 0.0
-    """Share of chains in which the agent may not stop. An agent that is content with one tool shows
-    no tool what another leaves, so that none ever learns to add to it."""
+    persistence: float = 0.5
+    """Share of chains in which the agent may not stop. It helps with an agent that is content with
+    one tool: such an agent shows no tool what another leaves, so that none ever learns to add to
+    it. Set 0 for tools that follow each other already, as those of ``efficient`` do."""
+    optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float = 3e-4
     """Peak of the one-cycle schedule; see `tools_zoo.training.muon`."""
     warmup: float = 0.1
-    """Share of the phase in which the learning rate rises."""
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.99
+    """Share of the phase in which the learning rate rises. Full steps before Adam knows its
+    gradients can kill all channels of a tool."""
+    weight_decay: float = 0.0
     loss: str = "psnr"
     early_weight: float = 0.3
-    """Of the loss behind each tool that another one follows; behind the last it is 1. Without it,
-    a tool learns to serve those behind it alone, and an agent that looks one step ahead cannot see
-    what it is worth."""
-    max_steps: int = 3
+    """Weight of the loss behind each tool that another one follows; behind the last it is 1.
+    Without it, a tool learns to serve those behind it alone, and an agent that looks one step ahead
+    cannot see what it is worth."""
+    max_steps: int = MAX_STEPS
+    """Tools per chain."""
     frozen: tuple[str, ...] = ()
     """Names of tools that stay as they are, but pass gradients on. Those for the slightest damage
     forget it in chains, where there is hardly any."""
-    num_workers: int = 1
-    seed: int = 0
-    device: str = "cpu"
-    precision: Precision = "fp32"
-    """What the tools compute in."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.total_patches < self.batch_size or self.batch_size < 1:
-            raise ValueError("total_patches must hold at least one batch of positive size")
-        if self.own_patches < 0:
-            raise ValueError(f"own_patches must not be negative, got {self.own_patches}")
-        if not 0.0 < self.warmup < 1.0:
-            raise ValueError(f"warmup must lie in (0, 1), got {self.warmup}")
-        if not 0.0 <= self.persistence <= 1.0:
-            raise ValueError(f"persistence must lie in [0, 1], got {self.persistence}")
-        if self.early_weight < 0.0:
-            raise ValueError(f"early_weight must not be negative, got {self.early_weight}")
-        if not 0.0 <= self.epsilon <= 1.0:
-            raise ValueError(f"epsilon must lie in [0, 1], got {self.epsilon}")
-
-    @property
-    def num_batches(self) -> int:
-        """Optimiser steps of the phase."""
-        return self.total_patches // self.batch_size
+        PatchConfig.__post_init__(self)
+        check_not_negative(self, "own_patches", "early_weight")
+        check_shares(self, "epsilon", "persistence")
 
 
 class ChainBatch(NamedTuple):
     """What one optimiser step sees; images are float32 (N, 3, P, P) in [0, 1].
 
     Attributes:
+        step: Index of the batch.
         lq: Mixed damage, where chains start.
         gt: Clean partners.
         tool: Index of the tool whose own damage the rest carries.
@@ -98,6 +90,7 @@ class ChainBatch(NamedTuple):
         own_gt: Clean partners.
     """
 
+    step: int
     lq: Tensor
     gt: Tensor
     tool: int
@@ -108,7 +101,7 @@ class ChainBatch(NamedTuple):
 class ChainBatches(Dataset[ChainBatch]):
     """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``."""
 
-    def __init__(self, config: ChainTuningConfig, degraders: Mapping[int, ToolDegrader]) -> None:
+    def __init__(self, config: ToolPhaseConfig, degraders: Mapping[int, ToolDegrader]) -> None:
         self._store = PatchStore(Path(config.store))
         self._config = config
         self._draw = sampler(*config.levels)
@@ -125,7 +118,7 @@ class ChainBatches(Dataset[ChainBatch]):
         tool = int(rng.choice(list(self._degraders)))
         mixed = self._pairs(config.batch_size, self._degrade, rng)
         own = self._pairs(config.own_patches, self._degraders[tool], rng)
-        return ChainBatch(*mixed, tool, *own)
+        return ChainBatch(index, *mixed, tool, *own)
 
     def _degrade(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
         return degrade_crop(self._draw(rng), window, rng)
@@ -204,134 +197,134 @@ def walk(
     return after, taken
 
 
-class ChainTuner:
-    """Fine-tunes a toolbox to a frozen agent.
+def tune_tools(
+    toolbox: Toolbox,
+    policy: LstmPolicy,
+    config: ToolPhaseConfig,
+    run_path: Path,
+    *,
+    resume: bool = False,
+    on_step: OnStep = lambda step, total, metrics: None,
+) -> Toolbox:
+    """Fine-tune a toolbox to a frozen agent.
 
     Args:
-        toolbox: The tools; a copy is trained.
-        policy: The agent; not changed.
-        config: How to train.
+        toolbox: Tools to start from; not changed.
+        policy: Agent that plays the chains; not changed.
+        config: Settings of the phase.
+        run_path: Run folder; Ctrl-C leaves a checkpoint there that ``resume`` goes on from.
+        resume: Go on from the checkpoint.
+        on_step: Called with (step, total, newest metrics) after every optimiser step.
 
-    Attributes:
-        averaged: The toolbox with averaged weights: what is validated and kept.
+    Returns:
+        The toolbox with averaged weights, on the CPU, frozen.
+
+    Raises:
+        ToolchainError: The store or the run folder is unusable, or all tools are frozen.
+        NotANumberError: The loss or its gradient stops being a number.
+    """
+    trained = copy.deepcopy(toolbox).requires_grad_(True)
+    for name in config.frozen:
+        trained[name].requires_grad_(False)
+    objective = ChainObjective(trained, policy, config)
+    averaged = train_module(
+        trained,
+        objective,
+        config,
+        run_path,
+        make_fabric(config),
+        num_steps=config.num_batches,
+        resume=resume,
+        on_step=on_step,
+    )
+    assert isinstance(averaged, Toolbox)
+    return averaged
+
+
+class ChainObjective:
+    """Training objective: the clean partners, behind every tool of the chains that an agent plays.
+
+    Args:
+        toolbox: Tools that are trained; those without a gradient are frozen.
+        policy: The agent.
+        config: Settings of the phase.
+
+    Raises:
+        ToolchainError: All tools are frozen.
     """
 
-    def __init__(self, toolbox: Toolbox, policy: LstmPolicy, config: ChainTuningConfig) -> None:
-        self._config = config
-        self._policy = policy
-        self.averaged = copy.deepcopy(toolbox).requires_grad_(False).eval()
-        self._toolbox = copy.deepcopy(toolbox).requires_grad_(True).to(config.device)
-        for name in config.frozen:
-            self._toolbox[name].requires_grad_(False)
+    def __init__(self, toolbox: Toolbox, policy: LstmPolicy, config: ToolPhaseConfig) -> None:
+        self.loss_per_image = 0.0
+        self._toolbox, self._policy, self._config = toolbox, policy, config
         self._loss = pixel_loss(config.loss)
-        groups = [
-            group
-            for tool in self._toolbox
-            if tool.spec.name not in config.frozen
-            for group in parameter_groups(tool, config.learning_rate)
-        ]
-        if not groups:
+        self._precision = choose_precision(config.precision, choose_device(config.device))
+        self._counts = torch.zeros(len(toolbox))
+        if not any(parameter.requires_grad for parameter in toolbox.parameters()):
             raise ToolchainError("all tools are frozen: there is nothing to train")
-        self._optimizer = Muon(groups, lr=config.learning_rate)
-        # From nothing: full steps before Adam knows its gradients can kill all channels of a tool.
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer,
-            config.learning_rate,
-            total_steps=config.num_batches + 1,
-            pct_start=config.warmup,
-            cycle_momentum=False,
-        )
-        self.step = 0
 
-    def run(self, on_step: Callable[[int, int, dict[str, float]], None]) -> None:
-        """Train to the end of the schedule, from wherever it stands.
-
-        Raises:
-            ToolchainError: The store is unusable, or the loss stops being a number.
-        """
-        config = self._config
+    @property
+    def batches(self) -> Dataset[ChainBatch]:
+        """Batches of the whole phase; those with a single distortion are for unfrozen tools."""
         degraders = {
             index: ToolDegrader(tool.spec)
             for index, tool in enumerate(self._toolbox)
-            if tool.spec.name not in config.frozen
+            if tool.spec.name not in self._config.frozen
         }
-        batches = ChainBatches(config, degraders)
-        rest = range(self.step, config.num_batches)
-        for batch in load_batches(batches, rest, config.num_workers):
-            loss = self.update(batch)
-            on_step(self.step, config.num_batches, {"loss": loss})
+        return ChainBatches(self._config, degraders)
 
-    def update(self, batch: ChainBatch) -> float:
-        """Take one optimiser step; tools that nothing ran are not touched.
-
-        Returns:
-            Loss per image.
-        """
-        config, device = self._config, self._config.device
-        rng = np.random.default_rng((config.seed, 1, self.step))
+    def loss(self, module: nn.Module, batch: ChainBatch) -> Tensor:
+        """Sum of the losses of all images: `bound_gradients` divides by their number."""
+        config, toolbox = self._config, self._toolbox
         after, actions = walk(
-            self._toolbox,
+            toolbox,
             self._policy,
-            batch.lq.to(device),
+            batch.lq,
             max_steps=config.max_steps,
             epsilon=config.epsilon,
             persistence=config.persistence,
-            rng=rng,
-            precision=config.precision,
+            rng=np.random.default_rng((config.seed, 1, batch.step)),
+            precision=self._precision,
         )
-        counts = torch.bincount(actions.flatten(), minlength=len(self._toolbox) + 1)
-        ran = actions != self._toolbox.stop
-        touched, gt = ran[:, 0], batch.gt.to(device)
-        losses = [self._total(after[-1][touched], gt[touched])]
+        self._counts = torch.bincount(actions.flatten(), minlength=len(toolbox) + 1)
+        ran = actions != toolbox.stop
+        touched = ran[:, 0]
+        # Where no tool ran that learns, there is still something to differentiate.
+        losses = [torch.zeros((), device=batch.lq.device, requires_grad=True)]
+        losses.append(self._total(after[-1][touched], batch.gt[touched]))
         for images, goes_on in zip(after, ran.T[1:], strict=False):
-            losses.append(config.early_weight * self._total(images[goes_on], gt[goes_on]))
+            losses.append(config.early_weight * self._total(images[goes_on], batch.gt[goes_on]))
         if len(batch.own_lq):
-            counts[batch.tool] += len(batch.own_lq)
-            with computing(config.precision, device):
-                own = self._toolbox[batch.tool](batch.own_lq.to(device))
-            losses.append(self._total(own, batch.own_gt.to(device)))
+            self._counts[batch.tool] += len(batch.own_lq)
+            with computing(self._precision, batch.lq.device):
+                own = toolbox[batch.tool].network(batch.own_lq)
+            losses.append(self._total(own, batch.own_gt))
         loss = torch.stack(losses).sum()
-        value = float(loss.detach())
-        if value != value:
-            raise ToolchainError(
-                "the loss is not a number any more; start again with a lower learning_rate"
-            )
-        self._optimizer.zero_grad(set_to_none=True)
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-        for index, tool in enumerate(self._toolbox):
+        images_seen = int(touched.sum()) + len(batch.own_lq)
+        self.loss_per_image = float(loss.detach()) / max(images_seen, 1)
+        return loss
+
+    def bound_gradients(self, module: nn.Module) -> float:
+        """Give each tool the mean gradient over its own images, bounded for itself.
+
+        A tool that is chosen often would take longer steps otherwise, and one with large gradients
+        would shorten those of all (Yu et al., CVPR 2018, algorithm 1).
+        """
+        norms = [torch.zeros(())]
+        for tool, count in zip(self._toolbox, self._counts.tolist(), strict=False):
             parameters = [p for p in tool.parameters() if p.grad is not None]
             for parameter in parameters:
                 assert parameter.grad is not None
-                parameter.grad /= max(int(counts[index]), 1)
+                parameter.grad /= max(count, 1)
             if parameters:
-                nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
-        self._optimizer.step()
-        self._schedule.step()
-        self.step += 1
-        average_into(self.averaged, self._toolbox, config.ema_decay, self.step)
-        return value / max(int(touched.sum()) + len(batch.own_lq), 1)
+                norm = nn.utils.clip_grad_norm_(parameters, self._config.max_grad_norm)
+                norms.append(norm.cpu())
+        return float(torch.stack(norms).norm())
 
-    def state(self) -> dict[str, Any]:
-        """Everything that `load_state` goes on from."""
-        return {
-            "toolbox": self._toolbox.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-            "step": self.step,
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Put back what `state` returned."""
-        self._toolbox.load_state_dict(state["toolbox"])
-        self.averaged.load_state_dict(state["averaged"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        self.step = state["step"]
+    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """Newest loss per image; a phase is judged by the chains that an agent plays afterwards."""
+        return {"loss": self.loss_per_image}
 
     def _total(self, restored: Tensor, gt: Tensor) -> Tensor:
-        """Sum of the losses of all images: each tool divides its gradient by its own count."""
         if len(restored) == 0:
             return torch.zeros((), device=restored.device)
         return self._loss(restored.float(), gt) * len(restored)

@@ -5,9 +5,7 @@ features the clean large image belongs at each place. The clusters come from the
 training's patch store. They tell textures apart; nobody labelled them, and they have no names.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -16,30 +14,29 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from restoration_toolchain.tools_zoo.encoders import SemanticEncoder
-from restoration_toolchain.tools_zoo.enlarging.config import SftTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.objective import SrObjective
-from restoration_toolchain.tools_zoo.networks.segmenter import NUM_CATEGORIES, Segmenter
+from restoration_toolchain.tools_zoo.networks.segmenter import NUM_CATEGORIES
 from restoration_toolchain.tools_zoo.training.batches import Batch
-from restoration_toolchain.tools_zoo.training.loop import OnStep, make_fabric, train_module
 
 MAP: Final = 2
 """Which of the encoder's maps is clustered: 1/8 of the large image in the offline default."""
 
 NUM_BATCHES: Final = 24
-"""From which the clusters are found."""
+"""Batches from which the clusters are found."""
 
 NUM_ROUNDS: Final = 20
 
 SOFTNESS: Final = 0.125
-"""Of the borders, over the mean squared distance within a cluster: of eight shares, the largest is
-0.7 on average. With four times as much it was 0.3, and networks learnt to ignore the prior."""
+"""Softness of the borders, over the mean squared distance within a cluster. Of eight shares, the
+largest is 0.7 on average. With four times as much it was 0.3, and networks learnt to ignore the
+prior."""
 
 
 class Clusters:
     """Centres in the space of unit features, and how soft their borders are.
 
     Args:
-        encoder: Whose features.
+        encoder: Encoder whose features are clustered.
         centres: (8, C), float32.
         softness: Surplus of squared distance at which a share falls to 1/e of a nearer cluster's.
     """
@@ -91,52 +88,30 @@ def find_clusters(encoder: SemanticEncoder, batches: Dataset[Batch], seed: int) 
     return Clusters(encoder, centres, SOFTNESS * within)
 
 
-def train_segmenter(
-    config: SftTrainConfig,
-    clusters: Clusters,
-    objective: SrObjective,
-    run_path: Path,
-    *,
-    resume: bool,
-    on_step: OnStep,
-) -> nn.Module:
-    """Teach a fresh `Segmenter` the clusters of a store; as `tools_zoo.training.loop.train_module`.
+class Clustering:
+    """Training objective: the clusters of the clean large image, from the small one.
 
     Args:
-        config: Of the whole training; ``prior_patches`` of it are seen here.
-        clusters: What is taught.
-        objective: Of the main training, for its batches and its held-out pairs.
-        run_path: Run folder of this part.
-        resume: Go on from the checkpoint in it.
-        on_step: Progress.
+        objective: Objective of the main training, for its batches and its held-out pairs.
+        clusters: Clusters to teach.
     """
-    fabric = make_fabric(config)
-    clusters.to(fabric.device)
-    return train_module(
-        Segmenter(),
-        _Clustering(objective, clusters),
-        dataclasses.replace(config, learning_rate=config.prior_learning_rate),
-        run_path,
-        fabric,
-        num_steps=max(1, config.prior_patches // config.batch_size),
-        resume=resume,
-        on_step=on_step,
-    )
-
-
-class _Clustering:
-    """Training objective: the clusters of the clean large image, from the small one."""
 
     def __init__(self, objective: SrObjective, clusters: Clusters) -> None:
         self.batches: Dataset[Batch] = objective.batches
         self._pairs = objective.eval_sets["own"]
         self._clusters = clusters
 
+    def to(self, device: torch.device | str) -> None:
+        """Move the encoder of the clusters."""
+        self._clusters.to(device)
+
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        """Cross entropy of what the network says and what the clean image shows."""
         logits, shares = self._compare(module, batch.lq, batch.gt)
         return functional.cross_entropy(logits, shares)
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """Share of places with the right cluster, and the loss, on held-out images."""
         lq, gt = (images.to(device) for images in self._pairs)
         logits, shares = self._compare(module, lq, gt)
         agreement = (logits.argmax(dim=1) == shares.argmax(dim=1)).float().mean()

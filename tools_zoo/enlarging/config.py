@@ -4,7 +4,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from restoration_toolchain.data.damage.levels import SCALED_LEVELS, check_level
-from restoration_toolchain.tools_zoo.training.loop import LoopConfig
+from restoration_toolchain.tools_zoo.training.config import (
+    PatchConfig,
+    check_not_negative,
+    check_shares,
+)
 
 GanKind = Literal["bce", "relativistic", "hinge"]
 
@@ -27,13 +31,10 @@ WEIGHTS: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SrTrainConfig(LoopConfig):
-    """How one tool that makes images larger is trained."""
+class SrTrainConfig(PatchConfig):
+    """How one tool that makes images larger is trained; patches are the large images."""
 
-    store: str
-    """Path of the patch store; its patches are the large images."""
     total_patches: int = 160_000
-    """Patches seen in all; the schedule spans them."""
     batch_size: int = 16
     levels: tuple[str, ...] = ("clean", "clean", "slight")
     """Damage of the small images (`damage.levels.SCALED_LEVELS`), each drawn alike often."""
@@ -64,54 +65,28 @@ class SrTrainConfig(LoopConfig):
     """Weight of learnable prompts that look at its output (TG-D of SFD)."""
 
     encoder: str = "auto"
-    """Of the terms that look at features; see `tools_zoo.encoders.load_encoder`."""
+    """Encoder of the terms that look at features; see `tools_zoo.encoders.load_encoder`."""
     gan: GanKind = "relativistic"
-    critic_learning_rate: float = 2e-4
     adversarial_start: float = 0.0
     """Share of the run in which critics learn, but are not listened to."""
     damaged_negatives: float = 0.0
     """Share of clean images that the critics of features are shown damaged, as bad ones."""
 
-    ssl_search: int = 13
-    """Side of the area in which self-similarity is looked for, in pixels, odd."""
-    ssl_window: int = 5
-    """Side of the patches that are compared, in pixels, odd."""
-    ssl_stride: int = 3
-    """Thins the mask of edges; 1 keeps all of it."""
-    ssl_pixels: int = 160
-    """Most edge pixels per image, drawn anew in every step; 0 is no bound."""
-
     def __post_init__(self) -> None:
         """Check the ranges."""
-        LoopConfig.__post_init__(self)
-        if self.total_patches < self.batch_size or self.batch_size < 1:
-            raise ValueError("total_patches must hold at least one batch of positive size")
+        PatchConfig.__post_init__(self)
         if not self.levels:
             raise ValueError(f"levels must name at least one of {', '.join(SCALED_LEVELS)}")
         for level in self.levels:
             check_level(level, scale=2)
-        for name in WEIGHTS:
-            if getattr(self, name) < 0.0:
-                raise ValueError(f"the weight {name} must not be negative")
-        for name in ("adversarial_start", "damaged_negatives"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        for name in ("ssl_search", "ssl_window"):
-            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
-                raise ValueError(f"{name} must be odd and positive, got {getattr(self, name)}")
-        if self.ssl_window > self.ssl_search:
-            raise ValueError("ssl_window must not be larger than ssl_search")
+        check_not_negative(self, *WEIGHTS)
+        check_shares(self, "adversarial_start", "damaged_negatives")
         self._check_terms()
-
-    @property
-    def num_batches(self) -> int:
-        """Optimiser steps of the whole run."""
-        return self.total_patches // self.batch_size
 
     def _check_terms(self) -> None:
         """Make sure that every step has something to lower."""
-        # Those of a one-step tool, too, which other tools do not have.
-        plain = {*WEIGHTS, "distillation", "consistency"} - {*_CRITIC_WEIGHTS}
+        # A one-step tool has one more.
+        plain = {*WEIGHTS, "distillation"} - {*_CRITIC_WEIGHTS}
         if any(getattr(self, name, 0.0) > 0.0 for name in plain):
             return
         if not any(getattr(self, name) > 0.0 for name in _CRITIC_WEIGHTS):
@@ -146,8 +121,7 @@ class SftTrainConfig(SrTrainConfig):
     def __post_init__(self) -> None:
         """Check the ranges."""
         SrTrainConfig.__post_init__(self)
-        if not 0.0 <= self.clean_prior <= 1.0:
-            raise ValueError(f"clean_prior must lie in [0, 1], got {self.clean_prior}")
+        check_shares(self, "clean_prior")
         if self.clean_prior > 0.0 and self.prior != "own":
             raise ValueError("clean_prior is for a prior of own clusters; set it to 0")
 
@@ -163,12 +137,8 @@ class OneStepTrainConfig(SrTrainConfig):
     """Weight of the distance of features in the teacher's training, beside its squared error."""
     distillation: float = 1.0
     """Weight of the student's distance to its teacher."""
-    consistency: float = 0.0
-    """Weight of the way from a clean image to its noise and back (SinSR's other two terms)."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         SrTrainConfig.__post_init__(self)
-        for name in ("teacher_perceptual", "distillation", "consistency"):
-            if getattr(self, name) < 0.0:
-                raise ValueError(f"the weight {name} must not be negative")
+        check_not_negative(self, "teacher_perceptual", "distillation")

@@ -1,24 +1,21 @@
-"""The terms of a generator's loss that come with a critic, and the one on self-similarity."""
+"""The terms of a generator's loss that come with a critic."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from restoration_toolchain.tools_zoo.critics.features import FeatureCritic
 from restoration_toolchain.tools_zoo.critics.patch import PatchCritic
 from restoration_toolchain.tools_zoo.critics.prompts import PromptPair
 from restoration_toolchain.tools_zoo.encoders import SemanticEncoder, Semantics
-from restoration_toolchain.tools_zoo.enlarging.config import SrTrainConfig
-from restoration_toolchain.tools_zoo.enlarging.terms import Made, PlainTerm
+from restoration_toolchain.tools_zoo.enlarging.terms import Made
 from restoration_toolchain.tools_zoo.losses.adversarial import (
     bce_critic_loss,
     bce_generator_loss,
     gan_loss,
-)
-from restoration_toolchain.tools_zoo.losses.self_similarity import (
-    Similarity,
-    edge_pixels,
-    self_similarity_loss,
 )
 from restoration_toolchain.tools_zoo.losses.text_guided import (
     text_guided_critic_loss,
@@ -26,39 +23,15 @@ from restoration_toolchain.tools_zoo.losses.text_guided import (
 )
 
 
-class SelfSimilarityTerm(PlainTerm):
-    """Self-similarity at edges, both its distances with one weight.
-
-    Args:
-        config: Its ``ssl_`` settings.
-    """
-
-    name = "self_similarity"
-
-    def __init__(self, config: SrTrainConfig) -> None:
-        self._kind = Similarity(search=config.ssl_search, window=config.ssl_window)
-        self._stride = config.ssl_stride
-        self._most = config.ssl_pixels
-
-    def loss(self, made: Made) -> Tensor:
-        """See `tools_zoo.losses.self_similarity.self_similarity_loss`."""
-        pixels = edge_pixels(
-            made.gt, stride=self._stride, most=self._most, generator=made.generator(self.name)
-        )
-        absolute, divergence = self_similarity_loss(made.restored, made.gt, pixels, self._kind)
-        return absolute + divergence
-
-
 class AdversarialTerm:
     """A critic of pixels.
 
     Args:
-        kind: Of the loss, in `tools_zoo.losses.adversarial.GAN_LOSSES`.
-        critic: Judges.
+        kind: Kind of the loss, in `tools_zoo.losses.adversarial.GAN_LOSSES`.
+        critic: Critic of images.
     """
 
     name = "adversarial"
-    needs_encoder = False
 
     def __init__(self, kind: str, critic: PatchCritic) -> None:
         self.critic = critic
@@ -80,7 +53,7 @@ class ClassificationTerm:
     """The same critic's opinion of what category an image is.
 
     Args:
-        critic: With a head for categories.
+        critic: Critic with a head for categories.
 
     Source:
         SFTGAN, Wang et al., CVPR 2018: the head learns from restored images too, with the category
@@ -88,7 +61,6 @@ class ClassificationTerm:
     """
 
     name = "classification"
-    needs_encoder = False
 
     def __init__(self, critic: PatchCritic) -> None:
         self.critic = critic
@@ -104,76 +76,69 @@ class ClassificationTerm:
         )
 
 
-class _FeatureTerm:
-    needs_encoder = True
+@dataclass(frozen=True, slots=True)
+class FeatureTerm:
+    """A critic of what an encoder sees.
 
-    def __init__(self, damaged: float) -> None:
-        self._damaged = damaged
+    Attributes:
+        name: Name of the term.
+        critic: Critic.
+        judge: Maps features of images to verdicts of the critic.
+        generator_loss: Loss of a verdict on restored images, for the generator.
+        pair_loss: Loss of a verdict on bad images and of one on clean images, for the critic.
+        damaged: Share of clean images that are shown damaged as well, as bad ones.
+    """
 
-    def negatives(self, made: Made) -> list[Semantics]:
-        """What is shown as bad: the restored images, and some clean ones that were damaged."""
+    name: str
+    critic: nn.Module
+    judge: Callable[[Semantics], Sequence[Tensor]]
+    generator_loss: Callable[[Tensor], Tensor]
+    pair_loss: Callable[[Tensor, Tensor], Tensor]
+    damaged: float
+
+    def loss(self, made: Made) -> Tensor:
+        """What the generator lowers, the mean over the verdicts."""
+        verdicts = self.judge(made.restored_seen)
+        return torch.stack([self.generator_loss(verdict) for verdict in verdicts]).mean()
+
+    def critic_loss(self, made: Made) -> Tensor:
+        """What the critic lowers, the mean over the verdicts and kinds of bad images."""
+        good = self.judge(made.gt_seen)
         bad = [made.restored_seen]
-        if self._damaged > 0.0:
-            bad.append(made.damaged_seen(self._damaged))
-        return bad
-
-
-class FeatureDiscriminationTerm(_FeatureTerm):
-    """A critic of middle features (Feat-D).
-
-    Args:
-        encoder: Whose features.
-        damaged: Share of clean images that are shown damaged as well.
-    """
-
-    name = "feature_discrimination"
-
-    def __init__(self, encoder: SemanticEncoder, damaged: float) -> None:
-        super().__init__(damaged)
-        self.critic = FeatureCritic(encoder.map_channels)
-
-    def loss(self, made: Made) -> Tensor:
-        """``BCE(D(phi(x)), 1)``, the mean over the maps."""
-        verdicts = self.critic(made.restored_seen.maps)
-        return torch.stack([bce_generator_loss(verdict, verdict) for verdict in verdicts]).mean()
-
-    def critic_loss(self, made: Made) -> Tensor:
-        """``BCE(D(phi(y)), 1) + BCE(D(phi(x)), 0)``, the mean over the maps and kinds of bad."""
-        good = self.critic(made.gt_seen.maps)
+        if self.damaged > 0.0:
+            bad.append(made.damaged_seen(self.damaged))
         losses = [
-            bce_critic_loss(verdict, clean)
-            for bad in self.negatives(made)
-            for verdict, clean in zip(self.critic(bad.maps), good, strict=True)
+            self.pair_loss(verdict, clean)
+            for seen in bad
+            for verdict, clean in zip(self.judge(seen), good, strict=True)
         ]
         return torch.stack(losses).mean()
 
 
-class TextGuidedTerm(_FeatureTerm):
-    """Learnable prompts (TG-D).
+def feature_discrimination(encoder: SemanticEncoder, damaged: float) -> FeatureTerm:
+    """A critic of middle features (Feat-D): ``BCE(D(phi(x)), 1)`` for the generator."""
+    critic = FeatureCritic(encoder.map_channels)
+    return FeatureTerm(
+        "feature_discrimination",
+        critic,
+        lambda seen: critic(seen.maps),
+        lambda verdict: bce_generator_loss(verdict, verdict),
+        bce_critic_loss,
+        damaged,
+    )
 
-    Args:
-        encoder: Whose embedding.
-        damaged: Share of clean images that are shown damaged as well.
-    """
 
-    name = "text_guided"
-
-    def __init__(self, encoder: SemanticEncoder, damaged: float) -> None:
-        super().__init__(damaged)
-        self.critic = PromptPair(encoder)
-
-    def loss(self, made: Made) -> Tensor:
-        """``-log p(x)``."""
-        return text_guided_generator_loss(self.critic(made.restored_seen.embedding))
-
-    def critic_loss(self, made: Made) -> Tensor:
-        """``-log p(y) - log(1 - p(x))``, the mean over the kinds of bad."""
-        good = self.critic(made.gt_seen.embedding)
-        losses = [
-            text_guided_critic_loss(self.critic(bad.embedding), good)
-            for bad in self.negatives(made)
-        ]
-        return torch.stack(losses).mean()
+def text_guided(encoder: SemanticEncoder, damaged: float) -> FeatureTerm:
+    """Learnable prompts (TG-D): ``-log p(x)`` for the generator."""
+    critic = PromptPair(encoder)
+    return FeatureTerm(
+        "text_guided",
+        critic,
+        lambda seen: [critic(seen.embedding)],
+        text_guided_generator_loss,
+        text_guided_critic_loss,
+        damaged,
+    )
 
 
 def _cross_entropy(logits: Tensor | None, category: Tensor | None) -> Tensor:

@@ -13,9 +13,9 @@ def step_generator(seed: int, step: int, who: int) -> torch.Generator:
     """Random numbers of one step of one run, so that runs resume.
 
     Args:
-        seed: Of the run; 0 to 2^32 - 1 differ.
+        seed: Seed of the run; 0 to 2^32 - 1 differ.
         step: Index of the batch; of 65536 in a row, all differ.
-        who: Who draws, 0 to 65535.
+        who: Number of the one who draws, 0 to 65535.
 
     Returns:
         A generator on the CPU.

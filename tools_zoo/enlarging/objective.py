@@ -1,4 +1,4 @@
-"""Towards what a generator is trained: a weighted sum of named terms, some with critics."""
+"""The loss of a generator: a weighted sum of named terms, some with critics."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,12 +29,14 @@ class SrObjective:
     """Training objective: clean large images, by all terms of a configuration at once.
 
     Args:
-        config: How to train.
-        scale: Of the tool.
-        terms: With a weight above 0.
-        encoder: Of the terms that look at features, and of the validation; may be left out where
-            none does.
+        config: Settings of the training.
+        scale: Scale of the tool.
+        terms: Terms with a weight above 0.
+        encoder: Encoder of the terms that look at features, and of the validation; may be left out
+            where none does.
     """
+
+    critic_learning_rate = 2e-4
 
     def __init__(
         self,
@@ -48,7 +50,6 @@ class SrObjective:
         self.critics = nn.ModuleDict(
             {term.name: term.critic for term in terms if term.critic is not None}
         )
-        self.critic_learning_rate = config.critic_learning_rate
         self._config = config
         self._scale = scale
         self._terms = terms

@@ -19,7 +19,7 @@ class ConstantPrior:
     Args:
         shares: Eight numbers, none negative, that sum to 1; or the name of one of `SCENES`; or the
             index of one category.
-        kind: What the categories are; a name makes them scenes. None is whatever the network was
+        kind: Kind of the categories; a name makes them scenes. None is whatever the network was
             trained with.
 
     Raises:
@@ -64,7 +64,7 @@ class MapPrior:
 
     Args:
         shares: (8, H, W) of the enlarged photo; none negative, sum to 1 at each pixel.
-        kind: What the categories are. None is whatever the network was trained with.
+        kind: Kind of the categories. None is whatever the network was trained with.
 
     Raises:
         PriorError: It has other categories, or they do not sum to 1.

@@ -39,8 +39,8 @@ ADE20K: Final[dict[str, str]] = {
 """Classes of ADE20K to `SCENES`, by the first of their names; all others are background."""
 
 SEEN_PIXELS: Final = 768 * 768
-"""Of the enlargement. A larger one is seen whole, but smaller: these models learnt from images of
-512 pixels a side."""
+"""Most pixels of the enlargement. A larger one is seen whole, but smaller: these models learnt from
+images of 512 pixels a side."""
 
 _WIDE: Final = 768
 """Channels of the decoder in b2 to b5; b0 and b1 have 256."""

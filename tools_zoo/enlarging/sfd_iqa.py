@@ -35,13 +35,17 @@ MAX_SIDE: Final = 1024
 """Pixels; of larger photos the middle is judged, since shrinking one would hide its blur."""
 
 
+class IqaEncoderError(ToolchainError):
+    """A score was named without its encoder, or an encoder without a score."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quality:
     """A score without a reference.
 
     Attributes:
         score: Mean of the other two; 0 to 1, higher is cleaner.
-        features: What the critic of middle features says, the mean over positions and maps.
+        features: Verdict of the critic of middle features, the mean over positions and maps.
         prompts: Probability of the good prompt.
         encoder: Which one looked: scores of different encoders do not compare.
         prompt_kind: ``text``, or ``vectors`` where the encoder has no text.
@@ -58,7 +62,7 @@ class SfdIqa(nn.Module):
     """The two critics of features, put to use after a training.
 
     Args:
-        encoder: That they were trained with.
+        encoder: Encoder that they were trained with.
         features: The critic of middle features; fresh if left out.
         prompts: The pair of prompts; fresh if left out.
 
@@ -154,9 +158,9 @@ def load_iqa(folder: Path, encoder: SemanticEncoder | None = None) -> SfdIqa:
     """Load what `save_iqa` wrote.
 
     Args:
-        folder: Where it lies.
-        encoder: That the critics were trained with; the offline default, if that is the one, if
-            left out.
+        folder: Folder of the score.
+        encoder: Encoder that the critics were trained with. Left out, it is the offline default,
+            if that is the one.
 
     Raises:
         ToolchainError: There is no score in the folder, it is damaged, or it was trained with
@@ -215,9 +219,7 @@ def open_named(iqa: str | Path | None, encoder: str | Path | None = None) -> Sfd
     """
     if iqa is None:
         if encoder is not None:
-            raise ToolchainError(
-                f"the encoder {encoder} looks for a score: name the score too (--iqa)"
-            )
+            raise IqaEncoderError(f"the encoder {encoder} looks for a score: name the score too")
         return None
     return open_iqa(iqa, None if encoder is None else load_encoder(str(encoder)))
 
@@ -238,9 +240,9 @@ def _fitting(
     if encoder is None and name == OFFLINE:
         encoder = load_encoder(OFFLINE)
     if encoder is None:
-        raise ToolchainError(
+        raise IqaEncoderError(
             f"the score in {folder} needs the encoder {name}; none was given: name its folder, or "
-            "its name in the local cache (--iqa-encoder, in training --set iqa_encoder=FOLDER)"
+            "its name in the local cache"
         )
     if encoder.name != name:
         raise ToolchainError(

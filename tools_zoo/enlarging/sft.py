@@ -1,7 +1,6 @@
 """The trainer of tools with a categorical prior."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -10,20 +9,18 @@ from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.tools_zoo.encoders import load_encoder
 from restoration_toolchain.tools_zoo.enlarging.build_terms import build_terms
 from restoration_toolchain.tools_zoo.enlarging.clusters import (
+    Clustering,
     Clusters,
     find_clusters,
-    train_segmenter,
 )
 from restoration_toolchain.tools_zoo.enlarging.config import SftTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.objective import SrObjective
 from restoration_toolchain.tools_zoo.enlarging.segformer import load_segformer
-from restoration_toolchain.tools_zoo.enlarging.stages import has_checkpoint, run_stage
-from restoration_toolchain.tools_zoo.enlarging.start import encoder_for, load_start
+from restoration_toolchain.tools_zoo.enlarging.stages import Stage
 from restoration_toolchain.tools_zoo.enlarging.terms import Made
+from restoration_toolchain.tools_zoo.networks.segmenter import Segmenter
 from restoration_toolchain.tools_zoo.networks.sft import SftNet
-from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.training.batches import Batch
-from restoration_toolchain.tools_zoo.training.loop import OnStep, make_fabric
 
 PRIOR_RUN = "prior"
 """Below the run folder: the part in which the segmentation is learnt."""
@@ -34,7 +31,7 @@ class SftObjective(SrObjective):
 
     network: SftNet
     clusters: Clusters | None = None
-    """Of the clean images, for the share of them whose prior they are."""
+    """Clusters of the clean images, for the share of them whose prior they are."""
     _config: SftTrainConfig
     _late: tuple[nn.Parameter, ...] = ()
 
@@ -69,32 +66,26 @@ class SftObjective(SrObjective):
         return torch.cat([shares.to(prior), prior[told:]])
 
 
-def train_sft_tool(
-    spec: ToolSpec,
-    config: SftTrainConfig,
-    run_path: Path,
-    *,
-    init: nn.Module | None = None,
-    resume: bool = False,
-    on_step: OnStep = lambda step, total, metrics: None,
-) -> Tool:
-    """Train a tool with a categorical prior: its own segmentation first, if it is to have one.
+def train_sft(network: nn.Module, stage: Stage, init: nn.Module | None) -> nn.Module:
+    """Train a network with a categorical prior: its own segmentation first, if it is to have one.
 
-    As `tools_zoo.enlarging.train.train_sr_tool`, which gives the arguments; ``init`` may be a
-    network without a prior, or one whose own prior is then taken as it is. The clusters that it was
-    taught are not known any more, so that no prior comes from clean images then. A tool that was
-    trained with a SegFormer model does not carry it: it asks for a prior of scenes
+    A tool that was trained with a SegFormer model does not carry it: it asks for a prior of scenes
     (`SftNet.use_prior`).
+
+    Args:
+        network: Network with fresh weights; changed.
+        stage: The training.
+        init: Network without a prior, or one whose own prior is then taken as it is. The clusters
+            that it was taught are not known any more, so that no prior comes from clean images.
     """
-    fabric = make_fabric(config)
-    tool = Tool(spec)
-    network = tool.network
+    config = stage.config
+    assert isinstance(config, SftTrainConfig)
     if not isinstance(network, SftNet):
-        raise ToolchainError(f"{spec.name!r} has no categorical prior")
+        raise ToolchainError(f"{stage.name!r} has no categorical prior")
     # Without starting weights all layers are new, and none is newer than the others.
-    fresh = load_start(network, init, spec.name) if init is not None else []
-    encoder = encoder_for(config)
-    objective = SftObjective(config, spec.scale, build_terms(config, encoder), encoder)
+    fresh = stage.load_start(network, init) if init is not None else []
+    encoder = stage.load_encoder()
+    objective = SftObjective(config, network.scale, build_terms(config, encoder), encoder)
     objective.network = network
     # What the categories of the starting network are, its layers have learnt to rely on.
     has_prior = isinstance(init, SftNet) and init.kind == "clusters"
@@ -102,17 +93,14 @@ def train_sft_tool(
     if config.prior != "own":
         network.use_prior(load_segformer(config.prior))
     elif not has_prior:
-        path = run_path / PRIOR_RUN
         looks = encoder or load_encoder(config.encoder)
         objective.clusters = find_clusters(looks, objective.batches, config.seed)
-        own = train_segmenter(
-            config,
-            objective.clusters,
-            objective,
-            path,
-            resume=resume and has_checkpoint(path),
-            on_step=on_step,
+        part = stage.part(
+            PRIOR_RUN,
+            total_patches=max(config.prior_patches, config.batch_size),
+            learning_rate=config.prior_learning_rate,
         )
+        own = part.train(Segmenter(), Clustering(objective, objective.clusters))
         network.prior.load_state_dict(own.state_dict())
     if fresh:  # a network whose layers are all known has none to wait for
         objective.train_late(
@@ -120,17 +108,6 @@ def train_sft_tool(
             for name, parameter in network.named_parameters()
             if name not in fresh and not name.startswith("prior.")
         )
-    averaged = run_stage(
-        tool,
-        objective,
-        config,
-        run_path,
-        fabric,
-        resume=resume,
-        learning_rate_factor=lambda name: (
-            config.new_layers_factor if name.removeprefix("network.") in fresh else 1.0
-        ),
-        on_step=on_step,
+    return stage.train(
+        network, objective, lambda name: config.new_layers_factor if name in fresh else 1.0
     )
-    assert isinstance(averaged, Tool)
-    return averaged

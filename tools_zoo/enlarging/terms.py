@@ -1,6 +1,8 @@
 """The terms of a generator's loss, by name: each with its weight, and with its critic if any."""
 
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import torch
@@ -13,10 +15,22 @@ from restoration_toolchain.tools_zoo.losses.features import feature_distance
 from restoration_toolchain.tools_zoo.losses.grid import grid_loss
 from restoration_toolchain.tools_zoo.losses.high_frequency import high_frequency_loss
 from restoration_toolchain.tools_zoo.losses.pixel import absolute_loss
+from restoration_toolchain.tools_zoo.losses.self_similarity import (
+    Similarity,
+    edge_pixels,
+    self_similarity_loss,
+)
 from restoration_toolchain.tools_zoo.losses.semantic import semantic_loss
 
 MAX_SHIFT: Final = 32
 """Pixels; an encoder's coarsest stride."""
+
+SSL_AREA: Final = Similarity(search=13, window=5)
+"""Area in which self-similarity is looked for, and the size of the patches compared, in pixels."""
+SSL_STRIDE: Final = 3
+"""Thins the mask of edges; 1 keeps all of it."""
+SSL_PIXELS: Final = 160
+"""Most edge pixels per image, drawn anew in every step."""
 
 
 @dataclass
@@ -33,10 +47,10 @@ class Made:
         restored: (N, 3, H * scale, W * scale), float32, not clipped.
         gt: Same shape, in [0, 1].
         step: Index of the batch.
-        encoder: What looks at them.
+        encoder: Encoder that looks at them.
         category: Index of the category that each image shows most of, (N,), or -1 for one that is
             not to be judged; None without a categorical prior.
-        seed: Of the run.
+        seed: Seed of the run.
     """
 
     lq: Tensor
@@ -46,32 +60,29 @@ class Made:
     encoder: SemanticEncoder | None = None
     category: Tensor | None = None
     seed: int = 0
-    _restored_seen: Semantics | None = None
-    _gt_seen: Semantics | None = None
-    _damaged_seen: Semantics | None = None
+    _seen: dict[str, Semantics] = field(default_factory=dict)
 
     @property
     def restored_seen(self) -> Semantics:
         """What the encoder sees in the restored images."""
-        if self._restored_seen is None:
-            self._restored_seen = self._look(self.restored)
-        return self._restored_seen
+        if "restored" not in self._seen:
+            self._seen["restored"] = self._look(self.restored)
+        return self._seen["restored"]
 
     @property
     def gt_seen(self) -> Semantics:
         """What the encoder sees in the clean images."""
-        if self._gt_seen is None:
+        if "gt" not in self._seen:
             with torch.no_grad():
-                self._gt_seen = self._look(self.gt)
-        return self._gt_seen
+                self._seen["gt"] = self._look(self.gt)
+        return self._seen["gt"]
 
+    @torch.no_grad()
     def damaged_seen(self, share: float) -> Semantics:
         """What the encoder sees in a share of the clean images after blur, noise or JPEG."""
-        if self._damaged_seen is None:
-            with torch.no_grad():
-                damaged = damage(self.gt, share, self.generator("damage"))
-                self._damaged_seen = self._look(damaged)
-        return self._damaged_seen
+        if "damaged" not in self._seen:
+            self._seen["damaged"] = self._look(damage(self.gt, share, self.generator("damage")))
+        return self._seen["damaged"]
 
     def _look(self, images: Tensor) -> Semantics:
         assert self.encoder is not None
@@ -80,18 +91,11 @@ class Made:
 
     def detached(self) -> "Made":
         """The same without gradients: what critics learn from."""
-        seen = self._restored_seen
-        return Made(
-            self.lq,
-            self.restored.detach(),
-            self.gt,
-            self.step,
-            self.encoder,
-            self.category,
-            self.seed,
-            None if seen is None else _detach(seen),
-            self._gt_seen,
-        )
+        seen = {
+            name: Semantics(tuple(map_.detach() for map_ in seen.maps), seen.embedding.detach())
+            for name, seen in self._seen.items()
+        }
+        return dataclasses.replace(self, restored=self.restored.detach(), _seen=seen)
 
     def generator(self, name: str) -> torch.Generator:
         """Random numbers that depend on the seed, the step and who asks, so that runs resume."""
@@ -106,10 +110,6 @@ class Term(Protocol):
         """As its weight is named in the configuration."""
 
     @property
-    def needs_encoder(self) -> bool:
-        """Whether it looks at `Made.restored_seen`."""
-
-    @property
     def critic(self) -> nn.Module | None:
         """What it learns itself, if anything."""
 
@@ -121,68 +121,39 @@ class Term(Protocol):
 
 
 class PlainTerm:
-    """A term without a critic."""
+    """A term without a critic.
+
+    Args:
+        name: One of `PLAIN_LOSSES`.
+    """
 
     critic: nn.Module | None = None
-    needs_encoder = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.loss = PLAIN_LOSSES[name]
 
     def critic_loss(self, made: Made) -> Tensor:
         """Nothing to lower."""
         raise NotImplementedError
 
 
-class PixelTerm(PlainTerm):
-    """Mean absolute difference."""
-
-    name = "pixel"
-
-    def loss(self, made: Made) -> Tensor:
-        """See `tools_zoo.losses.pixel.absolute_loss`."""
-        return absolute_loss(made.restored, made.gt)
+def _self_similarity(made: Made) -> Tensor:
+    """Self-similarity at edges, both its distances with one weight."""
+    generator = made.generator("self_similarity")
+    pixels = edge_pixels(made.gt, stride=SSL_STRIDE, most=SSL_PIXELS, generator=generator)
+    absolute, divergence = self_similarity_loss(made.restored, made.gt, pixels, SSL_AREA)
+    return absolute + divergence
 
 
-class PerceptualTerm(PlainTerm):
-    """Distance between features."""
-
-    name = "perceptual"
-    needs_encoder = True
-
-    def loss(self, made: Made) -> Tensor:
-        """See `tools_zoo.losses.features.feature_distance`."""
-        return feature_distance(made.restored_seen.maps, made.gt_seen.maps)
-
-
-class HighFrequencyTerm(PlainTerm):
-    """High-frequency perception."""
-
-    name = "high_frequency"
-
-    def loss(self, made: Made) -> Tensor:
-        """See `tools_zoo.losses.high_frequency.high_frequency_loss`."""
-        return high_frequency_loss(made.restored, made.gt)
-
-
-class GridTerm(PlainTerm):
-    """Patterns that repeat with every pixel of the small image."""
-
-    name = "grid"
-
-    def loss(self, made: Made) -> Tensor:
-        """See `tools_zoo.losses.grid.grid_loss`."""
-        scale = made.gt.shape[-1] // made.lq.shape[-1]
-        return grid_loss(made.restored, made.gt, scale)
-
-
-class SemanticTerm(PlainTerm):
-    """Explicit semantic supervision."""
-
-    name = "semantic"
-    needs_encoder = True
-
-    def loss(self, made: Made) -> Tensor:
-        """See `tools_zoo.losses.semantic.semantic_loss`."""
-        return semantic_loss(made.restored_seen, made.gt_seen)
-
-
-def _detach(seen: Semantics) -> Semantics:
-    return Semantics(tuple(map_.detach() for map_ in seen.maps), seen.embedding.detach())
+PLAIN_LOSSES: Final[dict[str, Callable[[Made], Tensor]]] = {
+    "pixel": lambda made: absolute_loss(made.restored, made.gt),
+    "perceptual": lambda made: feature_distance(made.restored_seen.maps, made.gt_seen.maps),
+    "grid": lambda made: grid_loss(
+        made.restored, made.gt, scale=made.gt.shape[-1] // made.lq.shape[-1]
+    ),
+    "high_frequency": lambda made: high_frequency_loss(made.restored, made.gt),
+    "semantic": lambda made: semantic_loss(made.restored_seen, made.gt_seen),
+    "self_similarity": _self_similarity,
+}
+"""What the terms without a critic lower."""

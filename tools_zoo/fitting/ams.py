@@ -39,13 +39,13 @@ def ams_loss(
     """Loss of a training step: `hidden_loss` on sub-images, with one mask for each.
 
     Args:
-        denoiser: What is trained.
+        denoiser: Network to train.
         noisy: (N, C, H, W) in [0, 1]; both sides multiples of ``stride``.
-        stride: Of the sub-images, in pixels; noise of pixels this far apart is taken as
+        stride: Stride of the sub-images, in pixels; noise of pixels this far apart is taken as
             independent.
         masks: ``random`` ones are the paper's; the checkerboard asks for much less, as a pixel has
             the same neighbours wherever it lies, and is learnt many times sooner.
-        generator: Of the masks.
+        generator: Random source of the masks.
     """
     sub_images = pixel_shuffle_down(noisy, stride)
     num_images, _, height, width = sub_images.shape
@@ -57,7 +57,7 @@ def ams_blind_error(denoiser: Denoiser, noisy: Tensor, *, stride: int) -> Tensor
     """Mean absolute error of the prediction of every pixel from the others, without any chance.
 
     Args:
-        denoiser: What is measured.
+        denoiser: Network to measure.
         noisy: (N, C, H, W) in [0, 1]; both sides multiples of ``stride``.
         stride: As in training.
 

@@ -44,8 +44,8 @@ from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.training.batches import flip
+from restoration_toolchain.tools_zoo.training.config import LoopConfig
 from restoration_toolchain.tools_zoo.training.loop import (
-    LoopConfig,
     OnStep,
     count_steps_within,
     train_module,
@@ -56,13 +56,13 @@ Shift = npt.NDArray[np.float32]
 """Change of brightness on the [0, 1] scale, (3, KNOTS): of each channel at each level."""
 
 SURE_PIXELS: Final = 2000
-"""Of a level; with so many, half of the shift that is seen there counts."""
+"""Pixels of a level; with so many, half of the shift that is seen there counts."""
 
 SHRINK: Final = 2
 """By how much pictures are made smaller: the stride of the sub-images that they come from."""
 
 MAX_PIXELS: Final = 8_000_000
-"""Of the photos that pictures are made of; the blind network takes its time."""
+"""Most pixels of the photos that pictures are made of; the blind network takes its time."""
 MAX_SIDE: Final = 1024
 """Pixels; larger photos are cut, or the blind network would take gigabytes."""
 
@@ -95,7 +95,7 @@ def best_shipped_denoiser(crops: Sequence[FloatImage], noise: NoiseModel) -> Too
 
     Args:
         crops: RGB (H, W, 3), float32, [0, 1].
-        noise: Of the crops.
+        noise: Noise of the crops.
     """
     return max(shipped_denoisers(), key=lambda tool: estimate_risk(tool, crops, noise).gain)
 
@@ -164,9 +164,9 @@ class Renoised(Dataset[tuple[Tensor, Tensor]]):
     Args:
         pictures: RGB (H, W, 3), float32, [0, 1], without noise; of several, those that are smaller
             than the crops are left out.
-        noise: That is put on them.
-        shift: That is put on them, too; of `level_shift`.
-        config: How large the crops are, how many, and the seed.
+        noise: Noise to put on them.
+        shift: Shift of brightness to put on them, too, from `level_shift`.
+        config: Size and number of the crops, and the seed.
     """
 
     def __init__(
@@ -207,8 +207,8 @@ class Distiller:
     Args:
         start: Denoiser whose copy learns.
         photos: Noisy RGB (H, W, 3), float32, [0, 1].
-        noise: Of the photos.
-        config: How.
+        noise: Noise of the photos.
+        config: Settings of the distillation.
         metric: Name under which the gain in dB, estimated on ``crops``, is told.
         crops: Held-out noisy crops.
     """
@@ -251,7 +251,7 @@ class Distiller:
         Args:
             teacher: The blind denoiser.
             run_path: Folder of the run folders of the rounds.
-            fabric: Where.
+            fabric: Device, number format and processes.
             num_steps: Optimiser steps of all rounds together.
             on_step: Called with (step, ``num_steps``, newest metrics).
 

@@ -31,9 +31,9 @@ from restoration_toolchain.tools_zoo.fitting.sure import estimate_risk
 from restoration_toolchain.tools_zoo.networks import build_network
 from restoration_toolchain.tools_zoo.networks.masks import MaskKind
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.training.config import LoopConfig
 from restoration_toolchain.tools_zoo.training.loop import (
     EarlyStopping,
-    LoopConfig,
     OnStep,
     count_steps_within,
     make_fabric,
@@ -69,8 +69,8 @@ class FitConfig(LoopConfig):
     patch_size: int = 120
     """Largest side of a training crop, in pixels; smaller photos have smaller crops."""
     train_stride: int = 5
-    """Of the sub-images in training, in pixels: beyond it, noise must be independent. 5 suits
-    photos of cameras; 2 is enough for noise that is independent from pixel to pixel."""
+    """Stride of the sub-images in training, in pixels: beyond it, noise must be independent. 5
+    suits photos of cameras; 2 is enough for noise that is independent from pixel to pixel."""
     masks: MaskKind = "checkerboard"
     """``ams``: which half of the pixels is hidden in training."""
     cycle: int = 8
@@ -118,10 +118,10 @@ def fit_tool(
 
     Args:
         photos: Noisy RGB (H, W, 3), float32 in [0, 1]; any sizes.
-        config: How to fit.
+        config: Settings of the fit.
         run_path: Run folder.
-        name: Of the tool.
-        noise: Of the photos; the tool's strength is its range, and progress is told with it.
+        name: Name of the tool.
+        noise: Noise of the photos; the tool's strength is its range, and progress is told with it.
         resume: Go on from the checkpoint in ``run_path``.
         on_step: Called with (step, total, newest metrics) after every optimiser step.
 
@@ -141,7 +141,7 @@ def fit_tool(
     denoiser = cast(nn.Module, network.denoiser)
     crops = PhotoCrops(split.train, split.side, batch_size=config.batch_size, seed=config.seed)
     monitor = Tool(spec, copy.deepcopy(network))
-    objective = _BlindPrediction(method, config, crops, split.held_out, _Gain(monitor, noise))
+    objective = _BlindPrediction(config, crops, split.held_out, monitor, noise)
     start = distiller = None
     if config.distill:
         start = best_shipped_denoiser(list(to_numpy(split.held_out)), noise)
@@ -210,7 +210,7 @@ class _FitRecord(FitConfig):
 
     distill_steps: int
     photos: str
-    """SHA-256 of their pixels."""
+    """SHA-256 of the pixels of all photos."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,94 +218,74 @@ class _Method:
     """A way to learn from noisy images alone.
 
     Attributes:
-        network: Its name in `tools_zoo.networks.NETWORKS`; its ``denoiser`` is trained.
-        loss: (denoiser, noisy crops, config, generator) to a scalar.
-        blind_error: (denoiser, noisy crops, config) to a scalar, in units of the crops.
+        network: Name in `tools_zoo.networks.NETWORKS`; its ``denoiser`` is trained.
+        loss: Maps a denoiser and noisy crops to a scalar; takes the stride of the sub-images, a
+            generator and `option`.
+        blind_error: Maps a denoiser and noisy crops to a scalar, in units of the crops.
+        option: Setting that this method alone knows.
         source: Paper.
     """
 
     network: str
-    loss: Callable[[nn.Module, Tensor, FitConfig, torch.Generator], Tensor]
-    blind_error: Callable[[nn.Module, Tensor, FitConfig], Tensor]
+    loss: Callable[..., Tensor]
+    blind_error: Callable[..., Tensor]
+    option: str
     source: str
-
-
-class _BlindPrediction:
-    """Training objective: noisy pixels, from others."""
-
-    def __init__(
-        self,
-        method: _Method,
-        config: FitConfig,
-        crops: PhotoCrops,
-        held_out: Tensor,
-        gain: "_Gain",
-    ) -> None:
-        self.batches: Dataset[Any] = crops
-        self._method = method
-        self._config = config
-        self._held_out = held_out
-        self._gain = gain
-
-    def loss(self, module: nn.Module, batch: tuple[Tensor, int]) -> Tensor:
-        crops, seed = batch
-        return self._method.loss(module, crops, self._config, torch.Generator().manual_seed(seed))
-
-    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        error = self._method.blind_error(module, self._held_out.to(device), self._config)
-        return {BLIND_ERROR: 255.0 * float(error), GAIN: self._gain(module, self._held_out)}
-
-
-class _Gain:
-    """What a denoiser would gain as a tool, estimated on a few held-out crops.
-
-    Args:
-        tool: Of the same shape; its denoiser is overwritten.
-        noise: Of the photos.
-    """
-
-    def __init__(self, tool: Tool, noise: NoiseModel) -> None:
-        self._tool = tool.requires_grad_(False).eval()
-        self._noise = noise
-
-    def __call__(self, denoiser: nn.Module, held_out: Tensor) -> float:
-        """PSNR gain in dB, on the CPU."""
-        cast(nn.Module, self._tool.network.denoiser).load_state_dict(denoiser.state_dict())
-        return estimate_risk(self._tool, _for_gain(held_out), self._noise).gain
-
-
-def _ams_loss(
-    denoiser: nn.Module, crops: Tensor, config: FitConfig, generator: torch.Generator
-) -> Tensor:
-    stride, masks = config.train_stride, config.masks
-    return ams_loss(denoiser, crops, stride=stride, masks=masks, generator=generator)
-
-
-def _sdap_loss(
-    denoiser: nn.Module, crops: Tensor, config: FitConfig, generator: torch.Generator
-) -> Tensor:
-    stride, cycle = config.train_stride, config.cycle
-    return sdap_loss(denoiser, crops, stride=stride, cycle=cycle, generator=generator)
 
 
 _METHODS: Final = {
     "ams": _Method(
         "masked_unet",
-        _ams_loss,
-        lambda denoiser, crops, config: ams_blind_error(
-            denoiser, crops, stride=config.train_stride
-        ),
+        ams_loss,
+        ams_blind_error,
+        "masks",
         "Liao et al., Asymmetric Mask Scheme, ECCV 2024",
     ),
     "sdap": _Method(
         "blind_spot",
-        _sdap_loss,
-        lambda denoiser, crops, config: sdap_blind_error(
-            denoiser, crops, stride=config.train_stride
-        ),
+        sdap_loss,
+        sdap_blind_error,
+        "cycle",
         "Pan et al., Random Sub-Samples Generation (SDAP), ICCV 2023",
     ),
 }
+
+
+class _BlindPrediction:
+    """Training objective: noisy pixels, from others.
+
+    Args:
+        config: Settings of the fit.
+        crops: Noisy crops to learn from.
+        held_out: Noisy crops to measure on, (N, 3, h, w) in [0, 1].
+        tool: Tool of the same shape, on the CPU; its denoiser is overwritten in validations, which
+            estimate what it would gain.
+        noise: Noise of the photos.
+    """
+
+    def __init__(
+        self, config: FitConfig, crops: PhotoCrops, held_out: Tensor, tool: Tool, noise: NoiseModel
+    ) -> None:
+        self.batches: Dataset[Any] = crops
+        self._method = _METHODS[config.method]
+        self._stride = config.train_stride
+        self._options = {self._method.option: getattr(config, self._method.option)}
+        self._held_out = held_out
+        self._tool = tool.requires_grad_(False).eval()
+        self._noise = noise
+
+    def loss(self, module: nn.Module, batch: tuple[Tensor, int]) -> Tensor:
+        crops, seed = batch
+        generator = torch.Generator().manual_seed(seed)
+        return self._method.loss(
+            module, crops, stride=self._stride, generator=generator, **self._options
+        )
+
+    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        error = self._method.blind_error(module, self._held_out.to(device), stride=self._stride)
+        cast(nn.Module, self._tool.network.denoiser).load_state_dict(module.state_dict())
+        gain = estimate_risk(self._tool, _for_gain(self._held_out), self._noise).gain
+        return {BLIND_ERROR: 255.0 * float(error), GAIN: gain}
 
 
 def _for_gain(held_out: Tensor) -> list[FloatImage]:

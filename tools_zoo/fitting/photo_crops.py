@@ -27,10 +27,10 @@ class SplitPhotos:
     """Photos, each with a strip across one end cut off.
 
     Attributes:
-        train: What is left of each photo: (H, W, 3) float32 in [0, 1], lying on its side if that
+        train: Rest of each photo: (H, W, 3) float32 in [0, 1], lying on its side if that
             makes it upright.
         held_out: Crops of the strips, (N, 3, h, w) float32 in [0, 1].
-        side: Of training crops, in pixels.
+        side: Side of training crops, in pixels.
     """
 
     train: tuple[FloatImage, ...]
@@ -45,7 +45,7 @@ def split_photos(photos: Sequence[FloatImage], *, patch_size: int, stride: int) 
         photos: RGB (H, W, 3), float32, [0, 1]; any sizes.
         patch_size: Largest side of a crop, in pixels. Crops all have one size, so it is less if the
             smallest photo is.
-        stride: Of the sub-images; the sides of all crops are multiples of it.
+        stride: Stride of the sub-images; the sides of all crops are multiples of it.
 
     Raises:
         ToolchainError: There is no photo, or one is too small.
@@ -81,9 +81,9 @@ class PhotoCrops(Dataset[tuple[Tensor, int]]):
 
     Args:
         photos: RGB (H, W, 3) float32 in [0, 1], no side below ``side``.
-        side: Of the crops, in pixels.
+        side: Side of the crops, in pixels.
         batch_size: Crops per batch.
-        seed: Of everything drawn.
+        seed: Seed of every random draw.
     """
 
     def __init__(

@@ -39,13 +39,13 @@ def sdap_loss(
     """Loss of a training step: `cyclic_difference_loss` of random sub-images.
 
     Args:
-        denoiser: What is trained, a blind-spot network.
+        denoiser: Blind-spot network to train.
         noisy: (N, C, H, W) in [0, 1]; both sides multiples of ``stride``.
-        stride: s, of the sub-images, in pixels.
+        stride: Stride s of the sub-images, in pixels.
         cycle: Use this many of the s * s sub-images, in a shorter cycle, and scale the loss up to
             what all would give. The paper uses all; fewer are cheaper and a little less steady.
-        generator: Of the sub-images. Their order is random in every cell, so the first ones are as
-            good as any.
+        generator: Random source of the sub-images. Their order is random in every cell, so the
+            first ones are as good as any.
     """
     sub_images = random_subsamples(noisy, stride, generator)
     part = sub_images[:cycle]
@@ -56,7 +56,7 @@ def sdap_blind_error(denoiser: Denoiser, noisy: Tensor, *, stride: int) -> Tenso
     """Mean absolute error of the prediction of every pixel from the others, without any chance.
 
     Args:
-        denoiser: What is measured, a blind-spot network.
+        denoiser: Blind-spot network to measure.
         noisy: (N, C, H, W) in [0, 1]; both sides multiples of ``stride``.
         stride: As in training.
 

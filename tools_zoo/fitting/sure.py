@@ -70,8 +70,8 @@ def estimate_risk(
     Args:
         denoise: The denoiser; what it returns is clipped to [0, 1].
         photos: RGB, each (H, W, 3), float32, range [0, 1], none that the denoiser learnt from.
-        noise: Of these photos.
-        seed: Of the probes. With the same seed all denoisers meet the same ones, so that they
+        noise: Noise of these photos.
+        seed: Seed of the probes. With the same seed all denoisers meet the same ones, so that they
             can be compared.
 
     Returns:
@@ -153,8 +153,8 @@ def better_than_all(
     """Whether a denoiser's risk is lower than that of each of the others, beyond chance.
 
     Args:
-        candidate: Of the denoiser in question.
-        others: Of those to compare with, on the same photos in the same order.
+        candidate: Risk of the denoiser in question.
+        others: Risks of those to compare with, on the same photos in the same order.
         confidence: Standard errors of the mean difference that it must be better by.
     """
     return all(_is_lower(candidate, other, confidence) for other in others.values())

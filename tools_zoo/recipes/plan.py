@@ -44,8 +44,8 @@ class TrainingJob:
 
     Attributes:
         spec: The tool.
-        config: How to train it; its kind is the trainer's (`config_kind`).
-        init: Where its starting weights come from: the name of a tool (one trained before it in
+        config: Settings; their kind is the trainer's (`config_kind`).
+        init: Source of its starting weights: the name of a tool (one trained before it in
             the plan, or a shipped one), or a path: a safetensors file, a toolbox folder, or the run
             folder of this tool; None starts from random weights.
         keep: Put the tool into the toolbox; off for one that others only start from.
@@ -92,11 +92,11 @@ def plan_training(
 
     Args:
         names: Tools to train; none means all of the recipe, or all of the toolbox ``classic``.
-        recipe: What `read_recipe` gave, or nothing.
+        recipe: Result of `read_recipe`, or nothing.
         overrides: Options that win over the recipe, for every tool.
-        init: Where the starting weights of every tool come from, whatever the recipe says.
-        warm_start: Where neither ``init`` nor the recipe says anything, start a tool from the next
-            weaker one of its task if that has the same network and is trained before it here.
+        init: Source of the starting weights of every tool, whatever the recipe says.
+        warm_start: Start a tool from the next weaker one of its task, if that has the same network
+            and is trained before it here, and neither ``init`` nor the recipe says anything.
 
     Raises:
         UnknownNameError: A tool or an option does not exist.

@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -43,15 +43,18 @@ from restoration_toolchain.tools_zoo.storage import (
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.batches import ToolDegrader, degrade_batch, flip
-from restoration_toolchain.tools_zoo.training.loop import (
+from restoration_toolchain.tools_zoo.training.config import (
     NOT_NOTED,
-    LoopConfig,
+    PatchConfig,
+    check_not_negative,
+    check_shares,
+)
+from restoration_toolchain.tools_zoo.training.loop import (
     OnStep,
     is_main_process,
     make_fabric,
     train_module,
 )
-from restoration_toolchain.tools_zoo.training.supervised import scale_residual
 
 RANDOM: Final = "random"
 """In `ChainTrainConfig.starts`, fresh weights."""
@@ -107,7 +110,7 @@ class Prescription:
 
     Args:
         stages: Per stage, its rules as `Rule.parse` reads them.
-        toolbox: Where the tools are.
+        toolbox: Toolbox with the tools.
 
     Raises:
         ToolchainError: A rule cannot be read, or there is no stage.
@@ -127,12 +130,6 @@ class Prescription:
     def tools(self) -> list[int]:
         """Indices of the tools that appear, each once."""
         return sorted({self._index[rule.tool] for rules in self._stages for rule in rules})
-
-    @property
-    def later_tools(self) -> list[int]:
-        """Those that run behind others only."""
-        first = {self._index[rule.tool] for rule in self._stages[0]}
-        return [tool for tool in self.tools if tool not in first]
 
     def __len__(self) -> int:
         """Number of stages."""
@@ -156,56 +153,35 @@ class Prescription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChainTrainConfig(LoopConfig):
-    """How tools are trained in prescribed chains."""
+class ChainTrainConfig(PatchConfig):
+    """How tools are trained in prescribed chains; every patch is one chain."""
 
-    store: str
-    """Path of the patch store."""
     stages: tuple[Sequence[str], ...]
     """The prescription: per stage, rules as `Rule.parse` reads them."""
     starts: tuple[str, ...] = ()
     """Where tools begin, if not as they are: ``TOOL: OTHER`` is a copy of another one of the
     toolbox, ``TOOL: random`` fresh weights. A tool of the catalogue that is missing is added."""
-    total_patches: int = 400_000
-    """Chains in all; the schedule spans them."""
     batch_size: int = 48
     """Chains per step and process."""
     own: float = 0.15
     """Share of the images that carry the distortion of one tool alone and meet that tool only."""
     levels: tuple[str, ...] = tuple(SEVERITY)
-    """What the others carry."""
+    """Levels of damage of the other images."""
     detour: float = 0.0
     """Share of the others whose tools are drawn at random from those of each stage: an agent takes
     wrong turns, and no tool should be helpless on what was meant for its neighbour."""
     loss: str = "psnr"
     early_weight: float = 0.3
-    """Of the loss behind each stage but the last: every tool must be worth something by itself, or
-    an agent that looks one step ahead would not begin with it."""
-    later_scale: float = 1.0
-    """Factor on the last convolution of the tools that run behind others only. One that was
-    trained on raw damage does harm behind another; started near the identity with 0.1, it learns to
-    do less in another way than by the death of its channels."""
+    """Weight of the loss behind each stage but the last: every tool must be worth something by
+    itself, or an agent that looks one step ahead would not begin with it."""
     eval_patches: int = 128
     """Held-out patches of each level."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        LoopConfig.__post_init__(self)
-        if self.total_patches < self.batch_size or self.batch_size < 1:
-            raise ValueError("total_patches must hold at least one batch of positive size")
-        if not 0.0 <= self.own <= 1.0:
-            raise ValueError(f"own must lie in [0, 1], got {self.own}")
-        if not 0.0 <= self.detour <= 1.0:
-            raise ValueError(f"detour must lie in [0, 1], got {self.detour}")
-        if self.early_weight < 0.0:
-            raise ValueError(f"early_weight must not be negative, got {self.early_weight}")
-        if self.later_scale <= 0.0:
-            raise ValueError(f"later_scale must be positive, got {self.later_scale}")
-
-    @property
-    def num_batches(self) -> int:
-        """Batches of the whole run."""
-        return self.total_patches // self.batch_size
+        PatchConfig.__post_init__(self)
+        check_shares(self, "own", "detour")
+        check_not_negative(self, "early_weight")
 
 
 class ChainSample(NamedTuple):
@@ -234,9 +210,9 @@ class PrescribedChains(nn.Module):
         self.toolbox = toolbox
 
     @property
-    def networks(self) -> list[nn.Module]:
+    def networks(self) -> list[Tool]:
         """The tools, each with a first and a last convolution of its own (`training.muon`)."""
-        return list(self.toolbox)
+        return self.toolbox.networks
 
     def forward(self, lq: Tensor, actions: Tensor) -> list[Tensor]:
         """Run chains.
@@ -267,8 +243,8 @@ def train_chains(
     """Train tools end to end in prescribed chains; those in no rule stay as they are, bit by bit.
 
     Args:
-        toolbox: Where to start; not changed.
-        config: How to train.
+        toolbox: Tools to start from; not changed.
+        config: Settings of the training.
         run_path: Run folder.
         resume: Go on from the checkpoint in ``run_path``.
         on_step: Called with (step, total, newest metrics) after every optimiser step.
@@ -284,8 +260,6 @@ def train_chains(
     trained = copy.deepcopy(toolbox)
     for index, tool in enumerate(trained):
         tool.requires_grad_(index in prescription.tools)
-        if index in prescription.later_tools:
-            scale_residual(tool.network, config.later_scale)
     averaged = train_module(
         PrescribedChains(trained),
         _ChainObjective(trained, prescription, config),
@@ -305,19 +279,16 @@ def train_toolbox_chains(
     config: ChainTrainConfig,
     run_path: Path,
     toolbox_path: Path,
-    *,
-    resume: bool = False,
-    on_step: OnStep = lambda step, total, metrics: None,
+    **options: Any,
 ) -> None:
     """Train the tools of a toolbox by `train_chains`, and note it in the manifest of the result.
 
     Args:
-        toolbox: Where to start: a shipped toolbox by name, or a folder.
-        config: How to train.
+        toolbox: Tools to start from: a shipped toolbox by name, or a folder.
+        config: Settings of the training.
         run_path: Run folder.
         toolbox_path: Toolbox folder to write; what it holds is replaced.
-        resume: Go on from the checkpoint in ``run_path``.
-        on_step: Progress.
+        **options: ``resume`` and ``on_step`` of `train_chains`.
 
     Raises:
         ToolchainError: As `train_chains`, or there is no such toolbox.
@@ -326,7 +297,7 @@ def train_toolbox_chains(
     torch.manual_seed(config.seed)
     start = with_starts(start, config.starts)
     prescribed = Prescription(config.stages, start).tools
-    trained = train_chains(start, config, run_path, resume=resume, on_step=on_step)
+    trained = train_chains(start, config, run_path, **options)
     if not is_main_process():
         return
     settings = dataclasses.asdict(config)

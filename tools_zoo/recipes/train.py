@@ -12,14 +12,8 @@ from torch import nn
 
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
-from restoration_toolchain.tools_zoo.enlarging.config import (
-    OneStepTrainConfig,
-    SftTrainConfig,
-    SrTrainConfig,
-)
-from restoration_toolchain.tools_zoo.enlarging.one_step import train_one_step_tool
+from restoration_toolchain.tools_zoo.enlarging.config import SrTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER
-from restoration_toolchain.tools_zoo.enlarging.sft import train_sft_tool
 from restoration_toolchain.tools_zoo.enlarging.train import train_sr_tool
 from restoration_toolchain.tools_zoo.recipes.plan import SPECS, SR_BASE, TrainingJob
 from restoration_toolchain.tools_zoo.recipes.run_start import holds_run, network_of_run
@@ -33,14 +27,14 @@ from restoration_toolchain.tools_zoo.storage import (
 )
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from restoration_toolchain.tools_zoo.training.loop import (
-    NOT_NOTED,
+from restoration_toolchain.tools_zoo.training.config import NOT_NOTED
+from restoration_toolchain.tools_zoo.training.errors import (
     NotANumberError,
-    OnStep,
-    is_main_process,
+    NothingToResumeError,
 )
-from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
-from restoration_toolchain.tools_zoo.training.supervised import ToolTrainConfig, train_tool
+from restoration_toolchain.tools_zoo.training.loop import OnStep, is_main_process
+from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, check_run
+from restoration_toolchain.tools_zoo.training.supervised import train_tool
 
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (tool, step, total, newest metrics)."""
@@ -54,7 +48,7 @@ class TrainedTool:
     """A tool and what its last validation said.
 
     Attributes:
-        tool: With averaged weights.
+        tool: Tool with averaged weights.
         metrics: ``psnr_own``, ``gain_own``, ``psnr_chain``, ``gain_chain`` in dB, and of a tool
             that makes images larger, ``detail`` and ``feature_distance``.
     """
@@ -78,9 +72,9 @@ def train_tools(
     that is finished; tools that lie there already and are not trained here stay.
 
     Args:
-        jobs: The plan.
-        run_path: Where the run folders go.
-        toolbox_path: The toolbox folder.
+        jobs: Tools to train, in order.
+        run_path: Folder of the run folders.
+        toolbox_path: Toolbox folder to write or update.
         include: Toolbox whose tools are put in as they are, each unless one of its name is there.
         resume: Go on: finished tools are kept, the interrupted one continues.
         on_step: Progress.
@@ -92,12 +86,10 @@ def train_tools(
             last good weights are, if there are any.
     """
     if resume and not any(_has_checkpoint(run_path, job) for job in jobs):
-        raise ToolchainError(f"nothing to resume in {run_path}; leave out --resume to start")
-    taken = [job.spec.name for job in jobs if _has_checkpoint(run_path, job)]
-    if taken and not resume:
-        raise ToolchainError(
-            f"{run_path} already holds a run of {taken[0]}; add --resume or choose another --run"
-        )
+        raise NothingToResumeError(f"nothing to resume in {run_path}")
+    for job in jobs:
+        if not resume:
+            check_run(run_path / job.spec.name, resume=False)
     if (toolbox_path / MANIFEST).exists():
         load_toolbox(toolbox_path)  # a damaged one is better found now than after the training
     if include is not None:
@@ -133,26 +125,19 @@ def _train(
     resume: bool,
     on_step: OnStep,
 ) -> Tool:
-    spec = job.spec
     options: dict[str, Any] = {"init": init, "resume": resume, "on_step": on_step}
-    match job.config:
-        case SftTrainConfig() as config:
-            return train_sft_tool(spec, config, run_path, **options)
-        case OneStepTrainConfig() as config:
-            return train_one_step_tool(spec, config, run_path, **options)
-        case SrTrainConfig() as config:
-            return train_sr_tool(spec, config, run_path, **options)
-        case ToolTrainConfig() as config:
-            return train_tool(spec, config, run_path, **options)
+    if isinstance(job.config, SrTrainConfig):
+        return train_sr_tool(job.spec, job.config, run_path, **options)
+    return train_tool(job.spec, job.config, run_path, **options)
 
 
 def _way_on(job: TrainingJob, run_path: Path) -> str:
-    """How to go on from a run that failed; nothing where it left no weights of the whole tool."""
+    """What is left of a run that failed; nothing where it left no weights of the whole tool."""
     try:
         network_of_run(job.spec, run_path)
     except ToolchainError:
         return ""
-    return f"; to begin with it, train {job.spec.name} with --init {run_path}"
+    return f"; {job.spec.name} can start again from {run_path}"
 
 
 def _has_checkpoint(run_path: Path, job: TrainingJob) -> bool:

@@ -9,9 +9,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import cv2
 import torch
@@ -19,56 +18,19 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from restoration_toolchain.data.errors import ToolchainError
-from restoration_toolchain.tools_zoo.precision import MixedBf16, fastest_precision
+from restoration_toolchain.tools_zoo.precision import fastest_precision
+from restoration_toolchain.tools_zoo.training.config import LoopConfig
+from restoration_toolchain.tools_zoo.training.errors import NotANumberError
+from restoration_toolchain.tools_zoo.training.mixed_precision import MixedBf16
 from restoration_toolchain.tools_zoo.training.muon import Muon, parameter_groups
-from restoration_toolchain.tools_zoo.training.objective import Adversary, Objective, Termed
+from restoration_toolchain.tools_zoo.training.objective import Adversary, Bounded, Objective, Termed
 from restoration_toolchain.tools_zoo.training.run_folder import RunFolder
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 """Called with (step, total, newest metrics) after every optimiser step."""
 
-NOT_NOTED: Final = ("store", "device", "devices", "precision", "num_workers", "eval_every")
-"""Settings that say nothing about the weights, or are paths of this machine."""
-
 TRIALS: Final = 3
 """Steps that are timed; one before them prepares kernels."""
-
-
-class NotANumberError(ToolchainError):
-    """A loss, or its gradient, stopped being a number."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopConfig:
-    """What every training of a network has in common."""
-
-    optimizer: Literal["muon", "adamw"] = "adamw"
-    """Of the network; critics always learn by Adam."""
-    learning_rate: float = 2e-3
-    """Peak of the one-cycle schedule; `training.muon` takes larger steps in inner convolutions."""
-    warmup: float = 0.05
-    """Share of the run in which the learning rate rises."""
-    weight_decay: float = 1e-4
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.99
-    """Of the averaged weights that are validated and shipped."""
-    eval_every: int = 200
-    """Iterations between validations and checkpoints."""
-    num_workers: int = 1
-    seed: int = 0
-    device: str = "auto"
-    devices: int = 1
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if not 0.0 <= self.ema_decay < 1.0:
-            raise ValueError(f"ema_decay must lie in [0, 1), got {self.ema_decay}")
-        if not 0.0 < self.warmup < 1.0:
-            raise ValueError(f"warmup must lie in (0, 1), got {self.warmup}")
-        if self.eval_every < 1:
-            raise ValueError(f"eval_every must be at least 1, got {self.eval_every}")
 
 
 class EarlyStopping:
@@ -119,7 +81,7 @@ def make_fabric(config: LoopConfig, *, skips_parts: bool = False) -> Fabric:
     """Choose device and number format, and seed what draws starting weights.
 
     Args:
-        config: How to train.
+        config: Settings of the training.
         skips_parts: Whether a batch may leave parts of the module without a gradient, for which
             several processes would otherwise wait.
     """
@@ -150,7 +112,6 @@ def train_module(
     num_steps: int,
     resume: bool = False,
     early_stopping: EarlyStopping | None = None,
-    adversary: Adversary | None = None,
     learning_rate_factor: Callable[[str], float] = lambda name: 1.0,
     on_step: OnStep = lambda step, total, metrics: None,
 ) -> nn.Module:
@@ -160,17 +121,16 @@ def train_module(
     a resumed run computes what an uninterrupted one would have computed.
 
     Args:
-        module: What is trained; changed.
-        objective: Towards what.
-        config: How; recorded in the run folder.
+        module: Network to train; changed.
+        objective: Loss to minimise. Critics that it brings take a step after each of the module's.
+        config: Settings; recorded in the run folder.
         run_path: Run folder.
-        fabric: Where.
+        fabric: Device, number format and processes.
         num_steps: Batches that the schedule spans; with several processes, each takes one per step.
         resume: Go on from the checkpoint in ``run_path``.
         early_stopping: Ends the run early, and has the best averaged weights returned in place of
             the last.
-        adversary: Critics that take a step after each of the module's.
-        learning_rate_factor: Of each parameter, by its name.
+        learning_rate_factor: Factor on the learning rate of a parameter, by its name.
         on_step: Progress.
 
     Returns:
@@ -181,22 +141,16 @@ def train_module(
         NotANumberError: A loss or its gradient stops being a number. No weight has seen it, and the
             newest checkpoint, if there is one yet, is kept.
     """
-    session = _Session(
-        module,
-        objective,
-        config,
-        run_path,
-        fabric,
-        num_steps,
-        early_stopping,
-        adversary,
-        learning_rate_factor,
-        resume=resume,
-    )
+    run = RunFolder(run_path, config, resume=resume)
     try:
+        session = _Session(
+            module, objective, config, run, fabric, num_steps, early_stopping, learning_rate_factor
+        )
+        if resume:
+            session.load()
         session.run(on_step)
     finally:
-        session.close()
+        run.close()
     if early_stopping is not None and early_stopping.weights:
         session.averaged.load_state_dict(early_stopping.weights)
     return session.averaged
@@ -213,11 +167,11 @@ def count_steps_within(
     """Count the steps, validations included, that fit into a time: a few are tried on a copy.
 
     Args:
-        seconds: The time.
-        module: What will be trained; not changed.
-        objective: Towards what.
+        seconds: Time to fill.
+        module: Network that will be trained; not changed.
+        objective: Loss to minimise.
         eval_every: Steps between validations.
-        fabric: Where.
+        fabric: Device and number format.
 
     Returns:
         At least 1.
@@ -248,7 +202,7 @@ def load_batches(batches: Dataset[Any], steps: range, num_workers: int) -> DataL
 
     Args:
         batches: Item ``i`` is the batch of step ``i``.
-        steps: Which of them.
+        steps: Steps whose batches are loaded.
         num_workers: Processes that make them; 0 makes them in this one.
     """
     cv2.setNumThreads(1)
@@ -292,22 +246,19 @@ class _Session:
         module: nn.Module,
         objective: Objective,
         config: LoopConfig,
-        run_path: Path,
+        run: RunFolder,
         fabric: Fabric,
         num_steps: int,
         early_stopping: EarlyStopping | None,
-        adversary: Adversary | None,
         learning_rate_factor: Callable[[str], float],
-        *,
-        resume: bool,
     ) -> None:
         self._objective = objective
         self._config = config
+        self._run = run
         self._fabric = fabric
         self._num_steps = num_steps // fabric.world_size
         self._early_stopping = early_stopping
-        self._adversary = adversary
-        self._run = RunFolder(run_path, config, resume=resume)
+        self._adversary = _adversary_of(objective)
         self.averaged = copy.deepcopy(module).requires_grad_(False).eval()
         self._step = 0
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -321,25 +272,29 @@ class _Session:
             pct_start=config.warmup,
             cycle_momentum=False,
         )
-        if adversary is not None:
-            adversary.critics.to(fabric.device)
+        self._stateful: dict[str, Any] = {
+            "tool": module,
+            "averaged": self.averaged,
+            "optimizer": optimizer,
+            "schedule": self._schedule,
+        }
+        if early_stopping is not None:
+            self._stateful["early_stopping"] = early_stopping
+        if self._adversary is not None:
+            critics = self._adversary.critics.to(fabric.device)
             # Betas of the adversarial trainings of ESRGAN; no decay: critics have norms.
             self._critic_optimizer = torch.optim.Adam(
-                adversary.critics.parameters(), lr=adversary.critic_learning_rate, betas=(0.9, 0.99)
+                critics.parameters(), lr=self._adversary.critic_learning_rate, betas=(0.9, 0.99)
             )
-        if resume:
-            state = self._run.load()
-            module.load_state_dict(state["tool"])
-            self.averaged.load_state_dict(state["averaged"])
-            optimizer.load_state_dict(state["optimizer"])
-            self._schedule.load_state_dict(state["schedule"])
-            self._step = state["step"]
-            if early_stopping is not None:
-                early_stopping.load_state_dict(state["early_stopping"])
-            if adversary is not None:
-                adversary.critics.load_state_dict(state["critics"])
-                self._critic_optimizer.load_state_dict(state["critic_optimizer"])
+            self._stateful |= {"critics": critics, "critic_optimizer": self._critic_optimizer}
         self._module, self._optimizer = fabric.setup(module, optimizer)
+
+    def load(self) -> None:
+        """Go on from the checkpoint of the run."""
+        state = self._run.load()
+        self._step = state["step"]
+        for name, part in self._stateful.items():
+            part.load_state_dict(state[name])
 
     def run(self, on_step: OnStep) -> None:
         metrics: dict[str, float] = {}
@@ -360,9 +315,6 @@ class _Session:
             self._save()
             raise
 
-    def close(self) -> None:
-        self._run.close()
-
     def _update(self, batch: Any) -> float:
         if self._adversary is not None:
             self._adversary.critics.requires_grad_(False)
@@ -371,19 +323,26 @@ class _Session:
         self._check_finite(value, "the loss")
         self._optimizer.zero_grad()
         self._fabric.backward(loss)
+        self._check_finite(self._bound_gradients(), "the gradient of the loss")
+        self._optimizer.step()
+        self._schedule.step()
+        if self._adversary is not None:
+            self._update_critics(self._adversary, batch)
+        steps = self._config.steps_averaged_before + self._step
+        average_into(self.averaged, self._module.module, self._config.ema_decay, steps)
+        return value
+
+    def _bound_gradients(self) -> float:
+        """Make the gradients small enough, and tell the norm that they had."""
+        if isinstance(self._objective, Bounded):
+            return self._objective.bound_gradients(self._module)
         norm = self._fabric.clip_gradients(
             self._module,
             self._optimizer,
             max_norm=self._config.max_grad_norm,
             error_if_nonfinite=False,
         )
-        self._check_finite(float(cast(Tensor, norm)), "the gradient of the loss")
-        self._optimizer.step()
-        self._schedule.step()
-        if self._adversary is not None:
-            self._update_critics(self._adversary, batch)
-        average_into(self.averaged, self._module.module, self._config.ema_decay, self._step)
-        return value
+        return float(cast(Tensor, norm))
 
     def _update_critics(self, adversary: Adversary, batch: Any) -> None:
         adversary.critics.requires_grad_(True)
@@ -412,8 +371,8 @@ class _Session:
         where = f" ({', '.join(bad)})" if bad else ""
         kept = f"; the last good state is kept in {self._run.checkpoint}"
         raise NotANumberError(
-            f"{what} is not a number any more{where}; start again with a lower learning_rate "
-            f"and another --run{kept if self._run.checkpoint.is_file() else ''}"
+            f"{what} is not a number any more{where}"
+            f"{kept if self._run.checkpoint.is_file() else ''}"
         )
 
     def _evaluate(self) -> dict[str, float]:
@@ -433,19 +392,15 @@ class _Session:
     def _save(self) -> None:
         if not self._fabric.is_global_zero:
             return
-        state = {
-            "tool": self._module.module.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": cast(torch.optim.Optimizer, self._optimizer).state_dict(),
-            "schedule": self._schedule.state_dict(),
-            "step": self._step,
-        }
-        if self._early_stopping is not None:
-            state["early_stopping"] = self._early_stopping.state_dict()
-        if self._adversary is not None:
-            state["critics"] = self._adversary.critics.state_dict()
-            state["critic_optimizer"] = self._critic_optimizer.state_dict()
-        self._run.save(state)
+        states = {name: part.state_dict() for name, part in self._stateful.items()}
+        self._run.save({**states, "step": self._step})
+
+
+def _adversary_of(objective: Objective) -> Adversary | None:
+    """The objective itself, if it has critics that learn."""
+    if isinstance(objective, Adversary) and any(True for _ in objective.critics.parameters()):
+        return objective
+    return None
 
 
 @contextlib.contextmanager

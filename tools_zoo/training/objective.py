@@ -30,16 +30,29 @@ class Termed(Protocol):
         """The newest value of each term, unweighted; logged with every validation."""
 
 
+@runtime_checkable
+class Bounded(Protocol):
+    """An objective that bounds gradients in a way of its own, not by the norm of all together."""
+
+    def bound_gradients(self, module: nn.Module) -> float:
+        """Change the gradients of ``module`` in place, before the optimiser sees them.
+
+        Returns:
+            Norm of the gradients before they were bounded; not finite if one of them is not.
+        """
+
+
+@runtime_checkable
 class Adversary(Protocol):
-    """What a network is trained against: critics that learn from what it has just made."""
+    """An objective with critics, which learn from what the network has just made."""
 
     @property
     def critics(self) -> nn.Module:
-        """All that learns here; frozen while the network takes its step."""
+        """All that learns here, if anything; frozen while the network takes its step."""
 
     @property
     def critic_learning_rate(self) -> float:
-        """Of the critics; constant."""
+        """Constant learning rate of the critics."""
 
     @property
     def critic_terms(self) -> dict[str, float]:

@@ -16,6 +16,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo.training.errors import (
+    NothingToResumeError,
+    RunMismatchError,
+    RunTakenError,
+)
 
 RECORDED_PACKAGES: Final = ("torch", "numpy", "gymnasium", "stable-baselines3", "h5py")
 
@@ -28,25 +33,55 @@ _LISTS: Final = (tuple, Sequence)
 Config = TypeVar("Config")
 
 
-def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    """Build a config dataclass from plain values; lists become tuples.
+def config_from_dict(kind: type[Config], values: Mapping[str, Any], within: str = "") -> Config:
+    """Build a config dataclass, and those nested in it, from plain values; lists become tuples.
+
+    Args:
+        kind: Config dataclass.
+        values: Value by field; those of a nested config are a mapping of their own.
+        within: Prefix of the names of fields in messages, such as ``agent.``.
 
     Raises:
         UnknownNameError: A key is not a field of ``kind``, so a typo is never a silent default.
         ToolchainError: A value has another type, or is refused by the dataclass.
     """
-    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            raise UnknownNameError("option", key, known)
-    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     hints = get_type_hints(kind)
-    for key, value in plain.items():
-        _check_type(key, value, hints[key])
+    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise UnknownNameError("option", within + key, option_names(kind, within))
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise ToolchainError(f"{within}{key} must be a table, got {_shown(value)}")
+            value = config_from_dict(hints[key], value, f"{within}{key}.")
+        else:
+            _check_type(within + key, value, hints[key])
+        plain[key] = tuple(value) if isinstance(value, list) else value
     try:
         return kind(**plain)
     except (TypeError, ValueError) as error:
         raise ToolchainError(str(error)) from error
+
+
+def merge_options(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Put options over others, table by table; ``more`` wins."""
+    merged = dict(values)
+    for key, value in more.items():
+        before = merged.get(key)
+        is_table = isinstance(before, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge_options(before, value) if is_table else value  # type: ignore[arg-type]
+    return merged
+
+
+def option_names(kind: type[Any], within: str = "") -> list[str]:
+    """Names of all options, those of nested configs with a dot."""
+    hints, names = get_type_hints(kind), []
+    for field in dataclasses.fields(kind):
+        name, hint = within + field.name, hints[field.name]
+        nested = dataclasses.is_dataclass(hint)
+        names += option_names(hint, f"{name}.") if nested else [name]
+    return names
 
 
 def _check_type(key: str, value: Any, hint: Any) -> None:
@@ -105,13 +140,14 @@ class RunFolder:
     measurement, ``tensorboard/`` the same for TensorBoard, ``checkpoint.pt`` all that resumes.
 
     Args:
-        path: The folder; made if missing.
+        path: Folder; made if missing.
         config: Dataclass instance to record.
         resume: Go on from the checkpoint in the folder.
 
     Raises:
-        ToolchainError: The folder holds a run and ``resume`` is off, or it was started with
-            another configuration, or there is nothing to resume.
+        RunTakenError: The folder holds a run and ``resume`` is off.
+        NothingToResumeError: It holds none and ``resume`` is on.
+        RunMismatchError: It was started with another configuration, or is damaged.
     """
 
     def __init__(self, path: Path, config: Any, *, resume: bool = False) -> None:
@@ -122,14 +158,11 @@ class RunFolder:
             before = recorded_config(path)
             changed = sorted(key for key in values if values[key] != before.get(key))
             if changed:
-                raise ToolchainError(
-                    f"{path} was started with other settings ({', '.join(changed)}); "
-                    "resume with the same ones or choose a new --run folder"
+                raise RunMismatchError(
+                    f"{path} was started with other settings ({', '.join(changed)})"
                 )
         elif self.checkpoint.is_file():
-            raise ToolchainError(
-                f"{path} already holds a run; add --resume or choose another --run"
-            )
+            raise RunTakenError(f"{path} already holds a run")
         path.mkdir(parents=True, exist_ok=True)
         record = {"config": values, "versions": _versions()}
         write_atomically(path / CONFIG, json.dumps(record, indent=2).encode())
@@ -156,16 +189,14 @@ class RunFolder:
         """Read the checkpoint; never runs code from it.
 
         Raises:
-            ToolchainError: It is damaged.
+            RunMismatchError: It is damaged.
         """
         try:
             state: dict[str, Any] = torch.load(
                 self.checkpoint, weights_only=True, map_location="cpu"
             )
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ToolchainError(
-                f"the checkpoint {self.checkpoint} is damaged; start again with another --run"
-            ) from error
+            raise RunMismatchError(f"the checkpoint {self.checkpoint} is damaged") from error
         return state
 
     def close(self) -> None:
@@ -174,21 +205,34 @@ class RunFolder:
         self._board.close()
 
 
+def check_run(path: Path, *, resume: bool) -> None:
+    """Make sure that a run, or a part of one, lies in a folder exactly if it is to be resumed.
+
+    Raises:
+        NothingToResumeError: There is none.
+        RunTakenError: There is one.
+    """
+    there = any(path.rglob(CHECKPOINT))
+    if resume and not there:
+        raise NothingToResumeError(f"nothing to resume in {path}")
+    if there and not resume:
+        raise RunTakenError(f"{path} already holds a run")
+
+
 def recorded_config(path: Path) -> dict[str, Any]:
     """Read the configuration that the run in a folder was started with, as plain values.
 
     Raises:
-        ToolchainError: There is nothing to resume in the folder, or the record is damaged.
+        NothingToResumeError: There is no checkpoint in the folder.
+        RunMismatchError: The record is damaged.
     """
     if not (path / CHECKPOINT).is_file():
-        raise ToolchainError(f"nothing to resume in {path}: it has no {CHECKPOINT}")
+        raise NothingToResumeError(f"nothing to resume in {path}")
     recorded = path / CONFIG
     try:
         config: dict[str, Any] = json.loads(recorded.read_text())["config"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ToolchainError(
-            f"{recorded} cannot be read, so the run cannot be resumed; choose another --run"
-        ) from error
+        raise RunMismatchError(f"{recorded} cannot be read, so the run cannot go on") from error
     return config
 
 

@@ -19,28 +19,19 @@ from restoration_toolchain.tools_zoo.training.batches import (
     ToolDegrader,
     validation_pairs,
 )
-from restoration_toolchain.tools_zoo.training.loop import (
-    LoopConfig,
-    OnStep,
-    make_fabric,
-    train_module,
-)
+from restoration_toolchain.tools_zoo.training.config import PatchConfig, check_shares
+from restoration_toolchain.tools_zoo.training.loop import OnStep, make_fabric, train_module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolTrainConfig(LoopConfig):
+class ToolTrainConfig(PatchConfig):
     """How one tool is trained."""
 
-    store: str
-    """Path of the patch store."""
-    total_patches: int = 400_000
-    """Patches seen in all; the schedule spans them."""
-    batch_size: int = 32
     optimizer: Literal["muon", "adamw"] = "muon"
     loss: str = "psnr"
     mixed: float = 0.5
-    """Share of training images on which the other distortions lie as well; of a tool for mixtures,
-    the share that carries a mixture, the rest being single distortions."""
+    """Share of training images on which the other distortions lie as well. For a tool for mixtures,
+    it is the share that carries a mixture, the rest being single distortions."""
     jitter: float = 0.5
     """Share of the rest that gets slight noise and JPEG: the paper's middle states."""
     residual_scale: float = 1.0
@@ -48,19 +39,14 @@ class ToolTrainConfig(LoopConfig):
     from one for heavy damage begins near the identity with 0.1; otherwise the quickest way to do
     less is that its channels die."""
     eval_patches: int = 128
+    """Held-out patches of each validation set."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        LoopConfig.__post_init__(self)
-        if self.total_patches < self.batch_size or self.batch_size < 1:
-            raise ValueError("total_patches must hold at least one batch of positive size")
+        PatchConfig.__post_init__(self)
+        check_shares(self, "mixed", "jitter")
         if self.residual_scale <= 0.0:
             raise ValueError(f"residual_scale must be positive, got {self.residual_scale}")
-
-    @property
-    def num_batches(self) -> int:
-        """Optimiser steps of the whole run."""
-        return self.total_patches // self.batch_size
 
 
 def train_tool(
@@ -78,8 +64,8 @@ def train_tool(
     a resumed run computes what an uninterrupted one would have computed.
 
     Args:
-        spec: The tool.
-        config: How to train it.
+        spec: Tool to train.
+        config: Settings of the training.
         run_path: Run folder.
         init: Network of the same shape whose weights are the starting point.
         resume: Go on from the checkpoint in ``run_path``.
@@ -101,7 +87,7 @@ def train_tool(
             raise ToolchainError(f"the starting weights do not fit {spec.name!r}") from error
         scale_residual(tool.network, config.residual_scale)
     averaged = train_module(
-        tool,
+        tool.network,  # not the tool, whose door clips
         _Pairs(spec, config),
         config,
         run_path,
@@ -110,8 +96,7 @@ def train_tool(
         resume=resume,
         on_step=on_step,
     )
-    assert isinstance(averaged, Tool)
-    return averaged
+    return Tool(spec, averaged).eval()
 
 
 class _Pairs:

@@ -20,7 +20,7 @@ from restoration_toolchain.agents.players.reference import (
     search_sequences,
 )
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.q_net import LstmState, RecurrentQNet
+from restoration_toolchain.agents.policy.q_net import RecurrentQNet
 from restoration_toolchain.agents.policy.storage import BUILTIN_AGENTS, load_policy, save_policy
 from restoration_toolchain.data.errors import StoreError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.patches.pairs import ArrayPairs
@@ -147,17 +147,17 @@ def test_what_follows_a_tool_is_the_enlargement_that_ends_its_chain(enlarging, b
     options = {"full_backup": True, "gamma": 1.0, "rollout_chains": [(BRIGHTER, NEAREST)]}
     learner = make_learner(enlarging, blocks, **options)
     env = learner.env
-    _, first = learner._simulate(LstmState.zeros(COUNT))
+    _, first = learner._simulate()
     assert (first[:, [NEAREST, DARK]] == 0.0).all()  # is large already
     env.step(np.full(COUNT, BRIGHTER))
     before = env.get_attr("value")[0].clone()
-    _, second = learner._simulate(LstmState.zeros(COUNT))
+    _, second = learner._simulate()
     env.step(np.full(COUNT, NEAREST))
     gained = (env.get_attr("value")[0] - before).numpy()
     assert (gained > 0.0).any()
     np.testing.assert_allclose(first[:, BRIGHTER], gained.clip(min=0.0), atol=1e-4)
     assert (second[:, BRIGHTER] != 0.0).any()  # after it, too, there is a step for it
-    _, third = learner._simulate(LstmState.zeros(COUNT))
+    _, third = learner._simulate()
     assert (third == 0.0).all()
 
 

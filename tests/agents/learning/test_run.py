@@ -50,7 +50,7 @@ def test_an_interrupted_training_goes_on(train, config, toolbox_folder, tmp_path
 
     with pytest.raises(KeyboardInterrupt):
         train(config(toolbox_folder), tmp_path / "run", on_step=interrupt)
-    with pytest.raises(ToolchainError, match="--resume"):
+    with pytest.raises(ToolchainError, match="already holds a run"):
         train(config(toolbox_folder), tmp_path / "run")
     steps = []
     train(
@@ -65,13 +65,15 @@ def test_an_interrupted_training_goes_on(train, config, toolbox_folder, tmp_path
 
 def test_other_settings_cannot_resume(toolbox_folder, tmp_path):
     train_drqn(drqn_config(toolbox_folder), tmp_path / "run")
-    with pytest.raises(ToolchainError, match="gamma"):
-        train_drqn(drqn_config(toolbox_folder, gamma=0.5), tmp_path / "run", resume=True)
+    with pytest.raises(ToolchainError, match="max_worse"):
+        train_drqn(drqn_config(toolbox_folder, max_worse=0.5), tmp_path / "run", resume=True)
 
 
 def test_settings_out_of_range_are_refused(toolbox_folder):
     with pytest.raises(ValueError, match="gamma"):
         drqn_config(toolbox_folder, gamma=1.5)
+    with pytest.raises(ToolchainError, match="a gamma above 0 needs rollout_chains"):
+        drqn_config(toolbox_folder, gamma=0.5)
 
 
 def test_the_exported_ppo_policy_plays_like_ppo_itself(toolbox_folder):

@@ -253,7 +253,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_tool(
         assert result.exit_code == 130
         assert "add --resume" in result.stderr
     assert not (home / "tools" / "parts").exists()
-    assert_one_line(fit(folder, "--name", "parts"), 2, "add --resume to go on")
+    assert_one_line(fit(folder, "--name", "parts"), 2, "add --resume or choose another --run")
     assert fit(folder, "--name", "parts", "--resume", "--keep-anyway").exit_code == 0
     whole, parts = load_own_tool("whole").tool, load_own_tool("parts").tool
     for name, value in whole.state_dict().items():

@@ -26,6 +26,7 @@ from restoration_toolchain.toolchain.learning.joint import (
     train_joint,
 )
 from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes
+from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict, merge_options
 from tests.toolchain.conftest import scripted_policy
 
 
@@ -37,11 +38,11 @@ def bundle(toolbox_folder: Path, tmp_path: Path) -> Path:
 
 def config(store: Path, bundle: Path, **changes: Any) -> JointConfig:
     values: dict[str, Any] = {
-        "store": str(store), "toolbox": str(bundle), "rounds": 1, "tool_patches": 16,
-        "batch_size": 4, "own_patches": 1, "agent_timesteps": 0, "eval_pairs": 4,
+        "store": str(store), "toolbox": str(bundle), "rounds": 1, "tools_only": True,
+        "tools": {"total_patches": 16, "batch_size": 4, "own_patches": 1}, "eval_pairs": 4,
         "tolerance": 1e9, "device": "cpu", "precision": "fp32",
     }  # fmt: skip
-    return JointConfig(**{**values, **changes})
+    return config_from_dict(JointConfig, merge_options(values, changes))
 
 
 def test_a_bundle_is_loaded_by_the_name_of_its_toolbox_alone(bundle: Path) -> None:
@@ -66,8 +67,12 @@ def test_options_of_the_agent_phases_are_passed_on_and_checked_at_once(
     phase = config(store_path, bundle, agent=options).agent_phase(2, bundle)
     assert phase.known_chains == (("denoise_3", "deblur_1"),)
     assert (phase.gamma, tuple(phase.levels), phase.seed) == (1.0, ("mild", "clean"), 2)
-    with pytest.raises(ToolchainError, match="gama"):
+    with pytest.raises(ToolchainError, match=r"'agent.gama'; did you mean 'agent.gamma'"):
         config(store_path, bundle, agent={"gama": 1.0})
+    with pytest.raises(ToolchainError, match=r"agent.seed is that of the whole run: set seed"):
+        config(store_path, bundle, agent={"seed": 1})
+    with pytest.raises(ToolchainError, match=r"did you mean 'tools"):
+        config(store_path, bundle, tool_patches=5)
     with pytest.raises(ToolchainError, match="rollout_chains needs"):
         config(store_path, bundle, agent={"rollout_chains": chains})
 
@@ -142,7 +147,14 @@ def test_an_interrupted_run_goes_on_to_the_same_end(
 def test_the_agent_phase_starts_from_the_agent_and_learns_the_new_tools(
     store_path: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config(store_path, bundle, agent_timesteps=256, encoder="rl_restore", epsilon=0.0)
+    settings = config(
+        store_path,
+        bundle,
+        tools_only=False,
+        tools={"epsilon": 0.0},
+        agent={"total_timesteps": 256, "encoder": "rl_restore"},
+    )
+    assert settings.agent_phase(1, bundle).eval_every == 64
     best = train_joint(settings, tmp_path / "run")
     toolbox, policy = load_bundle(best)
     trained = load_policy(tmp_path / "run" / "round-1-agent" / "best")

@@ -299,7 +299,7 @@ def test_a_score_of_clip_is_seen_by_the_encoder_that_is_named(
     absent = run_cli(*words, "--iqa-encoder", "nobody/no-such-clip")
     assert_one_line(absent, 2, "nothing is downloaded unasked")
     alone = run_cli(*words[:-2], "--iqa-encoder", tiny_clip)
-    assert_one_line(alone, 2, "name the score too (--iqa)")
+    assert_one_line(alone, 2, "name the score too; --iqa names a score")
 
 
 def test_without_the_extra_it_says_how_to_get_it(

@@ -19,8 +19,8 @@ from restoration_toolchain.tools_zoo.enlarging.config import WEIGHTS, OneStepTra
 from restoration_toolchain.tools_zoo.enlarging.one_step import (
     StudentObjective,
     TeacherObjective,
-    train_one_step_tool,
 )
+from restoration_toolchain.tools_zoo.enlarging.train import train_sr_tool
 from restoration_toolchain.tools_zoo.networks.diffusion import TEMPERATURE, Shifting
 from restoration_toolchain.tools_zoo.networks.one_step import PERIOD, STEPS, OneStepNet
 from restoration_toolchain.tools_zoo.networks.super_resolution import SrX4
@@ -152,7 +152,7 @@ def one_step_config(tiny: Callable[..., Any]) -> Config:
 def test_a_run_resumes_in_either_part(
     one_step_config: Config, tmp_path: Path, interrupted_at: int
 ) -> None:
-    config = one_step_config(adversarial=0.1, consistency=0.5, total_patches=6)
+    config = one_step_config(adversarial=0.1, total_patches=6)
     calls = 0
 
     def stop(step: int, total: int, metrics: dict[str, float]) -> None:
@@ -161,10 +161,10 @@ def test_a_run_resumes_in_either_part(
         if calls == interrupted_at:  # the first three are the teacher's
             raise KeyboardInterrupt
 
-    whole = train_one_step_tool(VPD, config, tmp_path / "whole")
+    whole = train_sr_tool(VPD, config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train_one_step_tool(VPD, config, tmp_path / "parts", on_step=stop)
-    resumed = train_one_step_tool(VPD, config, tmp_path / "parts", resume=True)
+        train_sr_tool(VPD, config, tmp_path / "parts", on_step=stop)
+    resumed = train_sr_tool(VPD, config, tmp_path / "parts", resume=True)
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
@@ -177,7 +177,7 @@ def test_the_student_comes_nearer_to_its_teacher(
     noise = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(6))
     taught = network.sample(lq, noise, STEPS)
     before = (network.sample(lq, noise, 1) - taught).square().mean()
-    trained = train_one_step_tool(VPD, config, tmp_path / "run", init=network).network
+    trained = train_sr_tool(VPD, config, tmp_path / "run", init=network).network
     assert isinstance(trained, OneStepNet)
     assert (trained.sample(lq, noise, 1) - taught).square().mean() < 0.8 * before
 
@@ -185,8 +185,8 @@ def test_the_student_comes_nearer_to_its_teacher(
 def test_the_teacher_stays_as_it_is_while_the_student_learns(
     one_step_config: Config, tmp_path: Path
 ) -> None:
-    first = train_one_step_tool(VPD, one_step_config(), tmp_path / "first")
-    second = train_one_step_tool(VPD, one_step_config(), tmp_path / "second", init=first.network)
+    first = train_sr_tool(VPD, one_step_config(), tmp_path / "first")
+    second = train_sr_tool(VPD, one_step_config(), tmp_path / "second", init=first.network)
     assert not (tmp_path / "second" / "teacher").exists()
     for network in (first.network, second.network):
         assert isinstance(network, OneStepNet)
@@ -201,7 +201,7 @@ def test_the_teacher_learns_from_features_too(
     for weight in (0.0, 10.0):
         config = one_step_config(teacher_perceptual=weight)
         run = tmp_path / str(weight)
-        trained.append(train_one_step_tool(VPD, config, run).network.teacher.state_dict())  # type: ignore[union-attr]
+        trained.append(train_sr_tool(VPD, config, run).network.teacher.state_dict())  # type: ignore[union-attr]
         (*_, line) = (run / "teacher" / "metrics.jsonl").read_text().splitlines()
         assert ("term_perceptual" in line) == (weight > 0.0)
         assert ("feature_distance" in line) == (weight > 0.0)
@@ -209,22 +209,20 @@ def test_the_teacher_learns_from_features_too(
 
 
 def test_negative_weights_are_refused(one_step_config: Config) -> None:
-    for name in ("teacher_perceptual", "distillation", "consistency"):
-        with pytest.raises(ValueError, match=f"the weight {name} must not be negative"):
+    for name in ("teacher_perceptual", "distillation"):
+        with pytest.raises(ValueError, match=f"{name} must not be negative"):
             one_step_config(**{name: -1.0})
 
 
 def test_every_term_of_the_student_is_logged(
     one_step_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
 ) -> None:
-    config = one_step_config(
-        high_frequency=0.1, semantic=0.1, adversarial=0.1, consistency=1.0, total_patches=2
-    )
-    train_one_step_tool(VPD, config, tmp_path / "run")
+    config = one_step_config(high_frequency=0.1, semantic=0.1, adversarial=0.1, total_patches=2)
+    train_sr_tool(VPD, config, tmp_path / "run")
     (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     terms = {name.removeprefix("term_") for name in json.loads(line) if name.startswith("term_")}
     expected = {"pixel", "high_frequency", "semantic", "adversarial"}
-    assert terms == expected | {"distillation", "inverse", "consistency"}
+    assert terms == expected | {"distillation"}
 
 
 def test_all_that_the_losses_look_with_is_where_the_batch_is(
@@ -237,7 +235,7 @@ def test_all_that_the_losses_look_with_is_where_the_batch_is(
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     # Without `self_similarity`, whose size depends on the numbers: the device here has none.
     names = [name for name in WEIGHTS if name not in {"classification", "self_similarity"}]
-    config = one_step_config(**dict.fromkeys(names, 0.1), consistency=1.0)
+    config = one_step_config(**dict.fromkeys(names, 0.1))
     terms = build_terms(config, encoder)
     objective = StudentObjective(config, network, terms, encoder)
     student = copy.deepcopy(network.student).to("meta")
@@ -249,7 +247,7 @@ def test_all_that_the_losses_look_with_is_where_the_batch_is(
     losses = [loss for _, loss in objective.more_losses(student, batch, made).values()]
     losses += [term.loss(made) for term in terms]
     losses += [term.critic_loss(made.detached()) for term in terms if term.critic is not None]
-    assert len(losses) == len(names) + 3 + 3
+    assert len(losses) == len(names) + 1 + 3
     assert {loss.device.type for loss in losses} == {"meta"}
 
 
@@ -276,4 +274,4 @@ def test_the_noise_of_a_training_depends_on_its_seed(
 
 def test_another_network_is_refused(one_step_config: Config, tmp_path: Path) -> None:
     with pytest.raises(ToolchainError, match="'sr-psnr' is no diffusion"):
-        train_one_step_tool(ENLARGERS[0], one_step_config(), tmp_path / "run")
+        train_sr_tool(ENLARGERS[0], one_step_config(), tmp_path / "run")

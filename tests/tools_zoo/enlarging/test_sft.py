@@ -18,12 +18,12 @@ from restoration_toolchain.tools_zoo.catalog import ENLARGERS
 from restoration_toolchain.tools_zoo.encoders.efficientnet import EfficientNetEncoder
 from restoration_toolchain.tools_zoo.enlarging import segformer as segformers
 from restoration_toolchain.tools_zoo.enlarging import sft as sft_training
-from restoration_toolchain.tools_zoo.enlarging.clusters import _Clustering, find_clusters
+from restoration_toolchain.tools_zoo.enlarging.clusters import Clustering, find_clusters
 from restoration_toolchain.tools_zoo.enlarging.config import SftTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.critic_terms import _cross_entropy
 from restoration_toolchain.tools_zoo.enlarging.priors import ConstantPrior, MapPrior, read_map
 from restoration_toolchain.tools_zoo.enlarging.segformer import load_segformer
-from restoration_toolchain.tools_zoo.enlarging.sft import SftObjective, train_sft_tool
+from restoration_toolchain.tools_zoo.enlarging.sft import SftObjective
 from restoration_toolchain.tools_zoo.enlarging.train import train_sr_tool
 from restoration_toolchain.tools_zoo.networks.segmenter import Segmenter
 from restoration_toolchain.tools_zoo.networks.sft import (
@@ -229,10 +229,10 @@ def test_a_run_resumes_in_either_part(
         if calls == interrupted_at:  # the first three are the segmentation's
             raise KeyboardInterrupt
 
-    whole = train_sft_tool(SFT, config, tmp_path / "whole")
+    whole = train_sr_tool(SFT, config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        train_sft_tool(SFT, config, tmp_path / "parts", on_step=stop)
-    resumed = train_sft_tool(SFT, config, tmp_path / "parts", resume=True)
+        train_sr_tool(SFT, config, tmp_path / "parts", on_step=stop)
+    resumed = train_sr_tool(SFT, config, tmp_path / "parts", resume=True)
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
@@ -242,7 +242,7 @@ def test_at_first_only_the_new_layers_learn(
 ) -> None:
     base = SrX4()
     config = sft_config(total_patches=4, warm_steps=2, new_layers_factor=5.0, ema_decay=0.0)
-    trained = train_sft_tool(SFT, config, tmp_path / "run", init=base).network.state_dict()
+    trained = train_sr_tool(SFT, config, tmp_path / "run", init=base).network.state_dict()
     for name, value in base.state_dict().items():
         assert torch.equal(trained[name], value), name
     assert trained["blocks.0.sft1.beta.2.weight"].any()
@@ -254,7 +254,7 @@ def test_without_starting_weights_no_layer_is_newer_than_the_others(
     trained = []
     for factor in (1.0, 5.0):
         config = sft_config(total_patches=4, new_layers_factor=factor, warm_steps=1)
-        trained.append(train_sft_tool(SFT, config, tmp_path / str(factor)).state_dict())
+        trained.append(train_sr_tool(SFT, config, tmp_path / str(factor)).state_dict())
     for name, value in trained[0].items():
         assert torch.equal(trained[1][name], value), name
 
@@ -264,7 +264,7 @@ def test_the_clusters_are_found_where_the_batch_is(
 ) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     objective = SftObjective(sft_config(total_patches=2 * 30), 4, [], encoder)
-    task = _Clustering(objective, find_clusters(encoder, objective.batches, seed=0))
+    task = Clustering(objective, find_clusters(encoder, objective.batches, seed=0))
     objective.to("meta")  # a device without numbers: what lies elsewhere does not mix with it
     lq, gt, step = objective.batches[0]
     batch = Batch(lq.to("meta"), gt.to("meta"), step)
@@ -276,7 +276,7 @@ def test_a_known_prior_is_taken_as_it_is(
 ) -> None:
     base = Tool(SFT).network
     config = sft_config(total_patches=4, warm_steps=2, ema_decay=0.0)
-    trained = train_sft_tool(SFT, config, tmp_path / "run", init=base).network
+    trained = train_sr_tool(SFT, config, tmp_path / "run", init=base).network
     assert isinstance(base, SftNet)
     assert isinstance(trained, SftNet)
     for name, value in base.prior.state_dict().items():
@@ -292,7 +292,7 @@ def test_a_prior_of_scenes_is_no_prior_of_clusters(
     assert isinstance(base, SftNet)
     base.has_scenes.fill_(True)
     config = sft_config(total_patches=4)
-    trained = train_sft_tool(SFT, config, tmp_path / "run", init=base).network
+    trained = train_sr_tool(SFT, config, tmp_path / "run", init=base).network
     assert isinstance(trained, SftNet)
     assert trained.kind == "clusters"
     assert (tmp_path / "run" / "prior").exists()
@@ -304,7 +304,7 @@ def test_the_segmentation_learns_the_clusters(
     config = sft_config(
         prior_patches=4 * 40, batch_size=4, eval_every=5, total_patches=4, prior_learning_rate=3e-3
     )
-    train_sft_tool(SFT, config, tmp_path / "run")
+    train_sr_tool(SFT, config, tmp_path / "run")
     lines = (tmp_path / "run" / "prior" / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line)["cross_entropy"] for line in lines]
     assert losses[-1] < losses[0] - 0.1
@@ -370,7 +370,7 @@ def test_categories_without_a_prior_are_refused(tiny: Any, tmp_path: Path) -> No
     with pytest.raises(ToolchainError, match="knows no categories; set classification to 0"):
         train_sr_tool(ENLARGERS[0], tiny(classification=0.1), tmp_path / "run")
     with pytest.raises(ToolchainError, match="'sr-psnr' has no categorical prior"):
-        train_sft_tool(ENLARGERS[0], tiny(SftTrainConfig), tmp_path / "run")
+        train_sr_tool(ENLARGERS[0], tiny(SftTrainConfig), tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
@@ -417,7 +417,7 @@ def test_a_tool_of_scenes_asks_for_its_prior(
     segformer: Callable[..., Path], sft_config: Config, tmp_path: Path
 ) -> None:
     path = segformer(ADE_NAMES)
-    tool = train_sft_tool(SFT, sft_config(prior=str(path), total_patches=2), tmp_path / "run")
+    tool = train_sr_tool(SFT, sft_config(prior=str(path), total_patches=2), tmp_path / "run")
     again = Tool(SFT)
     again.network.load_state_dict(tool.network.state_dict())
     with pytest.raises(PriorError, match="give it a prior of scenes"):

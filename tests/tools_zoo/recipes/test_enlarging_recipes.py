@@ -75,8 +75,7 @@ def train_recipe(sr_store: Path, tmp_path: Path) -> Path:
     recipe = read_recipe("generative")
     stages = {"sr-sft": {"prior_patches": 2}, "sr-vpd": {"teacher_patches": 2}}
     tables = {
-        name: {**table, **stages.get(name, {}), **TINY, "ssl_search": 9, "ssl_window": 3}
-        for name, table in recipe["tools"].items()
+        name: {**table, **stages.get(name, {}), **TINY} for name, table in recipe["tools"].items()
     }
     jobs = plan_training([], {"tools": tables}, {"store": str(sr_store)})
     train_tools(jobs, tmp_path / "run", tmp_path / "toolbox", include="efficient")

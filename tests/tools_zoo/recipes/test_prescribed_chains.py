@@ -91,6 +91,7 @@ def test_a_prescription_must_fit_the_toolbox(tiny_toolbox: Toolbox) -> None:
         ("efficient_chains", ["e3", "e4"] * 3),
         ("efficient_detours", ["e3", "e4"] * 3),
         ("efficient_finish", ["e3", "e4"]),
+        ("efficient_experts", ["e3", "e4"] * 3),
     ],
 )
 def test_the_shipped_prescriptions_fit_the_default_toolbox(recipe: str, endings: list[str]) -> None:

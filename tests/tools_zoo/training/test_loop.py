@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from restoration_toolchain.tools_zoo.training.config import LoopConfig
+from restoration_toolchain.tools_zoo.training.errors import NotANumberError
 from restoration_toolchain.tools_zoo.training.loop import (
     EarlyStopping,
-    LoopConfig,
-    NotANumberError,
     count_steps_within,
     make_fabric,
     train_module,
@@ -173,7 +173,6 @@ def test_critics_are_frozen_while_the_network_learns_and_come_back_with_the_chec
             tmp_path / "run",
             make_fabric(CONFIG),
             num_steps=4,
-            adversary=duel,
             on_step=stop,
             **options,
         )
@@ -217,7 +216,6 @@ def test_a_gradient_of_the_critics_that_is_no_number_never_reaches_them(tmp_path
             tmp_path,
             make_fabric(CONFIG),
             num_steps=4,
-            adversary=duel,
         )
     for before, after in zip(duel.before, duel.critics.parameters(), strict=True):
         assert torch.equal(before, after)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,16 @@ import torch
 
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo.training.errors import (
+    NothingToResumeError,
+    RunMismatchError,
+    RunTakenError,
+)
 from restoration_toolchain.tools_zoo.training.run_folder import (
     RunFolder,
     config_from_dict,
     load_toml,
+    merge_options,
 )
 
 
@@ -69,6 +75,44 @@ def test_lists_within_a_list_are_taken() -> None:
     assert [list(chain) for chain in config.chains] == [["blur", "noise"], ["jpeg"]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    tools: Config = field(default_factory=Config)
+    rounds: int = 3
+
+
+def test_a_config_within_another_takes_its_own_options() -> None:
+    job = config_from_dict(Job, {"tools": {"sizes": [7]}, "rounds": 1})
+    assert job == Job(tools=Config(sizes=(7,)), rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tools": {"learning_rat": 0.2}}, "'tools.learning_rat'; did you mean 'tools.learning_r"),
+        ({"learning_rate": 0.2}, "no option 'learning_rate'; did you mean 'tools.learning_rate'"),
+        ({"tools": {"learning_rate": "fast"}}, "tools.learning_rate must be of type float"),
+        ({"tools": {"learning_rate": -1.0}}, "learning_rate must be positive"),
+        ({"tools": 3}, "tools must be a table, got 3"),
+    ],
+)
+def test_an_error_in_a_config_within_another_names_the_whole_way(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ToolchainError, match=message):
+        config_from_dict(Job, values)
+
+
+def test_tables_are_merged_and_later_options_win() -> None:
+    first = {"rounds": 1, "tools": {"sizes": [1], "learning_rate": 0.3}}
+    more = {"tools": {"sizes": [2]}}
+    assert merge_options(first, more) == {
+        "rounds": 1,
+        "tools": {"sizes": [2], "learning_rate": 0.3},
+    }
+    assert first["tools"] == {"sizes": [1], "learning_rate": 0.3}
+
+
 @pytest.mark.parametrize(
     ("content", "message"), [("a = ", "not valid TOML"), (None, "cannot read")]
 )
@@ -111,18 +155,18 @@ def test_configuration_versions_and_metrics_are_recorded(tmp_path: Path) -> None
 
 def test_resuming_with_other_settings_names_them(tmp_path: Path) -> None:
     started(tmp_path)
-    with pytest.raises(ToolchainError, match=r"other settings \(sizes\)"):
+    with pytest.raises(RunMismatchError, match=r"other settings \(sizes\)"):
         RunFolder(tmp_path, Config(sizes=(9,)), resume=True)
 
 
 def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     started(tmp_path)
-    with pytest.raises(ToolchainError, match="add --resume or choose another --run"):
+    with pytest.raises(RunTakenError, match="already holds a run"):
         RunFolder(tmp_path, Config())
 
 
 def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ToolchainError, match="nothing to resume"):
+    with pytest.raises(NothingToResumeError, match="nothing to resume"):
         RunFolder(tmp_path / "absent", Config(), resume=True)
     assert not (tmp_path / "absent").exists()
 
@@ -133,7 +177,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path, content: by
     checkpoint = tmp_path / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-200] if content is None else content)
     run = RunFolder(tmp_path, Config(), resume=True)
-    with pytest.raises(ToolchainError, match="is damaged") as caught:
+    with pytest.raises(RunMismatchError, match="is damaged") as caught:
         run.load()
     run.close()
     assert "\n" not in str(caught.value)
@@ -142,7 +186,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path, content: by
 def test_a_damaged_configuration_is_refused_in_one_line(tmp_path: Path) -> None:
     started(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ToolchainError, match="cannot be resumed"):
+    with pytest.raises(RunMismatchError, match="cannot go on"):
         RunFolder(tmp_path, Config(), resume=True)
 
 
