@@ -22,7 +22,7 @@ from restoration_toolchain.agents.learning.run import (
     check_view,
     opened_run,
 )
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import (
     HIDDEN_SIZE,
     VIEW_SIZE,
@@ -119,7 +119,7 @@ class PpoLearner(Learner):
             },
         )
 
-    def player(self) -> Player:
+    def player(self) -> LstmPolicy:
         """The greedy policy: the same network as Q-learning's, its values being logits."""
         policy = cast(RecurrentActorCriticPolicy, self.algorithm.policy)
         n_tools = len(self._toolbox)
@@ -146,7 +146,7 @@ def train_ppo(
     *,
     resume: bool = False,
     on_step: OnStep = lambda step, total, metrics: None,
-) -> Player:
+) -> LstmPolicy:
     """Train an agent; the policy of the best validation is left in ``run_path/best``.
 
     Its action values are logits of the action probabilities, not dB. Arguments and errors as for

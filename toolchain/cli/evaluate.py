@@ -257,23 +257,22 @@ def _play_scaled(
     scale: int,
     iqa: "SfdIqa | None",
 ) -> "list[Evaluation]":
-    from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
     from restoration_toolchain.data.patches.scaled_pairs import SMALL_SIDE
     from restoration_toolchain.envs.task import task_scale
-    from restoration_toolchain.toolchain.measuring.scaled_evaluation import evaluate_scaled_players
+    from restoration_toolchain.toolchain.measuring.evaluation import evaluate_players
     from restoration_toolchain.tools_zoo.device import choose_device
 
     if task_scale("real-sr", tools) != scale:
         fail(f"the tools of {tools.name} enlarge by {task_scale('real-sr', tools)}, not by {scale}")
-    needs_all = policy is not None and policy.q_net.encoder_name == "rl_restore"
-    side = (VIEW_SIZE if needs_all else SMALL_SIDE) * scale
-    windows = _clean_windows(source, count, seed, side)
-    evaluations = evaluate_scaled_players(
+    side = SMALL_SIDE if policy is None else policy.q_net.encoder.only_side or SMALL_SIDE
+    windows = _clean_windows(source, count, seed, side * scale)
+    evaluations = evaluate_players(
         names,
         levels,
         windows,
         tools,
         policy,
+        scale=scale,
         seed=seed,
         max_steps=max_steps,
         device=choose_device(device),

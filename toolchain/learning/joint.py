@@ -24,7 +24,7 @@ from restoration_toolchain.data.damage.degradation import SEVERITY, TRAINING_LEV
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
 from restoration_toolchain.data.patches.store import PatchStore
-from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS
+from restoration_toolchain.envs.chain import MAX_STEPS
 from restoration_toolchain.toolchain.learning.tool_phase import ChainTuner, ChainTuningConfig
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision

@@ -16,15 +16,12 @@ DISTORTIONS: Final = ("blur", "noise", "jpeg")
 Strengths = tuple[tuple[int, int, int], ...]
 
 
-def decisions_on(
-    level: str, results: EpisodeResults, values: npt.NDArray[np.float64], stop: int
-) -> Decisions:
+def decisions_on(level: str, results: EpisodeResults, stop: int) -> Decisions:
     """Compare what the agent expected with what came.
 
     Args:
-        level: Of the degradation.
+        level: Level of the degradation.
         results: What it played.
-        values: (N, max_steps) values of the actions taken, in dB.
         stop: Index of the stop action.
     """
     chosen, actions = decisions_of(results.actions, stop), results.actions
@@ -36,7 +33,7 @@ def decisions_on(
         level=level,
         stops=tuple((chosen & ~is_tool).mean(axis=0).tolist()),
         steps=tuple(steps[is_tool].tolist()),
-        values=_rounded(values[is_tool]),
+        values=_rounded(results.values[is_tool]),
         gains=_rounded(gains[is_tool]),
         gains_to_end=_rounded(to_end[is_tool]),
     )

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from restoration_toolchain.agents.players.recording import ValueRecorder
+from restoration_toolchain.agents.players.player import Player
 from restoration_toolchain.agents.players.reference import (
     FixedPlayer,
     GreedyOracle,
@@ -16,7 +16,7 @@ from restoration_toolchain.agents.players.reference import (
     SequenceTable,
     StopPlayer,
 )
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.toolchain.measuring.suite.cast import Bundle, Cast
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
@@ -67,7 +67,7 @@ def contenders(
         single: What single tools reach on all pairs.
         searched: What every sequence reaches on the oracle's pairs.
         max_steps: Tools per image.
-        seed: Of the random player.
+        seed: Seed of the random player.
     """
     toolbox, policy = cast.ours
     everything = tuple(range(len(toolbox)))
@@ -151,7 +151,7 @@ def _agent(key: str, label: str, bundle: Bundle, max_steps: int, note: str = "")
     return Contender(
         key=key,
         label=label,
-        player=ValueRecorder(policy),
+        player=policy,
         toolbox=toolbox,
         tools=tuple(range(len(toolbox))),
         max_steps=max_steps,
