@@ -172,7 +172,7 @@ class RestorationVecEnv(VecEnv):
 
     def value_of(self, chain: Chain, rows: Tensor) -> Tensor:
         """The `value` that some rows of a chain from `outcomes` have, (len(rows),)."""
-        return self._judge.score(chain.result()[rows].contiguous(), rows).value
+        return self._judge.score(chain.result()[rows], rows).value
 
     # The VecEnv interface ----------------------------------------------------------------------
 

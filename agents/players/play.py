@@ -175,8 +175,8 @@ def _play_chunk(player: Player, env: RestorationVecEnv) -> EpisodeResults:
         value[:, step + 1 :] = env.value.double().numpy()[:, None]
         if decision.values is not None and decision.expected is not None:
             taken = decision.values.gather(1, decision.actions[:, None])[:, 0]
-            values[move.playing, step] = taken[move.playing].double()
-            expected[move.playing, step] = decision.expected[move.playing].double()
+            values[:, step] = np.where(move.playing, taken.double(), np.nan)
+            expected[:, step] = np.where(move.playing, decision.expected.double(), np.nan)
         seconds += move.seconds
     restored = env.images.cpu().numpy()
     return EpisodeResults(psnr, value, actions, values, expected, restored, seconds)

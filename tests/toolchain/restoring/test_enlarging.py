@@ -32,7 +32,8 @@ from restoration_toolchain.toolchain.looking.inspection import (
 from restoration_toolchain.toolchain.photos.read import Photo, read_photo
 from restoration_toolchain.toolchain.restoring.restoration import explain_end
 from restoration_toolchain.toolchain.restoring.restorer import Restorer, SettingError, load
-from restoration_toolchain.toolchain.restoring.tiling import apply_tiled, enlarged_views, views
+from restoration_toolchain.toolchain.restoring.tiling import apply_tiled
+from restoration_toolchain.toolchain.restoring.views import enlarged_views, views
 from restoration_toolchain.tools_zoo.catalog import CLASSIC, ENLARGERS
 from restoration_toolchain.tools_zoo.networks.super_resolution import SrNet
 from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
