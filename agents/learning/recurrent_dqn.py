@@ -31,7 +31,6 @@ from restoration_toolchain.agents.policy.q_net import (
     RecurrentQNet,
     make_optimizer,
 )
-from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.envs.chain import Chain
 from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
 from restoration_toolchain.envs.reward import MAX_LOSS
@@ -93,7 +92,7 @@ class RecurrentDqn(DQN):
             rather than from the tool taken alone.
         rollout_chains: Chains of indices of tools that run one behind the other. With
             ``full_backup``, what follows a tool is measured by running the rest of the chain that
-            it is in, or else of the first.
+            it is in, or else of the first; without chains, it does not count.
         ranking: With ``full_backup``, weight of `ranking_errors` beside the errors of values.
         double_q: Let the online network choose the action that the target network values.
         encoder: Name of the encoder that the value network looks at images with.
@@ -102,10 +101,6 @@ class RecurrentDqn(DQN):
         ema_decay: Decay of the averaged weights that `lstm_policy` plays with.
         **kwargs: Arguments of `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count
             episodes.
-
-    Raises:
-        ToolchainError: With ``full_backup``, ``gamma`` is above 0 and there are no chains to
-            measure what follows a tool by.
     """
 
     replay_buffer: EpisodeReplayBuffer  # type: ignore[assignment]
@@ -127,8 +122,6 @@ class RecurrentDqn(DQN):
         ema_decay: float = 0.998,
         **kwargs: Any,
     ) -> None:
-        if full_backup and kwargs.get("gamma", 0.99) and not rollout_chains:
-            raise ToolchainError("full_backup with a gamma above 0 needs rollout_chains")
         self.full_backup, self.rollout_chains = full_backup, tuple(rollout_chains)
         self.ema_decay, self.ranking = ema_decay, ranking
         self.double_q = double_q
@@ -184,9 +177,10 @@ class RecurrentDqn(DQN):
         gains, following = [], []
         for tool, (after, gain) in enumerate(self._simulator.outcomes()):
             gains.append(gain)
-            # Without gamma, what follows is of no account.
-            rolled_out = self._roll_out(tool, after, gain) if self.gamma else torch.zeros_like(gain)
-            following.append(rolled_out)
+            rest = (
+                self._roll_out(tool, after, gain) if self.rollout_chains else torch.zeros_like(gain)
+            )
+            following.append(rest)
         return torch.stack(gains, dim=1).numpy(), torch.stack(following, dim=1).numpy()
 
     def _roll_out(self, tool: int, after: Chain, gains: Tensor) -> Tensor:

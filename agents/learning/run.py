@@ -313,7 +313,7 @@ def check_view(env: RestorationVecEnv, encoder: EncoderName) -> None:
     if needed not in {None, side}:
         raise ToolchainError(
             f"the encoder {encoder} looks at images of {needed} pixels a side, got {side}; "
-            f"make a store with: toolchain data prepare --patch-size {needed * env.scale}"
+            f"it needs a store of patches of {needed * env.scale} pixels"
         )
 
 

@@ -1,6 +1,7 @@
 """The trained LSTM policy: it looks at images, remembers, and values every action."""
 
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from restoration_toolchain.envs.task import Task
 from restoration_toolchain.tools_zoo.precision import Precision
 
 
+@dataclass(eq=False)
 class LstmPolicy:
     """Greedy play on the values of a `RecurrentQNet`.
 
@@ -39,32 +41,30 @@ class LstmPolicy:
             (`agents.policy.pristine`).
     """
 
-    def __init__(
-        self,
-        q_net: RecurrentQNet,
-        tool_names: tuple[str, ...],
-        *,
-        stop_margin: float = 0.0,
-        tool_checksums: Mapping[str, str] | None = None,
-        task: Task = "restore",
-        reward: Reward = PSNR,
-        guard: Guard | None = None,
-        default_chains: tuple[tuple[str, ...], ...] = (),
-        default_margin: float = 0.0,
-        pristine: Pristine | None = None,
-    ) -> None:
-        if len(tool_names) != q_net.n_tools:
-            raise ValueError(f"{q_net.n_tools} actions but {len(tool_names)} tool names")
-        self.q_net = q_net.requires_grad_(False).eval()
+    q_net: RecurrentQNet
+    tool_names: tuple[str, ...]
+    _: KW_ONLY
+    stop_margin: float = 0.0
+    tool_checksums: Mapping[str, str] = field(default_factory=dict)
+    task: Task = "restore"
+    reward: Reward = PSNR
+    guard: Guard | None = None
+    default_chains: tuple[tuple[str, ...], ...] = ()
+    default_margin: float = 0.0
+    pristine: Pristine | None = None
+    precision: Precision = field(default="fp32", init=False)
+
+    def __post_init__(self) -> None:
+        """Freeze the networks."""
+        if len(self.tool_names) != self.q_net.n_tools:
+            raise ValueError(f"{self.q_net.n_tools} actions but {len(self.tool_names)} tool names")
+        self.q_net.requires_grad_(False).eval()
         self.q_net.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.precision: Precision = "fp32"
-        self.tool_names = tool_names
-        self.stop_margin = stop_margin
-        self.tool_checksums = dict(tool_checksums or {})
-        self.task, self.reward, self.guard = task, reward, guard
-        self.default_chains, self.default_margin = default_chains, default_margin
-        self.pristine = None if pristine is None else pristine.requires_grad_(False).eval()
-        self._margins = margins(tool_names, stop_margin, default_chains, default_margin)
+        if self.pristine is not None:
+            self.pristine.requires_grad_(False).eval()
+        self._margins = margins(
+            self.tool_names, self.stop_margin, self.default_chains, self.default_margin
+        )
 
     @property
     def view_grid(self) -> int:
@@ -77,17 +77,7 @@ class LstmPolicy:
 
     def changed(self, **facts: Any) -> "LstmPolicy":
         """The same network with other arguments of the constructor."""
-        same = {
-            "stop_margin": self.stop_margin,
-            "tool_checksums": self.tool_checksums,
-            "task": self.task,
-            "reward": self.reward,
-            "guard": self.guard,
-            "default_chains": self.default_chains,
-            "default_margin": self.default_margin,
-            "pristine": self.pristine,
-        }
-        return LstmPolicy(self.q_net, self.tool_names, **{**same, **facts})
+        return replace(self, **facts)
 
     def initial_state(self, n_envs: int) -> LstmState:
         """The memory at the start of episodes."""

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from restoration_toolchain.data.damage.degradation import JPEG_BLOCK
 from restoration_toolchain.data.errors import UnknownNameError
 from restoration_toolchain.tools_zoo.precision import Precision, computing
 from restoration_toolchain.tools_zoo.training.muon import Muon
@@ -83,7 +82,7 @@ class RlRestoreEncoder(Encoder):
 
     out_features = 32
     only_side = VIEW_SIZE
-    view_grid = JPEG_BLOCK
+    view_grid = 8  # side of a block of JPEG
     has_shortcut = False
 
     def __init__(self) -> None:

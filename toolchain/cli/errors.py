@@ -1,6 +1,7 @@
 """How commands end when something goes wrong: one line on standard error, and a status."""
 
 import errno
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 import typer
@@ -21,6 +22,27 @@ STATUS_INTERRUPTED: Final = 130
 """Ctrl-C, as shells report it."""
 
 
+HINTS: Final[Mapping[str, str]] = {
+    "NoAgentError": "name one with --agent",
+    "NoScoreError": "in training: --set iqa=FOLDER",
+    "NoTextureAgentError": "add --scale 4 to take it",
+    "OtherWeightsError": "toolchain train agent does that",
+    "PreferenceError": "leave --agent out, or --prefer",
+}
+"""What to do on the command line about an error, by the name of its class or of one above it.
+
+In braces stand attributes of the error. Errors themselves speak of the library only: who calls it
+from Python has no flags. Names stand for classes, since most live beside PyTorch.
+"""
+
+
+def with_hint(error: Exception) -> str:
+    """What an error says, and what to do about it on the command line."""
+    hints = (HINTS[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in HINTS)
+    hint = next(hints, "").format_map(vars(error))
+    return f"{error}; {hint}" if hint else str(error)
+
+
 def fail(message: str, status: int = STATUS_USAGE) -> NoReturn:
     """Say what is wrong in one line and end the command."""
     # Built here and not once: standard error may have been redirected since the import.
@@ -38,7 +60,7 @@ class OneLineErrors(TyperGroup):
         try:
             return super().invoke(ctx)
         except ToolchainError as error:
-            fail(str(error))
+            fail(with_hint(error))
         except KeyboardInterrupt:
             fail("interrupted", STATUS_INTERRUPTED)
         except MemoryError:

@@ -18,7 +18,6 @@ from restoration_toolchain.agents.players.reference import (
     RandomPlayer,
     ScriptPlayer,
     SequenceTable,
-    StopPlayer,
     search_sequences,
 )
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
@@ -230,20 +229,10 @@ def evaluate_players(
         known = PLAYERS if scale == 1 else SCALED_PLAYERS
         if name not in known:
             raise UnknownNameError("player", name, known)
-    if scale > 1:
-        check_large_side(windows.shape[1] - 2 * CONTEXT, scale)
-    samplers: dict[str, Any] = {
-        level: level_sampler(level) if scale == 1 else scaled_sampler(level, scale=scale)
-        for level in levels
-    }
+    samplers = _samplers(levels, windows.shape[1] - 2 * CONTEXT, scale)
     if "agent" in names:
-        if policy is None:
-            raise ToolchainError("to evaluate the player 'agent', give an agent")
-        check_fits(policy, toolbox)
-        if scale == 1:
-            check_keeps_size(policy, toolbox)
-    degrade: Callable[..., tuple[Patches, Patches]]
-    degrade = degrade_windows if scale == 1 else shrink_windows
+        _check_agent(policy, toolbox, scale)
+    degrade: Any = degrade_windows if scale == 1 else shrink_windows
     reward = PSNR if scale == 1 or policy is None else policy.reward
     judge = None if scale == 1 else Judge(REWARDS["mixed"], device)
     for level, draw in samplers.items():
@@ -251,18 +240,32 @@ def evaluate_players(
         table = _Table(toolbox, pairs, max_steps, scale, reward, device)
         if judge is not None:
             judge.remember(to_tensor(pairs.gt).to(device))
-        for name in names:
-            for player, label, note in _seats(name, table, policy, seed):
-                results = table.play(player)
-                if scale == 1:
-                    lengths = (results.actions != toolbox.stop).sum(axis=1)
-                    note = "; ".join(filter(None, (f"{lengths.mean():.1f} tools", note)))
-                score = score_results(label, results, pairs, level=level, note=note, iqa=iqa)
-                if judge is not None:
-                    seen = judge.score(torch.from_numpy(results.restored).to(device))
-                    assert seen.distance is not None
-                    score = dataclasses.replace(score, distance=float(seen.distance.mean()))
-                yield score
+        for player, label, note in (s for name in names for s in _seats(name, table, policy, seed)):
+            results = table.play(player)
+            if scale == 1:
+                lengths = (results.actions != toolbox.stop).sum(axis=1)
+                note = "; ".join(filter(None, (f"{lengths.mean():.1f} tools", note)))
+            score = score_results(label, results, pairs, level=level, note=note, iqa=iqa)
+            if judge is not None:
+                distances = judge.score(torch.from_numpy(results.restored).to(device)).distance
+                assert distances is not None
+                score = dataclasses.replace(score, distance=float(distances.mean()))
+            yield score
+
+
+def _samplers(levels: Sequence[str], side: int, scale: int) -> dict[str, Any]:
+    if scale == 1:
+        return {level: level_sampler(level) for level in levels}
+    check_large_side(side, scale)
+    return {level: scaled_sampler(level, scale=scale) for level in levels}
+
+
+def _check_agent(policy: LstmPolicy | None, toolbox: Toolbox, scale: int) -> None:
+    if policy is None:
+        raise ToolchainError("to evaluate the player 'agent', give an agent")
+    check_fits(policy, toolbox)
+    if scale == 1:
+        check_keeps_size(policy, toolbox)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -308,9 +311,9 @@ def _seats(
     toolbox, stop = table.toolbox, table.toolbox.stop
     match name:
         case "stop":
-            yield StopPlayer(stop=stop), name, "does nothing"
+            yield FixedPlayer((), stop=stop), name, "does nothing"
         case "bicubic":
-            yield StopPlayer(stop=stop), name, "no tool at all"
+            yield FixedPlayer((), stop=stop), name, "no tool at all"
         case "random":
             yield RandomPlayer(stop + 1, np.random.default_rng(seed)), name, "any tool or stop"
         case "sr-alone":

@@ -13,7 +13,6 @@ from restoration_toolchain.agents.players.reference import (
     GreedyOracle,
     RandomPlayer,
     ScriptPlayer,
-    StopPlayer,
     search_sequences,
 )
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
@@ -27,7 +26,7 @@ BRIGHTER, NEAREST, DARK, STOP = 0, 1, 2, 3  # of the toolbox that enlarges
 
 
 def test_stopping_at_once_changes_nothing(shifts, dark_pairs):
-    results = play(StopPlayer(stop=3), shifts, dark_pairs)
+    results = play(FixedPlayer((), stop=3), shifts, dark_pairs)
     assert (results.psnr_after == results.psnr_before).all()
     assert np.array_equal(results.restored, to_tensor(dark_pairs.lq).numpy())
     assert (results.actions == 3).all()
@@ -43,7 +42,7 @@ def test_a_fixed_player_plays_its_sequence_on_every_image(shifts, dark_pairs):
 def test_the_ladder_holds_on_every_image(setting):
     toolbox, pairs = setting.toolbox, setting.pairs
     players = {
-        "stop": StopPlayer(stop=3),
+        "stop": FixedPlayer((), stop=3),
         "first": FixedPlayer((1,), stop=3),
         "greedy": GreedyOracle(),
     }
@@ -166,7 +165,7 @@ def test_a_bounded_gain_counts_no_loss_beyond_the_bound(shifts, dark_pairs):
     results = play(FixedPlayer((1,), stop=3), shifts, harmless)
     assert results.gain < -10.0
     assert results.bounded_gain == -MAX_LOSS
-    kept = play(StopPlayer(stop=3), shifts, harmless)
+    kept = play(FixedPlayer((), stop=3), shifts, harmless)
     assert kept.bounded_gain == kept.gain == 0.0
 
 
@@ -194,7 +193,7 @@ def test_values_end_where_an_episode_ends(shifts, dark_pairs, policy):
     results = play(policy.with_stop_margin(math.inf), shifts, dark_pairs)
     assert np.isinf(results.values[:, 0]).all()
     assert np.isnan(results.values[:, 1:]).all()
-    assert np.isnan(play(StopPlayer(stop=3), shifts, dark_pairs).values).all()  # it has none
+    assert np.isnan(play(FixedPlayer((), stop=3), shifts, dark_pairs).values).all()  # it has none
 
 
 def test_an_agent_without_stop_never_stops(shifts, dark_pairs, policy):

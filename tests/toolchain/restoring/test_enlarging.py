@@ -330,8 +330,8 @@ def test_inspect_degrades_and_enlarges(folder: Path, make_photo: MakePhoto, tmp_
         (("--prefer", "texture", "--agent", "classic"), "leave --agent out"),
         (
             ("--prefer", "texture", "--toolbox", "classic"),
-            "no agent that prefers texture in it; the toolbox generative, which enlarges "
-            "(--scale 4), has one",
+            "no agent that prefers texture in it; the toolbox generative, which enlarges by 4, has "
+            "one; add --scale 4 to take it",
         ),
         (("--prefer", "texture", "--agent", "classic"), "or --prefer"),
     ],

@@ -14,7 +14,6 @@ from restoration_toolchain.agents.players.reference import (
     RandomPlayer,
     ScriptPlayer,
     SequenceTable,
-    StopPlayer,
 )
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.toolchain.measuring.suite.cast import Bundle, Cast
@@ -136,9 +135,7 @@ def _fixed(
     return Contender(
         key=key,
         label=label,
-        player=FixedPlayer(actions, stop=toolbox.stop)
-        if actions
-        else StopPlayer(stop=toolbox.stop),
+        player=FixedPlayer(actions, stop=toolbox.stop),
         toolbox=toolbox,
         tools=tuple(sorted(set(actions))),
         max_steps=max(len(actions), 1),
