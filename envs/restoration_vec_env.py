@@ -23,17 +23,6 @@ from restoration_toolchain.tools_zoo.toolbox import Toolbox
 Observation = dict[str, npt.NDArray[Any]]
 
 
-def observation_space(
-    num_tools: int, patch_size: int, *, has_mask: bool = False
-) -> dict[str, spaces.Space[Any]]:
-    """The current image, the previous action (``num_tools``, i.e. stop, at the start), a mask."""
-    space: dict[str, spaces.Space[Any]] = {
-        "image": spaces.Box(0.0, 1.0, (3, patch_size, patch_size), np.float32),
-        "last_action": spaces.Discrete(num_tools + 1),
-    }
-    return {**space, "action_mask": spaces.MultiBinary(num_tools + 1)} if has_mask else space
-
-
 class RestorationVecEnv(VecEnv):
     """Episodes of `envs.restoration_env.RestorationEnv`, many at a time.
 
@@ -91,12 +80,14 @@ class RestorationVecEnv(VecEnv):
         self._rng = np.random.default_rng(seed)
         self._has_mask = max(toolbox.scales) > 1
         self._judge = Judge(reward, self._device, toolbox.folder)
-        patch_size = self._patch_size()
-        super().__init__(
-            n_envs,
-            spaces.Dict(observation_space(len(toolbox), patch_size, has_mask=self._has_mask)),
-            spaces.Discrete(len(toolbox) + 1),
-        )
+        actions, side = spaces.Discrete(len(toolbox) + 1), self._patch_size()
+        space: dict[str, spaces.Space[Any]] = {
+            "image": spaces.Box(0.0, 1.0, (3, side, side), np.float32),
+            "last_action": actions,
+        }
+        if self._has_mask:
+            space["action_mask"] = spaces.MultiBinary(len(toolbox) + 1)
+        super().__init__(n_envs, spaces.Dict(space), actions)
         self._actions = torch.full((n_envs,), toolbox.stop)
         self._frames: list[list[Tensor]] = []
         self._scores: Scores

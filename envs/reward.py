@@ -74,14 +74,7 @@ class Reward:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {
-            "name": self.name,
-            "psnr": self.psnr,
-            "perceptual": self.perceptual,
-            "quality": self.quality,
-            "iqa": self.iqa,
-            "iqa_encoder": self.iqa_encoder,
-        }
+        return {"name": self.name, **dataclasses.asdict(self)}
 
 
 PSNR: Final = Reward()
@@ -129,7 +122,7 @@ class Scores(NamedTuple):
 
     Attributes:
         psnr: In dB.
-        distance: Of features, 0 to 4; None where the reward does not ask for it.
+        distance: Distance of features, 0 to 4; None where the reward does not ask for it.
         value: Weighted sum; what grows is the reward.
         quality: SFD-IQA, 0 to 1; None where the reward does not ask for it.
     """

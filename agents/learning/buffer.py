@@ -48,13 +48,13 @@ class EpisodeReplayBuffer(BaseBuffer):
 
     Args:
         buffer_size: Episodes kept.
-        observation_space: Of the environment.
-        action_space: Of the environment; its last action is *stop*.
-        device: Where samples go.
-        n_envs: Environments that fill it.
+        observation_space: Observation space of the environment.
+        action_space: Action space of the environment; its last action is *stop*.
+        device: Device that samples go to.
+        n_envs: Number of environments that fill it.
         optimize_memory_usage: Not supported; accepted because the base algorithm passes it.
         max_steps: Steps of the longest episode (its stop action counted).
-        seed: Of the sampling.
+        seed: Seed of the sampling.
     """
 
     def __init__(

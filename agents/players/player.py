@@ -1,14 +1,8 @@
 """Who can play: anything that chooses an action for each episode of a batch."""
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-Actions = npt.NDArray[np.int64]
-Obs = Mapping[str, npt.NDArray[Any]]
-Starts = npt.NDArray[np.bool_] | None
+from restoration_toolchain.agents.policy.lstm_policy import Actions, Obs, Starts
 
 
 class Player(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from restoration_toolchain.agents.players.player import Actions, Obs, Starts
+from restoration_toolchain.agents.policy.lstm_policy import Actions, Obs, Starts
 from restoration_toolchain.data.images import to_tensor
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.envs.chain import MAX_STEPS, Chain
@@ -19,35 +19,6 @@ from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 SEARCH_CHUNK: Final = 16
 """Images that a search takes along together; bounds the memory."""
-
-
-class FixedPlayer:
-    """Plays one sequence on every image, then stops.
-
-    Args:
-        actions: Tool indices in order; empty stops at once.
-        stop: Index of the stop action.
-    """
-
-    def __init__(self, actions: Sequence[int], *, stop: int) -> None:
-        self._actions = (*actions, stop)
-
-    def predict(
-        self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
-    ) -> tuple[Actions, Any]:
-        """Choose the next action of the sequence; see `agents.players.player.Player`."""
-        step = np.zeros(len(obs["image"]), np.int64) if state is None else state
-        if episode_start is not None:
-            step = np.where(episode_start, 0, step)
-        actions = np.array(self._actions)[np.minimum(step, len(self._actions) - 1)]
-        return actions, step + 1
-
-
-class StopPlayer(FixedPlayer):
-    """Stops at once: the score of doing nothing."""
-
-    def __init__(self, *, stop: int) -> None:
-        super().__init__((), stop=stop)
 
 
 class ScriptPlayer:
@@ -73,10 +44,32 @@ class ScriptPlayer:
         """Choose the next action of each image's sequence; see `players.player.Player`."""
         count = len(obs["image"])
         if state is None:
-            state = (np.arange(self._next, self._next + count), 0)
+            state = (np.arange(self._next, self._next + count), np.zeros(count, np.int64))
             self._next += count
         rows, step = state
-        return self._actions[rows, min(step, self._actions.shape[1] - 1)], (rows, step + 1)
+        if episode_start is not None:
+            step = np.where(episode_start, 0, step)
+        last = self._actions.shape[1] - 1
+        return self._actions[rows % len(self._actions), np.minimum(step, last)], (rows, step + 1)
+
+
+class FixedPlayer(ScriptPlayer):
+    """Plays one sequence on every image, then stops.
+
+    Args:
+        actions: Tool indices in order; empty stops at once.
+        stop: Index of the stop action.
+    """
+
+    def __init__(self, actions: Sequence[int], *, stop: int) -> None:
+        super().__init__([actions], stop=stop)
+
+
+class StopPlayer(FixedPlayer):
+    """Stops at once: the score of doing nothing."""
+
+    def __init__(self, *, stop: int) -> None:
+        super().__init__((), stop=stop)
 
 
 class RandomPlayer:

@@ -17,6 +17,10 @@ from restoration_toolchain.envs.reward import PSNR, Reward
 from restoration_toolchain.envs.task import Task
 from restoration_toolchain.tools_zoo.precision import Precision
 
+Actions = npt.NDArray[np.int64]
+Obs = Mapping[str, npt.NDArray[Any]]
+Starts = npt.NDArray[np.bool_] | None
+
 
 @dataclass(eq=False)
 class LstmPolicy:
@@ -131,20 +135,17 @@ class LstmPolicy:
 
     def predict(
         self,
-        obs: Mapping[str, npt.NDArray[Any]],
+        obs: Obs,
         state: LstmState | None = None,
-        episode_start: npt.NDArray[np.bool_] | None = None,
+        episode_start: Starts = None,
         deterministic: bool = True,
-    ) -> tuple[npt.NDArray[np.int64], LstmState]:
+    ) -> tuple[Actions, LstmState]:
         """Choose the action of the highest value; see `agents.players.player.Player`."""
         decision, state = self.decide(obs, state, episode_start)
         return decision.actions.numpy(), state
 
     def decide(
-        self,
-        obs: Mapping[str, npt.NDArray[Any]],
-        state: LstmState | None = None,
-        episode_start: npt.NDArray[np.bool_] | None = None,
+        self, obs: Obs, state: LstmState | None = None, episode_start: Starts = None
     ) -> tuple[Decision, LstmState]:
         """What `predict` chooses, with its reasons, on the CPU; the arguments are the same."""
         images = torch.as_tensor(obs["image"])

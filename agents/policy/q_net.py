@@ -110,7 +110,7 @@ class StatisticsLayers:
     Attributes:
         convs: Output channels, kernel side, stride and padding of each convolution.
         area_sides: Side of the areas whose energies are measured too, for the first convolutions.
-        slope: Of the leaky ReLU below zero.
+        slope: Slope of the leaky ReLU below zero.
         hidden: Width of the layer behind the statistics.
     """
 
@@ -221,7 +221,7 @@ class RecurrentQNet(nn.Module):
 
     Args:
         n_tools: Tools in the toolbox; there is one more action, *stop*.
-        encoder: How images are looked at.
+        encoder: Name of the encoder.
 
     Raises:
         UnknownNameError: There is no such encoder.
@@ -297,10 +297,11 @@ def make_optimizer(
     """Adam, or Muon for the matrices of an encoder and Adam for all else.
 
     Args:
-        name: Which one.
-        encoder: How images are looked at; docs/results.md says what Muon does for it.
-        others: What follows.
-        learning_rate: Of Adam; Muon's is larger by a factor (`tools_zoo.training.muon`).
+        name: Name of the optimiser.
+        encoder: Network that looks at images; docs/results.md says what Muon does for it.
+        others: Networks that follow.
+        learning_rate: Learning rate of Adam; Muon's is larger by a factor
+            (`tools_zoo.training.muon`).
 
     Raises:
         UnknownNameError: There is no such optimizer.

@@ -121,15 +121,11 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         names, margin = tuple(config["tools"]), float(config["stop_margin"])
         checksums = {name: known for name, known in config["tools"].items() if known}
         q_net = RecurrentQNet(len(names), config["encoder"])
-        task, weights = config.get("task", "restore"), config.get("reward", PSNR.to_dict())
+        task = config.get("task", "restore")
         check_task(task)
-        reward = Reward(
-            float(weights["psnr"]),
-            float(weights["perceptual"]),
-            float(weights.get("quality", 0.0)),
-            str(weights.get("iqa", "")),
-            str(weights.get("iqa_encoder", "")),
-        )
+        weighed = dict(config.get("reward", PSNR.to_dict()))
+        weighed.pop("name", None)  # follows from the weights
+        reward = Reward(**weighed)
         default_chains = tuple(tuple(map(str, one)) for one in config.get("default_chains", ()))
         default_margin = float(config.get("default_margin", 0.0))
         pristine = Pristine(q_net.encoder.out_features) if config.get("knows_clean") else None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -107,8 +107,7 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Scored:
+class _Scored(NamedTuple):
     """PSNR in dB and SSIM of one image before and after, and how it looks then."""
 
     psnr_before: float
@@ -146,7 +145,7 @@ def compare_folders(
     scored = []
     for done, paths in enumerate(pairs, start=1):
         lq, gt = read_partners(*paths, scale=scale)
-        before = upsampled(lq, scale) if scale > 1 else lq
+        before = _enlarged(lq, scale)
         scored.append(_score(before, before if restore is None else restore(lq), gt, iqa))
         on_image(done, len(pairs))
     note = "gains are those over the bicubic enlargement" if scale > 1 else ""
@@ -356,14 +355,15 @@ def score_results(
     """
     restored = results.restored.transpose(0, 2, 3, 1)
     scale = pairs.gt.shape[1] // pairs.lq.shape[1]
-    triples = zip(pairs.lq, restored, pairs.gt, strict=True)
     scored = [
-        _score(
-            upsampled(to_float(lq), scale) if scale > 1 else to_float(lq), image, to_float(gt), iqa
-        )
-        for lq, image, gt in triples
+        _score(_enlarged(to_float(lq), scale), image, to_float(gt), iqa)
+        for lq, image, gt in zip(pairs.lq, restored, pairs.gt, strict=True)
     ]
     return _summarise(name, scored, level=level, note=note)
+
+
+def _enlarged(lq: FloatImage, scale: int) -> FloatImage:
+    return upsampled(lq, scale) if scale > 1 else lq
 
 
 def _score(
@@ -382,20 +382,21 @@ def _score(
 def _summarise(
     name: str, scored: Sequence[_Scored], *, level: str = "", note: str = ""
 ) -> Evaluation:
+    psnr_before, psnr_after, ssim_before, ssim_after, seen = zip(*scored, strict=True)
+    judged = [quality for quality in seen if quality is not None]
     worse = [score.psnr_after < score.psnr_before - _WORSE for score in scored]
-    seen = [score.quality for score in scored if score.quality is not None]
     return Evaluation(
         name=name,
         level=level,
         note=note,
         count=len(scored),
-        psnr_before=float(np.mean([score.psnr_before for score in scored])),
-        psnr_after=float(np.mean([score.psnr_after for score in scored])),
-        ssim_before=_mean([score.ssim_before for score in scored]),
-        ssim_after=_mean([score.ssim_after for score in scored]),
+        psnr_before=float(np.mean(psnr_before)),
+        psnr_after=float(np.mean(psnr_after)),
+        ssim_before=_mean(ssim_before),
+        ssim_after=_mean(ssim_after),
         share_worse=float(np.mean(worse)),
-        quality=_mean([quality.score for quality in seen]),
-        quality_encoder=seen[0].encoder if seen else None,
+        quality=_mean([quality.score for quality in judged]),
+        quality_encoder=judged[0].encoder if judged else None,
     )
 
 

@@ -142,7 +142,7 @@ def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
     Args:
         values: (rows, columns, n_actions) in dB.
         active: (rows, columns) bool; the others take no part and get the last action, *stop*.
-        smoothing: How.
+        smoothing: How much cells listen to each other.
 
     Returns:
         (rows, columns) int64.

@@ -48,10 +48,10 @@ class SuiteConfig:
     """Most patches per level for the exhaustive oracle, which tries every sequence."""
     max_steps: int = MAX_STEPS
     seed: int = 0
-    """Of the random player and of the choice of the oracle's patches."""
+    """Seed of the random player and of the choice of the oracle's patches."""
     device: str = "cpu"
     precision: Precision = "fp32"
-    """What all networks but the agents' compute in."""
+    """Number format that all networks but the agents' compute in."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -72,8 +72,8 @@ def run_suite(
     Args:
         cast: Who takes part; the tools are moved to the device.
         levels: What is played.
-        config: How.
-        facts: To record beside those known here.
+        config: How the suite is run.
+        facts: Facts to record beside those known here.
         on_progress: Progress.
     """
     _warm_up(cast, levels[0].pairs, config)
