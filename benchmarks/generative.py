@@ -131,7 +131,7 @@ def compare_chains(folder: str, source: str) -> Report:
         pairs = ArrayPairs(*degrade_windows(windows, draw, np.random.default_rng(0)))
         for chain in (chain for chain in CHAINS if set(chain) <= set(toolbox.names)):
             player = FixedPlayer([toolbox.names.index(name) for name in chain], stop=toolbox.stop)
-            results = play(player, toolbox, pairs, task="real-sr")
+            results = play(player, toolbox, pairs, scale=4)
             after = float(results.psnr[:, -1].mean())
             what = " > ".join(chain) or "bicubic"
             rows.append({"level": level, "chain": what, "PSNR dB": after, "gain dB": results.gain})

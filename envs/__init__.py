@@ -1,13 +1,60 @@
-"""The restoration environment; importing it registers ``Restoration-v0`` with Gymnasium."""
+"""The restoration environment, registered with Gymnasium as ``Restoration-v0``.
 
-import gymnasium
+What a restoration needs of this package, such as `envs.chain`, loads neither Gymnasium nor
+Stable-Baselines3: the environments are imported when they are first asked for, and registered as
+soon as Gymnasium is there.
+"""
 
-from restoration_toolchain.envs.restoration_env import RestorationEnv
-from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
+import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restoration_toolchain.envs.restoration_env import RestorationEnv
+    from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
 
 __all__ = ["RestorationEnv", "RestorationVecEnv"]
 
-if "Restoration-v0" not in gymnasium.registry:
-    gymnasium.register(
-        "Restoration-v0", entry_point="restoration_toolchain.envs.restoration_env:RestorationEnv"
-    )
+_PLACES = {
+    "RestorationEnv": f"{__name__}.restoration_env",
+    "RestorationVecEnv": f"{__name__}.restoration_vec_env",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def _register(gymnasium: ModuleType) -> None:
+    if "Restoration-v0" not in gymnasium.registry:
+        gymnasium.register("Restoration-v0", f"{_PLACES['RestorationEnv']}:RestorationEnv")
+
+
+class _GymnasiumWatcher:
+    """An import hook that registers the environment behind the first import of Gymnasium."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name != "gymnasium":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_register(module: ModuleType) -> None:
+                load(module)
+                _register(module)
+
+            spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
+        return spec
+
+
+if "gymnasium" in sys.modules:
+    _register(sys.modules["gymnasium"])
+else:
+    sys.meta_path.insert(0, _GymnasiumWatcher())

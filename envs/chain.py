@@ -1,11 +1,18 @@
 """The one loop body of the project: images on their way through a toolbox."""
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
+
+from restoration_toolchain.data.scaling import upsample_bicubic
+
+MAX_STEPS: Final = 3
+"""Tools per episode, as in RL-Restore."""
 
 Apply = Callable[[Tensor, Tensor], Tensor]
 """(images (N, 3, H, W), actions (N,)) to new images: `Toolbox.restore`, or a tiled form."""
@@ -13,7 +20,7 @@ Apply = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Which chains ended in a step, each (N,) bool.
+    """Which episodes ended in a step, each (N,) bool.
 
     Attributes:
         terminated: The stop action was chosen.
@@ -29,19 +36,19 @@ class Ended:
         return self.terminated | self.truncated
 
 
-class BaseChain(ABC):
-    """A batch of images, each with its own progress through the toolbox.
+class Episodes(ABC):
+    """A batch of episodes that advance together, each with its own actions.
 
     The environments, the evaluation and the restoration of photos all advance such an object;
-    they differ in who chooses the actions and who looks at the result. In a `Chain`, images keep
-    their size; in an `envs.scaled_chain.ScaledChain`, a tool may enlarge them.
+    they differ in who chooses the actions and who looks at the result.
 
     Args:
-        count: Number of images, N.
+        count: Number of episodes, N.
         stop: Index of the stop action.
-        max_steps: Tools that may run on one image.
+        max_steps: Largest number of tools in one episode.
 
     Attributes:
+        stop: Index of the stop action.
         last_action: (N,) int64; ``stop`` before the first step.
         num_steps: (N,) int64, tools run so far.
     """
@@ -49,12 +56,13 @@ class BaseChain(ABC):
     def __init__(self, count: int, *, stop: int, max_steps: int) -> None:
         if max_steps < 1:
             raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+        self.stop = stop
         self.last_action = torch.full((count,), stop)
         self.num_steps = torch.zeros(count, dtype=torch.int64)
-        self._stop, self._max_steps = stop, max_steps
+        self._max_steps = max_steps
 
     def advance(self, actions: Tensor) -> Ended:
-        """Run the chosen tool on each image; *stop* leaves its image bit-identical.
+        """Run the chosen tools; *stop* leaves what it is chosen for bit-identical.
 
         Args:
             actions: (N,) int64.
@@ -62,128 +70,134 @@ class BaseChain(ABC):
         Raises:
             ValueError: An action is neither a tool nor stop.
         """
-        if actions.min() < 0 or actions.max() > self._stop:
-            raise ValueError(f"actions must lie in 0 to {self._stop}, got {actions.tolist()}")
-        terminated = actions == self._stop
-        self._run(actions)
+        if actions.min() < 0 or actions.max() > self.stop:
+            raise ValueError(f"actions must lie in 0 to {self.stop}, got {actions.tolist()}")
+        terminated = actions == self.stop
+        if not terminated.all():
+            self._run(actions)
         self.last_action = actions.clone()
         self.num_steps = self.num_steps + (~terminated).long()
         return Ended(terminated, ~terminated & (self.num_steps >= self._max_steps))
 
-    def restart(self, rows: Tensor, images: Tensor) -> None:
-        """Put new images in the given rows, with their progress reset."""
-        self._replace(rows, images)
-        self.last_action[rows] = self._stop
-        self.num_steps[rows] = 0
-
-    @abstractmethod
-    def result(self) -> Tensor:
-        """What would be saved and is scored, (N, 3, ...) in [0, 1]."""
-
-    @abstractmethod
-    def as_result(self, images: Tensor) -> Tensor:
-        """What `result` would be, were these the images; all of one size, (N, 3, h, w)."""
-
-    @abstractmethod
-    def view(self) -> Tensor:
-        """What an agent observes, (N, 3, H, W) in [0, 1]; its size never changes."""
-
-    @abstractmethod
-    def current(self, row: int) -> Tensor:
-        """One image as it is now, (3, H, W) in [0, 1]."""
-
-    @abstractmethod
-    def allowed(self) -> Tensor:
-        """Which actions make sense now, (N, n_tools + 1) bool."""
-
-    @abstractmethod
-    def ahead(self, action: int, tool: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Look what a tool would do, without doing it.
-
-        Args:
-            action: Its index.
-            tool: Maps a batch of images to restored ones.
-
-        Returns:
-            What `result` and `view` would be after it.
-        """
-
-    @abstractmethod
-    def allowed_after(self, action: int) -> Tensor:
-        """What `allowed` would be after a tool, (N, n_tools + 1) bool."""
-
     @abstractmethod
     def _run(self, actions: Tensor) -> None:
-        """Change the images."""
-
-    @abstractmethod
-    def _replace(self, rows: Tensor, images: Tensor) -> None:
-        """Put other images in the given rows."""
+        """Change the images; at least one action is a tool."""
 
 
-class Chain(BaseChain):
-    """Images that keep their size.
+class Chain(Episodes):
+    """A batch of images, each with its own progress through a toolbox.
+
+    What is scored and saved has the size of the result from the start: as long as no tool has
+    enlarged an image, its bicubic enlargement stands in. What is observed keeps the size that it
+    began with: the middle of an enlarged image. An action that is not `allowed` changes nothing.
 
     Args:
         images: (N, 3, H, W) in [0, 1].
-        stop: Index of the stop action.
-        max_steps: Tools that may run on one image.
-        apply: Runs the chosen tools.
+        scales: Scale of each tool, in action order.
+        scale: Side of the result over side of ``images``; 1 permits no tool that enlarges.
+        max_steps: Largest number of tools on one image.
+        apply: Runs the chosen tools on images of one size, by tools of one scale.
         differentiable: Let gradients flow through the tools, as joint training needs.
-        is_clipped: ``apply`` has brought its images to [0, 1] itself.
+        is_clipped: ``apply`` brings its images to [0, 1] itself.
 
     Attributes:
-        images: Current images, clipped to [0, 1] after every tool, so that what is observed and
-            scored is what would be saved.
+        enlarged: (N,) bool, whether a tool has enlarged the image.
     """
 
     def __init__(
         self,
         images: Tensor,
+        scales: Sequence[int],
         *,
-        stop: int,
+        scale: int = 1,
         max_steps: int,
         apply: Apply,
         differentiable: bool = False,
         is_clipped: bool = False,
     ) -> None:
-        super().__init__(len(images), stop=stop, max_steps=max_steps)
-        self.images = images
+        super().__init__(len(images), stop=len(scales), max_steps=max_steps)
+        # Where no tool enlarges, all images keep one size and stay in one tensor.
+        self._images: Tensor | list[Tensor] = images if max(scales) == 1 else list(images)
+        self._size, self._scale = images.shape[-2:], scale
+        self._scales = torch.tensor([*scales, 1])
         self._apply, self._differentiable, self._is_clipped = apply, differentiable, is_clipped
+        self.enlarged = torch.zeros(len(images), dtype=torch.bool)
 
     def result(self) -> Tensor:
-        """The current images."""
-        return self.images
-
-    def as_result(self, images: Tensor) -> Tensor:
-        """The images themselves."""
-        return images
+        """What would be saved and is scored: (N, 3, H * scale, W * scale) in [0, 1]."""
+        if isinstance(self._images, Tensor):
+            return self._images
+        return torch.stack([self._at_full_size(image) for image in self._images])
 
     def view(self) -> Tensor:
-        """The current images."""
-        return self.images
+        """What an agent observes, (N, 3, H, W) in [0, 1]: of an enlarged image the middle."""
+        if isinstance(self._images, Tensor):
+            return self._images
+        return torch.stack([self._middle(image) for image in self._images])
 
     def current(self, row: int) -> Tensor:
-        """One of the current images."""
-        return self.images[row]
+        """One image as it is now, enlarged or not: (3, h, w) in [0, 1]."""
+        return self._images[row]
 
     def allowed(self) -> Tensor:
-        """All actions."""
-        return torch.ones(len(self.images), self._stop + 1, dtype=torch.bool)
+        """Which actions make sense now, (N, n_tools + 1) bool: an image is enlarged once."""
+        may_enlarge = (self._scales == self._scale) & ~self.enlarged.unsqueeze(1)
+        return (self._scales == 1) | may_enlarge
 
-    def ahead(self, action: int, tool: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """The images that the tool would make, twice."""
-        restored = tool(self.images).clamp_(0.0, 1.0)
-        return restored, restored
+    def after(self, actions: Tensor) -> "Chain":
+        """The chain as it would be after the actions (N,); this one does not change."""
+        later = copy.copy(self)
+        later.advance(actions)
+        return later
 
-    def allowed_after(self, action: int) -> Tensor:
-        """All actions."""
-        return self.allowed()
+    def outcomes(self) -> Iterator["Chain"]:
+        """The chain as it would be after each tool in action order, run on all images."""
+        for action in range(self.stop):
+            yield self.after(torch.full_like(self.last_action, action))
+
+    def restart(self, rows: Tensor, images: Tensor) -> None:
+        """Put new images in the given rows, with their progress reset."""
+        # What was handed out before, or is shared with a look ahead, stays as it is.
+        if isinstance(self._images, Tensor):
+            self._images = self._images.clone()
+            self._images[rows] = images
+        else:
+            self._images = list(self._images)
+            for row, image in zip(rows.tolist(), images, strict=True):
+                self._images[row] = image
+        self.enlarged = self.enlarged.index_fill(0, rows, False)
+        self.last_action = self.last_action.index_fill(0, rows, self.stop)
+        self.num_steps = self.num_steps.index_fill(0, rows, 0)
 
     def _run(self, actions: Tensor) -> None:
         with torch.set_grad_enabled(self._differentiable):
-            restored = self._apply(self.images, actions)
-            self.images = restored if self._is_clipped else restored.clamp_(0.0, 1.0)
+            if isinstance(self._images, Tensor):
+                self._images = self._restored(self._images, actions)
+                return
+            runs = (actions != self.stop) & self.allowed().gather(1, actions.unsqueeze(1))[:, 0]
+            enlarges = runs & (self._scales[actions] > 1)
+            images = list(self._images)
+            # One call takes images of one size and tools of one scale.
+            for group in (enlarges, runs & ~enlarges & ~self.enlarged, runs & self.enlarged):
+                rows = torch.nonzero(group).flatten()
+                if len(rows):
+                    batch = torch.stack([images[row] for row in rows.tolist()])
+                    restored = self._restored(batch, actions[rows])
+                    for row, image in zip(rows.tolist(), restored, strict=True):
+                        images[row] = image
+            self._images, self.enlarged = images, self.enlarged | enlarges
 
-    def _replace(self, rows: Tensor, images: Tensor) -> None:
-        self.images[rows] = images
+    def _restored(self, images: Tensor, actions: Tensor) -> Tensor:
+        """What the tools make, clipped: what is observed and scored is what would be saved."""
+        restored = self._apply(images, actions)
+        return restored if self._is_clipped else restored.clamp_(0.0, 1.0)
+
+    def _at_full_size(self, image: Tensor) -> Tensor:
+        if self._scale == 1 or image.shape[-2:] != self._size:
+            return image
+        return upsample_bicubic(image[None], self._scale)[0].clamp(0.0, 1.0)
+
+    def _middle(self, image: Tensor) -> Tensor:
+        height, width = self._size
+        top, left = (image.shape[-2] - height) // 2, (image.shape[-1] - width) // 2
+        return image[:, top : top + height, left : left + width]

@@ -5,10 +5,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium import spaces
 
 from restoration_toolchain.data.patches.pairs import PairSource, embedded_pairs
-from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from restoration_toolchain.envs.chain import MAX_STEPS
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
 from restoration_toolchain.envs.reward import Reward, make_reward
 from restoration_toolchain.envs.task import Task, default_task_toolbox, task_scale
 from restoration_toolchain.tools_zoo.storage import load_toolbox
@@ -97,17 +99,17 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
             toolbox = default_task_toolbox(task)
         if isinstance(toolbox, str):
             toolbox = load_toolbox(toolbox)
+        scale = task_scale(task, toolbox)
         if isinstance(pairs, str):
-            pairs = embedded_pairs(pairs, scale=task_scale(task, toolbox))
+            pairs = embedded_pairs(pairs, scale=scale)
         self._batch = RestorationVecEnv(
             toolbox,
             pairs,
             n_envs=1,
-            task=task,
+            scale=scale,
             reward=make_reward(reward) if isinstance(reward, str) else reward,
             max_steps=max_steps,
             stop_when_worse=stop_when_worse,
-            auto_reset=False,
         )
         self.observation_space = self._batch.observation_space
         self.action_space: spaces.Discrete = self._batch.action_space  # type: ignore[assignment]
@@ -126,10 +128,10 @@ class RestorationEnv(gym.Env[dict[str, Any], np.int64]):
 
     def step(self, action: np.int64) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Run the chosen tool, or stop."""
-        obs, rewards, dones, infos = self._batch.step(np.array([action]))
-        info = dict(infos[0])
-        truncated = bool(info.pop("TimeLimit.truncated"))
-        return _first(obs), float(rewards[0]), bool(dones[0]) and not truncated, truncated, info
+        rewards, ended, (info,) = self._batch.play_on(torch.tensor([int(action)]))
+        del info["TimeLimit.truncated"]  # a convention of batches
+        obs = _first(self._batch.observe())
+        return obs, float(rewards[0]), bool(ended.terminated[0]), bool(ended.truncated[0]), info
 
     def render(self) -> npt.NDArray[np.uint8] | None:
         """Every image of the episode so far, then the clean one, side by side."""

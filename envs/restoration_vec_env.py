@@ -1,8 +1,7 @@
 """The batched restoration environment: hundreds of images advanced by one call."""
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,33 +11,16 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 from torch import Tensor
 
-from restoration_toolchain.data.errors import ImageFormatError
+from restoration_toolchain.data.errors import ImageFormatError, ToolchainError
 from restoration_toolchain.data.images import to_tensor
 from restoration_toolchain.data.patches.pairs import PairSource
-from restoration_toolchain.envs.chain import BaseChain, Chain, Ended
+from restoration_toolchain.envs.chain import MAX_STEPS, Chain, Ended
 from restoration_toolchain.envs.render import side_by_side
 from restoration_toolchain.envs.reward import PSNR, Judge, Reward, Scores
-from restoration_toolchain.envs.scaled_chain import ScaledChain
-from restoration_toolchain.envs.task import Task, task_scale
 from restoration_toolchain.tools_zoo.precision import Precision, computing
-from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 Observation = dict[str, npt.NDArray[Any]]
-
-MAX_STEPS: Final = 3
-"""Tools per episode, as in RL-Restore."""
-
-
-def observation_space(
-    num_tools: int, patch_size: int, *, has_mask: bool = False
-) -> dict[str, spaces.Space[Any]]:
-    """The current image, the previous action (``num_tools``, i.e. stop, at the start), a mask."""
-    space: dict[str, spaces.Space[Any]] = {
-        "image": spaces.Box(0.0, 1.0, (3, patch_size, patch_size), np.float32),
-        "last_action": spaces.Discrete(num_tools + 1),
-    }
-    return {**space, "action_mask": spaces.MultiBinary(num_tools + 1)} if has_mask else space
 
 
 class RestorationVecEnv(VecEnv):
@@ -50,22 +32,24 @@ class RestorationVecEnv(VecEnv):
 
     Args:
         toolbox: The action space.
-        pairs: Where episodes start; of the task *real-sr*, with clean images that are larger.
-        n_envs: Images advanced per call.
-        task: Whether images keep their size or are enlarged.
+        pairs: Pairs that episodes start from; their clean images are ``scale`` times as large.
+        n_envs: Number of images advanced per call.
+        scale: Side of a result over side of an image; 1 keeps the size.
         reward: What is to grow from step to step.
-        max_steps: Tools per episode.
+        max_steps: Largest number of tools in one episode.
         stop_when_worse: End an episode (terminated) when its PSNR (or what else is rewarded) falls
             below that of the input; for training, as in RL-Restore.
-        auto_reset: Reset an ended episode in the same step; without it the caller resets.
-        seed: Of the draws of pairs.
-        device: Where the tools run.
-        precision: What the tools compute in.
+        seed: Seed of the draws of pairs.
+        device: Device that the tools run on.
+        precision: Number format that the tools compute in.
+
+    Attributes:
+        chain: The images on their way.
 
     Raises:
-        ImageFormatError: The clean images are not as much larger as the tools make theirs.
-        ToolchainError: The toolbox has no tool for the task, the encoder of a perceptual reward is
-            not installed, or there is no SFD-IQA to weigh.
+        ImageFormatError: The clean images are not ``scale`` times as large as the others.
+        ToolchainError: No tool enlarges by this scale, the encoder of a perceptual reward is not
+            installed, or there is no SFD-IQA to weigh.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": "SameStep"}  # noqa: RUF012
@@ -76,36 +60,37 @@ class RestorationVecEnv(VecEnv):
         pairs: PairSource,
         n_envs: int,
         *,
-        task: Task = "restore",
+        scale: int = 1,
         reward: Reward = PSNR,
         max_steps: int = MAX_STEPS,
         stop_when_worse: bool = False,
-        auto_reset: bool = True,
         seed: int | None = None,
         device: torch.device | str = "cpu",
         precision: Precision = "fp32",
     ) -> None:
+        if scale not in {1, *toolbox.scales}:
+            raise ToolchainError(f"no tool of {toolbox.name} enlarges by {scale}")
         self.toolbox = toolbox.to(device)
-        self.max_steps = max_steps
+        self.max_steps, self.scale, self.reward = max_steps, scale, reward
         self.render_mode = "rgb_array"
         self._pairs = pairs
         self._device = torch.device(device)
         self.precision: Precision = precision
         self._stop_when_worse = stop_when_worse
-        self._auto_reset = auto_reset
         self._rng = np.random.default_rng(seed)
-        self.task, self.reward = task, reward
-        self.scale = task_scale(task, toolbox)
         self._has_mask = max(toolbox.scales) > 1
         self._judge = Judge(reward, self._device, toolbox.folder)
-        patch_size = self._patch_size()
-        super().__init__(
-            n_envs,
-            spaces.Dict(observation_space(len(toolbox), patch_size, has_mask=self._has_mask)),
-            spaces.Discrete(len(toolbox) + 1),
-        )
-        self.render_mode = "rgb_array"
+        actions, side = spaces.Discrete(len(toolbox) + 1), self._patch_size()
+        space: dict[str, spaces.Space[Any]] = {
+            "image": spaces.Box(0.0, 1.0, (3, side, side), np.float32),
+            "last_action": actions,
+        }
+        if self._has_mask:
+            space["action_mask"] = spaces.MultiBinary(len(toolbox) + 1)
+        super().__init__(n_envs, spaces.Dict(space), actions)
         self._actions = torch.full((n_envs,), toolbox.stop)
+        self._frames: list[list[Tensor]] = []
+        self._scores: Scores
         self.reset()
 
     # What the environment is -------------------------------------------------------------------
@@ -123,60 +108,62 @@ class RestorationVecEnv(VecEnv):
     @property
     def images(self) -> Tensor:
         """Current results, (n_envs, 3, P, P) in [0, 1], P being the side of the clean images."""
-        return self._chain.result()
+        return self.chain.result()
 
     @property
-    def num_steps(self) -> Tensor:
-        """Tools run so far in each episode, (n_envs,)."""
-        return self._chain.num_steps
+    def stop(self) -> int:
+        """Index of the stop action."""
+        return self.toolbox.stop
 
     def observe(self) -> Observation:
         """The current observation of every episode."""
         obs = {
-            "image": self._chain.view().cpu().numpy(),
-            "last_action": self._chain.last_action.numpy().copy(),
+            "image": self.chain.view().cpu().numpy(),
+            "last_action": self.chain.last_action.numpy().copy(),
         }
         if self._has_mask:
-            obs["action_mask"] = self._chain.allowed().numpy().astype(np.int8)
+            obs["action_mask"] = self.chain.allowed().numpy().astype(np.int8)
         return obs
 
-    def allowed(self) -> Tensor:
-        """Which actions make sense now, (n_envs, n_tools + 1) bool."""
-        return self._chain.allowed()
+    def advance(self, actions: Tensor) -> Ended:
+        """Run the chosen tools (n_envs,) and score what comes of them; no episode is reset."""
+        ended = self.chain.advance(actions)
+        images = self.images
+        # An image that was not touched scores the same to the last bit.
+        self._scores = _merged(ended.terminated, self._scores, self._judge.score(images))
+        for frames, image in zip(self._frames, images, strict=True):
+            frames.append(image)
+        return ended
 
-    def outcomes(self) -> tuple[Tensor, Tensor]:
-        """What every tool would do now: a look ahead that only a simulator can offer.
-
-        Returns:
-            What would be observed, (n_tools, n_envs, 3, P, P) in [0, 1], and the rewards of each,
-            (n_tools, n_envs): gains in dB, if nothing but PSNR is rewarded.
-        """
-        views, gains = [], []
-        with torch.inference_mode():
-            for action, tool in enumerate(self.toolbox):
-                result, view = self._chain.ahead(action, partial(self._run, tool))
-                views.append(view)
-                gains.append(self._judge.score(result).value - self.value)
-        return torch.stack(views).clone(), torch.stack(gains)
-
-    def further(self, images: Tensor, action: int, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """What a tool would do to images that `outcomes` showed; not to the middle of large ones.
+    def play_on(self, actions: Tensor) -> tuple[Tensor, Ended, list[dict[str, Any]]]:
+        """Take a step of `step` that leaves ended episodes as they are.
 
         Args:
-            images: (N, 3, P, P) in [0, 1].
-            action: Index of the tool.
-            rows: (N,) episodes that the images belong to.
+            actions: (n_envs,) int64.
 
         Returns:
-            The images after it, and their `value`, (N,).
+            The rewards (n_envs,), which episodes ended, and what is known of each.
         """
-        with torch.inference_mode():
-            restored = self._run(self.toolbox[action], images.to(self._device)).clamp(0.0, 1.0)
-            return restored, self._judge.score(self._chain.as_result(restored), rows).value
+        before = self.value
+        ended = self.advance(actions)
+        if self._stop_when_worse:
+            worse = self.value < self._first.value
+            ended = Ended(ended.terminated | worse, ended.truncated & ~worse)
+        return self.value - before, ended, self._infos(actions, ended)
 
-    def allowed_after(self, action: int) -> Tensor:
-        """Which actions would make sense after a tool has run, (n_envs, n_tools + 1) bool."""
-        return self._chain.allowed_after(action)
+    def outcomes(self) -> Iterator[tuple[Chain, Tensor]]:
+        """What every tool would do now: a look ahead that only a simulator can offer.
+
+        Yields:
+            For each tool the chain after it, and its rewards (n_envs,): gains in dB, if nothing
+            but PSNR is rewarded.
+        """
+        for after in self.chain.outcomes():
+            yield after, self._judge.score(after.result()).value - self.value
+
+    def value_of(self, chain: Chain, rows: Tensor) -> Tensor:
+        """The `value` that some rows of a chain from `outcomes` have, (len(rows),)."""
+        return self._judge.score(chain.result()[rows], rows).value
 
     # The VecEnv interface ----------------------------------------------------------------------
 
@@ -189,8 +176,14 @@ class RestorationVecEnv(VecEnv):
         self._reset_options()
         lq, gt = self._draw(indices)
         self._judge.remember(gt)
-        self._chain = self._make_chain(lq)
-        images = self._chain.result()
+        self.chain = Chain(
+            lq,
+            self.toolbox.scales,
+            scale=self.scale,
+            max_steps=self.max_steps,
+            apply=self._apply,
+        )
+        images = self.images
         self._scores = self._judge.score(images)
         self._first = _copied(self._scores)
         self._frames = [[image] for image in images]
@@ -203,20 +196,9 @@ class RestorationVecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Advance every episode by the noted actions."""
-        ended = self._chain.advance(self._actions)
-        images = self._chain.result()
-        # An image that was not touched scores the same to the last bit.
-        scores = _merged(ended.terminated, self._scores, self._judge.score(images))
-        rewards = scores.value - self._scores.value
-        self._scores = scores
-        if self._stop_when_worse:
-            worse = scores.value < self._first.value
-            ended = Ended(ended.terminated | worse, ended.truncated & ~worse)
-        for frames, image in zip(self._frames, images, strict=True):
-            frames.append(image)
-        infos = self._infos(ended)
+        rewards, ended, infos = self.play_on(self._actions)
         rows = torch.nonzero(ended.done).flatten()
-        if self._auto_reset and len(rows):
+        if len(rows):
             self._restart(rows, infos)
         return self.observe(), rewards.numpy(), ended.done.numpy(), infos
 
@@ -256,11 +238,6 @@ class RestorationVecEnv(VecEnv):
         with computing(self.precision, self._device):
             return self.toolbox.restore(images, actions)
 
-    def _run(self, tool: Tool, images: Tensor) -> Tensor:
-        with computing(self.precision, self._device):
-            restored: Tensor = tool(images).to(images)
-        return restored
-
     def _draw(self, indices: Sequence[int | None]) -> tuple[Tensor, Tensor]:
         drawn = self._rng.integers(len(self._pairs), size=len(indices))
         for row, index in enumerate(indices):
@@ -268,19 +245,6 @@ class RestorationVecEnv(VecEnv):
                 drawn[row] = index
         lq, gt = self._pairs.pairs(drawn, self._rng)
         return to_tensor(lq).to(self._device), to_tensor(gt).to(self._device)
-
-    def _make_chain(self, lq: Tensor) -> BaseChain:
-        stop, max_steps, apply = self.toolbox.stop, self.max_steps, self._apply
-        if not self._has_mask:
-            return Chain(lq, stop=stop, max_steps=max_steps, apply=apply)
-        return ScaledChain(
-            lq,
-            stop=stop,
-            max_steps=max_steps,
-            apply=apply,
-            scales=self.toolbox.scales,
-            scale=self.scale,
-        )
 
     def _patch_size(self) -> int:
         """Side of what is observed, in pixels."""
@@ -293,16 +257,16 @@ class RestorationVecEnv(VecEnv):
         return side
 
     def _restart(self, rows: Tensor, infos: list[dict[str, Any]]) -> None:
-        last = {key: value.copy() for key, value in self.observe().items()}
-        for row in rows.tolist():  # `restart` overwrites the rows
+        last = self.observe()
+        for row in rows.tolist():
             infos[row]["terminal_observation"] = {
                 **{key: value[row] for key, value in last.items()},
                 "last_action": int(last["last_action"][row]),
             }
         lq, gt = self._draw([None] * len(rows))
-        self._chain.restart(rows, lq)
+        self.chain.restart(rows, lq)
         self._judge.replace(rows, gt)
-        images = self._chain.result()[rows]
+        images = self.images[rows]
         fresh = self._judge.score(images, rows)
         self._scores = _copied(self._scores)
         for scores in (self._scores, self._first):
@@ -320,9 +284,9 @@ class RestorationVecEnv(VecEnv):
         known = {"distance": self._scores.distance, "quality": self._scores.quality}
         return {name: float(column[row]) for name, column in known.items() if column is not None}
 
-    def _infos(self, ended: Ended) -> list[dict[str, Any]]:
+    def _infos(self, actions: Tensor, ended: Ended) -> list[dict[str, Any]]:
         columns = zip(
-            self._actions.tolist(),
+            actions.tolist(),
             self.psnr.tolist(),
             (self.psnr - self._first.psnr).tolist(),
             ended.truncated.tolist(),

@@ -64,24 +64,17 @@ class Reward:
 
     @property
     def name(self) -> str:
-        """Of the preset, or ``custom``."""
+        """Name of the preset, or ``custom``."""
         return next((name for name, preset in REWARDS.items() if preset == self), "custom")
 
     @property
     def unit(self) -> str:
-        """In which it counts: ``dB``, or nothing that has a name."""
+        """Unit that it counts in: ``dB``, or empty."""
         return "dB" if self == PSNR else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {
-            "name": self.name,
-            "psnr": self.psnr,
-            "perceptual": self.perceptual,
-            "quality": self.quality,
-            "iqa": self.iqa,
-            "iqa_encoder": self.iqa_encoder,
-        }
+        return {"name": self.name, **dataclasses.asdict(self)}
 
 
 PSNR: Final = Reward()
@@ -98,7 +91,7 @@ def make_reward(
 
     Args:
         name: One of `REWARDS`.
-        weights: Those of PSNR, of the perceptual gain and maybe of SFD-IQA, or none.
+        weights: Weights of PSNR, of the perceptual gain and maybe of SFD-IQA, or none.
         iqa: See `Reward`.
         iqa_encoder: See `Reward`.
 
@@ -120,12 +113,16 @@ def make_reward(
     return Reward(psnr, perceptual, quality, iqa, iqa_encoder)
 
 
+class NoScoreError(ToolchainError):
+    """A reward weighs SFD-IQA, and there is none."""
+
+
 class Scores(NamedTuple):
     """How close images are to the clean ones, and how they look, each (N,) on the CPU.
 
     Attributes:
         psnr: In dB.
-        distance: Of features, 0 to 4; None where the reward does not ask for it.
+        distance: Distance of features, 0 to 4; None where the reward does not ask for it.
         value: Weighted sum; what grows is the reward.
         quality: SFD-IQA, 0 to 1; None where the reward does not ask for it.
     """
@@ -229,8 +226,10 @@ class Judge:
 
 def _open_score(reward: Reward, home: Path | None) -> SfdIqa:
     """The SFD-IQA that a reward weighs; what to do is said where there is none."""
-    hint = "name a folder of one, or a toolbox that has one (--set iqa=FOLDER)"
     if not reward.iqa and home is None:
-        raise ToolchainError(f"the reward weighs SFD-IQA, which this toolbox has not; {hint}")
+        raise NoScoreError(
+            "the reward weighs SFD-IQA, which this toolbox has not; name a folder of one, or a "
+            "toolbox that has one (iqa)"
+        )
     encoder = load_encoder(reward.iqa_encoder) if reward.iqa_encoder else None
     return open_iqa(reward.iqa or home or "", encoder)

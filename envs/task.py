@@ -1,4 +1,4 @@
-"""What an environment asks for: images restored, or restored and enlarged."""
+"""What an agent is asked for by name, and the scale that the name stands for in a toolbox."""
 
 from typing import Final, Literal, get_args
 
@@ -19,17 +19,22 @@ def check_task(task: str) -> None:
 
 
 def default_task_toolbox(task: str) -> str:
-    """Name of the toolbox that a task is for where none is named."""
+    """Name of the toolbox for a task where the user names none."""
     return GENERATIVE_TOOLBOX if task == "real-sr" else DEFAULT_TOOLBOX
 
 
+def task_at(scale: int) -> Task:
+    """The task in which a result has this many times the side of an image."""
+    return "restore" if scale == 1 else "real-sr"
+
+
 def task_scale(task: str, toolbox: Toolbox) -> int:
-    """Side of a result over side of an input: 1, or the scale of the tools that enlarge.
+    """Side of a result over side of an image: 1, or the scale of the tools that enlarge.
 
     Raises:
         UnknownNameError: There is no such task.
-        ToolchainError: The task is to enlarge, and the toolbox has no tool that does, or tools
-            that do not agree by how much.
+        ToolchainError: The task is to enlarge, and the toolbox has no tool that does, or its tools
+            enlarge by different scales.
     """
     check_task(task)
     if task == "restore":

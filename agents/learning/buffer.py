@@ -50,8 +50,8 @@ class EpisodeReplayBuffer(BaseBuffer):
         buffer_size: Episodes kept.
         observation_space: Observation space of the environment.
         action_space: Action space of the environment; its last action is *stop*.
-        device: Device of the samples.
-        n_envs: Environments that fill it.
+        device: Device that samples go to.
+        n_envs: Number of environments that fill it.
         optimize_memory_usage: Not supported; accepted because the base algorithm passes it.
         max_steps: Steps of the longest episode (its stop action counted).
         seed: Seed of the sampling.

@@ -17,20 +17,20 @@ from restoration_toolchain.agents.learning.run import (
     check_view,
     train_agent,
 )
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
-from restoration_toolchain.agents.policy.pristine import (
-    PRISTINE_LEVELS,
-    PRISTINE_PATCHES,
-    Pristine,
-    learn_pristine,
-)
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.pristine import Pristine
 from restoration_toolchain.agents.policy.q_net import (
     DEFAULT_ENCODER,
-    VIEW_SIZE,
     EncoderName,
     OptimizerName,
+    find_encoder,
 )
 from restoration_toolchain.agents.policy.storage import check_same_actions, load_policy
+from restoration_toolchain.agents.tuning.pristine import (
+    PRISTINE_LEVELS,
+    PRISTINE_PATCHES,
+    learn_pristine,
+)
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.patches.pairs import SMALL_SIDE, open_pairs
 from restoration_toolchain.data.patches.store import PatchStore
@@ -99,8 +99,8 @@ class DrqnConfig(AgentTrainConfig):
 
     @property
     def small_side(self) -> int:
-        """The encoder of the paper looks at 63 pixels, the other one at any number."""
-        return VIEW_SIZE if self.encoder == "rl_restore" else SMALL_SIDE
+        """The encoder of the paper looks at 63 pixels, the others at any number."""
+        return find_encoder(self.encoder).only_side or SMALL_SIDE
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -196,7 +196,7 @@ class DrqnLearner(Learner):
             )
         self.algorithm.follow()
 
-    def player(self) -> Player:
+    def player(self) -> LstmPolicy:
         """The greedy policy as it stands."""
         return self.algorithm.lstm_policy()
 

@@ -21,7 +21,7 @@ from restoration_toolchain.agents.learning.run import (
     check_view,
     train_agent,
 )
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import (
     HIDDEN_SIZE,
     VIEW_SIZE,
@@ -112,7 +112,7 @@ class PpoLearner(Learner):
             },
         )
 
-    def player(self) -> Player:
+    def player(self) -> LstmPolicy:
         """The greedy policy: the same network as Q-learning's, its values being logits."""
         policy = cast(RecurrentActorCriticPolicy, self.algorithm.policy)
         n_tools = len(self._toolbox)

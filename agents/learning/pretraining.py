@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from restoration_toolchain.agents.policy.q_net import (
+    Encoder,
     OptimizerName,
-    RlRestoreEncoder,
-    StatisticsEncoder,
     make_optimizer,
 )
 from restoration_toolchain.data.damage.camera import Camera
@@ -66,7 +65,7 @@ def num_facts() -> int:
 
 
 def pretrain_encoder(
-    encoder: StatisticsEncoder | RlRestoreEncoder,
+    encoder: Encoder,
     store: PatchStore,
     levels: Sequence[str],
     num_patches: int,

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from restoration_toolchain.agents.learning.buffer import EpisodeBatch, EpisodeReplayBuffer
 from restoration_toolchain.agents.players.reference import draw_permitted
+from restoration_toolchain.agents.policy.decision import permitted
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import (
     DEFAULT_ENCODER,
@@ -30,8 +31,10 @@ from restoration_toolchain.agents.policy.q_net import (
     RecurrentQNet,
     make_optimizer,
 )
+from restoration_toolchain.envs.chain import Chain
 from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
 from restoration_toolchain.envs.reward import MAX_LOSS
+from restoration_toolchain.envs.task import task_at
 from restoration_toolchain.tools_zoo.precision import Precision
 from restoration_toolchain.tools_zoo.training.loop import average_into
 
@@ -84,16 +87,16 @@ class RecurrentDqn(DQN):
     keeps whole episodes, and the loss unrolls the network over each of them from an empty memory.
 
     Args:
-        env: The environment; ``full_backup`` needs it to be a `RestorationVecEnv`.
+        env: The environment.
         full_backup: Learn from what *every* tool would have done, which the simulator can tell,
             rather than from the tool taken alone.
-        rollout_chains: Chains, each of indices of tools that run one behind the other. With
+        rollout_chains: Chains of indices of tools that run one behind the other. With
             ``full_backup``, what follows a tool is measured by running the rest of the chain that
             it is in, or else of the first; without chains, it does not count.
         ranking: With ``full_backup``, weight of `ranking_errors` beside the errors of values.
         double_q: Let the online network choose the action that the target network values.
-        encoder: Kind of the network that looks at images.
-        train_encoder: Whether that is learnt too, its normalisation included.
+        encoder: Name of the encoder that the value network looks at images with.
+        train_encoder: Whether the encoder is learnt too, its normalisation included.
         optimizer: Optimiser of the value network (`agents.policy.q_net.make_optimizer`).
         ema_decay: Decay of the averaged weights that `lstm_policy` plays with.
         **kwargs: Arguments of `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count
@@ -156,7 +159,7 @@ class RecurrentDqn(DQN):
             # A previous action of stop marks the first step of an episode.
             state = self._lstm_state.masked(last_action != stop)
             values, self._lstm_state = self.q_net(images, last_action, state)
-            values = values.masked_fill(~self._simulator.allowed().to(values.device), -torch.inf)
+            values = permitted(values, self._simulator.chain.allowed())
             if self.full_backup:
                 self._look_ahead = self._simulate()
         actions = values.argmax(dim=1).cpu().numpy()
@@ -170,34 +173,34 @@ class RecurrentDqn(DQN):
         return actions, actions
 
     def _simulate(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Gain of every tool, and the value of what it leads to; both (n_envs, n_tools)."""
-        outcomes, gains = self._simulator.outcomes()
-        next_values = torch.zeros_like(gains)
-        if self.rollout_chains:
-            for tool, images in enumerate(outcomes):
-                next_values[tool] = self._roll_out(tool, images, gains[tool])
-        return gains.T.numpy(), next_values.T.numpy()
+        """Gain of every tool, and what is to be had after it; both (n_envs, n_tools)."""
+        gains, following = [], []
+        for tool, (after, gain) in enumerate(self._simulator.outcomes()):
+            gains.append(gain)
+            rest = (
+                self._roll_out(tool, after, gain) if self.rollout_chains else torch.zeros_like(gain)
+            )
+            following.append(rest)
+        return torch.stack(gains, dim=1).numpy(), torch.stack(following, dim=1).numpy()
 
-    def _roll_out(self, tool: int, images: Tensor, gains: Tensor) -> Tensor:
+    def _roll_out(self, tool: int, after: Chain, gains: Tensor) -> Tensor:
         """What the rest of its chain adds to what a tool made, stopped where that is most."""
-        chains = self.rollout_chains
+        chains, simulator = self.rollout_chains, self._simulator
         chain = next((chain for chain in chains if tool in chain), chains[0])
-        simulator, before = self._simulator, self._simulator.value + gains
-        added, images = torch.zeros_like(gains), images.clone()
-        steps, is_whole = simulator.num_steps, torch.ones(len(images), dtype=torch.bool)
-        if simulator.scale > 1:  # of an image that is large already, only the middle is shown
-            is_whole = simulator.allowed_after(tool)[:, self._enlarges].any(dim=1)
+        steps, before = simulator.chain.num_steps, simulator.value + gains
+        added = torch.zeros_like(gains)
         for position, action in enumerate(chain[1:], start=1):
             enlarges = bool(self._enlarges[action])
             # An image that is to be large is made so as long as there is a step left.
             is_due = steps + 1 < simulator.max_steps if enlarges else steps < position
-            rows = torch.nonzero(is_whole & is_due).flatten()
+            rows = torch.nonzero(is_due & ~after.enlarged).flatten()
             if len(rows):
-                restored, values = simulator.further(images[rows], action, rows)
-                added[rows] = torch.maximum(added[rows], values - before[rows])
+                actions = torch.full_like(steps, simulator.stop).index_fill(0, rows, action)
+                after = after.after(actions)
+                gained = simulator.value_of(after, rows) - before[rows]
+                added[rows] = torch.maximum(added[rows], gained)
                 if enlarges:
                     break  # by the last of its chain
-                images[rows] = restored
         return added
 
     def _store_transition(
@@ -268,8 +271,7 @@ class RecurrentDqn(DQN):
         with torch.no_grad():
             following = unroll(self.q_net_target, batch, self._simulator.precision)
         choosing = values if self.double_q else following
-        choosing = choosing.masked_fill(~self.allowed(batch), -torch.inf)
-        best = choosing.argmax(dim=2, keepdim=True)
+        best = permitted(choosing, self.allowed(batch)).argmax(dim=2, keepdim=True)
         value = following.gather(2, best).squeeze(2)
         next_value = torch.zeros_like(value)
         next_value[:, :-1] = value[:, 1:] * batch.mask[:, 1:]
@@ -296,7 +298,7 @@ class RecurrentDqn(DQN):
             q_net,
             toolbox.names,
             tool_checksums=toolbox.checksums,
-            task=self._simulator.task,
+            task=task_at(self._simulator.scale),
             reward=self._simulator.reward,
         )
 

@@ -10,9 +10,9 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
-from restoration_toolchain.agents.players.play import play
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
-from restoration_toolchain.agents.policy.q_net import VIEW_SIZE, EncoderName
+from restoration_toolchain.agents.players.play import play_as_trained
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import EncoderName, find_encoder
 from restoration_toolchain.agents.policy.storage import load_policy, save_policy
 from restoration_toolchain.agents.tuning.default_chains import tune_default_chains
 from restoration_toolchain.agents.tuning.stop_margin import tune_stop_margin
@@ -24,7 +24,8 @@ from restoration_toolchain.data.patches.pairs import (
     PairSource,
     open_pairs,
 )
-from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from restoration_toolchain.envs.chain import MAX_STEPS
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
 from restoration_toolchain.envs.reward import Reward, make_reward
 from restoration_toolchain.envs.task import Task, check_task, default_task_toolbox, task_scale
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
@@ -151,12 +152,12 @@ class AgentTrainConfig:
         Raises:
             ToolchainError: The toolbox or the store is unusable.
         """
-        device = choose_device(self.device)
+        device, toolbox = choose_device(self.device), load_toolbox(self.toolbox)
         return RestorationVecEnv(
-            load_toolbox(self.toolbox),
+            toolbox,
             self.open_pairs(),
             self.n_envs,
-            task=self.task,
+            scale=task_scale(self.task, toolbox),
             reward=self.made_reward,
             max_steps=MAX_STEPS,
             stop_when_worse=True,  # as in RL-Restore
@@ -181,7 +182,7 @@ class Learner(ABC):
     algorithm: Any
 
     @abstractmethod
-    def player(self) -> Player:
+    def player(self) -> LstmPolicy:
         """The policy as it stands."""
 
     def pretrain(  # noqa: B027 - most learn nothing before
@@ -262,8 +263,7 @@ class TrainingRun(BaseCallback):
         self._run.log(self._validated_at, **self._metrics)
         if self._metrics["gain"] > self.best_gain:
             self.best_gain = self._metrics["gain"]
-            if isinstance(player, LstmPolicy):
-                save_policy(player, self._run.path / "best", {"validation": self._metrics})
+            save_policy(player, self._run.path / "best", {"validation": self._metrics})
         self._save()
         return self._metrics
 
@@ -278,10 +278,9 @@ class TrainingRun(BaseCallback):
         policy = tune_stop_margin(policy, *where, max_worse=config.max_worse, **self._how)
         save_policy(policy, best, {"validation": self._measure(policy)})
 
-    def _measure(self, player: Player) -> dict[str, float]:
-        """What a player gains on the validation pairs, and how many it harms."""
-        task, reward = self._config.task, self._config.made_reward
-        results = play(player, self._toolbox, self._pairs, task=task, reward=reward, **self._how)
+    def _measure(self, policy: LstmPolicy) -> dict[str, float]:
+        """What a policy gains on the validation pairs, and how many it harms."""
+        results = play_as_trained(policy, self._toolbox, self._pairs, **self._how)
         return {"gain": results.bounded_gain, "share_worse": results.share_worse}
 
     def _on_step(self) -> bool:
@@ -308,10 +307,11 @@ def check_view(env: RestorationVecEnv, encoder: EncoderName) -> None:
         ToolchainError: They are too small, or not of the one size that the encoder knows.
     """
     side = int(env.observation_space["image"].shape[1])  # type: ignore[index]
-    if encoder == "rl_restore" and side != VIEW_SIZE:
+    needed = find_encoder(encoder).only_side
+    if needed not in {None, side}:
         raise ToolchainError(
-            f"the encoder rl_restore looks at images of {VIEW_SIZE} pixels a side, got {side}; "
-            f"it needs a store of patches of {VIEW_SIZE * env.scale} pixels"
+            f"the encoder {encoder} looks at images of {needed} pixels a side, got {side}; "
+            f"it needs a store of patches of {needed * env.scale} pixels"
         )
 
 

@@ -1,17 +1,21 @@
-"""The one evaluation loop: any player, any pairs."""
+"""Any player on any pairs, and what came of it."""
 
-import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from restoration_toolchain.agents.policy.lstm_policy import Player
+from restoration_toolchain.agents.players.player import Player
+from restoration_toolchain.agents.players.rollout import rollout
+from restoration_toolchain.agents.policy.decision import Decision
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.data.patches.pairs import ArrayPairs
-from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from restoration_toolchain.envs.chain import MAX_STEPS
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
 from restoration_toolchain.envs.reward import MAX_LOSS, PSNR, Reward
-from restoration_toolchain.envs.task import Task
+from restoration_toolchain.envs.task import task_scale
 from restoration_toolchain.tools_zoo.precision import Precision
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
@@ -28,13 +32,18 @@ class EpisodeResults:
             where an episode ended.
         value: The same of what was rewarded; equal to ``psnr``, if that was PSNR.
         actions: (N, max_steps) int64; *stop* from where an episode ended.
-    restored: (N, 3, P, P) in [0, 1].
+        values: (N, max_steps) value of each action; NaN from where an episode ended, and of players
+            that have no values.
+        expected: (N, max_steps) gain expected of each action (`Decision.expected`); likewise NaN.
+        restored: (N, 3, P, P) in [0, 1].
         seconds: Time spent on choosing and running tools.
     """
 
     psnr: npt.NDArray[np.float64]
     value: npt.NDArray[np.float64]
     actions: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    expected: npt.NDArray[np.float64]
     restored: npt.NDArray[np.float32]
     seconds: float
 
@@ -70,7 +79,7 @@ def play(
     pairs: ArrayPairs,
     *,
     max_steps: int = MAX_STEPS,
-    task: Task = "restore",
+    scale: int = 1,
     reward: Reward = PSNR,
     device: torch.device | str = "cpu",
     precision: Precision = "fp32",
@@ -81,11 +90,11 @@ def play(
         player: Who chooses; its ``watch(env)`` is called first if it has one (the oracles do).
         toolbox: The action space.
         pairs: What to restore.
-        max_steps: Tools per episode.
-        task: Whether images keep their size or are enlarged.
+        max_steps: Largest number of tools in one episode.
+        scale: Side of a result over side of an image; 1 keeps the size.
         reward: What counts.
-        device: Where the tools run.
-        precision: What they compute in.
+        device: Device that the tools run on.
+        precision: Number format that they compute in.
     """
     chunks = [
         _play_chunk(
@@ -94,47 +103,80 @@ def play(
                 toolbox,
                 ArrayPairs(pairs.lq[start : start + CHUNK], pairs.gt[start : start + CHUNK]),
                 n_envs=len(pairs.lq[start : start + CHUNK]),
-                task=task,
+                scale=scale,
                 reward=reward,
                 max_steps=max_steps,
-                auto_reset=False,
                 device=device,
                 precision=precision,
             ),
         )
         for start in range(0, len(pairs), CHUNK)
     ]
+    columns = [name for name in EpisodeResults.__slots__ if name != "seconds"]
     return EpisodeResults(
-        psnr=np.concatenate([chunk.psnr for chunk in chunks]),
-        value=np.concatenate([chunk.value for chunk in chunks]),
-        actions=np.concatenate([chunk.actions for chunk in chunks]),
-        restored=np.concatenate([chunk.restored for chunk in chunks]),
+        **{name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in columns},
         seconds=sum(chunk.seconds for chunk in chunks),
     )
 
 
+def play_as_trained(
+    policy: LstmPolicy,
+    toolbox: Toolbox,
+    pairs: ArrayPairs,
+    *,
+    device: torch.device | str = "cpu",
+    precision: Precision = "fp32",
+) -> EpisodeResults:
+    """`play` the task that a policy was trained for, by its own reward."""
+    return play(
+        policy,
+        toolbox,
+        pairs,
+        scale=task_scale(policy.task, toolbox),
+        reward=policy.reward,
+        device=device,
+        precision=precision,
+    )
+
+
+class _Chooser:
+    """A player's memory of the episodes of one environment."""
+
+    def __init__(self, player: Player) -> None:
+        self._player = player
+        self._state: Any = None
+
+    def __call__(self, env: RestorationVecEnv) -> Decision:
+        obs, start = env.observe(), np.full(env.num_envs, self._state is None)
+        if isinstance(self._player, LstmPolicy):
+            decision, self._state = self._player.decide(obs, self._state, start)
+            return decision
+        actions, self._state = self._player.predict(obs, self._state, start, deterministic=True)
+        return Decision(torch.from_numpy(actions))
+
+
 def _play_chunk(player: Player, env: RestorationVecEnv) -> EpisodeResults:
-    count, stop = env.num_envs, env.toolbox.stop
+    count = env.num_envs
     env.set_options([{"index": index} for index in range(count)])
-    obs = env.reset()
-    psnr = np.repeat(env.psnr.double().numpy()[:, None], env.max_steps + 1, axis=1)
-    value = np.repeat(env.value.double().numpy()[:, None], env.max_steps + 1, axis=1)
+    env.reset()
+    psnr, value = (
+        np.repeat(start.double().numpy()[:, None], env.max_steps + 1, axis=1)
+        for start in (env.psnr, env.value)
+    )
+    actions = np.full((count, env.max_steps), env.stop)
+    values, expected = np.full((2, count, env.max_steps), np.nan)
+    seconds = 0.0
     if hasattr(player, "watch"):
         player.watch(env)
-    state = None
-    done = np.zeros(count, np.bool_)
-    start = np.ones(count, np.bool_)
-    actions = np.full((count, env.max_steps), stop)
-    began = time.perf_counter()
-    for step in range(env.max_steps):
-        chosen, state = player.predict(obs, state, start, deterministic=True)
-        actions[:, step] = np.where(done, stop, chosen)
-        obs, _, ended, _ = env.step(actions[:, step])  # type: ignore[assignment]
+    for step, move in enumerate(rollout(env, _Chooser(player))):
+        decision = move.decision
+        actions[:, step] = decision.actions
         psnr[:, step + 1 :] = env.psnr.double().numpy()[:, None]
         value[:, step + 1 :] = env.value.double().numpy()[:, None]
-        done |= ended
-        start = np.zeros(count, np.bool_)
-        if done.all():
-            break
-    seconds = time.perf_counter() - began
-    return EpisodeResults(psnr, value, actions, env.images.cpu().numpy(), seconds)
+        if decision.values is not None and decision.expected is not None:
+            taken = decision.values.gather(1, decision.actions[:, None])[:, 0]
+            values[:, step] = np.where(move.playing, taken.double(), np.nan)
+            expected[:, step] = np.where(move.playing, decision.expected.double(), np.nan)
+        seconds += move.seconds
+    restored = env.images.cpu().numpy()
+    return EpisodeResults(psnr, value, actions, values, expected, restored, seconds)

@@ -1,6 +1,6 @@
 """Reference players: the ladder that a trained agent is measured on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,50 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from restoration_toolchain.agents.policy.lstm_policy import Actions
+from restoration_toolchain.agents.policy.lstm_policy import Actions, Obs, Starts
 from restoration_toolchain.data.images import to_tensor
 from restoration_toolchain.data.patches.pairs import ArrayPairs
-from restoration_toolchain.data.scaling import upsample_bicubic
-from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS, RestorationVecEnv
+from restoration_toolchain.envs.chain import MAX_STEPS, Chain
+from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
 from restoration_toolchain.envs.reward import PSNR, Judge, Reward
-from restoration_toolchain.envs.task import Task, task_scale
 from restoration_toolchain.tools_zoo.precision import Precision, computing
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 SEARCH_CHUNK: Final = 16
 """Images that a search takes along together; bounds the memory."""
-
-Obs = Mapping[str, npt.NDArray[Any]]
-Starts = npt.NDArray[np.bool_] | None
-
-
-class FixedPlayer:
-    """Plays one sequence on every image, then stops.
-
-    Args:
-        actions: Tool indices in order; empty stops at once.
-        stop: Index of the stop action.
-    """
-
-    def __init__(self, actions: Sequence[int], *, stop: int) -> None:
-        self._actions = (*actions, stop)
-
-    def predict(
-        self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
-    ) -> tuple[Actions, Any]:
-        """Choose the next action of the sequence; see `agents.policy.lstm_policy.Player`."""
-        step = np.zeros(len(obs["image"]), np.int64) if state is None else state
-        if episode_start is not None:
-            step = np.where(episode_start, 0, step)
-        actions = np.array(self._actions)[np.minimum(step, len(self._actions) - 1)]
-        return actions, step + 1
-
-
-class StopPlayer(FixedPlayer):
-    """Stops at once: the score of doing nothing."""
-
-    def __init__(self, *, stop: int) -> None:
-        super().__init__((), stop=stop)
 
 
 class ScriptPlayer:
@@ -74,13 +41,35 @@ class ScriptPlayer:
     def predict(
         self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
     ) -> tuple[Actions, Any]:
-        """Choose the next action of each image's sequence; see `policy.lstm_policy.Player`."""
+        """Choose the next action of each image's sequence; see `players.player.Player`."""
         count = len(obs["image"])
         if state is None:
-            state = (np.arange(self._next, self._next + count), 0)
+            state = (np.arange(self._next, self._next + count), np.zeros(count, np.int64))
             self._next += count
         rows, step = state
-        return self._actions[rows, min(step, self._actions.shape[1] - 1)], (rows, step + 1)
+        if episode_start is not None:
+            step = np.where(episode_start, 0, step)
+        last = self._actions.shape[1] - 1
+        return self._actions[rows % len(self._actions), np.minimum(step, last)], (rows, step + 1)
+
+
+class FixedPlayer(ScriptPlayer):
+    """Plays one sequence on every image, then stops.
+
+    Args:
+        actions: Tool indices in order; empty stops at once.
+        stop: Index of the stop action.
+    """
+
+    def __init__(self, actions: Sequence[int], *, stop: int) -> None:
+        super().__init__([actions], stop=stop)
+
+
+class StopPlayer(FixedPlayer):
+    """Stops at once: the score of doing nothing."""
+
+    def __init__(self, *, stop: int) -> None:
+        super().__init__((), stop=stop)
 
 
 class RandomPlayer:
@@ -97,7 +86,7 @@ class RandomPlayer:
     def predict(
         self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
     ) -> tuple[Actions, Any]:
-        """Draw; see `agents.policy.lstm_policy.Player`."""
+        """Draw; see `agents.players.player.Player`."""
         if "action_mask" in obs:
             return draw_permitted(obs["action_mask"], self._rng), None
         return self._rng.integers(self._n_actions, size=len(obs["image"])), None
@@ -122,16 +111,15 @@ class GreedyOracle:
     def predict(
         self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
     ) -> tuple[Actions, Any]:
-        """Try every tool and keep the best; see `agents.policy.lstm_policy.Player`.
+        """Try every tool and keep the best; see `agents.players.player.Player`.
 
         Raises:
             RuntimeError: `watch` was not called before.
         """
         if self._env is None:
             raise RuntimeError("an oracle must watch an environment before it plays")
-        _, gains = self._env.outcomes()
-        best = gains.max(dim=0)
-        return torch.where(best.values > 0, best.indices, self._env.toolbox.stop).numpy(), None
+        best = torch.stack([gains for _, gains in self._env.outcomes()]).max(dim=0)
+        return torch.where(best.values > 0, best.indices, self._env.stop).numpy(), None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +156,7 @@ def search_sequences(
     pairs: ArrayPairs,
     *,
     max_steps: int = MAX_STEPS,
-    task: Task = "restore",
+    scale: int = 1,
     reward: Reward = PSNR,
     device: torch.device | str = "cpu",
     precision: Precision = "fp32",
@@ -183,41 +171,33 @@ def search_sequences(
         toolbox: The tools.
         pairs: The images.
         max_steps: Tools in the longest sequence.
-        task: With *real-sr*, sequences enlarge at most once; else not at all.
+        scale: Side of a result over side of an image; above 1, sequences enlarge at most once.
         reward: What counts.
-        device: Where the tools run.
-        precision: What they compute in.
+        device: Device that the tools run on.
+        precision: Number format that they compute in.
         on_images: Called with (images done, images in all).
     """
-    toolbox.to(device)
-    scale, judge = task_scale(task, toolbox), Judge(reward, device, toolbox.folder)
-    tables = []
+    judge, tables = Judge(reward, device, toolbox.to(device).folder), []
     for start in range(0, len(pairs), SEARCH_CHUNK):
         chunk = slice(start, start + SEARCH_CHUNK)
         lq, gt = (to_tensor(images[chunk]).to(device) for images in (pairs.lq, pairs.gt))
         judge.remember(gt)
+        chain = Chain(lq, toolbox.scales, scale=scale, max_steps=max_steps, apply=toolbox.restore)
         with computing(precision, device):
-            tables.append(_search(toolbox, lq, judge, max_steps, scale))
+            tables.append(dict(_search(chain, judge, max_steps, ())))
         on_images(min(start + SEARCH_CHUNK, len(pairs)), len(pairs))
     psnr = np.concatenate([np.stack(list(table.values())) for table in tables], axis=1)
     return SequenceTable(tuple(tables[0]), psnr)
 
 
 def _search(
-    toolbox: Toolbox, lq: torch.Tensor, judge: Judge, max_steps: int, scale: int
-) -> dict[tuple[int, ...], npt.NDArray[np.float64]]:
-    table: dict[tuple[int, ...], npt.NDArray[np.float64]] = {}
-
-    def visit(images: torch.Tensor, sequence: tuple[int, ...]) -> None:
-        is_small = scale > 1 and images.shape == lq.shape
-        result = upsample_bicubic(images, scale).clamp(0.0, 1.0) if is_small else images
-        table[sequence] = judge.score(result).value.double().numpy()
-        if len(sequence) == max_steps:
-            return
-        for action, tool in enumerate(toolbox):
-            if tool.spec.scale == 1 or is_small:
-                visit(tool(images).to(lq).clamp(0.0, 1.0), (*sequence, action))
-
-    with torch.inference_mode():
-        visit(lq, ())
-    return table
+    chain: Chain, judge: Judge, max_steps: int, sequence: tuple[int, ...]
+) -> Iterator[tuple[tuple[int, ...], npt.NDArray[np.float64]]]:
+    """Each sequence that begins with one, and the value of every image after it."""
+    result = chain.result().contiguous(memory_format=torch.channels_last)
+    yield sequence, judge.score(result).value.double().numpy()
+    if len(sequence) < max_steps:
+        # An action is allowed of all images or of none: they share their sequence.
+        for action in torch.nonzero(chain.allowed()[0, : chain.stop]).flatten().tolist():
+            after = chain.after(torch.full_like(chain.last_action, action))
+            yield from _search(after, judge, max_steps, (*sequence, action))

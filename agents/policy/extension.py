@@ -23,7 +23,7 @@ def extend_policy(policy: LstmPolicy, tool: str, *, like: str, sha256: str = "")
         policy: Not changed.
         tool: Name of the new tool.
         like: Old tool that does most nearly what the new one does.
-        sha256: Of its weights, as far as it is known.
+        sha256: Checksum of its weights, as far as it is known.
     """
     n_tools = len(policy.tool_names)
     q_net = RecurrentQNet(n_tools + 1, policy.q_net.encoder_name)
@@ -36,14 +36,9 @@ def extend_policy(policy: LstmPolicy, tool: str, *, like: str, sha256: str = "")
         added = state[name][row : row + 1] - (BEHIND if name == "head.bias" else 0.0)
         state[name] = torch.cat([state[name][:-1], added, state[name][-1:]])
     q_net.load_state_dict(state)
-    return LstmPolicy(
-        q_net,
-        (*policy.tool_names, tool),
-        stop_margin=policy.stop_margin,
+    return policy.changed(
+        q_net=q_net,
+        tool_names=(*policy.tool_names, tool),
         tool_checksums={**policy.tool_checksums, **({tool: sha256} if sha256 else {})},
-        task=policy.task,
-        reward=policy.reward,
         default_chains=policy.default_chains and (*policy.default_chains, (tool,)),
-        default_margin=policy.default_margin,
-        pristine=policy.pristine,
     )

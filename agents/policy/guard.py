@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from restoration_toolchain.agents.policy.q_net import RecurrentQNet, StatisticsEncoder
+from restoration_toolchain.agents.policy.q_net import RecurrentQNet
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ToolchainError
 
@@ -31,10 +31,11 @@ class Guard:
     """What was learnt of an agent's judgement.
 
     Attributes:
-        intercept: Of the log odds that a step makes an image worse, where no gain is expected.
-        slope: Of the same per dB of expected gain; negative, if the agent knows anything.
-        mean: (D,) of `features`.
-        whitening: (D, D) that makes their covariance the identity.
+        intercept: Log odds that a step makes an image worse, where no gain is expected.
+        slope: Change of these log odds per dB of expected gain; negative, if the agent knows
+            anything.
+        mean: (D,) mean of `features`.
+        whitening: (D, D) matrix that makes their covariance the identity.
         limit: Largest distance of a familiar view.
     """
 
@@ -56,29 +57,18 @@ class Guard:
 
 
 def features(q_net: RecurrentQNet, images: Tensor) -> Tensor:
-    """What familiarity is judged by.
-
-    It is the statistics that the encoder measures, before any layer that learnt to see only what
-    matters to the choice of tools; of an encoder that measures none, what it says.
+    """What familiarity is judged by: the statistics that the agent's encoder measures.
 
     Args:
-        q_net: Of the agent.
+        q_net: The agent's network.
         images: Views (N, 3, H, W) in [0, 1].
 
     Returns:
         (N, D) on the CPU.
     """
-    encoder = q_net.encoder
-    describe = encoder.measure if isinstance(encoder, StatisticsEncoder) else encoder
     views = images.to(next(q_net.parameters()).device, memory_format=torch.channels_last)
     with torch.inference_mode():
-        described: Tensor = describe(views)
-    return described.cpu()
-
-
-def expected_gain(values: Tensor, stop_margin: float) -> Tensor:
-    """What actions (..., n_tools + 1) are worth more than stopping, whose margin is left out."""
-    return values - (values[..., -1:] - stop_margin)
+        return q_net.encoder.measure(views).cpu()
 
 
 def save_guard(guard: Guard, folder: Path, agent_sha256: str) -> None:

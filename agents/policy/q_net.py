@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, get_args
+from typing import ClassVar, Final, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -44,12 +44,36 @@ class LstmState(NamedTuple):
         return LstmState(self.hidden * mask, self.cell * mask)
 
 
-class RlRestoreEncoder(nn.Module):
+class Encoder(nn.Module):
+    """What an agent sees with.
+
+    Attributes:
+        out_features: Numbers that it says of a view.
+        only_side: The one side in pixels of the views that it can look at; None if any will do.
+        view_grid: Views of a photo begin at multiples of this many pixels. JPEG works in blocks
+            that are counted from the corner of a photo. To an agent that learnt from patches which
+            were cut anywhere, blocks that always begin at the corner are a sign of something.
+        has_shortcut: Whether what it says alone is a part of the action values.
+    """
+
+    out_features: ClassVar[int]
+    only_side: ClassVar[int | None] = None
+    view_grid: ClassVar[int] = 1
+    has_shortcut: ClassVar[bool] = True
+
+    def measure(self, images: Tensor) -> Tensor:
+        """Statistics (N, D) of views (N, 3, H, W), before any layer that learnt what matters."""
+        measured: Tensor = self(images)
+        return measured
+
+
+class RlRestoreEncoder(Encoder):
     """Four strided convolutions and a linear layer: what RL-Restore's agent sees with.
 
     Unlike the original, images are scaled to [-1, 1] and the convolutions start by fan-in: with
     raw images and the original's fan-out start, features grow to hundreds, the LSTM's gates
-    saturate, and every image gets the same values.
+    saturate, and every image gets the same values. The original learnt from patches that were
+    compressed on their own, with a JPEG block at their corner.
 
     Source:
         Yu et al., "Crafting a Toolchain for Image Restoration by Deep Reinforcement Learning",
@@ -57,6 +81,9 @@ class RlRestoreEncoder(nn.Module):
     """
 
     out_features = 32
+    only_side = VIEW_SIZE
+    view_grid = 8  # side of a block of JPEG
+    has_shortcut = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +110,7 @@ class StatisticsLayers:
     Attributes:
         convs: Output channels, kernel side, stride and padding of each convolution.
         area_sides: Side of the areas whose energies are measured too, for the first convolutions.
-        slope: Of the leaky ReLU below zero.
+        slope: Slope of the leaky ReLU below zero.
         hidden: Width of the layer behind the statistics.
     """
 
@@ -102,7 +129,7 @@ STATISTICS_LAYERS: Final[Mapping[EncoderName, StatisticsLayers]] = {
 }
 
 
-class StatisticsEncoder(nn.Module):
+class StatisticsEncoder(Encoder):
     """Log energies of learnt filters at several scales: what damage, not content, looks like.
 
     Noise, blur and compression show in how much energy an image has in which frequencies, not in
@@ -161,15 +188,28 @@ class StatisticsEncoder(nn.Module):
         return torch.cat(statistics, dim=1)
 
 
-def make_encoder(name: EncoderName) -> RlRestoreEncoder | StatisticsEncoder:
-    """An encoder with fresh weights.
+ENCODERS: Final[Mapping[str, type[Encoder]]] = {
+    **dict.fromkeys(STATISTICS_LAYERS, StatisticsEncoder),
+    "rl_restore": RlRestoreEncoder,
+}
+"""Class of each encoder."""
+
+
+def find_encoder(name: str) -> type[Encoder]:
+    """Class of an encoder, whose attributes say what it needs.
 
     Raises:
         UnknownNameError: There is no such encoder.
     """
-    if name not in get_args(EncoderName):
-        raise UnknownNameError("encoder", name, get_args(EncoderName))
-    return RlRestoreEncoder() if name == "rl_restore" else StatisticsEncoder(name)
+    if name not in ENCODERS:
+        raise UnknownNameError("encoder", name, ENCODERS)
+    return ENCODERS[name]
+
+
+def make_encoder(name: EncoderName) -> Encoder:
+    """An encoder with fresh weights; errors as for `find_encoder`."""
+    kind = find_encoder(name)
+    return kind(name) if kind is StatisticsEncoder else kind()
 
 
 class RecurrentQNet(nn.Module):
@@ -181,7 +221,7 @@ class RecurrentQNet(nn.Module):
 
     Args:
         n_tools: Tools in the toolbox; there is one more action, *stop*.
-        encoder: How images are looked at.
+        encoder: Name of the encoder.
 
     Raises:
         UnknownNameError: There is no such encoder.
@@ -192,10 +232,11 @@ class RecurrentQNet(nn.Module):
         self.n_tools = n_tools
         self.encoder_name: EncoderName = encoder
         self.encoder = make_encoder(encoder)
-        original = encoder == "rl_restore"
         self.lstm = nn.LSTMCell(self.encoder.out_features + n_tools, HIDDEN_SIZE)
         self.head = nn.Linear(HIDDEN_SIZE, n_tools + 1)
-        self.shortcut = None if original else nn.Linear(self.encoder.out_features, n_tools + 1)
+        self.shortcut = (
+            nn.Linear(self.encoder.out_features, n_tools + 1) if self.encoder.has_shortcut else None
+        )
         for layer in (self.head, self.shortcut):
             if layer is not None:
                 nn.init.normal_(layer.weight, std=0.001)
@@ -256,10 +297,11 @@ def make_optimizer(
     """Adam, or Muon for the matrices of an encoder and Adam for all else.
 
     Args:
-        name: Which one.
-        encoder: How images are looked at; docs/results.md says what Muon does for it.
-        others: What follows.
-        learning_rate: Of Adam; Muon's is larger by a factor (`tools_zoo.training.muon`).
+        name: Name of the optimiser.
+        encoder: Network that looks at images; docs/results.md says what Muon does for it.
+        others: Networks that follow.
+        learning_rate: Learning rate of Adam; Muon's is larger by a factor
+            (`tools_zoo.training.muon`).
 
     Raises:
         UnknownNameError: There is no such optimizer.

@@ -45,6 +45,22 @@ class PolicyError(ToolchainError):
     """A policy on disk is missing, malformed or does not fit the toolbox."""
 
 
+class NoAgentError(PolicyError):
+    """A toolbox has no agent of its own."""
+
+
+class NoTextureAgentError(NoAgentError):
+    """A toolbox has no agent that prefers texture."""
+
+
+class PreferenceError(PolicyError):
+    """A preference between a toolbox's own agents, where another agent is named."""
+
+
+class OtherWeightsError(PolicyError):
+    """An agent was trained with other weights of the tools."""
+
+
 def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None = None) -> None:
     """Write a policy and its guard; ``notes`` are facts to record, such as how it was trained."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,15 +121,11 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         names, margin = tuple(config["tools"]), float(config["stop_margin"])
         checksums = {name: known for name, known in config["tools"].items() if known}
         q_net = RecurrentQNet(len(names), config["encoder"])
-        task, weights = config.get("task", "restore"), config.get("reward", PSNR.to_dict())
+        task = config.get("task", "restore")
         check_task(task)
-        reward = Reward(
-            float(weights["psnr"]),
-            float(weights["perceptual"]),
-            float(weights.get("quality", 0.0)),
-            str(weights.get("iqa", "")),
-            str(weights.get("iqa_encoder", "")),
-        )
+        weighed = dict(config.get("reward", PSNR.to_dict()))
+        weighed.pop("name", None)  # follows from the weights
+        reward = Reward(**weighed)
         default_chains = tuple(tuple(map(str, one)) for one in config.get("default_chains", ()))
         default_margin = float(config.get("default_margin", 0.0))
         pristine = Pristine(q_net.encoder.out_features) if config.get("knows_clean") else None
@@ -166,11 +178,11 @@ def own_agent(toolbox: str | Path, suffix: str = "") -> str | Path:
     elif (Path(toolbox) / f"{AGENT_FOLDER}{suffix}").is_dir():
         return Path(toolbox) / f"{AGENT_FOLDER}{suffix}"
     if suffix:
-        raise PolicyError(
+        raise NoTextureAgentError(
             f"the toolbox {toolbox} has no agent that prefers texture in it; the toolbox "
-            f"{GENERATIVE_TOOLBOX}, which enlarges (--scale 4), has one"
+            f"{GENERATIVE_TOOLBOX}, which enlarges by 4, has one"
         )
-    raise PolicyError(f"the toolbox {toolbox} has no agent in it; name one with --agent")
+    raise NoAgentError(f"the toolbox {toolbox} has no agent in it; another has to be named")
 
 
 def load_bundle(
@@ -195,9 +207,7 @@ def load_bundle(
     if prefer is not None and prefer not in PREFERENCES:
         raise UnknownNameError("preference", prefer, PREFERENCES)
     if prefer is not None and agent is not None:
-        raise PolicyError(
-            "--prefer chooses between a toolbox's own agents; leave --agent out, or --prefer"
-        )
+        raise PreferenceError("a preference is between a toolbox's own agents; another was named")
     tools = load_toolbox(toolbox)
     if agent is None:
         agent = own_agent(toolbox, "-texture" if prefer == "texture" else "")
@@ -218,9 +228,9 @@ def check_fits(policy: LstmPolicy, toolbox: Toolbox) -> None:
     known = policy.tool_checksums
     other = [n for n, sha in toolbox.checksums.items() if known.get(n, sha) != sha]
     if other:
-        raise PolicyError(
+        raise OtherWeightsError(
             f"the agent was trained with other weights of {', '.join(other)}; take the agent that "
-            "belongs to this toolbox, or train one (toolchain train agent)"
+            "belongs to this toolbox, or train one"
         )
 
 

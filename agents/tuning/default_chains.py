@@ -15,11 +15,12 @@ from typing import Final
 
 import torch
 
-from restoration_toolchain.agents.players.play import play
+from restoration_toolchain.agents.players.play import play_as_trained
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.data.images import to_float, to_tensor
 from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.pairs import ArrayPairs
+from restoration_toolchain.envs.chain import Chain
 from restoration_toolchain.tools_zoo.precision import Precision, computing
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
@@ -41,27 +42,32 @@ def best_chain(
 
     Args:
         toolbox: The tools.
-        pairs: What it is to be good for.
-        max_steps: Tools, at most; none is used twice.
-        device: Where they run.
-        precision: What they compute in.
+        pairs: Pairs that it is to be good for.
+        max_steps: Largest number of tools; none is used twice.
+        device: Device that they run on.
+        precision: Number format that they compute in.
     """
-    images, gt = (to_tensor(to_float(side)) for side in (pairs.lq, pairs.gt))
-    chain: list[str] = []
+    images, gt = (to_tensor(to_float(side)).to(device) for side in (pairs.lq, pairs.gt))
+    scales = toolbox.to(device).scales
+    parts = [
+        Chain(part, scales, max_steps=max_steps, apply=toolbox.restore)
+        for part in torch.split(images, _CHUNK)
+    ]
+    names: list[str] = []
     reached = float(batch_psnr(images, gt).mean())
-    while len(chain) < max_steps:
-        tried = {}
-        for tool in toolbox:
-            if tool.spec.name not in chain:
-                with computing(precision, device):
-                    restored = _run(tool, images, device)
-                tried[tool.spec.name] = (float(batch_psnr(restored, gt).mean()), restored)
-        name = max(tried, key=lambda tool: tried[tool][0])
-        if tried[name][0] <= reached:
-            break
-        chain.append(name)
-        reached, images = tried[name]
-    return tuple(chain)
+    with computing(precision, device):
+        while len(names) < max_steps:
+            tried = [
+                (float(batch_psnr(torch.cat([one.result() for one in after]), gt).mean()), after)
+                for after in map(list, zip(*(part.outcomes() for part in parts), strict=True))
+            ]
+            unused = [action for action, name in enumerate(toolbox.names) if name not in names]
+            best = max(unused, key=lambda action: tried[action][0])
+            if tried[best][0] <= reached:
+                break
+            names.append(toolbox.names[best])
+            reached, parts = tried[best]
+    return tuple(names)
 
 
 def tune_default_chains(
@@ -80,11 +86,11 @@ def tune_default_chains(
         policy: The policy; not changed. It is judged at its own task, by its own reward.
         toolbox: Its tools.
         pairs: Validation pairs.
-        chains: Names of tools each; none takes the best chain there is, of a task that keeps the
-            size and by PSNR.
+        chains: Chains of names of tools. If there are none, the best one is searched, by PSNR and
+            for a task that keeps the size.
         margins: Candidates, in dB.
-        device: Where the tools run.
-        precision: What they compute in.
+        device: Device that the tools run on.
+        precision: Number format that they compute in.
 
     Returns:
         The same network with the candidate of the largest mean gain.
@@ -96,22 +102,7 @@ def tune_default_chains(
     ]
 
     def gain(one: LstmPolicy) -> float:
-        return play(
-            one,
-            toolbox,
-            pairs,
-            task=one.task,
-            reward=one.reward,
-            device=device,
-            precision=precision,
-        ).bounded_gain
+        played = play_as_trained(one, toolbox, pairs, device=device, precision=precision)
+        return played.bounded_gain
 
     return max(tried, key=gain)
-
-
-@torch.inference_mode()
-def _run(tool: torch.nn.Module, images: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    parts = (
-        tool(part.to(device)).float().cpu().clamp(0.0, 1.0) for part in torch.split(images, _CHUNK)
-    )
-    return torch.cat(list(parts))

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from restoration_toolchain.agents.players.play import play
-from restoration_toolchain.agents.players.recording import ValueRecorder
+from restoration_toolchain.agents.players.play import play_as_trained
 from restoration_toolchain.agents.policy.guard import Guard, features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.data.errors import ToolchainError
@@ -30,7 +29,7 @@ class Reliability:
 
     Attributes:
         low: Smallest risk of the group.
-        high: Largest.
+        high: Largest risk of the group.
         predicted: Mean risk.
         observed: Share of the steps that made the image worse.
         count: Steps in the group.
@@ -51,8 +50,8 @@ def calibrate(
     Args:
         policy: The agent; not changed.
         toolbox: Its tools.
-        pairs: None of which the agent or its tools were trained on.
-        device: Where the tools run.
+        pairs: Pairs that neither the agent nor its tools were trained on.
+        device: Device that the tools run on.
 
     Raises:
         ToolchainError: The agent runs no tool on any of them, or none does harm.
@@ -85,12 +84,10 @@ def watch(
     Returns:
         The gain in dB expected of each of M steps, (M,), and whether it made its image worse.
     """
-    recorder = ValueRecorder(policy, over_stopping=True)
-    results = play(recorder, toolbox, pairs, task=policy.task, reward=policy.reward, device=device)
-    expected = recorder.values_of(results.actions)
+    results = play_as_trained(policy, toolbox, pairs, device=device)
     ran = results.actions != toolbox.stop
     change = np.diff(results.value, axis=1)
-    return expected[ran], change[ran] < -1e-6
+    return results.expected[ran], change[ran] < -1e-6
 
 
 def reliability(

@@ -5,7 +5,7 @@ from typing import Final
 
 import torch
 
-from restoration_toolchain.agents.players.play import play
+from restoration_toolchain.agents.players.play import play_as_trained
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.tools_zoo.precision import Precision
@@ -39,8 +39,8 @@ def tune_stop_margin(
         pairs: Validation pairs.
         max_worse: Largest share of images that may end worse than they began.
         margins: Candidates.
-        device: Where the tools run.
-        precision: What they compute in.
+        device: Device that the tools run on.
+        precision: Number format that they compute in.
 
     Returns:
         The same network with the candidate of the largest mean gain among those that keep to
@@ -52,15 +52,7 @@ def tune_stop_margin(
     tried = []
     for margin in margins:
         candidate = policy.with_stop_margin(margin)
-        results = play(
-            candidate,
-            toolbox,
-            pairs,
-            task=policy.task,
-            reward=policy.reward,
-            device=device,
-            precision=precision,
-        )
+        results = play_as_trained(candidate, toolbox, pairs, device=device, precision=precision)
         tried.append((candidate, results))
     keeping = [pair for pair in tried if pair[1].share_worse <= max_worse]
     if keeping:

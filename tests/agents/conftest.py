@@ -1,8 +1,11 @@
 """Small toolboxes and pairs that agents are tested with."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.tools_zoo.storage import save_toolbox
@@ -21,6 +24,20 @@ class Shift(torch.nn.Module):
 
     def forward(self, lq):
         return lq + self.amount
+
+
+class Nearest(torch.nn.Module):
+    """Enlarges by repeating pixels, and changes them by a constant."""
+
+    halo = 0
+    scale = 4
+
+    def __init__(self, amount):
+        super().__init__()
+        self.amount = amount
+
+    def forward(self, lq):
+        return functional.interpolate(lq, scale_factor=4, mode="nearest") + self.amount
 
 
 @pytest.fixture
@@ -51,3 +68,40 @@ def toolbox_folder(tmp_path):
     specs = [ToolSpec("a", "noise", (0, 1), "small"), ToolSpec("b", "blur", (0, 1), "small")]
     save_toolbox(Toolbox("pair", [Tool(spec) for spec in specs]), tmp_path / "toolbox")
     return tmp_path / "toolbox"
+
+
+@pytest.fixture
+def enlarging():
+    """A tool that brightens, one that enlarges, and one that enlarges and darkens."""
+    networks = {"nearest": Nearest(0.0), "dark": Nearest(-0.2)}
+    specs = [ToolSpec(name, "sr", (4, 4), "sr_x4", 4) for name in networks]
+    enlargers = [Tool(s, n) for s, n in zip(specs, networks.values(), strict=True)]
+    brighter = Tool(ToolSpec("brighter", "noise", (0, 1), "small"), Shift(0.1))
+    return Toolbox("enlarging", [brighter, *enlargers])
+
+
+@pytest.fixture
+def blocks():
+    """Large patches of blocks, and small ones that lack 0.1 in half of the pairs."""
+    rng = np.random.default_rng(0)
+    small = rng.integers(60, 200, (8, 32, 32, 3)).astype(np.uint8)
+    gt = small.repeat(4, axis=1).repeat(4, axis=2)
+    lack = np.tile([26, 0], 4).astype(np.uint8)
+    return ArrayPairs(small - lack[:, None, None, None], gt)
+
+
+@dataclass
+class Setting:
+    """Three tools, pairs that suit their scale, and what that is."""
+
+    toolbox: Toolbox
+    pairs: ArrayPairs
+    scale: int
+
+
+@pytest.fixture(params=[1, 4], ids=["size kept", "enlarged"])
+def setting(request, shifts, dark_pairs, enlarging, blocks):
+    """The tools that keep the size, and those of which two enlarge."""
+    if request.param == 1:
+        return Setting(shifts, dark_pairs, 1)
+    return Setting(enlarging, blocks, 4)

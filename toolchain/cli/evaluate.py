@@ -148,11 +148,9 @@ def _evaluations(
     settings: RestoreSettings,
     iqa: "SfdIqa | None",
 ) -> "Iterator[Evaluation]":
-    from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
     from restoration_toolchain.data.patches.pairs import SMALL_SIDE
     from restoration_toolchain.envs.task import task_scale
     from restoration_toolchain.toolchain.measuring.evaluation import evaluate_players
-    from restoration_toolchain.toolchain.measuring.scaled_evaluation import evaluate_scaled_players
     from restoration_toolchain.toolchain.restoring.enlarge_options import instruct
     from restoration_toolchain.tools_zoo.device import choose_device
 
@@ -163,10 +161,10 @@ def _evaluations(
     instruct(tools, settings)
     if task_scale("real-sr", tools) != scale:
         fail(f"the tools of {tools.name} enlarge by {task_scale('real-sr', tools)}, not by {scale}")
-    needs_all = policy is not None and policy.q_net.encoder_name == "rl_restore"
-    windows = material.clean_windows((VIEW_SIZE if needs_all else SMALL_SIDE) * scale)
-    more["device"] = choose_device(settings.device)
-    return evaluate_scaled_players(names, levels, windows, *bundle, **more)
+    side = SMALL_SIDE if policy is None else policy.q_net.encoder.only_side or SMALL_SIDE
+    windows = material.clean_windows(side * scale)
+    more |= {"scale": scale, "device": choose_device(settings.device)}
+    return evaluate_players(names, levels, windows, *bundle, **more)
 
 
 def _print_table(results: "Sequence[Evaluation]", *, restored: bool, judged: bool) -> None:

@@ -6,17 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import torch
-
 from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
 from restoration_toolchain.agents.players.play import EpisodeResults, play
+from restoration_toolchain.agents.players.reference import search_sequences
 from restoration_toolchain.agents.policy.extension import extend_policy
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, load_bundle, load_policy
 from restoration_toolchain.data.atomic import folder_written_atomically
-from restoration_toolchain.data.images import to_tensor
-from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.toolchain.learning.joint import save_bundle
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
@@ -185,7 +181,5 @@ def _play(bundle: tuple[Toolbox, LstmPolicy], pairs: ArrayPairs) -> EpisodeResul
 
 def _best_tool(toolbox: Toolbox, pairs: ArrayPairs) -> str:
     """The tool that alone raises the mean PSNR of the pairs most."""
-    lq, gt = to_tensor(pairs.lq), to_tensor(pairs.gt)
-    with torch.inference_mode():
-        reached = [float(batch_psnr(tool(lq).clamp(0.0, 1.0), gt).mean()) for tool in toolbox]
-    return toolbox.names[int(np.argmax(reached))]
+    alone = search_sequences(toolbox, pairs, max_steps=1).psnr[1:]  # the first is to do nothing
+    return toolbox.names[int(alone.mean(axis=1).argmax())]

@@ -23,7 +23,7 @@ from restoration_toolchain.data.damage.levels import SEVERITY, TRAINING_LEVELS, 
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
 from restoration_toolchain.data.patches.store import PatchStore
-from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS
+from restoration_toolchain.envs.chain import MAX_STEPS
 from restoration_toolchain.toolchain.learning.tool_phase import ToolPhaseConfig, tune_tools
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from restoration_toolchain.agents.players.rollout import rollout
+from restoration_toolchain.agents.policy.decision import Decision, decide
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.data.damage.degradation import degrade_crop
 from restoration_toolchain.data.damage.levels import TRAINING_LEVELS, sampler
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import FloatImage
 from restoration_toolchain.data.patches.store import PatchStore
-from restoration_toolchain.envs.chain import Chain
-from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS
+from restoration_toolchain.envs.chain import MAX_STEPS, Chain
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.precision import Precision, computing
@@ -157,8 +158,8 @@ def walk(
         max_steps: Tools per chain.
         epsilon: Probability of a random tool in place of a chosen one; needs ``rng``.
         persistence: Probability of a chain in which the agent may not stop; needs ``rng``.
-        rng: Of both.
-        precision: What the tools compute in; the agent always uses float32.
+        rng: Source of both draws.
+        precision: Number format that the tools compute in; the agent always uses float32.
 
     Returns:
         The images after each step, up to ``max_steps`` times (N, 3, 63, 63) in [0, 1], and the
@@ -169,31 +170,30 @@ def walk(
         with computing(precision, images.device):
             return toolbox.restore(images, actions)
 
-    chain = Chain(lq, stop=toolbox.stop, max_steps=max_steps, apply=apply, differentiable=True)
-    state = policy.initial_state(len(lq))
-    done = torch.zeros(len(lq), dtype=torch.bool)
-    taken = torch.full((len(lq), max_steps), toolbox.stop)
-    after = []
-    persists = torch.zeros(len(lq), dtype=torch.bool)
+    allowed = torch.ones(len(lq), toolbox.stop + 1, dtype=torch.bool)
     if persistence:
         assert rng is not None
-        persists = torch.from_numpy(rng.random(len(lq)) < persistence)
-    for step in range(max_steps):
-        values, state = policy.action_values(chain.images.detach(), chain.last_action, state)
-        values = values.cpu().clone()  # out of the policy's inference mode
-        values[persists, toolbox.stop] = -torch.inf
-        actions = values.argmax(dim=1)
-        if epsilon:
-            assert rng is not None
-            explore = torch.from_numpy(rng.random(len(lq)) < epsilon)
-            drawn = torch.from_numpy(rng.integers(toolbox.stop, size=len(lq)))
-            actions = torch.where(explore, drawn, actions)
-        actions[done] = toolbox.stop
-        done |= chain.advance(actions).done
-        taken[:, step] = actions
-        after.append(chain.images)
-        if done.all():
-            break
+        allowed[:, toolbox.stop] = torch.from_numpy(rng.random(len(lq)) >= persistence)
+    state = policy.initial_state(len(lq))
+
+    def choose(chain: Chain) -> Decision:
+        nonlocal state
+        images = chain.result().detach()
+        values, state = policy.action_values(images, chain.last_action, state)
+        decision = decide(values.cpu(), allowed=allowed)
+        if not epsilon:
+            return decision
+        assert rng is not None
+        explore = torch.from_numpy(rng.random(len(lq)) < epsilon)
+        drawn = torch.from_numpy(rng.integers(toolbox.stop, size=len(lq)))
+        return replace(decision, actions=torch.where(explore, drawn, decision.actions))
+
+    chain = Chain(lq, toolbox.scales, max_steps=max_steps, apply=apply, differentiable=True)
+    taken = torch.full((len(lq), max_steps), toolbox.stop)
+    after = []
+    for step, move in enumerate(rollout(chain, choose)):
+        taken[:, step] = move.decision.actions
+        after.append(chain.result())
     return after, taken
 
 

@@ -1,33 +1,38 @@
 """How good restored photos are: of two folders, or of clean photos that are degraded first."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 
 from restoration_toolchain.agents.players.play import EpisodeResults, play
+from restoration_toolchain.agents.players.player import Player
 from restoration_toolchain.agents.players.reference import (
     FixedPlayer,
     GreedyOracle,
     RandomPlayer,
     ScriptPlayer,
     SequenceTable,
-    StopPlayer,
     search_sequences,
 )
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.agents.policy.storage import check_fits
+from restoration_toolchain.data.damage.degradation import CONTEXT
 from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.errors import SourceError, ToolchainError, UnknownNameError
-from restoration_toolchain.data.images import ByteImage, FloatImage, to_float
+from restoration_toolchain.data.images import ByteImage, FloatImage, to_float, to_tensor
 from restoration_toolchain.data.metrics import psnr, ssim
-from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
+from restoration_toolchain.data.patches.pairs import ArrayPairs, check_large_side, degrade_windows
 from restoration_toolchain.data.patches.store import Patches, PatchStore, StoreConfig, cut_windows
 from restoration_toolchain.data.scaling import upsampled
-from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS
+from restoration_toolchain.envs.chain import MAX_STEPS
+from restoration_toolchain.envs.reward import PSNR, REWARDS, Judge, Reward
 from restoration_toolchain.toolchain.errors import PhotoError
 from restoration_toolchain.toolchain.photos.paths import find_photos
 from restoration_toolchain.toolchain.photos.read import read_photo
@@ -36,11 +41,18 @@ from restoration_toolchain.toolchain.restoring.restorer import check_keeps_size
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import Quality, SfdIqa
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
+T = TypeVar("T")
+
 PLAYERS: Final = ("stop", "random", "fixed", "greedy-oracle", "oracle", "agent")
 """Who can be evaluated: the rungs of the ladder from doing nothing to the best possible."""
 
-FIXED_LENGTH: Final = 1
-"""Tools of the best fixed sequence: the best single tool."""
+SCALED_PLAYERS: Final = ("bicubic", "sr-alone", "single", "fixed", "greedy-oracle", "agent")
+"""Who can be evaluated where images are enlarged: no tool at all, each tool that enlarges alone,
+the best single tool, the best chain of up to two, the best next tool with the clean image known,
+and the agent."""
+
+SCALED_FIXED_LENGTH: Final = 2
+"""Tools of the best fixed chain where images are enlarged; elsewhere it is the best single tool."""
 
 _SSIM_WINDOW: Final = 7
 _WORSE: Final = 1e-6
@@ -56,13 +68,13 @@ class Evaluation:
         count: Number of images.
         psnr_before: dB of the degraded images.
         psnr_after: dB of the restored ones; equal to ``psnr_before`` if nothing was restored.
-        ssim_before: Of the degraded images; None if they are all too small for it.
-        ssim_after: Of the restored ones.
+        ssim_before: SSIM of the degraded images; None if they are all too small for it.
+        ssim_after: SSIM of the restored ones.
         share_worse: Share of images whose PSNR fell.
-        level: Of the degradation; empty for folders.
+        level: Level of the degradation; empty for folders.
         note: What else is worth knowing, such as the tools that were chosen.
-        distance: Of features to the clean images (`tools_zoo.losses.features`); None where it was
-            not measured.
+        distance: Distance of features to the clean images (`tools_zoo.losses.features`); None where
+            it was not measured.
         quality: SFD-IQA of the restored images; None if it was not asked for, or they are all too
             small for it.
         quality_encoder: Which encoder that was seen by: scores of others do not compare.
@@ -94,8 +106,7 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Scored:
+class _Scored(NamedTuple):
     """PSNR in dB and SSIM of one image before and after, and how it looks then."""
 
     psnr_before: float
@@ -133,7 +144,7 @@ def compare_folders(
     scored = []
     for done, paths in enumerate(pairs, start=1):
         lq, gt = read_partners(*paths, scale=scale)
-        before = upsampled(lq, scale) if scale > 1 else lq
+        before = _enlarged(lq, scale)
         scored.append(_score(before, before if restore is None else restore(lq), gt, iqa))
         on_image(done, len(pairs))
     note = "gains are those over the bicubic enlargement" if scale > 1 else ""
@@ -176,94 +187,144 @@ def evaluate_players(
     toolbox: Toolbox,
     policy: LstmPolicy | None,
     *,
+    scale: int = 1,
     seed: int = 0,
     max_steps: int = MAX_STEPS,
+    device: torch.device | str = "cpu",
     iqa: SfdIqa | None = None,
 ) -> Iterator[Evaluation]:
     """Degrade clean patches and let players restore them; every player meets the same patches.
 
+    With a scale above 1, the patches are made smaller, too, and enlarged by the players. Gains are
+    those over the bicubic enlargement then, and what is best is so by the reward that the agent was
+    trained with; without an agent, and where the size is kept, by PSNR.
+
     Args:
-        names: Some of `PLAYERS`.
-        levels: Some of `data.damage.levels.LEVELS`.
-        windows: Clean patches with their surroundings, as `patches.store.cut_windows` yields them.
+        names: Some of `PLAYERS`, or of `SCALED_PLAYERS`.
+        levels: Some of `data.damage.levels.LEVELS`, or of `SCALED_LEVELS` there.
+        windows: Clean patches with their surroundings, as `patches.store.cut_windows` yields them;
+            sides are multiples of the scale.
         toolbox: The action space.
         policy: Who plays as ``agent``; needed only if named.
-        seed: Of the degradations and the random player.
-        max_steps: Tools per image.
+        scale: Side of a result over side of an image; 1 keeps the size.
+        seed: Seed of the degradations and the random player.
+        max_steps: Largest number of tools per image.
+        device: Device that the tools run on.
         iqa: SFD-IQA to judge results by.
 
     Yields:
-        One evaluation per level and player, in the order given.
+        One evaluation per level and player, in the order given; *sr-alone* has one for each tool
+        that enlarges.
 
     Raises:
         UnknownNameError: A player or level does not exist.
-        ToolchainError: The agent was trained with other tools or to enlarge, or is missing.
+        StoreError: The patches are too small for the scale, or do not divide by it.
+        ToolchainError: The agent was trained with other tools, to enlarge where the size is kept,
+            or is missing; the encoder of the feature distance is not installed, or there is no
+            SFD-IQA that its reward weighs.
     """
     for name in names:
-        if name not in PLAYERS:
-            raise UnknownNameError("player", name, PLAYERS)
-    samplers = {level: sampler(level) for level in levels}
+        known = PLAYERS if scale == 1 else SCALED_PLAYERS
+        if name not in known:
+            raise UnknownNameError("player", name, known)
+    if scale > 1:
+        check_large_side(windows.shape[1] - 2 * CONTEXT, scale)
+    samplers = {level: sampler(level, scale=scale) for level in levels}
     if "agent" in names:
-        if policy is None:
-            raise ToolchainError("to evaluate the player 'agent', give an agent")
-        check_fits(policy, toolbox)
-        check_keeps_size(policy, toolbox)
+        _check_agent(policy, toolbox, scale)
+    reward = PSNR if scale == 1 or policy is None else policy.reward
+    judge = None if scale == 1 else Judge(REWARDS["mixed"], device)
     for level, draw in samplers.items():
-        lq, gt = degrade_windows(windows, draw, np.random.default_rng(seed))
-        table = _Table(toolbox, ArrayPairs(lq, gt), max_steps)
-        for name in names:
-            yield _evaluate_player(name, level, table, policy, seed, iqa)
+        pairs = ArrayPairs(*degrade_windows(windows, draw, np.random.default_rng(seed)))
+        table = _Table(toolbox, pairs, max_steps, scale, reward, device)
+        if judge is not None:
+            judge.remember(to_tensor(pairs.gt).to(device))
+        for player, label, note in (s for name in names for s in _seats(name, table, policy, seed)):
+            results = table.play(player)
+            if scale == 1:
+                lengths = (results.actions != toolbox.stop).sum(axis=1)
+                note = "; ".join(filter(None, (f"{lengths.mean():.1f} tools", note)))
+            score = score_results(label, results, pairs, level=level, note=note, iqa=iqa)
+            if judge is not None:
+                distances = judge.score(torch.from_numpy(results.restored).to(device)).distance
+                assert distances is not None
+                score = dataclasses.replace(score, distance=float(distances.mean()))
+            yield score
 
 
+def _check_agent(policy: LstmPolicy | None, toolbox: Toolbox, scale: int) -> None:
+    if policy is None:
+        raise ToolchainError("to evaluate the player 'agent', give an agent")
+    check_fits(policy, toolbox)
+    if scale == 1:
+        check_keeps_size(policy, toolbox)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """Pairs, and the outcome of every sequence on them, searched when first needed."""
+    """Pairs that all players meet, and what every sequence does to them, once it is needed."""
 
-    def __init__(self, toolbox: Toolbox, pairs: ArrayPairs, max_steps: int) -> None:
-        self.toolbox, self.pairs, self.max_steps = toolbox, pairs, max_steps
-        self._searched: dict[int, SequenceTable] = {}
+    toolbox: Toolbox
+    pairs: ArrayPairs
+    max_steps: int
+    scale: int
+    reward: Reward
+    device: torch.device | str
+    _searched: dict[int, SequenceTable] = field(default_factory=dict)
 
     def search(self, length: int) -> SequenceTable:
         if length not in self._searched:
-            self._searched[length] = search_sequences(self.toolbox, self.pairs, max_steps=length)
+            self._searched[length] = self._run(search_sequences, max_steps=length)
         return self._searched[length]
 
+    def best_fixed(self, length: int) -> tuple[tuple[int, ...], str]:
+        """The best sequence of at most this length for all pairs, and the names of its tools."""
+        best = self.search(min(length, self.max_steps)).best_fixed(max_length=length)
+        return best, ", ".join(self.toolbox.names[action] for action in best) or "none"
 
-def _make_player(
+    def play(self, player: Player) -> EpisodeResults:
+        return self._run(partial(play, player), max_steps=self.max_steps)
+
+    def _run(self, what: Callable[..., T], *, max_steps: int) -> T:
+        return what(
+            self.toolbox,
+            self.pairs,
+            max_steps=max_steps,
+            scale=self.scale,
+            reward=self.reward,
+            device=self.device,
+        )
+
+
+def _seats(
     name: str, table: _Table, policy: LstmPolicy | None, seed: int
-) -> tuple[Player, str]:
-    stop, names = table.toolbox.stop, table.toolbox.names
+) -> Iterator[tuple[Player, str, str]]:
+    """Player, label and note: one for each tool of *sr-alone*, else one."""
+    toolbox, stop = table.toolbox, table.toolbox.stop
     match name:
         case "stop":
-            return StopPlayer(stop=stop), "does nothing"
+            yield FixedPlayer((), stop=stop), name, "does nothing"
+        case "bicubic":
+            yield FixedPlayer((), stop=stop), name, "no tool at all"
         case "random":
-            return RandomPlayer(stop + 1, np.random.default_rng(seed)), "any tool or stop"
-        case "fixed":
-            actions = table.search(FIXED_LENGTH).best_fixed(max_length=FIXED_LENGTH)
-            chosen = ", ".join(names[action] for action in actions) or "none"
-            return FixedPlayer(actions, stop=stop), f"best single tool: {chosen}"
+            yield RandomPlayer(stop + 1, np.random.default_rng(seed)), name, "any tool or stop"
+        case "sr-alone":
+            for action, scale in enumerate(toolbox.scales):
+                if scale > 1:
+                    yield FixedPlayer([action], stop=stop), toolbox.names[action], "alone"
+        case "single" | "fixed":
+            is_single = name == "single" or table.scale == 1
+            actions, tools = table.best_fixed(1 if is_single else SCALED_FIXED_LENGTH)
+            note = tools if table.scale > 1 else f"best single tool: {tools}"
+            yield FixedPlayer(actions, stop=stop), name, note
         case "greedy-oracle":
-            return GreedyOracle(), "best next tool, clean image known"
+            yield GreedyOracle(), name, "best next tool, clean image known"
         case "oracle":
-            player = ScriptPlayer(table.search(table.max_steps).best_sequences, stop=stop)
-            return player, "best sequence, clean image known"
-    assert policy is not None
-    return policy, ""
-
-
-def _evaluate_player(
-    name: str,
-    level: str,
-    table: _Table,
-    policy: LstmPolicy | None,
-    seed: int,
-    iqa: SfdIqa | None,
-) -> Evaluation:
-    player, note = _make_player(name, table, policy, seed)
-    results = play(player, table.toolbox, table.pairs, max_steps=table.max_steps)
-    lengths = (results.actions != table.toolbox.stop).sum(axis=1)
-    tools = f"{lengths.mean():.1f} tools"
-    note = f"{tools}; {note}" if note else tools
-    return score_results(name, results, table.pairs, level=level, note=note, iqa=iqa)
+            best = table.search(table.max_steps).best_sequences
+            yield ScriptPlayer(best, stop=stop), name, "best sequence, clean image known"
+        case _:
+            assert policy is not None
+            yield policy, name, f"rewarded by {policy.reward.name}" if table.scale > 1 else ""
 
 
 def score_results(
@@ -278,23 +339,24 @@ def score_results(
     """Summarise what a player reached.
 
     Args:
-        name: Of the player.
-        results: Of `agents.players.play.play`.
+        name: Name of the player.
+        results: What `agents.players.play.play` returned.
         pairs: What was played.
-        level: Of the degradation.
+        level: Level of the degradation.
         note: What else is worth knowing.
         iqa: SFD-IQA to judge the results by.
     """
     restored = results.restored.transpose(0, 2, 3, 1)
     scale = pairs.gt.shape[1] // pairs.lq.shape[1]
-    triples = zip(pairs.lq, restored, pairs.gt, strict=True)
     scored = [
-        _score(
-            upsampled(to_float(lq), scale) if scale > 1 else to_float(lq), image, to_float(gt), iqa
-        )
-        for lq, image, gt in triples
+        _score(_enlarged(to_float(lq), scale), image, to_float(gt), iqa)
+        for lq, image, gt in zip(pairs.lq, restored, pairs.gt, strict=True)
     ]
     return _summarise(name, scored, level=level, note=note)
+
+
+def _enlarged(lq: FloatImage, scale: int) -> FloatImage:
+    return upsampled(lq, scale) if scale > 1 else lq
 
 
 def _score(
@@ -313,20 +375,21 @@ def _score(
 def _summarise(
     name: str, scored: Sequence[_Scored], *, level: str = "", note: str = ""
 ) -> Evaluation:
+    psnr_before, psnr_after, ssim_before, ssim_after, seen = zip(*scored, strict=True)
+    judged = [quality for quality in seen if quality is not None]
     worse = [score.psnr_after < score.psnr_before - _WORSE for score in scored]
-    seen = [score.quality for score in scored if score.quality is not None]
     return Evaluation(
         name=name,
         level=level,
         note=note,
         count=len(scored),
-        psnr_before=float(np.mean([score.psnr_before for score in scored])),
-        psnr_after=float(np.mean([score.psnr_after for score in scored])),
-        ssim_before=_mean([score.ssim_before for score in scored]),
-        ssim_after=_mean([score.ssim_after for score in scored]),
+        psnr_before=float(np.mean(psnr_before)),
+        psnr_after=float(np.mean(psnr_after)),
+        ssim_before=_mean(ssim_before),
+        ssim_after=_mean(ssim_after),
         share_worse=float(np.mean(worse)),
-        quality=_mean([quality.score for quality in seen]),
-        quality_encoder=seen[0].encoder if seen else None,
+        quality=_mean([quality.score for quality in judged]),
+        quality_encoder=judged[0].encoder if judged else None,
     )
 
 

@@ -8,7 +8,7 @@ for themselves and to blend what came of it, and found the result unpleasant.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from restoration_toolchain.agents.policy.guard import expected_gain
+from restoration_toolchain.agents.policy.decision import Decision, decide
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.q_net import LstmState
-from restoration_toolchain.toolchain.restoring.tiling import VIEW_SIZE, extract_views
+from restoration_toolchain.agents.policy.q_net import VIEW_SIZE, LstmState
+from restoration_toolchain.envs.chain import Episodes
+from restoration_toolchain.toolchain.restoring.views import extract_views
 
 CELL: Final = 32
 """Side of a cell in pixels. Its view of 63 reaches half a cell into its neighbours."""
@@ -35,12 +36,13 @@ class Smoothing:
     """How much cells listen to each other, in the order of what happens.
 
     Attributes:
-        share: Of the mean over the photo in every cell's values: what most of the photo suffers
-            from is likely here too.
-        sigma: Of the Gaussian that blurs the rest of the values between cells, in cells.
+        share: Share of the mean over the photo in every cell's values: what most of the photo
+            suffers from is likely here too.
+        sigma: Standard deviation of the Gaussian that blurs the rest of the values between cells,
+            in cells.
         coupling: dB that a cell gains by the same action as all its neighbours.
         temperature: dB by which an action must be better to be clearly so.
-        iterations: Of the mean-field updates that settle the actions.
+        iterations: Number of mean-field updates that settle the actions.
     """
 
     share: float = 0.25
@@ -50,58 +52,48 @@ class Smoothing:
     iterations: int = 10
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RegionStep:
-    """One round of decisions and what the tools made of the photo.
-
-    Attributes:
-        actions: (rows, columns) int64: an action per cell, *stop* where it ended or had ended.
-        values: (n_tools + 1,) mean action values of the cells that could still choose.
-        image: (1, 3, H, W) after the tools.
-    """
-
-    actions: Tensor
-    values: Tensor
-    image: Tensor
-
-
-def restore_regions(
-    image: Tensor,
-    policy: LstmPolicy,
-    run_tool: RunTool,
-    *,
-    max_steps: int,
-    halo: int,
-    grid: int,
-    smoothing: Smoothing | None = None,
-    max_risk: float = 1.0,
-) -> Iterator[RegionStep]:
-    """Let the agent decide for every cell until all have stopped.
+class RegionChain(Episodes):
+    """A photo on its way through a toolbox, each of its cells by its own actions.
 
     Pixels of a cell that stopped, and whose neighbours did, keep every bit.
 
     Args:
         image: (1, 3, H, W) in [0, 1]; not changed.
-        policy: Who decides.
+        stop: Index of the stop action.
         run_tool: Runs a tool on a part of the image that holds ``halo`` pixels of context.
-        max_steps: Tools on one cell, at most.
+        max_steps: Largest number of tools on one cell.
         halo: Largest receptive-field radius of the tools, in pixels.
         grid: Parts start at multiples of this many pixels.
-        smoothing: None for the defaults.
-        max_risk: Largest risk with which a cell may still choose a tool; below 1, the agent must
-            have a guard.
 
-    Yields:
-        After every round. The last one may be of stops alone.
+    Attributes:
+        image: (1, 3, H, W) in [0, 1] as it is now.
+        shape: Rows and columns of cells; actions go row by row.
     """
-    height, width = image.shape[-2:]
-    cells = _Cells(policy, height, width, smoothing or Smoothing(), max_risk)
-    for _ in range(max_steps):
-        values, actions = cells.decide(image[0])
-        image = blend(image, actions, cells.stop, run_tool, halo=halo, grid=grid)
-        yield RegionStep(actions, values, image)
-        if cells.all_done:
-            break
+
+    def __init__(
+        self,
+        image: Tensor,
+        *,
+        stop: int,
+        run_tool: RunTool,
+        max_steps: int,
+        halo: int,
+        grid: int,
+    ) -> None:
+        height, width = image.shape[-2:]
+        self.image, self.shape = image, (math.ceil(height / CELL), math.ceil(width / CELL))
+        super().__init__(math.prod(self.shape), stop=stop, max_steps=max_steps)
+        self._run_tool, self._halo, self._grid = run_tool, halo, grid
+
+    def _run(self, actions: Tensor) -> None:
+        self.image = blend(
+            self.image,
+            actions.reshape(self.shape),
+            self.stop,
+            self._run_tool,
+            halo=self._halo,
+            grid=self._grid,
+        )
 
 
 def blend(
@@ -113,7 +105,7 @@ def blend(
         image: (1, 3, H, W) in [0, 1].
         actions: (rows, columns) int64, one per cell.
         stop: The action that leaves a cell as it is.
-        run_tool: As for `restore_regions`.
+        run_tool: Runs a tool on a part of the image.
         halo: Context in pixels that a part needs.
         grid: Parts start at multiples of this many pixels.
 
@@ -150,7 +142,7 @@ def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
     Args:
         values: (rows, columns, n_actions) in dB.
         active: (rows, columns) bool; the others take no part and get the last action, *stop*.
-        smoothing: How.
+        smoothing: How much cells listen to each other.
 
     Returns:
         (rows, columns) int64.
@@ -177,55 +169,61 @@ def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
     return torch.where(active, actions, torch.full_like(actions, stop))
 
 
-class _Cells:
-    """The agent's memory of every cell, and which of them have stopped."""
+class Cells:
+    """The agent's eyes on one photo, with a memory of every cell.
+
+    Args:
+        policy: Who decides.
+        chain: The photo.
+        smoothing: How much cells listen to each other; None for the defaults.
+        max_risk: Largest risk with which a cell may still choose a tool; below 1, the agent must
+            have a guard.
+
+    Attributes:
+        values: (n_tools + 1,) mean action values of the cells that could still choose.
+    """
 
     def __init__(
         self,
         policy: LstmPolicy,
-        height: int,
-        width: int,
-        smoothing: Smoothing,
-        max_risk: float,
+        chain: RegionChain,
+        *,
+        smoothing: Smoothing | None = None,
+        max_risk: float = 1.0,
     ) -> None:
-        self._policy, self._smoothing, self._max_risk = policy, smoothing, max_risk
-        self.stop = len(policy.tool_names)
-        self._shape = math.ceil(height / CELL), math.ceil(width / CELL)
+        self._policy, self._max_risk = policy, max_risk
+        self._smoothing = smoothing or Smoothing()
         tops, lefts = (
             [_view_start(cell, length, policy.view_grid) for cell in range(count)]
-            for count, length in zip(self._shape, (height, width), strict=True)
+            for count, length in zip(chain.shape, chain.image.shape[-2:], strict=True)
         )
         self._positions = [(top, left) for top in tops for left in lefts]
         self._state = policy.initial_state(len(self._positions))
-        self._last_action = torch.full((len(self._positions),), self.stop)
-        self._active = torch.ones(self._shape, dtype=torch.bool)
+        self._active = torch.ones(chain.shape, dtype=torch.bool)
+        self.values = torch.zeros(chain.stop + 1)
 
-    @property
-    def all_done(self) -> bool:
-        return not self._active.any()
+    def __call__(self, chain: RegionChain) -> Decision:
+        """Decide for all cells together; one that has stopped stays so."""
+        values = self._look(chain)
+        self.values = values[self._active.flatten()].mean(dim=0)
+        settled = settle(values.reshape(*chain.shape, -1), self._active, self._smoothing)
+        decision = decide(
+            values,
+            stop_margin=self._policy.stop_margin,
+            guard=self._policy.guard,
+            max_risk=self._max_risk,
+            proposed=settled.flatten(),
+        )
+        self._active = (decision.actions != chain.stop).reshape(chain.shape)
+        return decision
 
-    def decide(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean values (n_tools + 1,) of active cells, and an action for each cell."""
-        flat = self._look(image)
-        mean = flat[self._active.flatten()].mean(dim=0)
-        actions = settle(flat.reshape(*self._shape, -1), self._active, self._smoothing)
-        if self._max_risk < 1.0:
-            guard = self._policy.guard
-            assert guard is not None
-            expected = expected_gain(flat, self._policy.stop_margin)
-            risk = guard.risk(expected.gather(1, actions.flatten()[:, None])).reshape(self._shape)
-            actions[risk > self._max_risk] = self.stop
-        self._last_action = actions.flatten()
-        self._active = actions != self.stop
-        return mean, actions
-
-    def _look(self, image: Tensor) -> Tensor:
+    def _look(self, chain: RegionChain) -> Tensor:
         values, states = [], []
         for start in range(0, len(self._positions), _CHUNK):
             part = slice(start, start + _CHUNK)
-            images = extract_views(image, self._positions[part])
+            images = extract_views(chain.image[0], self._positions[part])
             state = LstmState(self._state.hidden[part], self._state.cell[part])
-            seen, state = self._policy.action_values(images, self._last_action[part], state)
+            seen, state = self._policy.action_values(images, chain.last_action[part], state)
             values.append(seen.cpu())
             states.append(state)
         hidden, cell = (torch.cat(list(parts)) for parts in zip(*states, strict=True))

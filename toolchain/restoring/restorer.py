@@ -13,7 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 import restoration_toolchain
-from restoration_toolchain.agents.policy.guard import expected_gain, features
+from restoration_toolchain.agents.players.rollout import rollout
+from restoration_toolchain.agents.policy.guard import features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.storage import PolicyError, check_fits
 from restoration_toolchain.data.damage.noise_model import estimate_noise
@@ -26,8 +27,7 @@ from restoration_toolchain.data.images import (
     to_numpy,
     to_tensor,
 )
-from restoration_toolchain.envs.chain import BaseChain, Chain
-from restoration_toolchain.envs.scaled_chain import ScaledChain
+from restoration_toolchain.envs.chain import Chain
 from restoration_toolchain.toolchain.photos.arrays import IN_MEMORY, Arrays
 from restoration_toolchain.toolchain.restoring.colour_drift import bound_drift
 from restoration_toolchain.toolchain.restoring.enlarge_options import (
@@ -38,7 +38,7 @@ from restoration_toolchain.toolchain.restoring.enlarge_options import (
 )
 from restoration_toolchain.toolchain.restoring.photo_quality import AS_TILE_PIXELS, PhotoJudge
 from restoration_toolchain.toolchain.restoring.recorder import OnStep, Record, Scorer
-from restoration_toolchain.toolchain.restoring.regions import restore_regions
+from restoration_toolchain.toolchain.restoring.regions import Cells, RegionChain
 from restoration_toolchain.toolchain.restoring.restoration import (
     Provenance,
     Restoration,
@@ -50,12 +50,8 @@ from restoration_toolchain.toolchain.restoring.settings import (
     RestoreSettings,
     SettingError,
 )
-from restoration_toolchain.toolchain.restoring.tiling import (
-    apply_tiled,
-    enlarged_views,
-    extract_views,
-    views,
-)
+from restoration_toolchain.toolchain.restoring.tiling import apply_tiled
+from restoration_toolchain.toolchain.restoring.views import Views, extract_views, views
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa
 from restoration_toolchain.tools_zoo.own_tools import OwnTool
@@ -272,24 +268,30 @@ class Restorer:
         arrays: Arrays,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """One chain for the whole photo: every decision, and the image after it."""
-        chain = self._chain(restored, max_steps, arrays)
-        votes = _Views(self._policy, *lq.shape[:2])
-        prescribed = [self._action(name) for name in forced]
-        done = False
-        while not done:
-            start = time.perf_counter()
-            values = votes.action_values(chain).masked_fill(~chain.allowed()[0], -torch.inf)
-            best = int(values.argmax())
-            action = prescribed.pop(0) if prescribed else self._dared(best, values)
-            # Stopping changes nothing, so that no copy need be made.
-            is_stop = action == self._toolbox.stop
-            done = is_stop or bool(chain.advance(torch.tensor([action])).done)
-            seconds = time.perf_counter() - start
+        is_gray = _is_gray(restored, arrays)
+
+        def apply(images: Tensor, actions: Tensor) -> Tensor:
+            return self._apply(self._toolbox[int(actions[0])], images, arrays, is_gray=is_gray)
+
+        chain = Chain(
+            to_tensor(restored[None]),
+            self._toolbox.scales,
+            scale=self.scale,
+            max_steps=max_steps,
+            apply=apply,
+            is_clipped=True,
+        )
+        actions = [self._action(name) for name in forced]
+        max_risk = self._provenance.max_risk
+        look = Views(self._policy, *lq.shape[:2], forced=actions, max_risk=max_risk)
+        for decision, _, seconds in rollout(chain, look):
+            assert decision.values is not None
+            action = int(decision.actions[0])
+            is_left = action == self._toolbox.stop == int(decision.values.argmax())
             step = dataclasses.replace(
-                self._step(action, values, seconds),
-                risk=self._risk(values, action),
-                # Of interest where nothing is done; it takes another look.
-                clean=votes.clean_probability(chain) if is_stop and best == action else None,
+                self._step(action, decision.values[0], seconds),
+                risk=None if decision.risk is None else float(decision.risk[0]),
+                clean=look.clean_probability(chain) if is_left else None,
             )
             yield step, to_numpy(chain.current(0)[None])[0]
 
@@ -305,47 +307,25 @@ class Restorer:
         is_gray = _is_gray(lq)
 
         def run_tool(action: int, part: Tensor) -> Tensor:
-            return self._apply(self._toolbox[action], part, IN_MEMORY, is_gray=is_gray).clamp_(
-                0.0, 1.0
-            )
+            return self._apply(self._toolbox[action], part, IN_MEMORY, is_gray=is_gray)
 
-        start = time.perf_counter()
-        for made in restore_regions(
+        chain = RegionChain(
             to_tensor(restored[None]),
-            self._policy,
-            run_tool,
+            stop=self._toolbox.stop,
+            run_tool=run_tool,
             max_steps=max_steps,
             halo=max(tool.spec.halo for tool in self._toolbox),
             grid=math.lcm(*(tool.spec.grid for tool in self._toolbox)),
-            max_risk=self._provenance.max_risk,
-        ):
+        )
+        look = Cells(self._policy, chain, max_risk=self._provenance.max_risk)
+        for decision, _, seconds in rollout(chain, look):
             # The step is named after what most of the cells that went on got.
-            counts = torch.bincount(made.actions.flatten(), minlength=self._toolbox.stop + 1)
-            ran = counts[: self._toolbox.stop]
-            action = int(ran.argmax()) if ran.any() else self._toolbox.stop
-            seconds, start = time.perf_counter() - start, time.perf_counter()
-            step = self._step(action, made.values, seconds)
-            actions = made.actions.numpy()
-            yield dataclasses.replace(step, region_actions=actions), to_numpy(made.image)[0]
-
-    def _risk(self, values: Tensor, action: int) -> float | None:
-        """Probability that an action makes the photo worse; of *stop*, that the best tool would."""
-        guard = self._policy.guard
-        if guard is None:
-            return None
-        if action == self._toolbox.stop:
-            action = int(values[:action].argmax())
-        expected = expected_gain(values, self._policy.stop_margin)[action]
-        return float(guard.risk(expected))
-
-    def _dared(self, action: int, values: Tensor) -> int:
-        """The action, or *stop* if it is riskier than permitted."""
-        limit = self._provenance.max_risk
-        if limit == 1.0 or action == self._toolbox.stop:
-            return action
-        risk = self._risk(values, action)
-        assert risk is not None  # the constructor has seen to that
-        return self._toolbox.stop if risk > limit else action
+            counts = torch.bincount(decision.actions, minlength=chain.stop + 1)
+            ran = counts[: chain.stop]
+            action = int(ran.argmax()) if ran.any() else chain.stop
+            step = self._step(action, look.values, seconds)
+            actions = decision.actions.reshape(chain.shape).numpy()
+            yield dataclasses.replace(step, region_actions=actions), to_numpy(chain.image)[0]
 
     def _unfamiliarity(self, lq: FloatImage) -> float | None:
         """Median distance of the photo's views from what the agent was calibrated on."""
@@ -383,19 +363,6 @@ class Restorer:
             action=self._toolbox.stop + 1 + self._own_tools.index(own),
             action_values={own.name: own.gain},
             seconds=seconds,
-        )
-
-    def _chain(self, lq: FloatImage, max_steps: int, arrays: Arrays) -> BaseChain:
-        is_gray = _is_gray(lq, arrays)
-
-        def apply(images: Tensor, actions: Tensor) -> Tensor:
-            return self._apply(self._toolbox[int(actions[0])], images, arrays, is_gray=is_gray)
-
-        images, stop, scales = to_tensor(lq[None]), self._toolbox.stop, self._toolbox.scales
-        if max(scales) == 1:
-            return Chain(images, stop=stop, max_steps=max_steps, apply=apply, is_clipped=True)
-        return ScaledChain(
-            images, stop=stop, max_steps=max_steps, apply=apply, scales=scales, scale=self.scale
         )
 
     def _apply(self, tool: Tool, images: Tensor, arrays: Arrays, *, is_gray: bool) -> Tensor:
@@ -441,46 +408,6 @@ class Restorer:
             seconds=seconds,
             scale=1 if is_stop else self._toolbox.scales[action],
         )
-
-
-class _Views:
-    """The agent's eyes on one photo: many views, each an episode of its own in memory.
-
-    Whether the photo is clean, they say together (`policy.pristine`). Their action values are
-    averaged, not put to a vote. A value is an expected gain in dB, and the
-    gain on the whole photo is about the mean of the gains on its parts. A vote forgets by how much
-    each view gains or loses: a wide sky that hardly cares would overrule the few views with the
-    texture that a wrong tool ruins.
-    """
-
-    def __init__(self, policy: LstmPolicy, height: int, width: int) -> None:
-        self._policy = policy
-        self._height = height
-        self._positions = views(height, width, grid=policy.view_grid)
-        self._state = policy.initial_state(len(self._positions))
-
-    def action_values(self, chain: BaseChain) -> Tensor:
-        """Values (n_tools + 1,) of what to do next with a chain of one image."""
-        images = self._images(chain)
-        last_action = chain.last_action.expand(len(images))
-        values, self._state = self._policy.action_values(
-            images, last_action, self._state, together=True
-        )
-        return values.mean(dim=0).cpu()
-
-    def clean_probability(self, chain: BaseChain) -> float | None:
-        """With what probability the photo is undamaged; None once a tool has run."""
-        if int(chain.last_action[0]) != len(self._policy.tool_names):
-            return None
-        return self._policy.clean_probability(self._images(chain))
-
-    def _images(self, chain: BaseChain) -> Tensor:
-        image = chain.current(0)
-        height, width = image.shape[-2:]
-        scale = height // self._height
-        grid = self._policy.view_grid
-        positions = enlarged_views(self._positions, height, width, scale, grid=grid)
-        return extract_views(image, positions)
 
 
 def _smallest_tile(tool: Tool) -> int:

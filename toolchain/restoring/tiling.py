@@ -1,16 +1,13 @@
-"""Large photos in bounded memory: tools in tiles, and the views that the agent decides by."""
+"""Large photos in bounded memory: tools run in tiles."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from restoration_toolchain.toolchain.photos.arrays import Arrays
-
-VIEW_SIZE = 63
-"""Side of the agent's view, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,103 +89,6 @@ def apply_tiled(
     return output
 
 
-def views(
-    height: int, width: int, size: int = VIEW_SIZE, max_views: int = 64, grid: int = 1
-) -> list[tuple[int, int]]:
-    """Choose where to look at a photo: views spread as evenly as possible.
-
-    If ``max_views`` are enough, the views leave no gap (but for less than ``grid`` pixels at the
-    lower and right border); otherwise the gaps between them, and to the border, are equal.
-
-    Args:
-        height: Of the photo, in pixels.
-        width: Of the photo, in pixels.
-        size: Side of a view, in pixels. A photo with a smaller side has its views at offset 0
-            along it, and `extract_views` pads them.
-        max_views: Most views to return, at least 1.
-        grid: Offsets are multiples of this many pixels; see `lstm_policy.LstmPolicy.view_grid`.
-
-    Returns:
-        Positions (top, left), row by row, at least one.
-
-    Raises:
-        ValueError: A number is below 1.
-    """
-    if min(height, width, size, max_views, grid) < 1:
-        raise ValueError("height, width, size, max_views and grid must be at least 1")
-    full_rows, full_columns = (_views_to_cover(length, size, grid) for length in (height, width))
-    candidates = (
-        (rows, min(full_columns, max_views // rows))
-        for rows in range(1, min(full_rows, max_views) + 1)
-    )
-    n_rows, n_columns = min(
-        candidates, key=lambda n: (max(height / n[0], width / n[1]), -n[0] * n[1])
-    )
-    return [
-        (top, left)
-        for top in _offsets(height, n_rows, size, grid)
-        for left in _offsets(width, n_columns, size, grid)
-    ]
-
-
-def enlarged_views(
-    positions: Sequence[tuple[int, int]],
-    height: int,
-    width: int,
-    scale: int,
-    size: int = VIEW_SIZE,
-    grid: int = 1,
-) -> list[tuple[int, int]]:
-    """Where views lie after a photo was enlarged: in the middle of what each of them saw.
-
-    So each keeps its memory, and sees what the agent saw in training: the middle of its patch.
-
-    Args:
-        positions: From `views` of the photo as it was.
-        height: Of the enlarged photo, in pixels.
-        width: Of the enlarged photo, in pixels.
-        scale: Side of the enlarged photo over side of the photo as it was.
-        size: Side of a view, in pixels.
-        grid: Offsets are multiples of this many pixels.
-
-    Returns:
-        As many positions (top, left).
-    """
-
-    def moved(offset: int, length: int) -> int:
-        middle = min(offset * scale + (scale - 1) * size // 2, max(0, length - size))
-        return max(0, middle) // grid * grid
-
-    return [(moved(top, height), moved(left, width)) for top, left in positions]
-
-
-def extract_views(
-    image: Tensor, positions: Sequence[tuple[int, int]], size: int = VIEW_SIZE
-) -> Tensor:
-    """Cut square views out of an image, which is continued by reflection below and to the right.
-
-    The reflection repeats as often as needed, so a single pixel fills a whole view. Nothing is
-    added above or to the left: the JPEG blocks keep their place.
-
-    Args:
-        image: Shape (3, H, W).
-        positions: (top, left) of each view, in pixels, not negative.
-        size: Side of a view, in pixels.
-
-    Returns:
-        Shape (N, 3, size, size), a copy.
-    """
-    height, width = image.shape[-2:]
-    cut = image.new_empty((len(positions), image.shape[0], size, size))
-    for view, (top, left) in zip(cut, positions, strict=True):
-        if top + size <= height and left + size <= width:
-            view.copy_(image[..., top : top + size, left : left + size])
-        else:
-            rows = image[..., _reflected(top, size, height, image.device), :]
-            view.copy_(rows[..., _reflected(left, size, width, image.device)])
-    return cut
-
-
 def _output(image: Tensor, height: int, width: int, arrays: Arrays | None) -> Tensor:
     if arrays is not None:
         return torch.from_numpy(arrays.empty(height, width)).permute(2, 0, 1)[None]
@@ -226,25 +126,3 @@ def _spans(length: int, n_tiles: int, halo: int, grid: int) -> Iterator[_Span]:
         context_start = min(max(start - halo, 0), length - window) // grid * grid
         context_stop = length if at_end else context_start + window
         yield _Span(start, stop, context_start, context_stop)
-
-
-def _views_to_cover(length: int, size: int, grid: int) -> int:
-    last = max(0, length - size) // grid
-    return 1 + math.ceil(last / max(1, size // grid))
-
-
-def _offsets(length: int, n_views: int, size: int, grid: int) -> list[int]:
-    """Place ``n_views`` along one axis: end to end, or with equal gaps if they cannot touch."""
-    last = max(0, length - size) // grid
-    if n_views > 1 and n_views * size >= length:
-        return [grid * round(last * index / (n_views - 1)) for index in range(n_views)]
-    gap = max(0, length - n_views * size) / (n_views + 1)
-    exact = (gap + index * (size + gap) for index in range(n_views))
-    return [grid * min(last, round(offset / grid)) for offset in exact]
-
-
-def _reflected(start: int, size: int, length: int, device: torch.device) -> Tensor:
-    """Indices start .. start + size - 1, mirrored at both ends of 0 .. length - 1."""
-    period = max(1, 2 * length - 2)
-    index = torch.arange(start, start + size, device=device) % period
-    return torch.minimum(index, period - index) if length > 1 else torch.zeros_like(index)

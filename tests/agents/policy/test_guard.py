@@ -9,7 +9,6 @@ import torch
 from restoration_toolchain.agents.policy.guard import (
     GUARD_FILE,
     Guard,
-    expected_gain,
     features,
     load_guard,
 )
@@ -77,11 +76,6 @@ def test_risks_come_true(shifts: Toolbox, grey_pairs: ArrayPairs) -> None:
         assert group.low <= group.predicted <= group.high
         assert group.observed == pytest.approx(group.predicted, abs=0.2)
     assert groups[0].observed < groups[-1].observed
-
-
-def test_the_expected_gain_leaves_the_margin_out() -> None:
-    values = torch.tensor([[0.5, 0.2, 0.3]])  # stop is worth 0.1, and has a margin of 0.2
-    assert torch.allclose(expected_gain(values, 0.2), torch.tensor([[0.4, 0.1, 0.2]]))
 
 
 def test_what_differs_from_the_calibration_is_strange(

@@ -11,6 +11,7 @@ from restoration_toolchain.agents.policy.storage import (
     save_policy,
 )
 from restoration_toolchain.data.errors import ChecksumError, UnknownNameError
+from restoration_toolchain.envs.reward import Reward
 from restoration_toolchain.tools_zoo.storage import ToolboxError
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
@@ -136,3 +137,10 @@ def test_other_weights_of_the_same_tools_are_refused(policy, tmp_path):
     check_fits(loaded, toolbox(*NAMES))  # nothing is known of weights in memory
     with pytest.raises(PolicyError, match="other weights of b"):
         check_fits(loaded, toolbox(*NAMES, a="1" * 64, b="9" * 64))
+
+
+def test_an_agent_records_the_encoder_of_its_score(tmp_path):
+    reward = Reward(0.5, 10.0, 5.0, "score", "clip")
+    policy = LstmPolicy(RecurrentQNet(1, "statistics"), ("sr-psnr",), reward=reward)
+    save_policy(policy, tmp_path / "agent")
+    assert load_policy(tmp_path / "agent").reward == reward

@@ -9,9 +9,10 @@ import torch
 from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
 from restoration_toolchain.agents.policy.extension import extend_policy
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.pristine import POOLED, Pristine, learn_pristine
+from restoration_toolchain.agents.policy.pristine import POOLED, Pristine
 from restoration_toolchain.agents.policy.q_net import RecurrentQNet
 from restoration_toolchain.agents.policy.storage import load_policy, save_policy
+from restoration_toolchain.agents.tuning.pristine import learn_pristine
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.envs.reward import MAX_LOSS

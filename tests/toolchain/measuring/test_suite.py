@@ -183,8 +183,8 @@ def test_what_follows_a_stop_was_not_chosen() -> None:
 def test_stops_and_gains_are_told_per_step(tiny_toolbox: Toolbox, levels: list[LevelSet]) -> None:
     pairs = levels[0].pairs
     played = play(FixedPlayer((1,), stop=STOP), tiny_toolbox, pairs, max_steps=3)
-    values = np.full(played.actions.shape, 0.25)
-    seen = decisions_on("mild", played, values, STOP)
+    played = dataclasses.replace(played, values=np.full(played.actions.shape, 0.25))
+    seen = decisions_on("mild", played, STOP)
     assert seen.stops == (0.0, 1.0, 0.0)
     assert seen.steps == (1,) * COUNT
     assert seen.values == (0.25,) * COUNT

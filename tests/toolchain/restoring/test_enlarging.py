@@ -34,7 +34,8 @@ from restoration_toolchain.toolchain.restoring.load import load
 from restoration_toolchain.toolchain.restoring.restoration import explain_end
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from restoration_toolchain.toolchain.restoring.settings import SettingError
-from restoration_toolchain.toolchain.restoring.tiling import apply_tiled, enlarged_views, views
+from restoration_toolchain.toolchain.restoring.tiling import apply_tiled
+from restoration_toolchain.toolchain.restoring.views import enlarged_views, views
 from restoration_toolchain.tools_zoo.catalog import CLASSIC, ENLARGERS
 from restoration_toolchain.tools_zoo.networks.super_resolution import SrNet
 from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
@@ -332,8 +333,8 @@ def test_inspect_degrades_and_enlarges(folder: Path, make_photo: MakePhoto, tmp_
         (("--prefer", "texture", "--agent", "classic"), "leave --agent out"),
         (
             ("--prefer", "texture", "--toolbox", "classic"),
-            "no agent that prefers texture in it; the toolbox generative, which enlarges "
-            "(--scale 4), has one",
+            "no agent that prefers texture in it; the toolbox generative, which enlarges by 4, has "
+            "one; add --scale 4 to take it",
         ),
         (("--prefer", "texture", "--agent", "classic"), "or --prefer"),
     ],

@@ -8,15 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from restoration_toolchain.agents.players.rollout import rollout
 from restoration_toolchain.agents.policy.q_net import HIDDEN_SIZE, LstmState
 from restoration_toolchain.data.errors import UnknownNameError
 from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.toolchain.photos.read import read_photo
 from restoration_toolchain.toolchain.restoring.regions import (
     CELL,
+    Cells,
+    RegionChain,
     Smoothing,
     blend,
-    restore_regions,
     settle,
 )
 from restoration_toolchain.toolchain.restoring.settings import SettingError
@@ -46,6 +48,8 @@ class SidesPolicy:
 
     tool_names = ("dark", "bright")
     view_grid = 1
+    stop_margin = 0.0
+    guard = None
 
     def initial_state(self, n_envs: int) -> LstmState:
         return LstmState(*(torch.zeros(n_envs, HIDDEN_SIZE) for _ in range(2)))
@@ -65,18 +69,23 @@ def two_sides(height: int = 96, width: int = 192) -> Tensor:
     return image
 
 
+def region_chain(image: Tensor, max_steps: int) -> RegionChain:
+    return RegionChain(image, stop=STOP, run_tool=shift, max_steps=max_steps, halo=0, grid=1)
+
+
 def test_each_side_gets_its_tool_and_the_border_fades() -> None:
     image = two_sides()
-    policy = SidesPolicy()
-    first, second = restore_regions(image, policy, shift, max_steps=3, halo=0, grid=1)  # type: ignore[arg-type]
-    assert first.actions.tolist() == [[0, 0, 0, 1, 1, 1]] * 3
-    change = (first.image - image)[0, 0, 0]
+    chain = region_chain(image, 3)
+    look = Cells(SidesPolicy(), chain)  # type: ignore[arg-type]
+    first, second = [(move.decision.actions, chain.image) for move in rollout(chain, look)]
+    assert first[0].reshape(chain.shape).tolist() == [[0, 0, 0, 1, 1, 1]] * 3
+    change = (first[1] - image)[0, 0, 0]
     assert change[: 96 - CELL // 2].allclose(torch.tensor(0.1), atol=1e-6)
     assert change[96 + CELL // 2 :].allclose(torch.tensor(0.2), atol=1e-6)
     assert (change.diff() >= -1e-6).all()
     assert change.diff().max() < 0.1 / CELL * 1.5  # no step anywhere
-    assert (second.actions == STOP).all()
-    assert torch.equal(second.image, first.image)
+    assert (second[0] == STOP).all()
+    assert torch.equal(second[1], first[1])
     assert image.equal(two_sides())
 
 
@@ -128,9 +137,9 @@ def test_the_agent_looks_at_few_views_at_a_time_so_that_a_large_photo_takes_litt
             looks.append(len(images))
             return super().action_values(images, last_action, state)
 
-    image = two_sides(320, 640)
-    (first, *_) = restore_regions(image, Counting(), shift, max_steps=1, halo=0, grid=1)  # type: ignore[arg-type]
-    assert sum(looks) == 10 * 20 == first.actions.numel()
+    chain = region_chain(two_sides(320, 640), 1)
+    (first,) = rollout(chain, Cells(Counting(), chain))  # type: ignore[arg-type]
+    assert sum(looks) == 10 * 20 == len(first.decision.actions)
     assert max(looks) <= 64
 
 

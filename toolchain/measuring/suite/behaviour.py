@@ -14,15 +14,12 @@ from restoration_toolchain.toolchain.measuring.suite.results import Decisions, U
 Strengths = tuple[tuple[int, ...], ...]
 
 
-def decisions_on(
-    level: str, results: EpisodeResults, values: npt.NDArray[np.float64], stop: int
-) -> Decisions:
+def decisions_on(level: str, results: EpisodeResults, stop: int) -> Decisions:
     """Compare what the agent expected with what came.
 
     Args:
         level: Level of the damage.
         results: Episodes that the agent played.
-        values: (N, max_steps) values of the actions taken, in dB.
         stop: Index of the stop action.
     """
     chosen, actions = decisions_of(results.actions, stop), results.actions
@@ -34,7 +31,7 @@ def decisions_on(
         level=level,
         stops=tuple((chosen & ~is_tool).mean(axis=0).tolist()),
         steps=tuple(steps[is_tool].tolist()),
-        values=_rounded(values[is_tool]),
+        values=_rounded(results.values[is_tool]),
         gains=_rounded(gains[is_tool]),
         gains_to_end=_rounded(to_end[is_tool]),
     )

@@ -3,20 +3,19 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
-from restoration_toolchain.agents.players.recording import ValueRecorder
+from restoration_toolchain.agents.players.player import Player
 from restoration_toolchain.agents.players.reference import (
     FixedPlayer,
     GreedyOracle,
     RandomPlayer,
     ScriptPlayer,
     SequenceTable,
-    StopPlayer,
 )
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy, Player
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.toolchain.measuring.suite.cast import Bundle, Cast
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
@@ -67,25 +66,17 @@ def contenders(
         single: What single tools reach on all pairs.
         searched: What every sequence reaches on the oracle's pairs.
         max_steps: Tools per image.
-        seed: Of the random player.
+        seed: Seed of the random player.
     """
     toolbox, policy = cast.ours
-    everything = tuple(range(len(toolbox)))
     yield _fixed("input", "input", toolbox, (), "does nothing")
     best = single.best_fixed(max_length=1)
     yield _fixed("single-tool", "best single tool", toolbox, best, "known in hindsight")
     best = searched.best_fixed(max_length=max_steps)
     note = "in hindsight, on the oracle's patches"
     yield _fixed("fixed-sequence", "best fixed sequence", toolbox, best, note)
-    yield Contender(
-        key="random",
-        label="random",
-        player=RandomPlayer(toolbox.stop + 1, np.random.default_rng(seed)),
-        toolbox=toolbox,
-        tools=everything,
-        max_steps=max_steps,
-        note="any tool or stop",
-    )
+    anything = RandomPlayer(toolbox.stop + 1, np.random.default_rng(seed))
+    yield _free("random", "random", anything, toolbox, max_steps, note="any tool or stop")
     if cast.baselines is not None:
         for action, name in enumerate(cast.baselines.names):
             yield _fixed(name, f"single network {name}", cast.baselines, (action,), "")
@@ -101,31 +92,19 @@ def contenders(
         steps = f"{limit} step{'s' if limit > 1 else ''}"
         note = "" if limit <= max_steps else "longer than in training"
         yield _agent(f"agent-{limit}", f"agent, at most {steps}", cast.ours, limit, note)
-    yield Contender(
-        key=GREEDY,
-        label="greedy oracle",
-        player=GreedyOracle(),
-        toolbox=toolbox,
-        tools=everything,
-        max_steps=max_steps,
-        lookahead="next",
-        note="best next tool, clean image known",
-    )
+    note, label = "best next tool, clean image known", "greedy oracle"
+    yield _free(GREEDY, label, GreedyOracle(), toolbox, max_steps, lookahead="next", note=note)
 
 
 def oracle(cast: Cast, searched: SequenceTable, max_steps: int) -> Contender:
     """The row that plays the best sequence of each of the pairs that were searched."""
     toolbox = cast.ours.toolbox
-    return Contender(
-        key=ORACLE,
-        label="exhaustive oracle",
-        player=ScriptPlayer(searched.best_sequences, stop=toolbox.stop),
-        toolbox=toolbox,
-        tools=tuple(range(len(toolbox))),
-        max_steps=max_steps,
-        lookahead="all",
-        note="best of all sequences, clean image known",
-    )
+    player = ScriptPlayer(searched.best_sequences, stop=toolbox.stop)
+    knowing: dict[str, Any] = {
+        "lookahead": "all",
+        "note": "best of all sequences, clean image known",
+    }
+    return _free(ORACLE, "exhaustive oracle", player, toolbox, max_steps, **knowing)
 
 
 def _fixed(
@@ -136,9 +115,7 @@ def _fixed(
     return Contender(
         key=key,
         label=label,
-        player=FixedPlayer(actions, stop=toolbox.stop)
-        if actions
-        else StopPlayer(stop=toolbox.stop),
+        player=FixedPlayer(actions, stop=toolbox.stop),
         toolbox=toolbox,
         tools=tuple(sorted(set(actions))),
         max_steps=max(len(actions), 1),
@@ -148,13 +125,19 @@ def _fixed(
 
 def _agent(key: str, label: str, bundle: Bundle, max_steps: int, note: str = "") -> Contender:
     toolbox, policy = bundle
+    return _free(key, label, policy, toolbox, max_steps, policy=policy, note=note)
+
+
+def _free(
+    key: str, label: str, player: Player, toolbox: Toolbox, max_steps: int, **facts: Any
+) -> Contender:
+    """A row that may use any tool."""
     return Contender(
         key=key,
         label=label,
-        player=ValueRecorder(policy),
+        player=player,
         toolbox=toolbox,
         tools=tuple(range(len(toolbox))),
         max_steps=max_steps,
-        policy=policy,
-        note=note,
+        **facts,
     )

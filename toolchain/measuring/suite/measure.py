@@ -11,10 +11,9 @@ import numpy.typing as npt
 import torch
 
 from restoration_toolchain.agents.players.play import EpisodeResults, play
-from restoration_toolchain.agents.players.recording import ValueRecorder
 from restoration_toolchain.agents.players.reference import SequenceTable, search_sequences
 from restoration_toolchain.data.patches.pairs import ArrayPairs
-from restoration_toolchain.envs.restoration_vec_env import MAX_STEPS
+from restoration_toolchain.envs.chain import MAX_STEPS
 from restoration_toolchain.toolchain.measuring.evaluation import score_results
 from restoration_toolchain.toolchain.measuring.suite.behaviour import decisions_on, usage_of
 from restoration_toolchain.toolchain.measuring.suite.cast import Cast
@@ -49,10 +48,10 @@ class SuiteConfig:
     """Most patches per level for the exhaustive oracle, which tries every sequence."""
     max_steps: int = MAX_STEPS
     seed: int = 0
-    """Of the random player and of the choice of the oracle's patches."""
+    """Seed of the random player and of the choice of the oracle's patches."""
     device: str = "cpu"
     precision: Precision = "fp32"
-    """What all networks but the agents' compute in."""
+    """Number format that all networks but the agents' compute in."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -73,8 +72,8 @@ def run_suite(
     Args:
         cast: Who takes part; the tools are moved to the device.
         levels: What is played.
-        config: How.
-        facts: To record beside those known here.
+        config: How the suite is run.
+        facts: Facts to record beside those known here.
         on_progress: Progress.
     """
     _warm_up(cast, levels[0].pairs, config)
@@ -122,27 +121,20 @@ class _LevelRun:
         single = search_sequences(
             cast.ours.toolbox, pairs, max_steps=1, device=config.device, precision=config.precision
         )
-        playing = [
-            *contenders(
-                cast,
-                single=single,
-                searched=searched,
-                max_steps=config.max_steps,
-                seed=config.seed,
-            )
-        ]
+        limits = {"max_steps": config.max_steps, "seed": config.seed}
+        playing = [*contenders(cast, single=single, searched=searched, **limits)]
         played: dict[str, EpisodeResults] = {}
         for contender in playing:
             results = self._measure(contender, pairs, len(playing) + 1)
             if contender.key in (AGENT, GREEDY):
                 played[contender.key] = results
-            if contender.key == AGENT:
-                decisions = self._decisions(contender, results)
         best = oracle(cast, searched, config.max_steps)
         self._measure(best, subset, len(playing) + 1, seconds=seconds)
         gains = {key: (r.psnr_after - r.psnr_before)[chosen] for key, r in played.items()}
         share = _share(self._level.name, searched, gains[AGENT], gains[GREEDY])
-        return _LevelResults(self._rows, share, decisions, played[AGENT].actions)
+        agent = played[AGENT]
+        decisions = decisions_on(self._level.name, agent, cast.ours.toolbox.stop)
+        return _LevelResults(self._rows, share, decisions, agent.actions)
 
     def _search(self, pairs: ArrayPairs) -> tuple[SequenceTable, float]:
         """Try every sequence; also return the seconds that it took."""
@@ -195,11 +187,6 @@ class _LevelRun:
         )
         self._on_progress(f"{self._level.name}: playing", len(self._rows), total, contender.label)
         return results
-
-    def _decisions(self, contender: Contender, results: EpisodeResults) -> Decisions:
-        assert isinstance(contender.player, ValueRecorder)
-        values = contender.player.values_of(results.actions)
-        return decisions_on(self._level.name, results, values, contender.toolbox.stop)
 
 
 def _warm_up(cast: Cast, pairs: ArrayPairs, config: SuiteConfig) -> None:

@@ -1,0 +1,143 @@
+"""How action values become an action, and for what reasons: the one place where it is decided.
+
+What *stop* is worth is settled here, too. A policy adds `margins` to the values of its network: a
+stop margin, and the preference for chains that it follows unless it is sure of something better.
+If the image may be undamaged, the values are `tempered` before. Then `decide` picks an action,
+which a mask, a limit on the risk, or the user may overrule.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from restoration_toolchain.agents.policy.guard import Guard
+from restoration_toolchain.envs.reward import MAX_LOSS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """What is to be done with each of N images, and why.
+
+    Attributes:
+        actions: (N,) int64, tool indices or *stop*.
+        values: (N, n_tools + 1) action values, minus infinity where an action was not allowed; None
+            of a player that has none.
+        expected: (N,) gain expected of the action, in dB or what else is rewarded, margins left
+            out; of *stop*, that of the best tool. None without values.
+        risk: (N,) probability that the action makes the image worse; of *stop*, that the best tool
+            would. None of an agent that was not calibrated.
+    """
+
+    actions: Tensor
+    values: Tensor | None = None
+    expected: Tensor | None = None
+    risk: Tensor | None = None
+
+    def stopping(self, where: Tensor, stop: int) -> "Decision":
+        """The same decision with the action *stop* for some images, (N,) bool."""
+        return replace(self, actions=self.actions.masked_fill(where, stop))
+
+
+def decide(
+    values: Tensor,
+    *,
+    stop_margin: float = 0.0,
+    guard: Guard | None = None,
+    allowed: Tensor | None = None,
+    max_risk: float = 1.0,
+    proposed: Tensor | None = None,
+    forced: int | None = None,
+) -> Decision:
+    """Choose an action for each of N images.
+
+    Args:
+        values: Action values (N, n_tools + 1), the last being *stop*.
+        stop_margin: Part of the value of *stop* that is a margin.
+        guard: What is known of the agent's judgement, if it was calibrated.
+        allowed: (N, n_tools + 1) bool, actions that may be chosen; None allows all.
+        max_risk: Largest risk with which a tool may still run; below 1, there must be a guard.
+        proposed: (N,) actions that were settled by the values in another way; None proposes those
+            of the largest value.
+        forced: Action that is taken whatever the values and the risk; None leaves the choice.
+    """
+    if allowed is not None:
+        values = permitted(values, allowed)
+    stop = values.shape[1] - 1
+    best = values.argmax(dim=1) if proposed is None else proposed
+    gains, first = expected_gain(values, stop_margin), values[:, :stop].argmax(dim=1)
+
+    def expect(actions: Tensor) -> Tensor:
+        tools = torch.where(actions == stop, first, actions)
+        return gains.gather(1, tools[:, None])[:, 0]
+
+    actions = best
+    if forced is not None:
+        actions = torch.full_like(best, forced)
+    elif max_risk < 1.0:
+        assert guard is not None
+        actions = best.masked_fill(guard.risk(expect(best)) > max_risk, stop)
+    expected = expect(actions)
+    risk = None if guard is None else guard.risk(expected)
+    return Decision(actions, values, expected, risk)
+
+
+def permitted(values: Tensor, allowed: Tensor) -> Tensor:
+    """Values with minus infinity where an action is not allowed; the same shape."""
+    return values.masked_fill(~allowed.to(values.device), -torch.inf)
+
+
+def expected_gain(values: Tensor, stop_margin: float) -> Tensor:
+    """What actions (..., n_tools + 1) are worth more than stopping, whose margin is left out."""
+    return values - (values[..., -1:] - stop_margin)
+
+
+def tempered(values: Tensor, clean: Tensor) -> Tensor:
+    """Values of images that may be clean (probability (N,)): a tool then loses `MAX_LOSS`."""
+    stop = values[:, -1:]
+    gains, clean = values[:, :-1] - stop, clean[:, None]
+    return torch.cat([stop + (1.0 - clean) * gains - clean * MAX_LOSS, stop], dim=1)
+
+
+def margins(
+    tool_names: Sequence[str],
+    stop_margin: float,
+    default_chains: Sequence[Sequence[str]],
+    default_margin: float,
+) -> Tensor:
+    """What is added to action values, by the last action and the next.
+
+    Args:
+        tool_names: Names of the tools in action order.
+        stop_margin: dB that the best tool's value must exceed that of *stop* by.
+        default_chains: Names of tools to run one behind the other, then *stop*, for each chain. The
+            agent chooses among them, unless another action promises more by ``default_margin``. To
+            stop at once takes no margin.
+        default_margin: dB.
+
+    Returns:
+        (n_tools + 1, n_tools + 1).
+
+    Raises:
+        ValueError: A chain has an unknown tool, or one tool twice.
+    """
+    stop = len(tool_names)
+    bonus = torch.zeros(stop + 1, stop + 1)
+    bonus[:, stop] = stop_margin
+    behind: dict[int, set[int]] = {}
+    for names in default_chains:
+        if set(names) - set(tool_names) or len(set(names)) < len(names):
+            raise ValueError(f"no chain of different tools: {', '.join(names)}")
+        chain = [stop, *(tool_names.index(name) for name in names), stop]
+        for before, action in pairwise(chain):
+            behind.setdefault(before, set()).add(action)
+    for before, actions in behind.items():
+        if actions != {stop}:
+            # A handicap of all others: what the tool itself is worth stays as it is.
+            bonus[before] -= default_margin
+        bonus[before, list(actions)] += default_margin
+    if behind:  # whether anything need be done at all is for the agent to say
+        bonus[stop, stop] += default_margin
+    return bonus

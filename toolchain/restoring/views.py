@@ -1,0 +1,196 @@
+"""What the agent decides by: views of a photo, each with its own memory."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from restoration_toolchain.agents.policy.decision import Decision, decide
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
+from restoration_toolchain.envs.chain import Chain
+
+
+class Views:
+    """The agent's eyes on one photo: many views, each an episode of its own in memory.
+
+    Whether the photo is clean, they say together (`policy.pristine`). Their action values are
+    averaged, not put to a vote. A value is an expected gain in dB, and the gain on the whole photo
+    is about the mean of the gains on its parts. A vote forgets by how much each view gains or
+    loses: a wide sky that hardly cares would overrule the few views with the texture that a wrong
+    tool ruins.
+
+    Args:
+        policy: Who decides.
+        height: Height of the photo in pixels.
+        width: Width of the photo in pixels.
+        forced: The first actions, whatever the agent thinks of them.
+        max_risk: Largest risk with which a tool may still run; below 1, the agent must have a
+            guard.
+    """
+
+    def __init__(
+        self,
+        policy: LstmPolicy,
+        height: int,
+        width: int,
+        *,
+        forced: Sequence[int] = (),
+        max_risk: float = 1.0,
+    ) -> None:
+        self._policy, self._max_risk = policy, max_risk
+        self._height, self._forced = height, list(forced)
+        self._positions = views(height, width, grid=policy.view_grid)
+        self._state = policy.initial_state(len(self._positions))
+
+    def __call__(self, chain: Chain) -> Decision:
+        """Decide what to do next with a chain of one photo."""
+        images = self._look(chain)
+        last_action = chain.last_action.expand(len(images))
+        values, self._state = self._policy.action_values(
+            images, last_action, self._state, together=True
+        )
+        return decide(
+            values.mean(dim=0, keepdim=True).cpu(),
+            stop_margin=self._policy.stop_margin,
+            guard=self._policy.guard,
+            allowed=chain.allowed(),
+            max_risk=self._max_risk,
+            forced=self._forced.pop(0) if self._forced else None,
+        )
+
+    def clean_probability(self, chain: Chain) -> float | None:
+        """Probability that the photo is undamaged; None once a tool has run.
+
+        It takes another look, so it is only for those who want to know.
+        """
+        untouched = int(chain.num_steps[0]) == 0
+        return self._policy.clean_probability(self._look(chain)) if untouched else None
+
+    def _look(self, chain: Chain) -> Tensor:
+        image = chain.current(0)
+        height, width = image.shape[-2:]
+        scale = height // self._height
+        grid = self._policy.view_grid
+        positions = enlarged_views(self._positions, height, width, scale, grid=grid)
+        return extract_views(image, positions)
+
+
+def views(
+    height: int, width: int, size: int = VIEW_SIZE, max_views: int = 64, grid: int = 1
+) -> list[tuple[int, int]]:
+    """Choose where to look at a photo: views spread as evenly as possible.
+
+    If ``max_views`` are enough, the views leave no gap (but for less than ``grid`` pixels at the
+    lower and right border); otherwise the gaps between them, and to the border, are equal.
+
+    Args:
+        height: Height of the photo in pixels.
+        width: Width of the photo in pixels.
+        size: Side of a view, in pixels. A photo with a smaller side has its views at offset 0
+            along it, and `extract_views` pads them.
+        max_views: Largest number of views, at least 1.
+        grid: Offsets are multiples of this many pixels; see `agents.policy.q_net.Encoder`.
+
+    Returns:
+        Positions (top, left), row by row, at least one.
+
+    Raises:
+        ValueError: A number is below 1.
+    """
+    if min(height, width, size, max_views, grid) < 1:
+        raise ValueError("height, width, size, max_views and grid must be at least 1")
+    full_rows, full_columns = (_views_to_cover(length, size, grid) for length in (height, width))
+    candidates = (
+        (rows, min(full_columns, max_views // rows))
+        for rows in range(1, min(full_rows, max_views) + 1)
+    )
+    n_rows, n_columns = min(
+        candidates, key=lambda n: (max(height / n[0], width / n[1]), -n[0] * n[1])
+    )
+    return [
+        (top, left)
+        for top in _offsets(height, n_rows, size, grid)
+        for left in _offsets(width, n_columns, size, grid)
+    ]
+
+
+def enlarged_views(
+    positions: Sequence[tuple[int, int]],
+    height: int,
+    width: int,
+    scale: int,
+    size: int = VIEW_SIZE,
+    grid: int = 1,
+) -> list[tuple[int, int]]:
+    """Where views lie after a photo was enlarged: in the middle of what each of them saw.
+
+    So each keeps its memory, and sees what the agent saw in training: the middle of its patch.
+
+    Args:
+        positions: Views of the photo as it was, from `views`.
+        height: Height of the enlarged photo in pixels.
+        width: Width of the enlarged photo in pixels.
+        scale: Side of the enlarged photo over side of the photo as it was.
+        size: Side of a view, in pixels.
+        grid: Offsets are multiples of this many pixels.
+
+    Returns:
+        As many positions (top, left).
+    """
+
+    def moved(offset: int, length: int) -> int:
+        middle = min(offset * scale + (scale - 1) * size // 2, max(0, length - size))
+        return max(0, middle) // grid * grid
+
+    return [(moved(top, height), moved(left, width)) for top, left in positions]
+
+
+def extract_views(
+    image: Tensor, positions: Sequence[tuple[int, int]], size: int = VIEW_SIZE
+) -> Tensor:
+    """Cut square views out of an image, which is continued by reflection below and to the right.
+
+    The reflection repeats as often as needed, so a single pixel fills a whole view. Nothing is
+    added above or to the left: the JPEG blocks keep their place.
+
+    Args:
+        image: Shape (3, H, W).
+        positions: (top, left) of each view, in pixels, not negative.
+        size: Side of a view, in pixels.
+
+    Returns:
+        Shape (N, 3, size, size), a copy.
+    """
+    height, width = image.shape[-2:]
+    cut = image.new_empty((len(positions), image.shape[0], size, size))
+    for view, (top, left) in zip(cut, positions, strict=True):
+        if top + size <= height and left + size <= width:
+            view.copy_(image[..., top : top + size, left : left + size])
+        else:
+            rows = image[..., _reflected(top, size, height, image.device), :]
+            view.copy_(rows[..., _reflected(left, size, width, image.device)])
+    return cut
+
+
+def _views_to_cover(length: int, size: int, grid: int) -> int:
+    last = max(0, length - size) // grid
+    return 1 + math.ceil(last / max(1, size // grid))
+
+
+def _offsets(length: int, n_views: int, size: int, grid: int) -> list[int]:
+    """Place ``n_views`` along one axis: end to end, or with equal gaps if they cannot touch."""
+    last = max(0, length - size) // grid
+    if n_views > 1 and n_views * size >= length:
+        return [grid * round(last * index / (n_views - 1)) for index in range(n_views)]
+    gap = max(0, length - n_views * size) / (n_views + 1)
+    exact = (gap + index * (size + gap) for index in range(n_views))
+    return [grid * min(last, round(offset / grid)) for offset in exact]
+
+
+def _reflected(start: int, size: int, length: int, device: torch.device) -> Tensor:
+    """Indices start .. start + size - 1, mirrored at both ends of 0 .. length - 1."""
+    period = max(1, 2 * length - 2)
+    index = torch.arange(start, start + size, device=device) % period
+    return torch.minimum(index, period - index) if length > 1 else torch.zeros_like(index)
