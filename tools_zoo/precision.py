@@ -2,33 +2,14 @@
 
 import time
 from contextlib import AbstractContextManager
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
-from lightning_fabric.plugins.precision import MixedPrecision
 from torch import nn
 
 Precision = Literal["fp32", "bf16"]
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
-
-
-class MixedBf16(MixedPrecision):
-    """Computes in bfloat16 where that is safe, as autocast does, and leaves images as they are.
-
-    Fabric's own rounds them to bfloat16 first: a step there is a whole grey level, an image that a
-    network adds to its result is worse for it, and some operations on images do not exist in it.
-
-    Args:
-        device: ``cpu`` or ``cuda``.
-    """
-
-    def __init__(self, device: str) -> None:
-        super().__init__("bf16-mixed", device)
-
-    def convert_input(self, data: Any) -> Any:
-        """Leave the arguments of a module as they are."""
-        return data
 
 
 def fastest_precision(device: torch.device) -> Precision:

@@ -216,7 +216,7 @@ def _search(
             return
         for action, tool in enumerate(toolbox):
             if tool.spec.scale == 1 or is_small:
-                visit(tool(images).to(lq).clamp(0.0, 1.0), (*sequence, action))
+                visit(tool(images), (*sequence, action))
 
     with torch.inference_mode():
         visit(lq, ())

@@ -14,7 +14,7 @@ Source:
     much to count as more than `POOLED`.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ from torch.nn import functional
 
 from restoration_toolchain.agents.policy.q_net import RecurrentQNet
 from restoration_toolchain.data.images import to_tensor
-from restoration_toolchain.data.patches.pairs import PairSource
 from restoration_toolchain.tools_zoo.precision import Precision
+
+if TYPE_CHECKING:  # stores and sources of photos: nothing that a restoration needs
+    from restoration_toolchain.data.patches.pairs import PairSource
 
 POOLED: Final = 4.0
 """Independent views that those of one photo count as, at most."""
@@ -83,7 +85,7 @@ class Pristine(nn.Module):
 
 def learn_pristine(
     q_net: RecurrentQNet,
-    pairs: PairSource,
+    pairs: "PairSource",
     num_patches: int,
     *,
     learning_rate: float = 2e-3,

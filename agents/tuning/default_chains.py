@@ -111,7 +111,4 @@ def tune_default_chains(
 
 @torch.inference_mode()
 def _run(tool: torch.nn.Module, images: torch.Tensor, device: torch.device | str) -> torch.Tensor:
-    parts = (
-        tool(part.to(device)).float().cpu().clamp(0.0, 1.0) for part in torch.split(images, _CHUNK)
-    )
-    return torch.cat(list(parts))
+    return torch.cat([tool(part.to(device)).cpu() for part in torch.split(images, _CHUNK)])

@@ -187,5 +187,5 @@ def _best_tool(toolbox: Toolbox, pairs: ArrayPairs) -> str:
     """The tool that alone raises the mean PSNR of the pairs most."""
     lq, gt = to_tensor(pairs.lq), to_tensor(pairs.gt)
     with torch.inference_mode():
-        reached = [float(batch_psnr(tool(lq).clamp(0.0, 1.0), gt).mean()) for tool in toolbox]
+        reached = [float(batch_psnr(tool(lq), gt).mean()) for tool in toolbox]
     return toolbox.names[int(np.argmax(reached))]

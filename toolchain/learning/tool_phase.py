@@ -287,7 +287,7 @@ class ChainTuner:
         if len(batch.own_lq):
             counts[batch.tool] += len(batch.own_lq)
             with computing(config.precision, device):
-                own = self._toolbox[batch.tool](batch.own_lq.to(device))
+                own = self._toolbox[batch.tool].unclipped(batch.own_lq.to(device))
             losses.append(self._total(own, batch.own_gt.to(device)))
         loss = torch.stack(losses).sum()
         value = float(loss.detach())

@@ -323,9 +323,7 @@ class Restorer:
         is_gray = _is_gray(lq)
 
         def run_tool(action: int, part: Tensor) -> Tensor:
-            return self._apply(self._toolbox[action], part, IN_MEMORY, is_gray=is_gray).clamp_(
-                0.0, 1.0
-            )
+            return self._apply(self._toolbox[action], part, IN_MEMORY, is_gray=is_gray)
 
         start = time.perf_counter()
         for made in restore_regions(
@@ -333,8 +331,8 @@ class Restorer:
             self._policy,
             run_tool,
             max_steps=max_steps,
-            halo=max(tool.spec.halo for tool in self._toolbox),
-            grid=math.lcm(*(tool.spec.grid for tool in self._toolbox)),
+            halo=max(tool.halo for tool in self._toolbox),
+            grid=math.lcm(*(tool.grid for tool in self._toolbox)),
             max_risk=self._provenance.max_risk,
         ):
             # The step is named after what most of the cells that went on got.
@@ -423,8 +421,8 @@ class Restorer:
         restored = apply_tiled(
             lambda tile, *beside: self._run(tool, tile, *beside, is_gray=is_gray),
             images,
-            halo=spec.halo,
-            grid=spec.grid,
+            halo=tool.halo,
+            grid=tool.grid,
             max_tile_pixels=min(pixels, self._max_tile_pixels),
             scale=spec.scale,
             arrays=arrays,
@@ -439,7 +437,8 @@ class Restorer:
     def _run(self, tool: Tool, tile: Tensor, *beside: Tensor, is_gray: bool) -> Tensor:
         lq = tile.to(self._device).contiguous(memory_format=torch.channels_last)
         with computing(self._precision, self._device):
-            restored: Tensor = tool(lq, *beside)
+            # Not clipped before gray is made gray and the drift of colours bounded.
+            restored = tool.unclipped(lq, *beside)
         if is_gray:  # the nearest gray image: what colour a tool adds to gray can only be wrong
             restored = restored.float().mean(dim=1, keepdim=True).expand_as(restored)
         return restored
@@ -587,7 +586,7 @@ class _Views:
 
 def _smallest_tile(tool: Tool) -> int:
     """Pixels of a tile that has one of its own within the halo."""
-    side: int = 2 * (tool.spec.halo + tool.spec.grid - 1) + 1
+    side: int = 2 * (tool.halo + tool.grid - 1) + 1
     return side**2
 
 

@@ -87,8 +87,7 @@ def train_sft_tool(
     (`SftNet.use_prior`).
     """
     fabric = make_fabric(config)
-    tool = Tool(spec)
-    network = tool.network
+    network = Tool(spec).network
     if not isinstance(network, SftNet):
         raise ToolchainError(f"{spec.name!r} has no categorical prior")
     # Without starting weights all layers are new, and none is newer than the others.
@@ -121,16 +120,13 @@ def train_sft_tool(
             if name not in fresh and not name.startswith("prior.")
         )
     averaged = run_stage(
-        tool,
+        network,
         objective,
         config,
         run_path,
         fabric,
         resume=resume,
-        learning_rate_factor=lambda name: (
-            config.new_layers_factor if name.removeprefix("network.") in fresh else 1.0
-        ),
+        learning_rate_factor=lambda name: config.new_layers_factor if name in fresh else 1.0,
         on_step=on_step,
     )
-    assert isinstance(averaged, Tool)
-    return averaged
+    return Tool(spec, averaged)

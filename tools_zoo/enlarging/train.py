@@ -52,6 +52,7 @@ def train_sr_tool(
         load_start(tool.network, init, spec.name)
     encoder = encoder_for(config)
     objective = SrObjective(config, spec.scale, build_terms(config, encoder), encoder)
-    averaged = run_stage(tool, objective, config, run_path, fabric, resume=resume, on_step=on_step)
-    assert isinstance(averaged, Tool)
-    return averaged
+    averaged = run_stage(
+        tool.network, objective, config, run_path, fabric, resume=resume, on_step=on_step
+    )
+    return Tool(spec, averaged)

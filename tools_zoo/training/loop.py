@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from restoration_toolchain.data.errors import ToolchainError
-from restoration_toolchain.tools_zoo.precision import MixedBf16, fastest_precision
+from restoration_toolchain.tools_zoo.precision import fastest_precision
+from restoration_toolchain.tools_zoo.training.mixed_precision import MixedBf16
 from restoration_toolchain.tools_zoo.training.muon import Muon, parameter_groups
 from restoration_toolchain.tools_zoo.training.objective import Adversary, Objective, Termed
-from restoration_toolchain.tools_zoo.training.run_folder import RunFolder
+from restoration_toolchain.tools_zoo.training.run_folder import RunFolder, network_weights
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 """Called with (step, total, newest metrics) after every optimiser step."""
@@ -329,8 +330,8 @@ class _Session:
             )
         if resume:
             state = self._run.load()
-            module.load_state_dict(state["tool"])
-            self.averaged.load_state_dict(state["averaged"])
+            module.load_state_dict(network_weights(state["tool"]))
+            self.averaged.load_state_dict(network_weights(state["averaged"]))
             optimizer.load_state_dict(state["optimizer"])
             self._schedule.load_state_dict(state["schedule"])
             self._step = state["step"]

@@ -174,6 +174,11 @@ class RunFolder:
         self._board.close()
 
 
+def network_weights(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the weights in a checkpoint as in a network; older ones have it as a part of a tool."""
+    return {name.removeprefix("network."): value for name, value in state.items()}
+
+
 def recorded_config(path: Path) -> dict[str, Any]:
     """Read the configuration that the run in a folder was started with, as plain values.
 

@@ -100,7 +100,7 @@ def train_tool(
             raise ToolchainError(f"the starting weights do not fit {spec.name!r}") from error
         scale_residual(tool.network, config.residual_scale)
     averaged = train_module(
-        tool,
+        tool.network,  # not the tool, whose door clips
         _Pairs(spec, config),
         config,
         run_path,
@@ -109,8 +109,7 @@ def train_tool(
         resume=resume,
         on_step=on_step,
     )
-    assert isinstance(averaged, Tool)
-    return averaged
+    return Tool(spec, averaged)
 
 
 class _Pairs:
