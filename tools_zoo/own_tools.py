@@ -5,10 +5,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from restoration_toolchain.data.atomic import folder_written_atomically
-from restoration_toolchain.data.damage.noise_model import NoiseModel
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
 from restoration_toolchain.tools_zoo.storage import (
@@ -21,6 +20,9 @@ from restoration_toolchain.tools_zoo.storage import (
 )
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
+
+if TYPE_CHECKING:  # brings OpenCV along, which a restoration without a fitted tool does without
+    from restoration_toolchain.data.damage.noise_model import NoiseModel
 
 HOME_VARIABLE: Final = "RESTORATION_TOOLCHAIN_HOME"
 """Environment variable that moves what the user made to another folder."""
@@ -60,7 +62,7 @@ class OwnTool:
     """
 
     tool: Tool
-    noise: NoiseModel
+    noise: "NoiseModel"
     gain: float
     sha256: str
     notes: Mapping[str, Any]
@@ -70,7 +72,7 @@ class OwnTool:
         """The tool's name."""
         return self.tool.spec.name
 
-    def unfitting(self, noise: NoiseModel) -> str:
+    def unfitting(self, noise: "NoiseModel") -> str:
         """Say why a photo's noise is not the kind that the tool was fitted to; empty if it is.
 
         Args:
@@ -126,7 +128,7 @@ def check_new_name(name: str) -> None:
 
 def save_own_tool(
     tool: Tool,
-    noise: NoiseModel,
+    noise: "NoiseModel",
     gain: float,
     folder: Path,
     *,
@@ -180,6 +182,8 @@ def load_own_tool(name_or_path: str | Path, home: Path | None = None) -> OwnTool
 
 
 def _load(folder: Path) -> OwnTool:
+    from restoration_toolchain.data.damage.noise_model import NoiseModel
+
     toolbox = load_toolbox(folder)
     notes = read_notes(folder)[toolbox.names[0]]
     if len(toolbox) != 1 or not {"noise", "gain"} <= notes.keys():

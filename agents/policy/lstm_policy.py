@@ -12,7 +12,6 @@ from torch import Tensor
 from restoration_toolchain.agents.policy.guard import Guard
 from restoration_toolchain.agents.policy.pristine import Pristine
 from restoration_toolchain.agents.policy.q_net import LstmState, RecurrentQNet
-from restoration_toolchain.data.damage.degradation import JPEG_BLOCK
 from restoration_toolchain.envs.reward import MAX_LOSS, PSNR, Reward
 from restoration_toolchain.envs.task import Task
 from restoration_toolchain.tools_zoo.precision import Precision
@@ -103,7 +102,12 @@ class LstmPolicy:
         corner; others from patches cut anywhere (`damage.degradation.degrade_crop`), and to them
         blocks that always begin at the corner are a sign of something.
         """
-        return JPEG_BLOCK if self.q_net.encoder_name == "rl_restore" else 1
+        if self.q_net.encoder_name != "rl_restore":
+            return 1
+        # What makes damage brings OpenCV along, which most restorations do without.
+        from restoration_toolchain.data.damage.degradation import JPEG_BLOCK
+
+        return JPEG_BLOCK
 
     def with_stop_margin(self, stop_margin: float) -> "LstmPolicy":
         """The same network with another margin; minus infinity never stops."""

@@ -22,7 +22,6 @@ from restoration_toolchain.agents.policy.storage import (
     check_fits,
     load_bundle,
 )
-from restoration_toolchain.data.damage.noise_model import estimate_noise
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import (
     ByteImage,
@@ -382,6 +381,9 @@ class Restorer:
         """The own tool that the photo's noise suits best, and why each of the others does not."""
         if not self._own_tools:
             return None, ()
+        # Brings OpenCV along, which takes as long as many a restoration.
+        from restoration_toolchain.data.damage.noise_model import estimate_noise
+
         try:
             noise = estimate_noise([_middle(lq)])
         except ToolchainError as error:
