@@ -108,8 +108,8 @@ class Tool(nn.Module):
     W * scale) in [0, 1], of the same dtype and on the same device, also under autocast.
 
     Args:
-        spec: What the tool is.
-        network: The network that does it; None builds one from the spec, with fresh weights. It may
+        spec: Specification of the tool.
+        network: Network to run; None builds one from the spec, with fresh weights. It may
             say of itself how far it looks (``halo``), in which blocks it works (``grid``) and by
             how much it enlarges (``scale``).
 
@@ -142,7 +142,7 @@ class Tool(nn.Module):
 
         Args:
             lq: (N, 3, H, W) in [0, 1].
-            beside: What some networks are told besides, such as a prior.
+            beside: Further inputs of some networks, such as a prior.
 
         Raises:
             ToolchainError: The network returns another shape than its scale promises.

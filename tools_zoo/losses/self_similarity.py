@@ -27,7 +27,7 @@ _FLOOR: Final = 1e-10
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """How similarity is looked for.
+    """Way of looking for similarity.
 
     Attributes:
         search: Side of the area around a pixel, odd.
@@ -62,10 +62,10 @@ def edge_pixels(
 
     Args:
         gt: (N, 3, H, W) in [0, 1].
-        threshold: In grey levels.
+        threshold: Least Laplacian of an edge, in grey levels.
         stride: Keep pixels whose row and column agree modulo this; 1 keeps all.
         most: Pixels per image, drawn at random; 0 is no bound.
-        generator: Of that draw.
+        generator: Random source of that draw.
 
     Returns:
         (M, 3) int64: image, row and column of each.
@@ -150,8 +150,8 @@ def self_similarity_loss(
     Args:
         restored: (N, 3, H, W) in [0, 1].
         gt: Same shape.
-        pixels: Of `edge_pixels`.
-        kind: How similarity is looked for.
+        pixels: Pixels as `edge_pixels` returns them.
+        kind: Way of looking for similarity.
         chunk: Pixels whose graphs are in memory at once. With more pixels than that, each chunk is
             computed again for its gradient.
 

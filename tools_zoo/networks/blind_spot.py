@@ -24,10 +24,10 @@ from restoration_toolchain.tools_zoo.networks.subsampling import (
 )
 
 STRIDE: Final = 2
-"""Of the sub-images at inference, in pixels: less than in training, so that detail survives."""
+"""Stride of the sub-images at inference, in pixels. Smaller than in training, to keep detail."""
 
 DILATIONS: Final = (2, 3)
-"""Of the branches, in pixels."""
+"""Dilations of the branches, in pixels."""
 
 
 class DbsnLight(nn.Module):
