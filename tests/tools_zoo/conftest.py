@@ -42,7 +42,7 @@ def encoder(monkeypatch: pytest.MonkeyPatch) -> EfficientNetEncoder:
     torch.manual_seed(0)
     made = EfficientNetEncoder(EfficientNetLite0())
     monkeypatch.setattr("restoration_toolchain.tools_zoo.enlarging.clusters.NUM_BATCHES", 2)
-    for place in ("start", "iqa", "one_step_training", "sft_training"):
+    for place in ("start", "sfd_iqa", "one_step", "sft"):
         monkeypatch.setattr(
             f"restoration_toolchain.tools_zoo.enlarging.{place}.load_encoder",
             lambda name="auto": made,

@@ -16,7 +16,7 @@ from restoration_toolchain.tools_zoo.tool import ToolSpec
 from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict, load_toml
 from restoration_toolchain.tools_zoo.training.supervised import ToolTrainConfig
 
-RECIPES_FOLDER: Final = Path(__file__).parent / "recipes"
+RECIPES_FOLDER: Final = Path(__file__).parent
 
 SPECS: Final[dict[str, ToolSpec]] = {
     spec.name: spec for specs in TOOLBOXES.values() for spec in specs
