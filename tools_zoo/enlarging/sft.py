@@ -129,4 +129,4 @@ def train_sft_tool(
         learning_rate_factor=lambda name: config.new_layers_factor if name in fresh else 1.0,
         on_step=on_step,
     )
-    return Tool(spec, averaged)
+    return Tool(spec, averaged).eval()

@@ -55,4 +55,4 @@ def train_sr_tool(
     averaged = run_stage(
         tool.network, objective, config, run_path, fabric, resume=resume, on_step=on_step
     )
-    return Tool(spec, averaged)
+    return Tool(spec, averaged).eval()

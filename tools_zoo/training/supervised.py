@@ -109,7 +109,7 @@ def train_tool(
         resume=resume,
         on_step=on_step,
     )
-    return Tool(spec, averaged)
+    return Tool(spec, averaged).eval()
 
 
 class _Pairs:

@@ -55,7 +55,7 @@ def test_a_run_that_failed_tells_how_to_go_on_and_that_works(
     again = TrainingJob(PSNR, config, init=str(folder))
     (trained,) = train_tools([again], tmp_path / "second", tmp_path / "toolbox")
     kept = torch.load(folder / "checkpoint.pt", weights_only=True)["averaged"]
-    for name, value in trained.tool.state_dict().items():
+    for name, value in trained.tool.network.state_dict().items():
         torch.testing.assert_close(value, kept[name], atol=1e-6, rtol=0)
 
 
