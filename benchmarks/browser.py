@@ -37,9 +37,9 @@ def headless_chromium(
     """Open a browser that logs its requests, and close it in the end.
 
     Args:
-        folder: For its profile and, in ``downloads``, what it downloads.
-        width: Of the window in pixels; below 600 it is a phone's.
-        height: Of the window in pixels.
+        folder: Directory of the profile; downloads go to ``downloads`` in it.
+        width: Width of the window in pixels; below 600 it is a phone's.
+        height: Height of the window in pixels.
         dark: Whether the user prefers dark pages.
     """
     from selenium import webdriver

@@ -35,8 +35,8 @@ def run(restorer: Restorer, chains: Sequence[Chain], clean: Sequence[FloatImage]
     """Measure every combination of `BLURS`, `NOISES` and `QUALITIES` but no damage at all.
 
     Args:
-        restorer: Who plays.
-        chains: What it is compared with.
+        restorer: Restorer to measure.
+        chains: Fixed chains to compare it with.
         clean: Photos, RGB (H, W, 3) float32 in [0, 1].
     """
     rows = [

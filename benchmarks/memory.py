@@ -106,10 +106,10 @@ def restore_within(
 
     Args:
         megapixels: Size of the photo.
-        limit: As for ``--max-memory``.
-        precision: As for ``--precision``.
-        options: Options of `restoring.load.load`; none runs one tool that is cheap to compute: what
-            is large then is what the photo takes.
+        limit: Size such as ``2G``, as for ``--max-memory``.
+        precision: Number format, as for ``--precision``.
+        options: Arguments of `restoring.load.load`. Without any, one tool runs that is cheap to
+            compute: what is large then is what the photo takes.
     """
     max_bytes = parse_size(limit)
     width, height = _size(megapixels)

@@ -91,7 +91,7 @@ def measure(restorer: Restorer, photos: list[FloatImage], damage: Damage) -> dic
 
 
 def _mean(values: list[float]) -> float:
-    """Of those that are numbers; NaN if none is: a photo may have no border."""
+    """Mean of the values that are numbers; NaN if none is: a photo may have no border."""
     known = [value for value in values if value == value]
     return float(np.mean(known)) if known else float("nan")
 

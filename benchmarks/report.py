@@ -20,8 +20,8 @@ class Report:
     """The result of one benchmark.
 
     Attributes:
-        title: What was measured.
-        method: How, in a sentence or two.
+        title: Heading, which names what was measured.
+        method: Way of measuring, in a sentence or two.
         rows: The figures; all rows have the same columns.
     """
 

@@ -8,13 +8,14 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import bm3d, environment, memory, restore, self_similarity, store
+from benchmarks import bm3d, environment, memory, restore, self_similarity, startup, store
 from benchmarks.machine import Facts, machine_facts
 from benchmarks.report import Report
 
 BENCHMARKS: Final[dict[str, Callable[..., Report]]] = {
     "environment": environment.run,
     "restore": restore.run,
+    "startup": startup.run,
     "bm3d": bm3d.run,
     "memory": memory.run,
     "store": store.run,

@@ -24,7 +24,7 @@ from restoration_toolchain.tools_zoo.losses.self_similarity import (
 SIDE: Final = 256  # pixels
 QUICK_SIDE: Final = 64
 STRIDE: Final = 3
-"""Of the mask: written out, the graphs of all edge pixels would take tens of gigabytes."""
+"""Distance of the masked pixels. Written out, the graphs of all would take tens of gigabytes."""
 
 METHODS: Final = ("written out", "by convolution", "by convolution, 128 at once")
 

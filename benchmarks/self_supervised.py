@@ -80,8 +80,8 @@ class Options:
 
     Attributes:
         photos: Folder of clean photos.
-        cameras: Of `data.damage.camera.CAMERAS`.
-        methods: Of fitting.
+        cameras: Names in `data.damage.camera.CAMERAS`.
+        methods: Names of ways to fit.
         evaluated: Photos that are measured on, spread evenly; all are fitted to.
         steps: Optimiser steps of a fit: unlike a time, they give the same result on any machine.
         bm3d: Whether to run BM3D (extra ``bench``).
@@ -171,7 +171,7 @@ def _judged(camera: str, method: str, fitted: Fitted, pairs: Sequence[Pair]) -> 
 
 
 def _gain(denoise: Denoise, pairs: Sequence[Pair]) -> float:
-    """Of the mean squared error of all pairs together, in dB."""
+    """Gain in PSNR by the mean squared error of all pairs together, in dB."""
     after = sum(float(np.square(denoise(pair.noisy) - pair.clean).mean()) for pair in pairs)
     before = sum(float(np.square(pair.noisy - pair.clean).mean()) for pair in pairs)
     return -10.0 * math.log10(after / before)

@@ -5,7 +5,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from restoration_toolchain.data.errors import ImageFormatError
@@ -65,4 +64,7 @@ def ssim(
         raise ImageFormatError(f"shapes differ: {image.shape} and {reference.shape}")
     if min(image.shape[:2]) < 7:
         raise ImageFormatError(f"SSIM needs sides of at least 7 pixels, got {image.shape[:2]}")
+    # Imports SciPy with it, which a restoration without a clean photo has no need of.
+    from skimage.metrics import structural_similarity
+
     return float(structural_similarity(image, reference, data_range=data_range, channel_axis=2))

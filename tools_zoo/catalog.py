@@ -76,13 +76,13 @@ ENLARGER_CONTROLS: Final = (
 """No actions: what `ENLARGERS` are compared with."""
 
 DEFAULT_TOOLBOX: Final = "efficient"
-"""What is used where no toolbox is named."""
+"""Toolbox that is used where none is named."""
 
 GENERATIVE_TOOLBOX: Final = "generative"
-"""What is used where an image is to be enlarged and no toolbox is named."""
+"""Toolbox that is used where an image is to be enlarged and none is named."""
 
 X2_TOOLBOX: Final = "generative-x2"
-"""What is used where it is to become twice as wide."""
+"""Toolbox that is used where an image is to become twice as wide and none is named."""
 
 TOOLBOXES: Final[dict[str, tuple[ToolSpec, ...]]] = {
     "classic": CLASSIC,

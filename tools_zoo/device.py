@@ -18,7 +18,7 @@ def choose_device(name: str = AUTO) -> torch.device:
     """Find a device by name; ``auto`` is a GPU where there is one.
 
     Args:
-        name: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        name: Name such as ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
     Raises:
         DeviceError: This machine, or its PyTorch, has no such device.
@@ -39,8 +39,8 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     """Find a number format by name; ``auto`` is the faster one on ``device``.
 
     Args:
-        name: ``auto``, ``fp32`` or ``bf16``.
-        device: Where the tools will run.
+        name: Name of the format: ``auto``, ``fp32`` or ``bf16``.
+        device: Device of the tools.
 
     Raises:
         UnknownNameError: There is no such format.

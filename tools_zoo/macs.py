@@ -14,8 +14,8 @@ def count_macs(module: nn.Module, *inputs: Any) -> int:
     is neither run nor changed: a copy runs, in evaluation mode.
 
     Args:
-        module: What to count.
-        inputs: What it is called with.
+        module: Module to count.
+        inputs: Arguments of the call.
     """
     counted = copy.deepcopy(module).eval()
     total = 0

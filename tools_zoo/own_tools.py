@@ -5,12 +5,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import platformdirs
+from typing import TYPE_CHECKING, Any, Final
 
 from restoration_toolchain.data.atomic import folder_written_atomically
-from restoration_toolchain.data.damage.noise_model import NoiseModel
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
 from restoration_toolchain.tools_zoo.storage import (
@@ -24,17 +21,32 @@ from restoration_toolchain.tools_zoo.storage import (
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
 
+if TYPE_CHECKING:  # brings OpenCV along, which a restoration without a fitted tool does without
+    from restoration_toolchain.data.damage.noise_model import NoiseModel
+
 HOME_VARIABLE: Final = "RESTORATION_TOOLCHAIN_HOME"
 """Environment variable that moves what the user made to another folder."""
 
 WEAKEST: Final = 0.6
 STRONGEST: Final = 2.5
-"""A photo's noise over that of the photos a tool was fitted to, at most; wider on the side where
+"""Bounds of a photo's noise over that of the photos a tool was fitted to; wider on the side where
 texture passes for noise (`NoiseModel.strength_beside`)."""
 CORRELATION_GAP: Final = 0.25
-"""Most that the correlation between neighbours differs, likewise."""
+"""Largest difference of the correlation between neighbours."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+class NoFittedToolError(ToolchainError):
+    """A fitted tool was asked for by name, and none was made yet.
+
+    Attributes:
+        tool: Name that was asked for.
+    """
+
+    def __init__(self, tool: str, home: Path) -> None:
+        super().__init__(f"no fitted tool {tool!r}; none is in {home}")
+        self.tool = tool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,15 +54,15 @@ class OwnTool:
     """A fitted tool and what is known of it.
 
     Attributes:
-        tool: On the CPU, frozen.
-        noise: Of the photos that it was fitted to.
+        tool: Tool itself, on the CPU, frozen.
+        noise: Noise of the photos that it was fitted to.
         gain: Estimated PSNR gain in dB on held-out crops of those photos.
-        sha256: Of its weight file; empty if it comes from none.
-        notes: How it was fitted and judged, plain data.
+        sha256: Checksum of its weight file; empty if it comes from none.
+        notes: Facts of how it was fitted and judged, plain data.
     """
 
     tool: Tool
-    noise: NoiseModel
+    noise: "NoiseModel"
     gain: float
     sha256: str
     notes: Mapping[str, Any]
@@ -60,11 +72,11 @@ class OwnTool:
         """The tool's name."""
         return self.tool.spec.name
 
-    def unfitting(self, noise: NoiseModel) -> str:
+    def unfitting(self, noise: "NoiseModel") -> str:
         """Say why a photo's noise is not the kind that the tool was fitted to; empty if it is.
 
         Args:
-            noise: Measured on the photo alone.
+            noise: Noise model measured on the photo alone.
         """
         ratio = noise.strength_beside(self.noise)
         own, theirs = self.noise.neighbour_correlation, noise.neighbour_correlation
@@ -85,11 +97,13 @@ def default_home() -> Path:
     chosen = os.environ.get(HOME_VARIABLE)
     if chosen:
         return Path(chosen)
+    import platformdirs  # takes as long as many a module of ours, and few have a fitted tool
+
     return platformdirs.user_data_path("restoration-toolchain", appauthor=False)
 
 
 def own_tool_folder(name: str, home: Path) -> Path:
-    """Where the fitted tool of a name lies, or would lie."""
+    """Folder in which the fitted tool of a name lies, or would lie."""
     return home / "tools" / name
 
 
@@ -114,7 +128,7 @@ def check_new_name(name: str) -> None:
 
 def save_own_tool(
     tool: Tool,
-    noise: NoiseModel,
+    noise: "NoiseModel",
     gain: float,
     folder: Path,
     *,
@@ -124,16 +138,16 @@ def save_own_tool(
     """Write a tool as a toolbox of one, with its noise model: completely or not at all.
 
     Args:
-        tool: What to save.
-        noise: Of the photos that it was fitted to.
+        tool: Tool to save.
+        noise: Noise of the photos that it was fitted to.
         gain: Estimated PSNR gain in dB.
-        folder: Where; made.
+        folder: Destination; made.
         notes: Further facts to record, plain data.
         overwrite: Replace a tool that is there.
 
     Raises:
         ToolboxError: The folder exists already, or holds something else than a tool.
-        OSError: It cannot be written.
+        OSError: The folder cannot be written.
     """
     check_replaceable(folder, overwrite=overwrite)
     name = tool.spec.name
@@ -147,10 +161,11 @@ def load_own_tool(name_or_path: str | Path, home: Path | None = None) -> OwnTool
     """Load a fitted tool by its name or by its folder.
 
     Args:
-        name_or_path: The name or the folder.
-        home: Where the user's tools are kept; None is `default_home`.
+        name_or_path: Name or folder of the tool.
+        home: Folder of the user's tools; None is `default_home`.
 
     Raises:
+        NoFittedToolError: No tool was fitted yet.
         UnknownNameError: There is neither such a tool nor such a folder.
         ToolboxError: The folder holds something else.
         ChecksumError: The weights are damaged.
@@ -162,18 +177,17 @@ def load_own_tool(name_or_path: str | Path, home: Path | None = None) -> OwnTool
     if Path(name_or_path).is_dir():
         return _load(Path(name_or_path))
     if not names:
-        raise ToolchainError(
-            f"no fitted tool {name!r}; none is in {home} (toolchain fit PHOTOS --name {name} "
-            "makes one)"
-        )
+        raise NoFittedToolError(name, home)
     raise UnknownNameError("fitted tool", name, names)
 
 
 def _load(folder: Path) -> OwnTool:
+    from restoration_toolchain.data.damage.noise_model import NoiseModel
+
     toolbox = load_toolbox(folder)
     notes = read_notes(folder)[toolbox.names[0]]
     if len(toolbox) != 1 or not {"noise", "gain"} <= notes.keys():
-        raise ToolboxError(f"{folder} holds no tool that toolchain fit made")
+        raise ToolboxError(f"{folder} holds no fitted tool")
     noise, gain = NoiseModel.from_dict(notes["noise"]), float(notes["gain"])
     about = {key: value for key, value in notes.items() if key not in {"noise", "gain"}}
     return OwnTool(toolbox[0], noise, gain, toolbox.checksums[toolbox.names[0]], about)

@@ -41,8 +41,8 @@ def computing(precision: Precision, device: torch.device | str) -> AbstractConte
     """Compute what stands inside in a number format; weights and sums stay in float32.
 
     Args:
-        precision: The format.
-        device: Where the networks lie.
+        precision: Number format.
+        device: Device of the networks.
     """
     use_bf16 = precision == "bf16"
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=use_bf16)

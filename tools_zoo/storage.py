@@ -1,5 +1,6 @@
 """Tools on disk: one safetensors file per tool and a manifest with checksums beside them."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -7,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -19,11 +21,10 @@ from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 MANIFEST: Final = "manifest.json"
-_PARTS: Final = {MANIFEST, "agent", "agent-texture", "sfd_iqa"}
-"""What may lie in a toolbox folder beside weights."""
+WEIGHTS_SUFFIX: Final = ".safetensors"
 
 FROM: Final = "from"
-"""In the entry of a tool: the shipped toolbox that has its weights."""
+"""Key in the entry of a tool: the shipped toolbox that has its weights."""
 
 FORMAT_VERSION: Final = 1
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
@@ -31,6 +32,24 @@ WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 
 class ToolboxError(ToolchainError):
     """A toolbox on disk is missing, incomplete or malformed."""
+
+
+class NotShippedError(ToolboxError):
+    """A toolbox of the catalogue has to be trained first: its weights do not ship.
+
+    Attributes:
+        toolbox: Name of the toolbox.
+    """
+
+    def __init__(self, toolbox: str) -> None:
+        super().__init__(
+            f"the weights of the toolbox {toolbox!r} do not ship; train it, and name its folder"
+        )
+        self.toolbox = toolbox
+
+
+class TakenError(ToolboxError):
+    """A place to write to is taken, and nobody allowed to replace what is there."""
 
 
 def save_toolbox(
@@ -44,9 +63,9 @@ def save_toolbox(
     """Write every tool's weights, then the manifest that vouches for them.
 
     Args:
-        toolbox: What to save.
-        folder: Made if missing; files of the same names are replaced.
-        notes: Per tool, facts to record with it, such as how it was trained.
+        toolbox: Toolbox to save.
+        folder: Destination, made if missing; files of the same names are replaced.
+        notes: Facts to record of each tool by its name, such as how it was trained.
         shared: Name of a shipped toolbox. Tools of the same weights are not written again; the
             manifest says that they are ``from`` there.
         half: Write numbers of 16 bits; what is loaded has 32 again, and differs by a twentieth of a
@@ -60,10 +79,8 @@ def save_toolbox(
         if there is not None and name in there.names and _same_weights(tool, there[name]):
             home, sha256 = {FROM: shared}, there.checksums[name]
         else:
-            weights = tool.network.state_dict().items()
-            content = save({key: _stored(value, half=half) for key, value in weights})
-            write_atomically(folder / f"{name}.safetensors", content)
-            home, sha256 = {}, hashlib.sha256(content).hexdigest()
+            path = folder / f"{name}{WEIGHTS_SUFFIX}"
+            home, sha256 = {}, write_weights(path, tool.network.state_dict(), half=half)
         entries.append(
             {
                 **tool.spec.to_dict(),
@@ -76,10 +93,16 @@ def save_toolbox(
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
 
 
-def load_toolbox(name_or_path: str | Path = DEFAULT_TOOLBOX) -> Toolbox:
+def load_toolbox(name_or_path: str | Path = DEFAULT_TOOLBOX, *, draws: bool = True) -> Toolbox:
     """Load a toolbox that ships, by name, or one on disk, by its folder; on the CPU, frozen.
 
     Every file is compared with its checksum in the manifest before it is used.
+
+    Args:
+        name_or_path: The name or the folder.
+        draws: Draw weights first, which those of the files then replace. It takes longer than all
+            else, but PyTorch's generator moves on with it: a training that was seeded before goes
+            on with the numbers that it always had.
 
     Raises:
         UnknownNameError: No toolbox of that name ships, and there is no such folder.
@@ -90,36 +113,36 @@ def load_toolbox(name_or_path: str | Path = DEFAULT_TOOLBOX) -> Toolbox:
     manifest = read_manifest(folder)
     tools, checksums = [], {}
     for entry in manifest["tools"]:
-        tool = Tool(read_spec(entry))
+        with contextlib.nullcontext() if draws else torch.device("meta"):
+            tool = Tool(read_spec(entry))
+        tool.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         path = weights_path(folder, entry)
         load_weights(tool.network, read_checked(path, entry["sha256"]), path)
         tools.append(tool)
         checksums[tool.spec.name] = entry["sha256"]
-    toolbox = Toolbox(manifest["name"], tools, checksums, folder)
-    toolbox.requires_grad_(False).eval()
-    return toolbox.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return Toolbox(manifest["name"], tools, checksums, folder).requires_grad_(False).eval()
 
 
 def read_spec(entry: Mapping[str, Any]) -> ToolSpec:
-    """What an entry of a manifest says of the tool itself."""
+    """Read what an entry of a manifest says of the tool itself."""
     others = {"sha256", "notes", FROM}
     return ToolSpec.from_dict({key: value for key, value in entry.items() if key not in others})
 
 
 def weights_path(folder: Path, entry: Mapping[str, Any]) -> Path:
-    """The file with the weights of a tool.
+    """Find the file with the weights of a tool.
 
     Args:
-        folder: Of the toolbox.
-        entry: Of the tool in its manifest.
+        folder: Folder of the toolbox.
+        entry: Entry of the tool in the manifest.
 
     Raises:
-        UnknownNameError: They are to be from a toolbox that does not ship.
+        UnknownNameError: The weights are to come from a toolbox that does not ship.
     """
     home = entry.get(FROM)
     if home is not None and home not in shipped_toolboxes():
         raise UnknownNameError("toolbox", str(home), shipped_toolboxes())
-    return (folder if home is None else WEIGHTS_FOLDER / home) / f"{entry['name']}.safetensors"
+    return (folder if home is None else WEIGHTS_FOLDER / home) / f"{entry['name']}{WEIGHTS_SUFFIX}"
 
 
 def shipped_toolboxes() -> tuple[str, ...]:
@@ -128,10 +151,10 @@ def shipped_toolboxes() -> tuple[str, ...]:
 
 
 def toolbox_folder(name_or_path: str | Path) -> Path:
-    """Where a toolbox lies: a shipped one by name, any other by its folder.
+    """Find the folder of a toolbox: a shipped one by name, any other by its folder.
 
     Raises:
-        ToolboxError: The catalogue has a toolbox of that name, but its weights do not ship.
+        NotShippedError: The catalogue has a toolbox of that name, but its weights do not ship.
         UnknownNameError: There is neither such a toolbox nor such a folder.
     """
     name = str(name_or_path)
@@ -141,10 +164,7 @@ def toolbox_folder(name_or_path: str | Path) -> Path:
     if folder.is_dir():
         return folder
     if name in TOOLBOXES:
-        raise ToolboxError(
-            f"the weights of the toolbox {name!r} do not ship; train it (toolchain train tools "
-            f"--config {name}) and name the folder that it is in"
-        )
+        raise NotShippedError(name)
     raise UnknownNameError("toolbox", name, shipped_toolboxes())
 
 
@@ -152,23 +172,19 @@ def check_replaceable(folder: Path, *, overwrite: bool) -> None:
     """Make sure that a toolbox may be written to a folder, before any work is done for it.
 
     Args:
-        folder: Where; it need not exist.
-        overwrite: Whether a toolbox that is there may be replaced; anything else never.
+        folder: Destination; it need not exist.
+        overwrite: Whether a toolbox that is there may be replaced; anything else never is.
 
     Raises:
-        ToolboxError: It may not.
+        TakenError: The folder exists, and nothing may be replaced.
+        ToolboxError: The folder holds other things than a toolbox.
     """
     if not os.path.lexists(folder):
         return
     if not overwrite:
-        raise ToolboxError(f"{folder} exists already; choose another, or add --overwrite")
+        raise TakenError(f"{folder} exists already")
     entries = list(folder.iterdir()) if folder.is_dir() else [folder]
-    others = [
-        entry.name
-        for entry in entries
-        if entry.name not in _PARTS and entry.suffix != ".safetensors"
-    ]
-    if others or folder.is_symlink():
+    if folder.is_symlink() or not all(_is_part(entry) for entry in entries):
         raise ToolboxError(f"{folder} is not replaced: it holds other things than a toolbox")
 
 
@@ -194,7 +210,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_notes(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the manifest of a toolbox folder notes of each tool, such as how it was trained.
+    """Read what the manifest of a toolbox folder notes of each tool, such as how it was trained.
 
     Raises:
         ToolboxError: It is missing, is not JSON, or has another format version.
@@ -202,8 +218,24 @@ def read_notes(folder: Path) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry.get("notes", {}) for entry in read_manifest(folder)["tools"]}
 
 
-def read_checked(path: Path, sha256: str) -> bytes:
-    """Read a file whose content must have the given checksum.
+def write_weights(path: Path, weights: Mapping[str, Tensor], *, half: bool = False) -> str:
+    """Write weights as safetensors, completely or not at all.
+
+    Args:
+        path: File to write.
+        weights: Tensors by name.
+        half: Write numbers of 16 bits.
+
+    Returns:
+        SHA-256 of the file.
+    """
+    content = save({name: _stored(value, half=half) for name, value in weights.items()})
+    write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_checked(path: Path, sha256: str | None) -> bytes:
+    """Read a file whose content must have the given checksum; None accepts any content.
 
     Raises:
         ToolboxError: The file cannot be read.
@@ -213,7 +245,7 @@ def read_checked(path: Path, sha256: str) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise ToolboxError(f"cannot read the weights {path}: {error.strerror}") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise ChecksumError(f"{path} is damaged or was replaced: its checksum does not match")
     return content
 
@@ -224,10 +256,10 @@ def load_weights(
     """Load safetensors content strictly into a module.
 
     Args:
-        module: Where the weights go.
-        content: Of the file.
-        path: Named in errors.
-        apart: Other modules, by what the names of their weights begin with.
+        module: Module to fill; one that was built on the device ``meta`` comes to the CPU.
+        content: Content of the file.
+        path: Name of the file in errors.
+        apart: Other modules to fill, by the prefix of their weights' names.
 
     Raises:
         ToolboxError: The content is no safetensors file, or names or shapes differ.
@@ -242,12 +274,30 @@ def load_weights(
         parts.append((other, {name.removeprefix(prefix): state.pop(name) for name in names}))
     for part, weights in ((module, state), *parts):
         try:
-            part.load_state_dict(weights)
+            part.load_state_dict(_placed(weights, part), assign=True)
         except RuntimeError as error:
             kind = type(part).__name__
             raise ToolboxError(
                 f"{path} holds weights of another shape than {kind} needs"
             ) from error
+
+
+def _is_part(entry: Path) -> bool:
+    """Whether what lies in a toolbox folder belongs there: weights, and what describes them."""
+    if entry.is_dir():  # an agent, a score
+        return all(part.suffix in {".json", WEIGHTS_SUFFIX} for part in entry.iterdir())
+    return entry.name == MANIFEST or entry.suffix == WEIGHTS_SUFFIX
+
+
+def _placed(weights: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """Copy weights into memory of the dtype and layout that a module has; other shapes stay."""
+    placed = dict(weights)
+    for name, needed in module.state_dict().items():
+        if name in weights and weights[name].shape == needed.shape:
+            placed[name] = torch.empty_strided(needed.shape, needed.stride(), dtype=needed.dtype)
+            # By NumPy, in one thread: PyTorch would wake all of them for each small tensor.
+            np.copyto(placed[name].numpy(), weights[name].to(needed.dtype).numpy())
+    return placed
 
 
 def _stored(value: Tensor, *, half: bool) -> Tensor:

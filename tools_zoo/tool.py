@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal, cast, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +22,9 @@ UNITS: dict[str, str] = {
     "mixed": "severity",
     "sr": "times",
 }
-"""What a tool's strength range is measured in, by task."""
+"""Unit of a tool's strength range, by task."""
 
-
-_SIDE = 8  # pixels; multiply-accumulates per pixel do not depend on it
+_SIDE: Final = 8  # pixels; multiply-accumulates per pixel do not depend on it
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,11 @@ class ToolSpec:
 
     Attributes:
         name: Stable id, and stem of the weight file.
-        task: The distortion it removes; ``mixed`` is all three at once, ``sr`` a lack of pixels.
-        strength: Range it is trained on, in the unit of its task (`UNITS`), smaller number first.
-        network: Name of its shape in `tools_zoo.networks.NETWORKS`.
+        task: Distortion it removes; ``mixed`` is all three at once, ``sr`` a lack of pixels.
+        strength: Range of damage to train on, in the unit of the task (`UNITS`), ascending.
+        network: Name of its layers in `tools_zoo.networks.NETWORKS`.
         scale: Side of the output over side of the input: 1, 2 or 4.
-        source: Paper or repository that the layers come from.
+        source: Paper or repository the layers come from.
     """
 
     name: str
@@ -58,32 +57,23 @@ class ToolSpec:
             raise ToolchainError(f"tool {self.name!r} has scale {self.scale!r}, not of {SCALES}")
 
     @cached_property
-    def _shape(self) -> tuple[int, int, int, int]:
-        network = build_network(self.network)
-        params = sum(parameter.numel() for parameter in network.parameters())
-        macs = count_macs(network, torch.zeros(1, 3, _SIDE, _SIDE))
-        grid = cast(int, getattr(network, "grid", 1))
-        return params, round(macs / _SIDE**2), cast(int, network.halo), grid
+    def _built(self) -> nn.Module:
+        return build_network(self.network)
 
     @property
     def num_params(self) -> int:
         """Number of weights and biases."""
-        return self._shape[0]
+        return sum(parameter.numel() for parameter in self._built.parameters())
 
     @property
     def macs_per_pixel(self) -> int:
-        """Multiply-accumulates of the convolutions per input pixel, biases excluded."""
-        return self._shape[1]
+        """Multiply-accumulates per input pixel, biases excluded; counted while the network runs."""
+        return round(count_macs(self._built, torch.zeros(1, 3, _SIDE, _SIDE)) / _SIDE**2)
 
     @property
     def halo(self) -> int:
-        """Receptive-field radius in input pixels: how far an output pixel looks to each side."""
-        return self._shape[2]
-
-    @property
-    def grid(self) -> int:
-        """Side in pixels of the blocks that it divides images into; 1 if it does not."""
-        return self._shape[3]
+        """Receptive-field radius in input pixels, as `Tool.halo` says of a tool at hand."""
+        return cast(int, self._built.halo)
 
     @property
     def label(self) -> str:
@@ -112,11 +102,16 @@ class ToolSpec:
 
 
 class Tool(nn.Module):
-    """A restoration network with its specification.
+    """A restoration network behind a door that makes the same promises for all of them.
+
+    What goes in is float (N, 3, H, W) in [0, 1], of any size. What comes out is (N, 3, H * scale,
+    W * scale) in [0, 1], of the same dtype and on the same device, also under autocast.
 
     Args:
-        spec: What the tool is.
-        network: The network that does it; built from the spec with fresh weights if left out.
+        spec: Specification of the tool.
+        network: Network to run; None builds one from the spec, with fresh weights. It may
+            say of itself how far it looks (``halo``), in which blocks it works (``grid``) and by
+            how much it enlarges (``scale``).
 
     Raises:
         ToolchainError: The network enlarges by another factor than the spec says.
@@ -132,10 +127,38 @@ class Tool(nn.Module):
                 f"tool {spec.name!r} has scale {spec.scale}, but its network enlarges x{scale}"
             )
 
-    def forward(self, lq: Tensor, *beside: Tensor) -> Tensor:
-        """Map (N, 3, H, W) in [0, 1] to (N, 3, H * scale, W * scale), same dtype, not clipped.
+    @property
+    def halo(self) -> int:
+        """Receptive-field radius in input pixels: how far an output pixel looks to each side."""
+        return cast(int, self.network.halo)
 
-        What some networks take ``beside`` the images, such as a prior of tiles, is passed on.
+    @property
+    def grid(self) -> int:
+        """Side in pixels of the blocks that the network divides images into; 1 for none."""
+        return cast(int, getattr(self.network, "grid", 1))
+
+    def forward(self, lq: Tensor, *beside: Tensor) -> Tensor:
+        """Restore images; the class says what is promised.
+
+        Args:
+            lq: (N, 3, H, W) in [0, 1].
+            beside: Further inputs of some networks, such as a prior.
+
+        Raises:
+            ToolchainError: The network returns another shape than its scale promises.
         """
-        restored: Tensor = self.network(lq, *beside)
+        return self.unclipped(lq, *beside).clamp(0.0, 1.0)
+
+    def unclipped(self, lq: Tensor, *beside: Tensor) -> Tensor:
+        """Restore images, and leave values outside [0, 1] as they are.
+
+        For whom the range comes later: a loss, whose gradients are needed beyond it too, or a
+        correction of colours.
+        """
+        restored: Tensor = self.network(lq, *beside).to(lq)
+        (count, _, height, width), scale = lq.shape, self.spec.scale
+        if restored.shape != (count, 3, height * scale, width * scale):
+            raise ToolchainError(
+                f"tool {self.spec.name!r} turned {tuple(lq.shape)} into {tuple(restored.shape)}"
+            )
         return restored

@@ -21,7 +21,7 @@ class Toolbox(nn.Module):
         name: Name of the toolbox.
         tools: The tools; their order is the action order.
         checksums: SHA-256 of the weight file of each tool that was loaded from one.
-        folder: That they were loaded from, where what else belongs to the toolbox lies too.
+        folder: Directory the toolbox was loaded from; its other files are found beside it.
 
     Raises:
         DuplicateToolError: Two tools have one name.
@@ -85,7 +85,7 @@ class Toolbox(nn.Module):
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """By how much each tool makes an image larger, in action order; 1 is not at all."""
+        """Factor by which each tool enlarges an image, in action order; 1 keeps its size."""
         return tuple(tool.spec.scale for tool in self)
 
     def restore(self, images: Tensor, actions: Tensor) -> Tensor:
@@ -96,11 +96,11 @@ class Toolbox(nn.Module):
             actions: (N,) int64, tool indices or `stop`; tools of one scale.
 
         Returns:
-            (N, 3, H * scale, W * scale), not clipped; images whose action is `stop` come back
+            (N, 3, H * scale, W * scale) in [0, 1]; images whose action is `stop` come back
             unchanged.
 
         Raises:
-            ValueError: The tools do not make their images larger by one factor.
+            ValueError: The tools enlarge by different factors.
         """
         chosen = torch.unique(actions).tolist()
         (scale, *others) = {1 if action == self.stop else self.scales[action] for action in chosen}
@@ -114,5 +114,5 @@ class Toolbox(nn.Module):
             if action != self.stop:
                 rows = torch.nonzero(actions == action).flatten()
                 lq = images[rows].contiguous(memory_format=torch.channels_last)
-                restored[rows] = self[action](lq).to(restored)
+                restored[rows] = self[action](lq)
         return restored

@@ -1,11 +1,8 @@
 """Policies on disk: ``config.json``, ``model.safetensors`` and maybe a guard in one folder."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, Final
-
-from safetensors.torch import save
 
 from restoration_toolchain.agents.policy.guard import GUARD_FILE, Guard, load_guard, save_guard
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
@@ -21,6 +18,7 @@ from restoration_toolchain.tools_zoo.storage import (
     load_weights,
     read_checked,
     shipped_toolboxes,
+    write_weights,
 )
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
@@ -67,9 +65,7 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
     state = policy.q_net.state_dict()
     if policy.pristine is not None:
         state |= policy.pristine.state_dict(prefix=_PRISTINE)
-    content = save({name: value.contiguous() for name, value in state.items()})
-    sha256 = hashlib.sha256(content).hexdigest()
-    write_atomically(folder / "model.safetensors", content)
+    sha256 = write_weights(folder / "model.safetensors", state)
     config = {
         "format_version": FORMAT_VERSION,
         "encoder": policy.q_net.encoder_name,
@@ -208,7 +204,7 @@ def load_bundle(
         raise UnknownNameError("preference", prefer, PREFERENCES)
     if prefer is not None and agent is not None:
         raise PreferenceError("a preference is between a toolbox's own agents; another was named")
-    tools = load_toolbox(toolbox)
+    tools = load_toolbox(toolbox, draws=False)
     if agent is None:
         agent = own_agent(toolbox, "-texture" if prefer == "texture" else "")
     policy = load_policy(agent)

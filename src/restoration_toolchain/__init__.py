@@ -14,7 +14,6 @@ Example:
 """
 
 import importlib
-import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,6 +49,8 @@ def __getattr__(name: str) -> Any:
 
 
 def _version() -> str:
+    import importlib.metadata  # slow, and rarely asked for
+
     try:
         return importlib.metadata.version("restoration-toolchain")
     except importlib.metadata.PackageNotFoundError:  # run from a source tree

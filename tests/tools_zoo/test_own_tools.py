@@ -8,6 +8,7 @@ from restoration_toolchain.data.damage.noise_model import KNOTS, RADIUS, NoiseMo
 from restoration_toolchain.data.errors import ChecksumError, ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo.own_tools import (
     HOME_VARIABLE,
+    NoFittedToolError,
     OwnTool,
     check_new_name,
     default_home,
@@ -16,7 +17,12 @@ from restoration_toolchain.tools_zoo.own_tools import (
     own_tool_names,
     save_own_tool,
 )
-from restoration_toolchain.tools_zoo.storage import ToolboxError, load_toolbox, save_toolbox
+from restoration_toolchain.tools_zoo.storage import (
+    TakenError,
+    ToolboxError,
+    load_toolbox,
+    save_toolbox,
+)
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
 
@@ -67,8 +73,9 @@ def test_a_tool_is_loaded_from_any_folder_too(tmp_path: Path) -> None:
 
 
 def test_a_mistyped_name_gets_a_suggestion(tmp_path: Path) -> None:
-    with pytest.raises(ToolchainError, match="none is in"):
+    with pytest.raises(NoFittedToolError, match="none is in") as caught:
         load_own_tool("mine", tmp_path)
+    assert caught.value.tool == "mine"
     save(tmp_path)
     with pytest.raises(UnknownNameError, match="no fitted tool 'mien'; did you mean 'mine'"):
         load_own_tool("mien", tmp_path)
@@ -76,7 +83,7 @@ def test_a_mistyped_name_gets_a_suggestion(tmp_path: Path) -> None:
 
 def test_a_taken_name_is_replaced_only_when_asked(tmp_path: Path) -> None:
     save(tmp_path)
-    with pytest.raises(ToolboxError, match="exists already"):
+    with pytest.raises(TakenError, match="exists already"):
         save(tmp_path)
     save(tmp_path, overwrite=True)
     assert own_tool_names(tmp_path) == ("mine",)
@@ -119,7 +126,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
 
 def test_another_toolbox_is_no_fitted_tool(tmp_path: Path) -> None:
     save_toolbox(Toolbox("other", [tool()]), tmp_path / "other")
-    with pytest.raises(ToolboxError, match="no tool that toolchain fit made"):
+    with pytest.raises(ToolboxError, match="holds no fitted tool"):
         load_own_tool(tmp_path / "other", tmp_path)
 
 

@@ -1,5 +1,6 @@
 """Properties of toolboxes on disk."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -11,16 +12,19 @@ import torch
 
 from restoration_toolchain.data.errors import ChecksumError, ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo import storage
+from restoration_toolchain.tools_zoo.networks import NETWORKS, build_network
 from restoration_toolchain.tools_zoo.recipes.plan import SPECS
 from restoration_toolchain.tools_zoo.storage import (
     MANIFEST,
+    NotShippedError,
     ToolboxError,
+    check_replaceable,
     load_toolbox,
     read_manifest,
     save_toolbox,
     shipped_toolboxes,
 )
-from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 WEIGHTS = "denoise_1.safetensors"
@@ -88,6 +92,51 @@ def test_weights_from_a_toolbox_that_does_not_ship_are_an_error(folder: Path) ->
     edit_manifest(folder, lambda manifest: manifest["tools"][0].update({"from": "../elsewhere"}))
     with pytest.raises(UnknownNameError, match="elsewhere"):
         load_toolbox(folder)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_toolbox_loads_the_same_without_drawing_weights_first(
+    network: str, tmp_path: Path
+) -> None:
+    scale = getattr(build_network(network), "scale", 1)
+    spec = ToolSpec("any", "sr" if scale > 1 else "noise", (4.0, 4.0), network, scale)
+    save_toolbox(Toolbox("one", [Tool(spec)]), tmp_path)
+    (drawn,), (quick,) = load_toolbox(tmp_path), load_toolbox(tmp_path, draws=False)
+    assert not any(parameter.requires_grad for parameter in quick.parameters())
+    left, right = drawn.state_dict(), quick.state_dict()
+    assert list(left) == list(right)
+    for name, value in left.items():
+        assert torch.equal(value, right[name])
+        assert value.stride() == right[name].stride()
+    images = torch.rand(1, 3, 9, 7)
+    assert torch.equal(drawn(images), quick(images))
+
+
+@pytest.mark.parametrize("draws", [True, False])
+def test_random_numbers_move_on_only_where_weights_are_drawn(folder: Path, draws: bool) -> None:
+    before = torch.get_rng_state()
+    load_toolbox(folder, draws=draws)
+    assert torch.equal(torch.get_rng_state(), before) is not draws
+
+
+@pytest.mark.parametrize(
+    ("part", "is_replaced"),
+    [
+        ("agent/config.json", True),
+        ("score/score.safetensors", True),
+        ("agent/photo.jpg", False),
+        ("notes.json", False),
+        ("photo.jpg", False),
+    ],
+)
+def test_a_folder_is_replaced_only_if_all_that_it_holds_belongs_to_a_toolbox(
+    part: str, is_replaced: bool, folder: Path
+) -> None:
+    (folder / part).parent.mkdir(exist_ok=True)
+    (folder / part).touch()
+    expected = contextlib.nullcontext() if is_replaced else pytest.raises(ToolboxError)
+    with expected:
+        check_replaceable(folder, overwrite=True)
 
 
 def test_a_loaded_toolbox_is_frozen(folder: Path) -> None:
@@ -203,14 +252,15 @@ def test_a_mistyped_toolbox_gets_a_suggestion() -> None:
         load_toolbox("clasic")
 
 
-def test_a_catalogued_toolbox_without_weights_says_how_to_get_them(
+def test_a_catalogued_toolbox_without_weights_has_to_be_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "WEIGHTS_FOLDER", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert shipped_toolboxes() == ()
-    with pytest.raises(ToolboxError, match="do not ship; train it .*--config baselines"):
+    with pytest.raises(NotShippedError, match="do not ship; train it") as caught:
         load_toolbox("baselines")
+    assert caught.value.toolbox == "baselines"
 
 
 def test_a_toolbox_ships_when_its_weights_are_there(

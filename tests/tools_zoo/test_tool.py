@@ -92,11 +92,48 @@ def test_a_tool_restores_each_image_on_its_own(spec: ToolSpec) -> None:
     torch.testing.assert_close(tool(lq), torch.cat([tool(lq[:1]), tool(lq[1:])]))
 
 
-def test_a_tool_does_not_clip() -> None:
-    brighter = Tool(CLASSIC[0], network=_Brighter())
-    assert brighter(torch.ones(1, 3, 4, 4)).max() == 2.0
+@pytest.mark.parametrize("shift", [-1.0, 1.0])
+def test_what_leaves_a_tool_lies_in_range(shift: float) -> None:
+    tool, lq = Tool(CLASSIC[0], _Shift(shift)), torch.rand(1, 3, 4, 4)
+    assert torch.equal(tool(lq), (lq + shift).clamp(0.0, 1.0))
+    assert torch.equal(tool.unclipped(lq), lq + shift)
 
 
-class _Brighter(nn.Module):
+@pytest.mark.parametrize("network", ["small", "unshuffled_unet", "masked_unet", "blind_spot"])
+@pytest.mark.parametrize("size", [(1, 1), (7, 10)])
+def test_a_tool_takes_any_size_and_keeps_the_dtype(network: str, size: tuple[int, int]) -> None:
+    tool, lq = Tool(ToolSpec("any", "noise", (0.0, 1.0), network)), torch.rand(2, 3, *size)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        restored = tool(lq)
+    assert (restored.shape, restored.dtype, restored.device) == (lq.shape, lq.dtype, lq.device)
+    assert 0.0 <= restored.min() <= restored.max() <= 1.0
+
+
+def test_gradients_come_from_beyond_the_range_where_nothing_clips() -> None:
+    tool, lq = Tool(CLASSIC[0], _Shift(1.0)), torch.rand(1, 3, 4, 4, requires_grad=True)
+    for restore, expected in ((tool, 0.0), (tool.unclipped, 1.0)):
+        (grad,) = torch.autograd.grad(restore(lq).sum(), lq)
+        assert torch.all(grad == expected)
+
+
+def test_a_network_that_changes_the_size_is_refused() -> None:
+    tool = Tool(CLASSIC[0], nn.AvgPool2d(2))
+    with pytest.raises(ToolchainError, match=r"turned \(1, 3, 4, 4\) into \(1, 3, 2, 2\)"):
+        tool(torch.rand(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("network", ["small", "blind_spot", "sr_x2", "one_step_x4"])
+def test_a_tool_looks_as_far_as_its_network(network: str) -> None:
+    scale = {"sr_x2": 2, "one_step_x4": 4}.get(network, 1)
+    tool = Tool(ToolSpec("any", "sr" if scale > 1 else "noise", (4.0, 4.0), network, scale))
+    assert tool.halo == tool.network.halo == tool.spec.halo
+    assert tool.grid == getattr(tool.network, "grid", 1)
+
+
+class _Shift(nn.Module):
+    def __init__(self, amount: float) -> None:
+        super().__init__()
+        self._amount = amount
+
     def forward(self, lq: torch.Tensor) -> torch.Tensor:
-        return lq + 1.0
+        return lq + self._amount

@@ -296,7 +296,7 @@ class ChainObjective:
         if len(batch.own_lq):
             self._counts[batch.tool] += len(batch.own_lq)
             with computing(self._precision, batch.lq.device):
-                own = toolbox[batch.tool].network(batch.own_lq)
+                own = toolbox[batch.tool].unclipped(batch.own_lq)
             losses.append(self._total(own, batch.own_gt))
         loss = torch.stack(losses).sum()
         images_seen = int(touched.sum()) + len(batch.own_lq)

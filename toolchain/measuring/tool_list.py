@@ -75,7 +75,7 @@ def measure_tools(toolbox: Toolbox, store: Path, *, count: int = 256) -> dict[st
         with PatchStore(store, scale=scale) as patches, torch.inference_mode():
             lq, gt = validation_pairs(patches, degrade, count=count, seed=0)
             before = batch_psnr(bicubic(lq, scale), gt)
-            after = batch_psnr(tool(lq).clamp(0.0, 1.0), gt)
+            after = batch_psnr(tool(lq), gt)
         gains[tool.spec.name] = float((after - before).mean())
     return gains
 

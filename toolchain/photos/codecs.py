@@ -10,14 +10,15 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import tifffile
 from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+if TYPE_CHECKING:
+    import tifffile
 
 Samples: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 
@@ -56,10 +57,10 @@ EXIF_PREFIX = b"Exif\x00\x00"
 XMP_KEYWORD = "XML:com.adobe.xmp"
 """Keyword of the text chunk of a PNG that holds XMP."""
 
-# What Pillow, OpenCV and tifffile raise on damaged content, depending on the format and the damage.
+# What Pillow and tifffile raise on damaged content, depending on the format and the damage.
 CODEC_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError,
-    AttributeError, NotImplementedError, RuntimeError, struct.error, zlib.error, cv2.error,
+    AttributeError, NotImplementedError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
 
 _BAND_BYTES = 1 << 22  # rows are filtered and compressed in bands of about this size
@@ -104,7 +105,12 @@ def decode_16_bit(content: bytes, *, gray: bool, alpha: bool) -> Samples:
     Raises:
         ValueError: OpenCV cannot decode the file at this depth.
     """
-    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    import cv2  # takes as long as Pillow, and most photos have 8 bits
+
+    try:
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ValueError("the 16-bit samples cannot be decoded") from error
     if decoded is None or decoded.dtype != np.uint16:
         raise ValueError("the 16-bit samples cannot be decoded")
     bgr: npt.NDArray[np.uint16] = decoded.astype(np.uint16, copy=False)
@@ -116,11 +122,13 @@ def decode_16_bit(content: bytes, *, gray: bool, alpha: bool) -> Samples:
     return np.concatenate([colour, bgr[:, :, 3:]], axis=2) if alpha else colour
 
 
-def open_gray_alpha_tiff(content: bytes) -> tifffile.TiffPage | None:
+def open_gray_alpha_tiff(content: bytes) -> "tifffile.TiffPage | None":
     """Return the first page if it is 16-bit gray with alpha, which neither Pillow nor OpenCV read.
 
     Nothing is decoded yet; `shape` of the page is (H, W, 2).
     """
+    import tifffile  # as above: for few photos
+
     try:
         page = tifffile.TiffFile(io.BytesIO(content)).pages[0]
     except CODEC_ERRORS:

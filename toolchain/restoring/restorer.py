@@ -17,7 +17,6 @@ from restoration_toolchain.agents.players.rollout import rollout
 from restoration_toolchain.agents.policy.guard import features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.storage import PolicyError, check_fits
-from restoration_toolchain.data.damage.noise_model import estimate_noise
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import (
     ByteImage,
@@ -314,8 +313,8 @@ class Restorer:
             stop=self._toolbox.stop,
             run_tool=run_tool,
             max_steps=max_steps,
-            halo=max(tool.spec.halo for tool in self._toolbox),
-            grid=math.lcm(*(tool.spec.grid for tool in self._toolbox)),
+            halo=max(tool.halo for tool in self._toolbox),
+            grid=math.lcm(*(tool.grid for tool in self._toolbox)),
         )
         look = Cells(self._policy, chain, max_risk=self._provenance.max_risk)
         for decision, _, seconds in rollout(chain, look):
@@ -346,6 +345,9 @@ class Restorer:
         """The own tool that the photo's noise suits best, and why each of the others does not."""
         if not self._own_tools:
             return None, ()
+        # Brings OpenCV along, which takes as long as many a restoration.
+        from restoration_toolchain.data.damage.noise_model import estimate_noise
+
         try:
             noise = estimate_noise([_middle(lq)])
         except ToolchainError as error:
@@ -372,8 +374,8 @@ class Restorer:
         restored = apply_tiled(
             lambda tile, *beside: self._run(tool, tile, *beside, is_gray=is_gray),
             images,
-            halo=spec.halo,
-            grid=spec.grid,
+            halo=tool.halo,
+            grid=tool.grid,
             max_tile_pixels=min(pixels, self._max_tile_pixels),
             scale=spec.scale,
             arrays=arrays,
@@ -388,7 +390,8 @@ class Restorer:
     def _run(self, tool: Tool, tile: Tensor, *beside: Tensor, is_gray: bool) -> Tensor:
         lq = tile.to(self._device).contiguous(memory_format=torch.channels_last)
         with computing(self._precision, self._device):
-            restored: Tensor = tool(lq, *beside)
+            # Not clipped before gray is made gray and the drift of colours bounded.
+            restored = tool.unclipped(lq, *beside)
         if is_gray:  # the nearest gray image: what colour a tool adds to gray can only be wrong
             restored = restored.float().mean(dim=1, keepdim=True).expand_as(restored)
         return restored
@@ -412,7 +415,7 @@ class Restorer:
 
 def _smallest_tile(tool: Tool) -> int:
     """Pixels of a tile that has one of its own within the halo."""
-    side: int = 2 * (tool.spec.halo + tool.spec.grid - 1) + 1
+    side: int = 2 * (tool.halo + tool.grid - 1) + 1
     return side**2
 
 

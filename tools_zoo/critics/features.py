@@ -17,7 +17,7 @@ class FeatureCritic(nn.Module):
     """Convolutions of 1x1 on each map: every position is judged for itself.
 
     Args:
-        map_channels: Of the encoder's maps; the last `NUM_MAPS` are looked at.
+        map_channels: Channels of the encoder's maps; the last `NUM_MAPS` are looked at.
 
     Source:
         The idea is that of SFD, Dong et al., CVPR 2025 (pixel-wise middle semantic features); its

@@ -14,7 +14,8 @@ class PatchCritic(nn.Module):
     """Convolutions of falling resolution with spectral normalisation; one logit per 8x8 pixels.
 
     Args:
-        num_categories: Of a second head that tells what the image shows; 0 leaves it out.
+        num_categories: Categories of a second head, which tells what the image shows; 0 leaves it
+            out.
 
     Source:
         Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 STD: Final = (0.26862954, 0.26130258, 0.27577711)
-"""Of RGB in [0, 1], in CLIP's training (Radford et al., ICML 2021)."""
+"""Moments of RGB in [0, 1] in CLIP's training (Radford et al., ICML 2021)."""
 
 _DEPTHS: Final = (1 / 3, 2 / 3)
-"""After which shares of the layers the maps are taken."""
+"""Shares of the layers after which the maps are taken."""
 
 
 class ClipEncoder(nn.Module):
@@ -28,8 +28,8 @@ class ClipEncoder(nn.Module):
     of the model's patches, and its positional embedding is interpolated.
 
     Args:
-        model: With weights.
-        name: Goes with every score.
+        model: Model with its weights.
+        name: Name that goes with every score.
     """
 
     def __init__(self, model: "CLIPModel", name: str) -> None:

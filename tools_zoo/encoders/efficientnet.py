@@ -80,7 +80,7 @@ class EfficientNetEncoder(nn.Module):
     """What EfficientNet-Lite0 sees; frozen, but images get gradients.
 
     Args:
-        network: With weights.
+        network: Network with its weights.
     """
 
     name = NAME

@@ -16,12 +16,12 @@ def load_local_model(
     """Load a model with all its weights.
 
     Args:
-        source: Its folder, or its name in the local cache of Hugging Face.
-        class_name: Of ``transformers``, such as ``CLIPModel``.
-        model_type: What its configuration says that it is, such as ``clip``.
-        label: What users call such models.
-        user: Who needs ``transformers``, the first words of a sentence.
-        absent: What to do where there is no such model, the rest of a sentence.
+        source: Folder of the model, or its name in the local cache of Hugging Face.
+        class_name: Class of ``transformers``, such as ``CLIPModel``.
+        model_type: Type named in its configuration, such as ``clip``.
+        label: Name of such models in messages.
+        user: Part that needs ``transformers``, the first words of a sentence.
+        absent: Advice where there is no such model, the rest of a sentence.
 
     Raises:
         ToolchainError: ``transformers`` is missing, there is no such model here, it is another

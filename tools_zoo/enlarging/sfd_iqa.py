@@ -1,17 +1,15 @@
 """SFD-IQA: how clean a photo looks, without a clean partner, by the critics of a training."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from restoration_toolchain.data.atomic import write_atomically
-from restoration_toolchain.data.errors import ChecksumError, ToolchainError, UnknownNameError
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
 from restoration_toolchain.tools_zoo.critics.features import FeatureCritic
 from restoration_toolchain.tools_zoo.critics.prompts import PromptPair
@@ -21,8 +19,10 @@ from restoration_toolchain.tools_zoo.encoders.efficientnet import NAME as OFFLIN
 from restoration_toolchain.tools_zoo.storage import (
     WEIGHTS_FOLDER,
     load_weights,
+    read_checked,
     shipped_toolboxes,
     toolbox_folder,
+    write_weights,
 )
 
 IQA_FOLDER: Final = "sfd_iqa"
@@ -142,11 +142,9 @@ def save_iqa(iqa: SfdIqa, folder: Path) -> None:
     with it; the checksum is that of the critics.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    content = save({name: value.contiguous() for name, value in iqa.state_dict().items()})
-    write_atomically(folder / WEIGHTS, content)
     facts = {
         "format_version": FORMAT_VERSION,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": write_weights(folder / WEIGHTS, iqa.state_dict()),
         "encoder": iqa.encoder_name,
         "encoder_digest": encoder_digest(iqa.encoder),
         "text_encoder": "none" if iqa.prompts.kind == "vectors" else iqa.encoder_name,
@@ -168,17 +166,13 @@ def load_iqa(folder: Path, encoder: SemanticEncoder | None = None) -> SfdIqa:
     """
     try:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
-        content = (folder / WEIGHTS).read_bytes()
         name, version = facts["encoder"], facts["format_version"]
-        sha256, digest = facts.get("sha256"), facts.get("encoder_digest")
+        sha256, digest = facts.get("sha256") or None, facts.get("encoder_digest")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ToolchainError(f"no readable SFD-IQA score in {folder}") from error
     if version != FORMAT_VERSION:
         raise ToolchainError(f"{folder / FACTS} has format version {version}, this program reads 1")
-    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise ChecksumError(
-            f"{folder / WEIGHTS} is damaged or was replaced: its checksum does not match"
-        )
+    content = read_checked(folder / WEIGHTS, sha256)
     iqa = SfdIqa(_fitting(encoder, name, digest, folder))
     load_weights(iqa, content, folder / WEIGHTS)
     return iqa

@@ -27,7 +27,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import cv2
 import numpy as np
@@ -234,7 +234,7 @@ class Distiller:
         """Count the optimiser steps that fit into a time."""
         pictures = [shrink(photo) for photo in self._photos]
         objective = self._objective(pictures, np.zeros((3, KNOTS), np.float32))
-        student = copy.deepcopy(self._start).requires_grad_(True)
+        student = copy.deepcopy(self._start.network).requires_grad_(True)
         return count_steps_within(seconds, student, objective, self._config.eval_every, fabric)
 
     def run(
@@ -245,7 +245,7 @@ class Distiller:
         *,
         num_steps: int,
         on_step: OnStep,
-    ) -> Tool:
+    ) -> nn.Module:
         """Distil, or go on wherever it was interrupted.
 
         Args:
@@ -261,7 +261,7 @@ class Distiller:
         Raises:
             ToolchainError: As `tools_zoo.training.loop.train_module`.
         """
-        student: nn.Module = self._start
+        student = self._start.network
         shift = level_shift(self._start, self._photos)
         for number in range(ROUNDS):
             first, last = (num_steps * n // ROUNDS for n in (number, number + 1))
@@ -279,7 +279,7 @@ class Distiller:
                 on_step=functools.partial(_report, on_step, first, num_steps),
             )
             teacher = student
-        return cast(Tool, student)
+        return student
 
     def _objective(self, pictures: Sequence[FloatImage], shift: Shift) -> "_Renoising":
         batches = Renoised(pictures, self._noise, shift, self._config)

@@ -192,7 +192,7 @@ def fit_tool(
     )
     source = f"{method.source}; distilled as in Wu et al., ECCV 2020, from {start.spec.name}"
     spec = dataclasses.replace(spec, network=start.spec.network, source=source)
-    return Tool(spec, student.network).requires_grad_(False).eval()
+    return Tool(spec, student).requires_grad_(False).eval()
 
 
 def _distill_config(config: FitConfig) -> DistillConfig:

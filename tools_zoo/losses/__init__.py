@@ -6,16 +6,12 @@ from typing import Final
 from torch import Tensor
 
 from restoration_toolchain.data.errors import UnknownNameError
-from restoration_toolchain.tools_zoo.losses.pixel import charbonnier_loss, mse_loss, psnr_loss
+from restoration_toolchain.tools_zoo.losses.pixel import mse_loss, psnr_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(restored, gt), both (N, 3, H, W), to a scalar."""
 
-PIXEL_LOSSES: Final[dict[str, Loss]] = {
-    "psnr": psnr_loss,
-    "mse": mse_loss,
-    "charbonnier": charbonnier_loss,
-}
+PIXEL_LOSSES: Final[dict[str, Loss]] = {"psnr": psnr_loss, "mse": mse_loss}
 
 
 def pixel_loss(name: str) -> Loss:

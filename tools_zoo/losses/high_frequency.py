@@ -5,10 +5,10 @@ from torch import Tensor
 from torch.nn import functional
 
 SIGMA = 1.5
-"""Pixels; finer than this is high."""
+"""Standard deviation of the blur, in pixels; finer than this is high."""
 
 RADIUS = 5
-"""Of the kernel, in pixels."""
+"""Radius of the kernel, in pixels."""
 
 
 def high_pass(images: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """Pixel-wise losses between a restored batch and its ground truth."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -23,12 +21,6 @@ def psnr_loss(restored: Tensor, gt: Tensor) -> Tensor:
     """
     mse = (restored - gt).square().mean(dim=(1, 2, 3))
     return 0.5 * torch.log(mse + 1e-6).mean()
-
-
-def charbonnier_loss(restored: Tensor, gt: Tensor) -> Tensor:
-    """Smooth absolute error ``mean sqrt(d^2 + 1e-6)``, less the floor's offset."""
-    floor = 1e-6
-    return (torch.sqrt((restored - gt).square() + floor) - math.sqrt(floor)).mean()
 
 
 def absolute_loss(restored: Tensor, gt: Tensor) -> Tensor:

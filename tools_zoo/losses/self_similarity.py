@@ -7,14 +7,12 @@ Source:
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-
-Window = Literal["zero", "full"]
 
 EDGE_THRESHOLD: Final = 20  # of the Laplacian in 8-bit grey levels
 BANDWIDTH: Final = 0.004
@@ -27,25 +25,22 @@ _FLOOR: Final = 1e-10
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """How similarity is looked for.
+    """Way of looking for similarity.
 
     Attributes:
         search: Side of the area around a pixel, odd.
         window: Side of the patches that are compared, odd, not above ``search``.
         bandwidth: Squared difference at which similarity has fallen to 1/e.
-        border: Pixels of a window beyond the area count as 0 (``zero``, as released), or as what
-            they are (``full``).
     """
 
     search: int = 25
     window: int = 9
     bandwidth: float = BANDWIDTH
-    border: Window = "zero"
 
     @property
     def margin(self) -> int:
         """Pixels around the image that it is continued by, mirrored; less than its sides."""
-        return self.search // 2 + (self.window // 2 if self.border == "full" else 0)
+        return self.search // 2
 
 
 def edge_pixels(
@@ -62,10 +57,10 @@ def edge_pixels(
 
     Args:
         gt: (N, 3, H, W) in [0, 1].
-        threshold: In grey levels.
+        threshold: Least Laplacian of an edge, in grey levels.
         stride: Keep pixels whose row and column agree modulo this; 1 keeps all.
         most: Pixels per image, drawn at random; 0 is no bound.
-        generator: Of that draw.
+        generator: Random source of that draw.
 
     Returns:
         (M, 3) int64: image, row and column of each.
@@ -95,7 +90,8 @@ def similarity_graph(images: Tensor, pixels: Tensor, kind: Similarity) -> Tensor
     """How similar the area around each pixel is to the pixel's own patch.
 
     ``d2(i, q) = mean (I(i + w) - I(q + w))^2`` over channels and the window, ``s = exp(-d2 / h)``,
-    and ``S(i, q) = s(i, q) / sum_q' s(i, q')``.
+    and ``S(i, q) = s(i, q) / sum_q' s(i, q')``. As released, pixels of a window beyond the area
+    count as 0.
 
     Args:
         images: (N, C, H, W) in [0, 1], float32 or float64; sides above ``kind.margin``.
@@ -110,12 +106,11 @@ def similarity_graph(images: Tensor, pixels: Tensor, kind: Similarity) -> Tensor
     half = kind.window // 2
     centre = side // 2
     own = areas[..., centre - half : centre + half + 1, centre - half : centre + half + 1]
-    padding = half if kind.border == "zero" else 0
     energy = areas.square().sum(dim=1, keepdim=True)
     box = torch.ones(1, 1, kind.window, kind.window, device=images.device, dtype=images.dtype)
-    energies = functional.conv2d(energy, box, padding=padding)[:, 0]
+    energies = functional.conv2d(energy, box, padding=half)[:, 0]
     products = functional.conv2d(
-        areas.reshape(1, count * channels, side, side), own, padding=padding, groups=count
+        areas.reshape(1, count * channels, side, side), own, padding=half, groups=count
     )[0]
     squares = energies - 2.0 * products + own.square().sum(dim=(1, 2, 3))[:, None, None]
     distance = squares.clamp_min(0.0) / (channels * kind.window**2)
@@ -150,8 +145,8 @@ def self_similarity_loss(
     Args:
         restored: (N, 3, H, W) in [0, 1].
         gt: Same shape.
-        pixels: Of `edge_pixels`.
-        kind: How similarity is looked for.
+        pixels: Pixels as `edge_pixels` returns them.
+        kind: Way of looking for similarity.
         chunk: Pixels whose graphs are in memory at once. With more pixels than that, each chunk is
             computed again for its gradient.
 

@@ -12,8 +12,8 @@ def semantic_loss(restored: Semantics, gt: Semantics) -> Tensor:
     The cosine of the embeddings, plus 0.5 times the mean over positions of the coarsest map.
 
     Args:
-        restored: What the encoder sees in the restored images.
-        gt: In the clean ones.
+        restored: Semantics of the restored images.
+        gt: Semantics of the clean images.
 
     Source:
         The idea is that of VPD-SR, Wu et al., arXiv 2506.02605; layer and similarity are this

@@ -24,10 +24,10 @@ from restoration_toolchain.tools_zoo.networks.subsampling import (
 )
 
 STRIDE: Final = 2
-"""Of the sub-images at inference, in pixels: less than in training, so that detail survives."""
+"""Stride of the sub-images at inference, in pixels. Smaller than in training, to keep detail."""
 
 DILATIONS: Final = (2, 3)
-"""Of the branches, in pixels."""
+"""Dilations of the branches, in pixels."""
 
 
 class DbsnLight(nn.Module):
@@ -123,14 +123,11 @@ class _CentreMaskedConv2d(nn.Conv2d):
 
     def __init__(self, num_feat: int, kernel_size: int) -> None:
         super().__init__(num_feat, num_feat, kernel_size, padding=kernel_size // 2)
-        mask = torch.ones(1, 1, kernel_size, kernel_size)
-        mask[..., kernel_size // 2, kernel_size // 2] = 0.0
-        self.mask: Tensor
-        self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, feat: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
-        out: Tensor = self._conv_forward(feat, self.weight * self.mask, self.bias)
+        mask = neighbours(self.kernel_size[0]).to(self.weight)
+        out: Tensor = self._conv_forward(feat, self.weight * mask, self.bias)
         return out
 
 

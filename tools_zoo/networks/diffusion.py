@@ -22,8 +22,8 @@ KAPPA: Final = 0.3
 space. The difference that is to be found has about 0.1."""
 
 TEMPERATURE: Final = 0.8
-"""Of the noise that sampling starts with, over that of the process: with 1, a network as small as
-ours makes more noise than detail (docs/generative.md)."""
+"""Noise that sampling starts with over that of the process. With 1, a network as small as ours
+makes more noise than detail (docs/generative.md)."""
 
 _LAST: Final = 0.99  # of sqrt(eta)
 _POWER: Final = 0.3
@@ -39,8 +39,8 @@ class Shifting:
     """The process of ``steps`` steps.
 
     Attributes:
-        steps: T.
-        roots: s_0 to s_T, the square roots of eta: 0, then geometric in time to 0.99.
+        steps: Number of steps, T.
+        roots: Values s_0 to s_T, the square roots of eta: 0, then geometric in time to 0.99.
     """
 
     steps: int
@@ -74,7 +74,7 @@ class Shifting:
         come out of the order of 1.
 
         Args:
-            state: x_t.
+            state: State x_t.
             y: Enlargements of the same shape.
             t: Steps (N,), 0 to T.
         """
@@ -86,7 +86,7 @@ class Shifting:
         return y + TEMPERATURE * KAPPA * self.roots[-1] * noise
 
     def weights(self, t: int, before: int) -> tuple[float, float, float]:
-        """How much of (x_0, x_t, y) the state at an earlier step is made of; sum to 1."""
+        """Shares of (x_0, x_t, y) in the state at an earlier step; they sum to 1."""
         now, then = self.roots[t], self.roots[before]
         of_state = then / now
         of_y = then**2 - then * now
@@ -110,10 +110,10 @@ class Shifting:
         """Walk from the noisy enlargement to a clean image, without drawing any more noise.
 
         Args:
-            predict: Called ``calls`` times.
+            predict: Prediction of the clean image; called ``calls`` times.
             y: Enlargements (N, 3, H, W) in [-1, 1].
             noise: Standard normal, of a shape that broadcasts to it.
-            calls: 1 to T.
+            calls: Number of calls, 1 to T.
         """
         state = self.start(y, noise)
         for t, before in pairwise([*self.times(calls), 0]):

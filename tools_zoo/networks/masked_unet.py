@@ -26,12 +26,12 @@ from restoration_toolchain.tools_zoo.networks.subsampling import (
 )
 
 STRIDE: Final = 2
-"""Of the sub-images at inference, in pixels: less than in training, so that detail survives."""
+"""Stride of the sub-images at inference, in pixels. Smaller than in training, to keep detail."""
 
 NUM_LEVEL: Final = 3
 
 SLOPE: Final = 0.2
-"""Of the LeakyReLU below zero."""
+"""Slope of the leaky ReLU below zero."""
 
 
 class Unet(nn.Module):

@@ -15,7 +15,7 @@ Denoiser = Callable[[Tensor], Tensor]
 """Maps (N, 3, H, W) in [0, 1] to the same shape."""
 
 MaskKind = Literal["checkerboard", "random"]
-"""How half of the pixels are chosen."""
+"""Way of choosing half of the pixels."""
 
 
 def random_masks(
@@ -25,10 +25,10 @@ def random_masks(
 
     Args:
         count: Number of sets; one hides a share of ``1 / count`` of the pixels.
-        num_images: N.
-        height: In pixels.
-        width: In pixels.
-        generator: Of the choice.
+        num_images: Number of images, N.
+        height: Height in pixels.
+        width: Width in pixels.
+        generator: Random source of the choice.
 
     Returns:
         (count, N, 1, H, W) bool, true where set ``i`` hides the pixel, in all channels.
@@ -42,9 +42,9 @@ def checkerboard_masks(height: int, width: int, device: torch.device | None = No
     """Divide images like a chessboard: the same two hidden sets whenever they are asked for.
 
     Args:
-        height: In pixels.
-        width: In pixels.
-        device: Where the masks go.
+        height: Height in pixels.
+        width: Width in pixels.
+        device: Device of the masks.
 
     Returns:
         (2, 1, 1, H, W) bool; the first set hides the upper left pixel.
@@ -61,11 +61,11 @@ def draw_half(
     """Choose half of the pixels of every image: one of its two hidden sets.
 
     Args:
-        kind: Of the sets.
-        num_images: N.
-        height: In pixels.
-        width: In pixels.
-        generator: Of the choice.
+        kind: Kind of the sets.
+        num_images: Number of images, N.
+        height: Height in pixels.
+        width: Width in pixels.
+        generator: Random source of the choice.
 
     Returns:
         (N, 1, H, W) bool, true where the pixel is hidden, in all channels.
@@ -81,7 +81,7 @@ def denoise_hidden(denoiser: Denoiser, images: Tensor, masks: Tensor) -> Tensor:
     """Take every pixel from the pass in which it was hidden: one call per mask.
 
     Args:
-        denoiser: Sees 0 in place of hidden pixels.
+        denoiser: Denoiser, which sees 0 in place of hidden pixels.
         images: (N, C, H, W) in [0, 1].
         masks: bool (K, N or 1, 1, H, W): hidden sets, each pixel in exactly one of them.
 

@@ -26,7 +26,7 @@ class ShiftNet(nn.Module):
 
     Args:
         scale: Side of the large image over side of the small one.
-        steps: T; steps are numbered 0 (clean) to T.
+        steps: Number of steps T; they are numbered 0 (clean) to T.
     """
 
     def __init__(self, scale: int = 4, steps: int = STEPS) -> None:
@@ -80,7 +80,7 @@ class OneStepNet(nn.Module):
 
     Attributes:
         steps: Calls per image: 1 runs the student, 2 to `STEPS` the teacher.
-        seed: Of the noise. The same image comes out each time, and another with another seed.
+        seed: Seed of the noise. The same image comes out each time, and another with another seed.
 
     Source:
         The process is that of ResShift, Yue et al., NeurIPS 2023; that one step is enough after

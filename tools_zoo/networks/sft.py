@@ -79,7 +79,7 @@ class ConditionNet(nn.Module):
     one pixel of the small image.
 
     Args:
-        scale: Of the prior to the features.
+        scale: Side of the prior over side of the features.
     """
 
     def __init__(self, scale: int) -> None:

@@ -30,9 +30,8 @@ def carry_colours(conv: nn.Conv2d, kernel: Tensor | None = None) -> None:
     """Let the first three channels out of a convolution begin as the first three into it.
 
     Args:
-        conv: With at least three channels on both sides; changed.
-        kernel: (k, k) of the convolution's size, which each of the three is filtered with; the
-            identity if left out.
+        conv: Convolution with at least three channels on both sides; changed.
+        kernel: Filter (k, k) of the convolution's size for each of the three; None is the identity.
     """
     side = conv.kernel_size[0]
     if kernel is None:

@@ -49,7 +49,7 @@ def random_subsamples(images: Tensor, stride: int, generator: torch.Generator) -
     Args:
         images: (N, C, H, W); both sides multiples of ``stride``.
         stride: s, in pixels.
-        generator: Of the permutations.
+        generator: Random source of the permutations.
 
     Returns:
         (s * s, N, C, H / s, W / s).

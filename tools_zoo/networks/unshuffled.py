@@ -64,7 +64,7 @@ class ResidualBlock(nn.Module):
 
     Args:
         num_feat: Channels.
-        negative_slope: Of the leaky ReLU between them; 0 is a ReLU.
+        negative_slope: Slope of the leaky ReLU between them below zero; 0 is a ReLU.
     """
 
     def __init__(self, num_feat: int, negative_slope: float = 0.0) -> None:

@@ -20,8 +20,8 @@ NUM_BLOCK: Final = (2, 5, 3)
 
 
 NEGATIVE_SLOPE: Final = 0.1
-"""Of the leaky ReLUs. With ReLUs, a long training left one block dead and three with one unit in a
-hundred at work (docs/results.md)."""
+"""Slope of the leaky ReLUs below zero. With ReLUs, a long training left one block dead and three
+with one unit in a hundred at work (docs/results.md)."""
 
 
 class UnshuffledUnet(nn.Module):

@@ -222,12 +222,11 @@ class PrescribedChains(nn.Module):
             actions: (N, stages) int64.
 
         Returns:
-            The images after each stage, float32 of the same shape, clipped to [0, 1] as in
-            `envs.chain`.
+            Images after each stage, float32 of the same shape, in [0, 1].
         """
         images, after = lq, []
         for stage in actions.T:
-            images = self.toolbox.restore(images, stage).clamp(0.0, 1.0)
+            images = self.toolbox.restore(images, stage)
             after.append(images)
         return after
 

@@ -10,7 +10,7 @@ from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.tools_zoo.enlarging.one_step import TEACHER_RUN
 from restoration_toolchain.tools_zoo.networks.one_step import OneStepNet
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
-from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
+from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, network_weights
 
 
 def holds_run(folder: Path) -> bool:
@@ -49,5 +49,4 @@ def _averaged(path: Path) -> dict[str, Tensor]:
         raise ToolchainError(f"no weights to start from: there is no {path}") from error
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise ToolchainError(f"{path} is damaged, or no checkpoint of a tool") from error
-    # Most trainings see a network as the one part of its tool.
-    return {name.removeprefix("network."): value for name, value in state.items()}
+    return network_weights(state)

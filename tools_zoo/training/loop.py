@@ -24,7 +24,7 @@ from restoration_toolchain.tools_zoo.training.errors import NotANumberError
 from restoration_toolchain.tools_zoo.training.mixed_precision import MixedBf16
 from restoration_toolchain.tools_zoo.training.muon import Muon, parameter_groups
 from restoration_toolchain.tools_zoo.training.objective import Adversary, Bounded, Objective, Termed
-from restoration_toolchain.tools_zoo.training.run_folder import RunFolder
+from restoration_toolchain.tools_zoo.training.run_folder import RunFolder, network_weights
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 """Called with (step, total, newest metrics) after every optimiser step."""
@@ -294,7 +294,8 @@ class _Session:
         state = self._run.load()
         self._step = state["step"]
         for name, part in self._stateful.items():
-            part.load_state_dict(state[name])
+            is_network = name in {"tool", "averaged"}
+            part.load_state_dict(network_weights(state[name]) if is_network else state[name])
 
     def run(self, on_step: OnStep) -> None:
         metrics: dict[str, float] = {}

@@ -1,4 +1,8 @@
-"""The number format that networks are trained in."""
+"""Training in bfloat16, for Fabric.
+
+Apart from `tools_zoo.precision`, because Fabric takes as long to import as PyTorch, and a
+restoration does not need it.
+"""
 
 from typing import Any
 

@@ -219,6 +219,11 @@ def check_run(path: Path, *, resume: bool) -> None:
         raise RunTakenError(f"{path} already holds a run")
 
 
+def network_weights(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the weights in a checkpoint as in a network; older ones have it as a part of a tool."""
+    return {name.removeprefix("network."): value for name, value in state.items()}
+
+
 def recorded_config(path: Path) -> dict[str, Any]:
     """Read the configuration that the run in a folder was started with, as plain values.
 

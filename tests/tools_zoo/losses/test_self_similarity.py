@@ -29,13 +29,11 @@ def photo() -> Tensor:
 def unfolded(image: Tensor, pixels: Tensor, kind: Similarity) -> Tensor:
     """The equations one by one, for every pixel and every place."""
     p, k = kind.search // 2, kind.window // 2
-    margin = p + (k if kind.border == "full" else 0)
-    padded = functional.pad(image, (margin,) * 4, mode="reflect")[0]
+    padded = functional.pad(image, (p,) * 4, mode="reflect")[0]
     rows = []
     for _, row, column in pixels.tolist():
-        area = padded[:, row : row + 2 * margin + 1, column : column + 2 * margin + 1]
-        if kind.border == "zero":
-            area = functional.pad(area, (k,) * 4)
+        area = padded[:, row : row + 2 * p + 1, column : column + 2 * p + 1]
+        area = functional.pad(area, (k,) * 4)
         own = area[:, p : p + kind.window, p : p + kind.window]
         similar = [
             torch.exp(
@@ -54,7 +52,7 @@ def some_pixels(photo: Tensor, count: int = 12) -> Tensor:
     return edge_pixels(photo, most=count, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("kind", [SMALL, Similarity(), Similarity(9, 3, border="full")])
+@pytest.mark.parametrize("kind", [SMALL, Similarity()])
 def test_the_graph_is_that_of_the_equations(photo: Tensor, kind: Similarity) -> None:
     pixels = some_pixels(photo)
     graph = similarity_graph(photo, pixels, kind)
@@ -124,15 +122,6 @@ def test_flipping_an_image_flips_its_graphs(photo: Tensor) -> None:
     mirrored[:, 2] = photo.shape[-1] - 1 - mirrored[:, 2]
     flipped = similarity_graph(photo.double().flip(-1), mirrored, SMALL).unflatten(1, (9, 9))
     torch.testing.assert_close(flipped.flip(-1), graph)
-
-
-@pytest.mark.parametrize(("border", "ignores"), [("full", True), ("zero", False)])
-def test_only_real_borders_ignore_brightness(photo: Tensor, border, ignores: bool) -> None:
-    kind, pixels = Similarity(9, 3, border=border), some_pixels(photo)
-    images = 0.5 * photo.double()
-    same = similarity_graph(images, pixels, kind)
-    brighter = similarity_graph(images + 0.4, pixels, kind)
-    assert torch.allclose(same, brighter, atol=1e-9) == ignores
 
 
 def test_the_artefact_distance_grows_with_noise(photo: Tensor) -> None:

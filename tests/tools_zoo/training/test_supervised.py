@@ -14,6 +14,7 @@ from restoration_toolchain.tools_zoo.networks import NETWORKS
 from restoration_toolchain.tools_zoo.networks.single import PlainStack
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.training import supervised as training
+from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
 from restoration_toolchain.tools_zoo.training.supervised import ToolTrainConfig, train_tool
 
 STRONG_NOISE = ToolSpec("denoise", "noise", (40.0, 50.0), "small")
@@ -128,6 +129,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     resumed = train_tool(STRONG_NOISE, config, tmp_path / "parts", resume=True)
     assert_same_weights(whole, resumed)
     assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "parts")
+
+
+def test_a_run_of_an_older_version_is_resumed(store_path: Path, tmp_path: Path) -> None:
+    config = tiny_config(store_path)
+    finished = train_tool(STRONG_NOISE, config, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    for part in ("tool", "averaged"):  # where a network was trained as a part of its tool
+        state[part] = {f"network.{name}": value for name, value in state[part].items()}
+    torch.save(state, tmp_path / "run" / CHECKPOINT)
+    again = train_tool(STRONG_NOISE, config, tmp_path / "run", resume=True)
+    assert_same_weights(finished, again)
 
 
 def test_resuming_a_finished_run_gives_its_tool_at_once(store_path: Path, tmp_path: Path) -> None:
