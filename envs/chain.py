@@ -15,7 +15,7 @@ MAX_STEPS: Final = 3
 """Tools per episode, as in RL-Restore."""
 
 Apply = Callable[[Tensor, Tensor], Tensor]
-"""(images (N, 3, H, W), actions (N,)) to new images: `Toolbox.restore`, or a tiled form."""
+"""(images (N, 3, H, W), actions (N,)) to new images in [0, 1]: `Toolbox.restore`, or in tiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,6 @@ class Chain(Episodes):
         max_steps: Largest number of tools on one image.
         apply: Runs the chosen tools on images of one size, by tools of one scale.
         differentiable: Let gradients flow through the tools, as joint training needs.
-        is_clipped: ``apply`` brings its images to [0, 1] itself.
 
     Attributes:
         enlarged: (N,) bool, whether a tool has enlarged the image.
@@ -113,14 +112,13 @@ class Chain(Episodes):
         max_steps: int,
         apply: Apply,
         differentiable: bool = False,
-        is_clipped: bool = False,
     ) -> None:
         super().__init__(len(images), stop=len(scales), max_steps=max_steps)
         # Where no tool enlarges, all images keep one size and stay in one tensor.
         self._images: Tensor | list[Tensor] = images if max(scales) == 1 else list(images)
         self._size, self._scale = images.shape[-2:], scale
         self._scales = torch.tensor([*scales, 1])
-        self._apply, self._differentiable, self._is_clipped = apply, differentiable, is_clipped
+        self._apply, self._differentiable = apply, differentiable
         self.enlarged = torch.zeros(len(images), dtype=torch.bool)
 
     def result(self) -> Tensor:
@@ -172,7 +170,7 @@ class Chain(Episodes):
     def _run(self, actions: Tensor) -> None:
         with torch.set_grad_enabled(self._differentiable):
             if isinstance(self._images, Tensor):
-                self._images = self._restored(self._images, actions)
+                self._images = self._apply(self._images, actions)
                 return
             runs = (actions != self.stop) & self.allowed().gather(1, actions.unsqueeze(1))[:, 0]
             enlarges = runs & (self._scales[actions] > 1)
@@ -182,15 +180,10 @@ class Chain(Episodes):
                 rows = torch.nonzero(group).flatten()
                 if len(rows):
                     batch = torch.stack([images[row] for row in rows.tolist()])
-                    restored = self._restored(batch, actions[rows])
+                    restored = self._apply(batch, actions[rows])
                     for row, image in zip(rows.tolist(), restored, strict=True):
                         images[row] = image
             self._images, self.enlarged = images, self.enlarged | enlarges
-
-    def _restored(self, images: Tensor, actions: Tensor) -> Tensor:
-        """What the tools make, clipped: what is observed and scored is what would be saved."""
-        restored = self._apply(images, actions)
-        return restored if self._is_clipped else restored.clamp_(0.0, 1.0)
 
     def _at_full_size(self, image: Tensor) -> Tensor:
         if self._scale == 1 or image.shape[-2:] != self._size:

@@ -6,22 +6,26 @@ from torch import Tensor
 
 from restoration_toolchain.data.scaling import upsample_bicubic
 from restoration_toolchain.envs.chain import Chain
+from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from tests.envs.conftest import Nearest, Shift
 
 DARKER, BRIGHTER, NEAREST = 0, 1, 2
 SIDE = 8
 
 
-def shift(images: Tensor, actions: Tensor) -> Tensor:
-    """Action 0 darkens, action 1 brightens beyond the range."""
-    change = torch.tensor([-0.25, 0.75, 0.0])[actions]
-    return images + change[:, None, None, None]
+def shifts(*more: Tool) -> Toolbox:
+    """Action 0 darkens, action 1 brightens beyond the range; then come others."""
+    tools = [
+        Tool(ToolSpec(name, "noise", (0, 1), "small"), Shift(amount))
+        for name, amount in (("darker", -0.25), ("brighter", 0.75))
+    ]
+    return Toolbox("shifts", [*tools, *more])
 
 
-def shift_or_repeat(images: Tensor, actions: Tensor) -> Tensor:
+def shifts_and_nearest() -> Toolbox:
     """The same, but action 2 repeats pixels."""
-    if (actions == NEAREST).all():
-        return images.repeat_interleave(4, 2).repeat_interleave(4, 3)
-    return shift(images, actions)
+    return shifts(Tool(ToolSpec("nearest", "sr", (4, 4), "sr_x4", 4), Nearest()))
 
 
 def make_chain(
@@ -29,9 +33,8 @@ def make_chain(
 ) -> Chain:
     """Tools that keep the size at scale 1; beside them one that enlarges at any other."""
     images = torch.full((count, 3, SIDE, SIDE), 0.5) if images is None else images
-    if scale == 1:
-        return Chain(images, (1, 1), max_steps=max_steps, apply=shift)
-    return Chain(images, (1, 1, 4), scale=scale, max_steps=max_steps, apply=shift_or_repeat)
+    tools = shifts() if scale == 1 else shifts_and_nearest()
+    return Chain(images, tools.scales, scale=scale, max_steps=max_steps, apply=tools.restore)
 
 
 @pytest.fixture(params=[1, 4], ids=["size kept", "enlarged"])
@@ -192,7 +195,7 @@ def test_enlarging_twice_changes_nothing() -> None:
 
 def test_where_the_size_is_kept_tools_that_enlarge_do_nothing() -> None:
     images = torch.rand(3, 3, SIDE, SIDE)
-    chain = Chain(images, (1, 1, 4), scale=1, max_steps=2, apply=shift_or_repeat)
+    chain = Chain(images, (1, 1, 4), scale=1, max_steps=2, apply=shifts_and_nearest().restore)
     assert chain.allowed().tolist() == [[True, True, False, True]] * 3
     chain.advance(torch.full((3,), NEAREST))
     assert torch.equal(chain.result(), images)

@@ -278,7 +278,6 @@ class Restorer:
             scale=self.scale,
             max_steps=max_steps,
             apply=apply,
-            is_clipped=True,
         )
         actions = [self._action(name) for name in forced]
         max_risk = self._provenance.max_risk
