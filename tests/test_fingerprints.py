@@ -1,8 +1,8 @@
-"""What the program does: a small part of ``python -m benchmarks.fingerprints --check``."""
+"""What the program does: a small part of ``python -m tests.fingerprints --check``."""
 
 import pytest
 
-from benchmarks import fingerprints
+from tests import fingerprints
 
 
 def test_pixels_decisions_and_weights_are_those_recorded(

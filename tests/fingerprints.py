@@ -1,4 +1,4 @@
-"""Fingerprints of what the program does: ``python -m benchmarks.fingerprints --check``.
+"""Fingerprints of what the program does: ``python -m tests.fingerprints --check``.
 
 A fixed table of commands is run in this process, on photos that scikit-image brings along, and
 everything they write is boiled down: pixels, weights and patches to a checksum and a few robust
