@@ -11,6 +11,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Final, TypeAlias
 
@@ -23,10 +24,6 @@ TIMEOUT: Final = 30.0
 
 ATTEMPTS: Final = 4
 """How often a transfer that breaks off is taken up again, the first time included."""
-
-_USER_AGENT: Final = "restoration-toolchain"  # some servers refuse urllib's own
-_PARTIAL: Final = 206
-_RANGE_REFUSED: Final = 416
 
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Called with the bytes so far and the bytes in total (None: the server does not say)."""
@@ -140,18 +137,16 @@ def _transfer(url: str, part: Path, size: int | None, progress: Progress) -> Non
     """Bring ``part`` to its full length with one request."""
     have = part.stat().st_size if part.exists() else 0
     if size is not None and have >= size:
-        # Complete, or hopeless; the checksum tells which.
-        return
+        return  # complete, or hopeless; the checksum tells which
     with _open(url, have, part) as response:
-        resumed = response.status == _PARTIAL
-        start = have if resumed else 0
+        resumed = response.status == HTTPStatus.PARTIAL_CONTENT
+        done = have if resumed else 0
         length = response.headers.get("Content-Length")
-        total = size if length is None else start + int(length)
+        total = size if length is None else done + int(length)
         if size is not None and total != size:
             raise ChecksumError(
                 f"{url} has {total} bytes instead of {size}: the publisher has changed it"
             )
-        done = start
         with part.open("ab" if resumed else "wb") as file:
             while chunk := _read(response):
                 file.write(chunk)
@@ -162,19 +157,21 @@ def _transfer(url: str, part: Path, size: int | None, progress: Progress) -> Non
 
 
 def _open(url: str, have: int, part: Path) -> http.client.HTTPResponse:
-    headers = {"User-Agent": _USER_AGENT} | ({"Range": f"bytes={have}-"} if have else {})
-    request = urllib.request.Request(url, headers=headers)
+    request = urllib.request.Request(url)
+    request.add_header("User-Agent", "restoration-toolchain")  # some servers refuse urllib's own
+    if have:
+        request.add_header("Range", f"bytes={have}-")
     try:
         response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == _RANGE_REFUSED:
+        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink()
             raise _BrokenOffError("the server's file is shorter than what was here") from error
-        answer = f"{error.code} {error.reason}"
+        answer = f"the server answers {error.code} {error.reason}"
         if error.code >= 500:
-            raise _BrokenOffError(f"the server answers {answer}") from error
-        raise DownloadError(f"the server answers {answer} for {url}") from error
+            raise _BrokenOffError(answer) from error
+        raise DownloadError(f"{answer} for {url}") from error
     except (OSError, http.client.HTTPException) as error:
         host = urllib.parse.urlsplit(url).netloc
         raise DownloadError(

@@ -76,38 +76,27 @@ def _walk(
         return
     seen.add(real)
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        names = sorted(os.listdir(folder))
     except OSError as error:
         on_unreadable(folder, _reason(error))
         return
-    for entry in entries:
-        if entry.name.startswith("."):
+    for name in names:
+        path = folder / name
+        if name.startswith("."):
             continue
-        path = folder / entry.name
-        if _is_folder(entry):
+        if os.path.isdir(path):  # unlike Path's, it never raises: a link may point to itself
             yield from _walk(path, seen, on_unreadable)
         elif path.suffix.lower() in PHOTO_SUFFIXES:
             yield path
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that points to itself
-        return False
-
-
 def _as_rgb(image: Image.Image) -> ByteImage:
     if image.mode == "F":
         raise ValueError("floating-point samples, whose range is unknown")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_16_bit(np.asarray(image))
-    return np.asarray(image.convert("RGB"), dtype=np.uint8)
-
-
-def _from_16_bit(samples: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> ByteImage:
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return np.asarray(image.convert("RGB"), dtype=np.uint8)
     # Pillow hands out 16-bit gray as 32-bit integers in some formats, and true 32-bit ones too.
-    values = samples.astype(np.int64)
+    values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > _16_BIT_MAX:
         raise ValueError("more than 16 bits a sample")
     gray = np.rint(values * (255.0 / _16_BIT_MAX)).astype(np.uint8)

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import skimage
 
@@ -28,14 +27,8 @@ EMBEDDED_PHOTOS: Final = (
 through a microscope or telescope, or fetched on demand."""
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedFile:
-    """A file that looked like a photo and could not be read.
-
-    Attributes:
-        path: The file, or a folder that may not be listed.
-        reason: Why, in a few words.
-    """
+class SkippedFile(NamedTuple):
+    """A file that looked like a photo and could not be read, or a folder that may not be listed."""
 
     path: Path
     reason: str
@@ -54,10 +47,7 @@ class CleanSource:
     """
 
     def __init__(
-        self,
-        files: Sequence[tuple[str, Path]],
-        place: str,
-        unlisted: Sequence[SkippedFile] = (),
+        self, files: Sequence[tuple[str, Path]], place: str, unlisted: Sequence[SkippedFile] = ()
     ) -> None:
         self._files, self._place, self._unlisted = files, place, unlisted
         self.skipped = [*unlisted]
@@ -87,39 +77,6 @@ class CleanSource:
             raise SourceError(f"none of the photos in {self._place} can be read ({first})")
 
 
-class FolderSource(CleanSource):
-    """The photos below a folder; a photo is identified by its path relative to the folder.
-
-    Args:
-        path: Folder, searched recursively for PNG, JPEG, WebP, BMP and TIFF files.
-
-    Raises:
-        SourceError: There is no such folder, or no photo file in it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        if not path.exists():
-            raise SourceError(f"no folder {path}; give a folder of photos")
-        if not path.is_dir():
-            raise SourceError(f"{path} is a file; give the folder it is in")
-        unlisted: list[SkippedFile] = []
-        files = [*find_photo_files(path, lambda file, why: unlisted.append(SkippedFile(file, why)))]
-        if not files:
-            raise SourceError(f"no photos in {path}; it needs PNG, JPEG, WebP, BMP or TIFF files")
-        named = [(file.relative_to(path).as_posix(), file) for file in files]
-        super().__init__(named, str(path), unlisted)
-
-
-class EmbeddedSource(CleanSource):
-    """The colour photos that scikit-image ships, identified by their names; nothing is fetched."""
-
-    def __init__(self) -> None:
-        # The installed files: skimage's fetcher would ask the network for others.
-        folder = Path(skimage.__file__).parent / "data"
-        named = [(Path(name).stem, folder / name) for name in EMBEDDED_PHOTOS]
-        super().__init__(named, "the installed scikit-image")
-
-
 def open_source(
     name_or_path: str | Path,
     *,
@@ -130,8 +87,8 @@ def open_source(
     """Open a source of clean photos; a public set is downloaded and unpacked when it is not there.
 
     Args:
-        name_or_path: ``embedded``, the name of a public set, or a folder. A name wins over a
-            folder of the same name, which ``./name`` reaches.
+        name_or_path: ``embedded``, the name of a public set, or a folder, which is searched
+            recursively. A name wins over a folder of the same name, which ``./name`` reaches.
         cache_dir: Folder of public sets; None is the user's cache folder.
         offline: Never touch the network; a set that is not in the cache is then an error.
         progress: Called during a download with the bytes so far and in total (None: unknown).
@@ -143,16 +100,33 @@ def open_source(
         ChecksumError: The file that was fetched is another one.
     """
     if name_or_path == EMBEDDED:
-        return EmbeddedSource()
+        # The installed files: skimage's fetcher would ask the network for others.
+        folder = Path(skimage.__file__).parent / "data"
+        named = [(Path(name).stem, folder / name) for name in EMBEDDED_PHOTOS]
+        return CleanSource(named, "the installed scikit-image")
     if isinstance(name_or_path, str) and name_or_path in PUBLIC_SETS:
-        return FolderSource(
+        return _open_folder(
             fetch_public_set(name_or_path, cache_dir=cache_dir, offline=offline, progress=progress)
         )
     path = Path(name_or_path).expanduser()
     if isinstance(name_or_path, str) and not path.exists() and not _looks_like_path(name_or_path):
         raise UnknownNameError("source", name_or_path, (EMBEDDED, *PUBLIC_SETS))
-    return FolderSource(path)
+    return _open_folder(path)
 
 
 def _looks_like_path(text: str) -> bool:
     return text.startswith((".", "~")) or os.sep in text or "/" in text
+
+
+def _open_folder(path: Path) -> CleanSource:
+    """The photos below a folder, each identified by its path relative to the folder."""
+    if not path.exists():
+        raise SourceError(f"no folder {path}; give a folder of photos")
+    if not path.is_dir():
+        raise SourceError(f"{path} is a file; give the folder it is in")
+    unlisted: list[SkippedFile] = []
+    files = [*find_photo_files(path, lambda file, why: unlisted.append(SkippedFile(file, why)))]
+    if not files:
+        raise SourceError(f"no photos in {path}; it needs PNG, JPEG, WebP, BMP or TIFF files")
+    named = [(file.relative_to(path).as_posix(), file) for file in files]
+    return CleanSource(named, str(path), unlisted)

@@ -119,7 +119,7 @@ def list_sets() -> None:
         EMBEDDED, "none", f"{len(EMBEDDED_PHOTOS)} photos of scikit-image; see its LICENSE"
     )
     for name, public in PUBLIC_SETS.items():
-        table.add_row(name, f"{public.archive.size / 1e6:,.0f} MB", public.licence)
+        table.add_row(name, f"{public.size / 1e6:,.0f} MB", public.licence)
     Console().print(table)
 
 

@@ -16,7 +16,7 @@ from restoration_toolchain.data.damage.camera import (
 from restoration_toolchain.data.errors import ImageFormatError
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
-from restoration_toolchain.data.photos.sources import EmbeddedSource
+from restoration_toolchain.data.photos.sources import open_source
 
 UNCOMPRESSED = replace(CAMERAS["middle"], jpeg_quality=None)
 
@@ -44,7 +44,7 @@ def correlation(noise: FloatImage, distance: int, axis: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def photos() -> list[FloatImage]:
-    return [to_float(pixels[100:292, 150:342]) for _, pixels in EmbeddedSource()]
+    return [to_float(pixels[100:292, 150:342]) for _, pixels in open_source("embedded")]
 
 
 def test_a_camera_without_noise_takes_the_clean_photo(photos):

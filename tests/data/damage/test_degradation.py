@@ -21,7 +21,7 @@ from restoration_toolchain.data.damage.noise_model import estimate_noise
 from restoration_toolchain.data.damage.steps import Blur, Noise, Resize
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError
 from restoration_toolchain.data.images import FloatImage, to_float
-from restoration_toolchain.data.photos.sources import EmbeddedSource
+from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.data.scaling import KERNELS
 
 EVERYTHING = mixture(blur_sigma=1.5, noise_sigma=20.0, jpeg_quality=25)
@@ -44,7 +44,7 @@ def window_of_noise(side: int) -> FloatImage:
 
 @pytest.fixture(scope="module")
 def photo() -> FloatImage:
-    _, pixels = next(iter(EmbeddedSource()))
+    _, pixels = next(iter(open_source("embedded")))
     return to_float(pixels[100:228, 150:278])
 
 

@@ -24,7 +24,7 @@ from restoration_toolchain.data.damage.steps import (
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
-from restoration_toolchain.data.photos.sources import EmbeddedSource
+from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.data.scaling import KERNELS, upsampled
 from restoration_toolchain.tools_zoo.tool import UNITS
 
@@ -50,7 +50,7 @@ def noisy(image: FloatImage, sigma: float) -> FloatImage:
 
 @pytest.fixture(scope="module")
 def photo() -> FloatImage:
-    _, pixels = next(iter(EmbeddedSource()))
+    _, pixels = next(iter(open_source("embedded")))
     return to_float(pixels[100:228, 150:278])
 
 

@@ -16,7 +16,7 @@ import pytest
 from restoration_toolchain.data.errors import ChecksumError, DownloadError, OfflineError
 from restoration_toolchain.data.photos import public_sets
 from restoration_toolchain.data.photos.download import ATTEMPTS, CHUNK_BYTES, extract, fetch
-from restoration_toolchain.data.photos.public_sets import Archive, PublicSet
+from restoration_toolchain.data.photos.public_sets import PublicSet
 from restoration_toolchain.data.photos.sources import open_source
 
 CONTENT = np.random.default_rng(0).bytes(3 * CHUNK_BYTES // 2)
@@ -266,12 +266,13 @@ def test_a_public_set_is_fetched_once_unpacked_and_its_archive_removed(site, tmp
 
     coded = cv2.imencode(".png", np.full((8, 8, 3), 200, np.uint8))[1].tobytes()
     site.content = pack(tmp_path / "made.zip", {"inside/a.png": coded}).read_bytes()
-    archive = Archive(
+    entry = PublicSet(
         url=site.url,
         sha256=hashlib.sha256(site.content).hexdigest(),
         size=len(site.content),
+        subfolder="inside",
+        licence="none",
     )
-    entry = PublicSet(archive=archive, subfolder="inside", licence="none")
     monkeypatch.setattr(public_sets, "PUBLIC_SETS", {"tiny": entry})
     monkeypatch.setattr("restoration_toolchain.data.photos.sources.PUBLIC_SETS", {"tiny": entry})
     cache = tmp_path / "cache"
@@ -285,7 +286,7 @@ def test_a_public_set_is_fetched_once_unpacked_and_its_archive_removed(site, tmp
 
 def test_checksums_and_sizes_of_public_sets_are_well_formed():
     for entry in public_sets.PUBLIC_SETS.values():
-        assert len(bytes.fromhex(entry.archive.sha256)) == 32
-        assert entry.archive.size > 1_000_000
-        assert entry.archive.url.startswith("https://")
+        assert len(bytes.fromhex(entry.sha256)) == 32
+        assert entry.size > 1_000_000
+        assert entry.url.startswith("https://")
         assert entry.licence.endswith(".")

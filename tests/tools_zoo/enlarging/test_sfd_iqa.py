@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from restoration_toolchain.data.errors import ChecksumError, ToolchainError
 from restoration_toolchain.data.images import to_tensor
-from restoration_toolchain.data.photos.sources import EmbeddedSource
+from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.tools_zoo.catalog import ENLARGERS
 from restoration_toolchain.tools_zoo.critics.prompts import PromptPair
 from restoration_toolchain.tools_zoo.encoders.efficientnet import EfficientNetEncoder
@@ -113,7 +113,7 @@ def test_critics_that_saw_damage_score_it_lower_the_more_of_it_there_is() -> Non
     from restoration_toolchain.tools_zoo.encoders import load_encoder
 
     encoder = load_encoder()
-    photos = [to_tensor(photo[None].copy()) for _, photo in EmbeddedSource()]
+    photos = [to_tensor(photo[None].copy()) for _, photo in open_source("embedded")]
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     iqa = SfdIqa(encoder).train()

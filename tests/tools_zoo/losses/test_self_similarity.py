@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from restoration_toolchain.data.images import to_tensor
-from restoration_toolchain.data.photos.sources import EmbeddedSource
+from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.tools_zoo.losses.self_similarity import (
     Similarity,
     artefact_distance,
@@ -22,7 +22,7 @@ SMALL = Similarity(search=9, window=3)
 
 @pytest.fixture(scope="module")
 def photo() -> Tensor:
-    _, pixels = next(iter(EmbeddedSource()))
+    _, pixels = next(iter(open_source("embedded")))
     return to_tensor(pixels[None, 100:164, 160:224])
 
 
