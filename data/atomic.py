@@ -10,11 +10,7 @@ from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Put ``content`` at ``path``, as `file_written_atomically` does.
-
-    Raises:
-        OSError: The folder is missing or not writable, the disk is full, ``path`` is a folder.
-    """
+    """Put ``content`` at ``path``, as `file_written_atomically` does."""
     with file_written_atomically(path) as file:
         file.write(content)
 
@@ -48,15 +44,9 @@ def file_written_atomically(path: Path) -> Iterator[BinaryIO]:
 def folder_written_atomically(folder: Path) -> Iterator[Path]:
     """Fill a folder that takes its name only when it is complete, in place of one that has it.
 
-    Args:
-        folder: Where; the folder that it lies in is made if missing.
-
     Yields:
-        A hidden folder beside it to write into. If that fails, it is removed, and what was at
-        ``folder`` is still there.
-
-    Raises:
-        OSError: It cannot be written.
+        A hidden folder beside it to write into; parents are made if missing. If that fails, it is
+        removed, and what was at ``folder`` is still there.
     """
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(8)

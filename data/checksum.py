@@ -5,10 +5,6 @@ from pathlib import Path
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, as hexadecimal digits.
-
-    Raises:
-        OSError: It cannot be read.
-    """
+    """SHA-256 of a file's content, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

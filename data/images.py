@@ -30,8 +30,7 @@ def to_uint8(image: FloatImage) -> ByteImage:
     Args:
         image: Any shape, float, nominal range [0, 1]; values outside are clipped.
     """
-    scaled: ByteImage = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
-    return scaled
+    return np.asarray(np.rint(np.clip(image, 0.0, 1.0) * 255.0), np.uint8)
 
 
 def to_float(image: ByteImage) -> FloatImage:

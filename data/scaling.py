@@ -33,9 +33,6 @@ def resize(image: FloatImage, height: int, width: int, kernel: Kernel) -> FloatI
         height: Height of the result, in pixels.
         width: Width of the result, in pixels.
         kernel: Kernel of the interpolation; ``area`` averages the pixels that a new one covers.
-
-    Raises:
-        UnknownNameError: There is no such kernel.
     """
     if kernel not in KERNELS:
         raise UnknownNameError("kernel", kernel, KERNELS)

@@ -4,8 +4,6 @@ It serves to measure denoisers on noise like that of real photos, of which no cl
 White Gaussian noise flatters a denoiser: real noise is born on the sensor, and what the camera
 does afterwards correlates it between neighbouring pixels and between channels.
 
-Every function is pure; randomness comes from a generator that the caller passes in.
-
 Source:
     Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019. Left out, because
     they hardly change the noise: the colour matrix, the tone curve besides sRGB's, and exposure.
@@ -60,12 +58,10 @@ class Camera(Step):
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name, noise in (("shot", self.shot), ("read", self.read)):
-            if not (math.isfinite(noise) and noise >= 0.0):
-                raise ValueError(f"{name} must be finite and not negative, got {noise}")
-        for name, gain in (("red_gain", self.red_gain), ("blue_gain", self.blue_gain)):
-            if not (math.isfinite(gain) and gain >= 1.0):
-                raise ValueError(f"{name} must be finite and at least 1, got {gain}")
+        for name, least in {"shot": 0, "read": 0, "red_gain": 1, "blue_gain": 1}.items():
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= least):
+                raise ValueError(f"{name} must be finite and at least {least}, got {value}")
         if self.jpeg_quality is not None:
             Jpeg(self.jpeg_quality)
 
@@ -79,25 +75,19 @@ class Camera(Step):
         return np.clip(image + (noisy - clean), 0.0, 1.0)
 
 
-def typical_read(shot: float) -> float:
-    """The read noise that goes with a shot noise: both grow with the ISO setting.
+def typical_camera(shot: float, jpeg_quality: int | None = None) -> Camera:
+    """A camera whose read noise goes with its shot noise: both grow with the ISO setting.
 
     Args:
         shot: Variance per unit of linear raw signal, above 0; 1e-4 to 1.2e-2 in real cameras.
-
-    Returns:
-        Standard deviation in linear raw.
+        jpeg_quality: JPEG quality 1 to 100 of its photos, or None for no compression at all.
 
     Source:
         Brooks et al., CVPR 2019: the line ``log(read^2) = 2.18 log(shot) + 1.20``, fitted to the
         photos of the Darmstadt Noise Dataset.
     """
-    return math.exp(0.5 * (2.18 * math.log(shot) + 1.20))
-
-
-def typical_camera(shot: float, jpeg_quality: int | None = None) -> Camera:
-    """A camera whose read noise goes with its shot noise."""
-    return Camera(shot=shot, read=typical_read(shot), jpeg_quality=jpeg_quality)
+    read = math.exp(0.5 * (2.18 * math.log(shot) + 1.20))
+    return Camera(shot=shot, read=read, jpeg_quality=jpeg_quality)
 
 
 CAMERAS: Final[dict[str, Camera]] = {
@@ -130,9 +120,6 @@ def photograph(
         The noisy photo and the clean one, each of ``image``'s shape, float32 on the 8-bit grid of
         [0, 1]. The clean one is demosaiced too, so that their difference is no error of
         demosaicing, and is not compressed.
-
-    Raises:
-        ImageFormatError: ``image`` is not float32 RGB.
     """
     check_float_image(image)
     mosaic = _expose(image, camera)

@@ -1,7 +1,5 @@
 """What happened to a clean photo: a list of steps, as in RL-Restore's blur, then noise, then JPEG.
 
-Every function is pure; randomness comes from a generator that the caller passes in.
-
 Source:
     Yu et al., "Crafting a Toolchain for Image Restoration by Deep Reinforcement Learning",
     CVPR 2018.
@@ -65,25 +63,23 @@ class Degradation:
         return scales[-1] if scales else 1
 
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
-        """Degrade a copy of ``image``.
+        """Degrade a copy of an image.
 
         Args:
-            image: RGB, shape (H, W, 3), float32, range [0, 1].
+            image: RGB, shape (H, W, 3), float32, range [0, 1]; sides are multiples of the scale.
             rng: Source of everything random.
 
         Returns:
             (H / scale, W / scale, 3), float32 in [0, 1]; on the 8-bit grid if JPEG came last.
 
         Raises:
-            ImageFormatError: ``image`` is not float32 RGB, or a side is no multiple of the scale.
+            ImageFormatError: ``image`` is something else.
         """
         check_float_image(image)
         height, width = image.shape[:2]
         if height % self.scale or width % self.scale:
-            raise ImageFormatError(
-                f"an image of {width}x{height} pixels does not divide by {self.scale}; crop it "
-                "first"
-            )
+            size = f"an image of {width}x{height} pixels"
+            raise ImageFormatError(f"{size} does not divide by {self.scale}; crop it first")
         out = image.copy()
         for step in self.steps:
             out = step.apply_within(out, rng, (height, width))
@@ -102,11 +98,7 @@ class Degradation:
         return Degradation(tuple(steps))
 
     def shrunk(self, scale: int, kernel: Kernel = "bicubic") -> "Degradation":
-        """The same of a photo that is made smaller on the way, behind its first blur.
-
-        Raises:
-            ValueError: There is no such scale.
-        """
+        """The same of a photo that is made smaller on the way, behind its first blur."""
         check_scale(scale)
         if scale == 1:
             return self
@@ -128,11 +120,7 @@ class Degradation:
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            ToolchainError: There are no steps, or one cannot be read.
-        """
+        """Read what `to_dict` wrote; a ToolchainError says what cannot be read."""
         if not isinstance(entry.get("steps"), list):
             raise ToolchainError(f"no steps of a degradation in {entry}")
         return cls(tuple(read_step(step) for step in entry["steps"]))
@@ -151,15 +139,9 @@ def mixture(
         blur_sigma: Standard deviation of the Gaussian blur in pixels; 0 is no blur.
         noise_sigma: Standard deviation of the white noise in 8-bit grey levels; 0 is no noise.
         jpeg_quality: JPEG quality 1 to 100, or None for no compression at all.
-
-    Raises:
-        ValueError: A sigma is negative or not finite, or the quality lies outside 1 to 100.
     """
-    steps: list[Step] = [
-        kind.of_strength(strength)
-        for kind, strength in zip(MIXTURE, (blur_sigma, noise_sigma, jpeg_quality), strict=True)
-        if strength is not None and strength != kind.without
-    ]
+    strengths = zip(MIXTURE, (blur_sigma, noise_sigma, jpeg_quality), strict=True)
+    steps = (kind.of_strength(s) for kind, s in strengths if s is not None and s != kind.without)
     return Degradation(tuple(steps))
 
 
@@ -188,8 +170,7 @@ def degrade_crop(
         The degraded patch: (H / scale, W / scale, 3), float32 in [0, 1].
 
     Raises:
-        ImageFormatError: ``window`` is not float32 RGB, has no patch within its surroundings, or a
-            side is no multiple of the scale.
+        ImageFormatError: ``window`` is something else.
     """
     check_float_image(window)
     if min(window.shape[:2]) <= 2 * CONTEXT:
@@ -211,11 +192,8 @@ def degrade_crop(
 def central_patch(
     window: npt.NDArray[Pixel], top: int = CONTEXT, left: int = CONTEXT
 ) -> npt.NDArray[Pixel]:
-    """The patch within its surroundings: a contiguous copy of what lies CONTEXT from the far sides.
+    """The patch within its surroundings (..., H, W, 3): a contiguous copy.
 
-    Args:
-        window: (..., H, W, 3).
-        top: Rows above the patch.
-        left: Columns left of it.
+    CONTEXT pixels lie below and right of it, ``top`` rows above and ``left`` columns left of it.
     """
     return np.ascontiguousarray(window[..., top:-CONTEXT, left:-CONTEXT, :])

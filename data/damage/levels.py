@@ -38,26 +38,18 @@ little beyond the strongest of `data.damage.camera.CAMERAS`."""
 CAMERA_JPEG_QUALITY: Final = 85  # the lowest
 
 
-def level_triples(level: str) -> tuple[tuple[int, int, int], ...]:
+def level_triples(level: str) -> tuple[tuple[int, ...], ...]:
     """All (blur, noise, JPEG) level triples of a class: 163 mild, 434 moderate, 163 severe.
 
-    Args:
-        level: ``mild``, ``moderate``, ``severe``, or ``all`` for the union of the three.
-
-    Raises:
-        UnknownNameError: There is no such class.
+    The class *all* is the union of the three; a name of none is an UnknownNameError.
     """
     if level == "all":
         return tuple(triple for name in SEVERITY for triple in level_triples(name))
     if level not in SEVERITY:
         raise UnknownNameError("level", level, (*SEVERITY, "all"))
     low, high = SEVERITY[level]
-    strengths = range(1, NUM_LEVELS + 1)
-    return tuple(
-        triple
-        for triple in itertools.product(strengths, strengths, strengths)
-        if low <= sum(triple) - 2 <= high
-    )
+    triples = itertools.product(range(1, NUM_LEVELS + 1), repeat=3)
+    return tuple(triple for triple in triples if low <= sum(triple) - 2 <= high)
 
 
 def _mixed(level: str) -> Sampler:
@@ -157,17 +149,12 @@ def check_level(level: str, scale: int = 1) -> None:
 
 
 def sampler(*levels: str, scale: int = 1) -> Sampler:
-    """Look up a distribution by its name, see `check_level`; of several, each is drawn alike often.
+    """Look up a distribution by its name; of several, each is drawn alike often.
 
     Args:
-        levels: Names of the distributions, at least one.
+        levels: Names of the distributions, at least one; `check_level` refuses unknown ones.
         scale: Side of the clean image over side of the degraded one. Above 1, the kernel that makes
             photos smaller is drawn from `data.scaling.KERNELS`.
-
-    Raises:
-        UnknownNameError: There is no such level.
-        ScaleError: A level is one of photos that are made smaller, and the scale is 1.
-        ValueError: There is no such scale.
     """
     check_scale(scale)
     draws = [_sampler(level, scale) for level in levels]

@@ -17,7 +17,7 @@ Sources:
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import cv2
@@ -94,10 +94,7 @@ class NoiseModel(Step):
         """Mean standard deviation in the photos that were measured, in 8-bit grey levels."""
         return 255.0 * float((self.share * self.deviation).sum())
 
-    @property
-    def strength(self) -> float:
-        """The same as `sigma`."""
-        return self.sigma
+    strength = sigma
 
     def sigma_range(self) -> tuple[float, float]:
         """Least and largest standard deviation among the levels that occur, in 8-bit grey levels.
@@ -128,11 +125,7 @@ class NoiseModel(Step):
         return float(own / max(theirs, TINY))
 
     def deviation_of(self, image: FloatImage) -> FloatImage:
-        """The standard deviation of the noise at each pixel, on the [0, 1] scale.
-
-        Args:
-            image: RGB, shape (H, W, 3), float32, range [0, 1]; as it is, so smooth a noisy one.
-        """
+        """The standard deviation of the noise at each pixel, [0, 1]; smooth a noisy image first."""
         return look_up(self.deviation, image)
 
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
@@ -140,18 +133,12 @@ class NoiseModel(Step):
         return (image + self.draw(image, rng)).clip(0.0, 1.0)
 
     def draw(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
-        """Draw the noise that a photo of this content would have.
+        """Draw the noise that a photo of this content would have: to be added, not clipped.
 
         Args:
             image: RGB, shape (H, W, 3), float32, range [0, 1]; noisy or clean, for it is smoothed
                 before its levels are looked up.
             rng: Source of the noise; NumPy's global state is not touched.
-
-        Returns:
-            Noise to add, same shape and dtype, zero mean; nothing is clipped.
-
-        Raises:
-            ImageFormatError: ``image`` is not float32 RGB.
         """
         check_float_image(image)
         height, width = image.shape[:2]
@@ -204,35 +191,27 @@ class _Blocks:
     coarse: Array
 
     def __len__(self) -> int:
-        """Number of blocks."""
         return len(self.level)
 
     @property
     def variance(self) -> Array:
         """Variance of the residual of each channel, (N, 3); a plane takes 3 degrees of freedom."""
-        squares: Array = np.square(self.residual).sum(axis=2)
-        return squares / np.float32(BLOCK * BLOCK - 3)
+        freedom = np.float32(BLOCK * BLOCK - 3)
+        return np.asarray(np.square(self.residual).sum(axis=2) / freedom)
 
     def take(self, rows: npt.NDArray[Any] | slice) -> "_Blocks":
-        """Some of the blocks."""
         return _Blocks(self.residual[rows], self.level[rows], self.coarse[rows])
 
 
-@dataclass(slots=True)
 class _Pool:
-    """The flat blocks of all photos so far; its memory does not grow with their number.
+    """The flat blocks of all photos so far, by bin; its memory does not grow with their number."""
 
-    Attributes:
-        bins: Flat blocks of each bin, sampled once there are too many.
-        seen: Blocks that were added, flat or not.
-    """
-
-    bins: list[_Blocks] = field(default_factory=lambda: _split(_no_blocks()))
-    seen: int = 0
+    def __init__(self) -> None:
+        self.bins, self.seen = [_no_blocks()] * BINS, 0
 
     def add(self, blocks: _Blocks) -> None:
-        """Add the flat ones among the blocks of a photo."""
-        flat = [_thin(_flat(part, FLATTER), MAX_CHOSEN) for part in _split(blocks)]
+        index = _bin(blocks)
+        flat = [_thin(_flat(blocks.take(index == b), FLATTER), MAX_CHOSEN) for b in range(BINS)]
         self.bins = [_thin(part, MAX_POOLED) for part in _join_each(self.bins, flat)]
         self.seen += len(blocks)
 
@@ -302,18 +281,12 @@ def excess_over_quietest(photos: Iterable[FloatImage], noise: NoiseModel) -> flo
         blocks, is_clipped = _cut(photo)
         clear = blocks.take(~is_clipped) if not is_clipped.all() else blocks
         expected = look_up(noise.deviation, clear.level)
-        ratio = np.sqrt(
-            clear.variance.mean(axis=1) / np.maximum(np.square(expected).mean(axis=1), TINY)
-        )
-        parts.append(np.stack([_bin(clear), ratio]))
+        likely = np.maximum(np.square(expected).mean(axis=1), TINY)
+        parts.append(np.stack([_bin(clear), np.sqrt(clear.variance.mean(axis=1) / likely)]))
     index, ratio = np.concatenate(parts, axis=1)
-    counts, excess = [], []
-    for b in range(BINS):
-        own = ratio[index == b]
-        if len(own) >= MIN_CHOSEN:
-            counts.append(len(own))
-            excess.append(1.0 / max(float(np.quantile(own, QUIET)), TINY))
-    return float(np.average(excess, weights=counts)) if counts else 1.0
+    bins = [own for b in range(BINS) if len(own := ratio[index == b]) >= MIN_CHOSEN]
+    excess = [1.0 / max(float(np.quantile(own, QUIET)), TINY) for own in bins]
+    return float(np.average(excess, weights=list(map(len, bins)))) if bins else 1.0
 
 
 def flat_blocks(photos: Sequence[FloatImage]) -> list[npt.NDArray[np.intp]]:
@@ -348,8 +321,6 @@ def block_residuals(photo: FloatImage, numbers: npt.NDArray[np.intp]) -> Array:
     Returns:
         Shape (N, 3, BLOCK * BLOCK), float32.
     """
-    if len(numbers) == 0:
-        return _no_blocks().residual
     return _without_plane(_block_values(photo)[numbers])
 
 
@@ -382,11 +353,11 @@ def _cut(photo: FloatImage) -> tuple[_Blocks, npt.NDArray[np.bool_]]:
     at_an_end = (values < 1.5 / 255.0) | (values > 253.5 / 255.0)
     residual = _without_plane(values)
     cells = BLOCK // CELL
-    means: Array = residual.reshape(-1, 3, cells, CELL, cells, CELL).mean(axis=(3, 5))
+    means = residual.reshape(-1, 3, cells, CELL, cells, CELL).mean(axis=(3, 5))
     scale = np.float32(CELL**2 / (cells**2 - len(_plane_basis())))
-    coarse: Array = np.square(means).sum(axis=(1, 2, 3)) * scale
-    level: Array = values.mean(axis=2)
-    return _Blocks(residual, level, coarse), at_an_end.mean(axis=2).max(axis=1) > MAX_CLIPPED
+    coarse = np.square(means).sum(axis=(1, 2, 3)) * scale
+    is_clipped = at_an_end.mean(axis=2).max(axis=1) > MAX_CLIPPED
+    return _Blocks(residual, values.mean(axis=2), coarse), is_clipped
 
 
 def _block_values(photo: FloatImage) -> Array:
@@ -394,29 +365,18 @@ def _block_values(photo: FloatImage) -> Array:
     corners = (photo.shape[0] - BLOCK + 1) * (photo.shape[1] - BLOCK + 1)
     stride = max(STRIDE, math.ceil(math.sqrt(corners / MAX_BLOCKS)))
     windows = np.lib.stride_tricks.sliding_window_view(photo, (BLOCK, BLOCK), axis=(0, 1))
-    values: Array = windows[::stride, ::stride].reshape(-1, 3, BLOCK * BLOCK)
-    return values
+    return windows[::stride, ::stride].reshape(-1, 3, BLOCK * BLOCK)
 
 
 def _without_plane(values: Array) -> Array:
     """What a plane leaves of each channel of blocks, (N, 3, BLOCK * BLOCK)."""
     basis = _plane_basis()
-    residual: Array = values - np.matmul(np.matmul(values, basis.T), basis)
-    return residual
-
-
-def _split(blocks: _Blocks) -> list[_Blocks]:
-    """The blocks of each bin of brightness."""
-    index = _bin(blocks)
-    return [blocks.take(index == b) for b in range(BINS)]
+    return np.asarray(values - np.matmul(np.matmul(values, basis.T), basis))
 
 
 def _bin(blocks: _Blocks) -> npt.NDArray[np.intp]:
     """The bin of brightness of each block, (N,)."""
-    index: npt.NDArray[np.intp] = (
-        (blocks.level.mean(axis=1) * BINS).clip(0, BINS - 1).astype(np.intp)
-    )
-    return index
+    return np.asarray(np.clip(blocks.level.mean(axis=1) * BINS, 0, BINS - 1), np.intp)
 
 
 def _join(parts: Iterable[_Blocks]) -> _Blocks:
@@ -434,18 +394,16 @@ def _thin(blocks: _Blocks, most: int) -> _Blocks:
 
 
 def _flat(blocks: _Blocks, share: float) -> _Blocks:
-    """The blocks with hardly more coarse structure than the flattest ``share`` of them, sorted."""
     return blocks.take(_flat_rows(blocks.coarse, share))
 
 
 def _flat_rows(coarse: Array, share: float) -> npt.NDArray[np.intp]:
-    """The rows of the same, of a bin of which only the coarse structure is given."""
-    rows: npt.NDArray[np.intp] = np.argsort(coarse, kind="stable")
+    """Blocks with hardly more coarse structure than the flattest ``share`` of them, sorted."""
+    rows = np.argsort(coarse, kind="stable")
     if len(rows) <= MIN_CHOSEN:
         return rows
     limit = SLACK * coarse[rows[max(MIN_CHOSEN, int(share * len(rows)))]]
-    flat: npt.NDArray[np.intp] = rows[coarse[rows] <= limit]
-    return flat
+    return np.asarray(rows[coarse[rows] <= limit])
 
 
 def _trust(bins: Sequence[_Blocks]) -> Array:
@@ -469,18 +427,15 @@ def _deviation(bins: Sequence[_Blocks], trust: Array) -> Array:
     near = np.exp(-squared / 2) + 1e-3 * np.exp(-squared / 32) + 1e-9
     weights = near * trust[:, None]
     smooth = (weights * variances).sum(axis=1) / weights.sum(axis=1)
-    deviation: Array = np.sqrt(smooth.T).astype(np.float32)
-    return deviation
+    return np.asarray(np.sqrt(smooth.T), np.float32)
 
 
 def _spectrum(
     bins: Sequence[_Blocks], trust: Array, deviation: Array
 ) -> npt.NDArray[np.complex128]:
-    """Mean periodogram of noise of variance 1: how channels correlate at each frequency.
+    """Mean periodogram of noise of variance 1, (BLOCK, BLOCK, 3, 3), less what planes took.
 
-    Returns:
-        Shape (BLOCK, BLOCK, 3, 3), Hermitian in the last two axes; frequency 0 comes first. What
-        planes took is missing.
+    It tells how channels correlate at each frequency; frequency 0 comes first.
     """
     total = np.zeros((BLOCK, BLOCK, 3, 3), np.complex128)
     for part, weight in zip(bins, trust, strict=True):
@@ -509,8 +464,7 @@ def _kept(spectrum: npt.NDArray[np.complex128], restored: npt.NDArray[np.complex
     """
     left, whole = (np.einsum("hwcc->c", s).real for s in (spectrum, restored))
     share = np.maximum(left, TINY) / np.maximum(whole, TINY) * BLOCK**2 / (BLOCK**2 - 3)
-    kept: Array = np.sqrt(share)[:, None].astype(np.float32)
-    return kept
+    return np.asarray(np.sqrt(share)[:, None], np.float32)
 
 
 def _kernel(spectrum: npt.NDArray[np.complex128]) -> Array:
@@ -536,10 +490,7 @@ def look_up(values: Array, level: Array) -> Array:
 
     Args:
         values: Value of each channel at each knot, (3, KNOTS).
-        level: Levels to look up, (..., 3).
-
-    Returns:
-        Shape of ``level``, float32.
+        level: Levels to look up, (..., 3); the result has the same shape.
     """
     knots = np.linspace(0.0, 1.0, KNOTS)
     planes = [np.interp(level[..., c], knots, values[c]) for c in range(3)]

@@ -43,9 +43,6 @@ class Step(ABC):
 
         Returns:
             Same dtype and range, not rounded.
-
-        Raises:
-            ImageFormatError: ``image`` is not float32 RGB.
         """
 
     def apply_within(

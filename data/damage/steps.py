@@ -136,11 +136,7 @@ STEP_KINDS: Final[dict[str, type[Step]]] = {kind.name: kind for kind in STEPS}
 
 
 def register(kind: type[Step]) -> None:
-    """Make a further kind of damage known.
-
-    Raises:
-        ToolchainError: There is another kind of that name.
-    """
+    """Make a further kind of damage known; a ToolchainError, if another has its name."""
     if STEP_KINDS.setdefault(kind.name, kind) is not kind:
         raise ToolchainError(f"there is a kind of damage called {kind.name!r} already")
 

@@ -35,10 +35,7 @@ class PairSource(Protocol):
         """Number of pairs that can be told apart by index."""
 
     def pairs(self, indices: Indices, rng: np.random.Generator) -> tuple[Patches, Patches]:
-        """Return (lq, gt), uint8 (N, P / scale, P / scale, 3) and (N, P, P, 3), one per index.
-
-        What is random comes from ``rng``.
-        """
+        """Return (lq, gt), uint8 (N, P / scale, P / scale, 3) and (N, P, P, 3), one per index."""
 
 
 class ArrayPairs:
@@ -121,11 +118,7 @@ def _are_partners(lq: tuple[int, ...], gt: tuple[int, ...]) -> bool:
 
 
 def check_large_side(side: int, scale: int) -> None:
-    """Refuse clean patches of which an agent could not look at the small partner.
-
-    Raises:
-        StoreError: Their side is too short, or no multiple of the scale.
-    """
+    """Refuse a side of clean patches that is no multiple of the scale, or too short for agents."""
     if side % scale or side // scale < SMALLEST_SIDE:
         raise PatchSizeError(
             f"clean patches of {side} pixels a side do not suit scale {scale}: they must have a "
@@ -155,13 +148,7 @@ def degrade_windows(
 def damage_sampler(
     levels: Sequence[str], noises: Sequence[NoiseModel] = (), *, scale: int = 1
 ) -> Sampler:
-    """Draw from one of several levels or measured noises, all alike often; from one at least.
-
-    Raises:
-        UnknownNameError: There is no such level.
-        ScaleError: A level is one of photos that are made smaller, and the scale is 1.
-        ValueError: There is nothing to draw from.
-    """
+    """Draw from one of several levels or measured noises, all alike often; from one at least."""
     draws = [sampler(level, scale=scale) for level in levels]
     measured = [Degradation((noise,)) for noise in noises]
     draws += [lambda rng, damage=damage: damage for damage in measured]  # type: ignore[misc]
@@ -180,15 +167,12 @@ def embedded_pairs(
         scale: Side of a clean patch over side of a degraded one.
         small_side: Side of a degraded patch in pixels, if it is smaller than its clean partner.
         noises: Measured noises, each drawn as often as a level.
-
-    Raises:
-        UnknownNameError: There is no such level.
     """
     draw = damage_sampler(levels, noises, scale=scale)
-    config = StoreConfig(stride=63)
-    if scale > 1:
-        side = small_side * scale
-        config = StoreConfig(patch_size=side, stride=side, scales=(1.0,))
+    side = small_side * scale
+    config = StoreConfig(patch_size=side, stride=side, scales=(1.0,))
+    if scale == 1:
+        config = StoreConfig(stride=63)
     photos = [photo for _, photo in open_source("embedded")]
     windows = np.stack([window for photo in photos for window in cut_windows(photo, config)])
     return FreshPairs(windows, draw)
@@ -208,15 +192,14 @@ def open_pairs(
     Args:
         source: Name or path.
         scale: Side of a clean patch over side of a degraded one.
-        levels: Degrade the clean patches anew at these levels; none takes the pairs of a store as
-            they were prepared, and the level *all* for ``embedded``.
+        levels: Levels to degrade clean patches anew at; none takes the pairs of a store as they
+            were prepared, and the level *all* for ``embedded``.
         noises: Further ways in which clean patches are damaged.
         held_out: Use the photos of a store that are kept for validation.
         small_side: Side of a small patch of ``embedded`` in pixels, if patches are made smaller.
 
     Raises:
         StoreError: The store cannot be read, or its patches do not suit the scale.
-        UnknownNameError: There is no such level.
     """
     if str(source) == "embedded":
         levels = levels if levels or noises else ("all",)

@@ -4,9 +4,10 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import cv2
 import h5py
@@ -85,11 +86,7 @@ class StoreConfig:
     def sampler(self) -> Sampler:
         """The distribution that the degraded partners are drawn from."""
         mixed, single = sampler(self.level), sampler("single")
-
-        def draw(rng: np.random.Generator) -> Degradation:
-            return (single if rng.random() < self.single_fraction else mixed)(rng)
-
-        return draw
+        return lambda rng: (single if rng.random() < self.single_fraction else mixed)(rng)
 
 
 def prepare_store(
@@ -133,9 +130,8 @@ def prepare_store(
                 names.append(name)
                 on_photo(name, size)
             if size == 0:
-                raise SourceError(
-                    f"no photo is as large as one patch of {config.patch_size} pixels a side"
-                )
+                side = f"{config.patch_size} pixels a side"
+                raise SourceError(f"no photo is as large as one patch of {side}")
             file.attrs["format_version"] = FORMAT_VERSION
             file.attrs["config"] = json.dumps(asdict(config))
             file.attrs["photos"] = json.dumps(names)
@@ -186,7 +182,7 @@ def _start(photo: ByteImage, config: StoreConfig) -> tuple[int, int]:
     return top, left
 
 
-class PatchStore:
+class PatchStore(AbstractContextManager["PatchStore"]):
     """A store opened for reading; patches are read as they are asked for.
 
     Each worker process opens its own (an HDF5 handle does not survive a fork), so the object
@@ -227,10 +223,6 @@ class PatchStore:
         """Number of patches, held-out ones included."""
         return int(self._file["lq"].shape[0])
 
-    def __enter__(self) -> Self:
-        """Return the store itself."""
-        return self
-
     def __exit__(self, *error: object) -> None:
         """Close the file."""
         self.close()
@@ -263,13 +255,11 @@ class PatchStore:
 
     def read_windows(self, indices: npt.NDArray[np.int64]) -> Patches:
         """Clean patches with their surroundings, as `cut_windows` yields them."""
-        windows: Patches = self._read("window", indices)
-        return windows
+        return self._read("window", indices)
 
     def read_lq(self, indices: npt.NDArray[np.int64]) -> Patches:
         """Degraded partners of `read_gt`."""
-        patches: Patches = self._read("lq", indices)
-        return patches
+        return self._read("lq", indices)
 
     def read_degradation(self, indices: npt.NDArray[np.int64]) -> list[Degradation]:
         """What was done to each degraded patch."""
@@ -279,7 +269,7 @@ class PatchStore:
         rows = self._read("degradation", indices)
         return [mixture(float(b), float(n), int(q) or None) for b, n, q in rows]
 
-    def _read(self, name: str, indices: npt.NDArray[np.int64]) -> Any:
+    def _read(self, name: str, indices: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         # One read per row: several times faster than h5py's own selection of scattered rows.
         dataset = self._file[name]
         rows = np.empty((len(indices), *dataset.shape[1:]), dataset.dtype)
@@ -303,11 +293,7 @@ def _degrade_all(
 def _append(
     file: h5py.File, pairs: list[tuple[ByteImage, ByteImage, Degradation]], *, held_out: bool
 ) -> int:
-    """Append pairs to the datasets of a store, which begin with the first ones.
-
-    Returns:
-        How many there are then.
-    """
+    """Append pairs to the datasets of a store, made with the first; return how many there are."""
     columns: dict[str, Any] = {}
     if pairs:
         lq, windows, done = zip(*pairs, strict=True)
@@ -326,9 +312,8 @@ def _append(
             # Not compressed: photos' patches shrink by a third at best, and reading becomes several
             # times slower (docs/benchmarks.md).
             chunks = (PATCHES_PER_CHUNK if len(shape) == 3 else ROWS_PER_CHUNK, *shape)
-            file.create_dataset(
-                name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=chunks
-            )
+            most = (None, *shape)
+            file.create_dataset(name, (0, *shape), values.dtype, maxshape=most, chunks=chunks)
         start = len(file[name])
         file[name].resize(start + len(values), axis=0)
         file[name][start:] = values

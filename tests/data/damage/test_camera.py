@@ -11,7 +11,7 @@ from restoration_toolchain.data.damage.camera import (
     linear_to_srgb,
     photograph,
     srgb_to_linear,
-    typical_read,
+    typical_camera,
 )
 from restoration_toolchain.data.errors import ImageFormatError
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
@@ -153,7 +153,7 @@ def test_the_tone_curve_is_undone_exactly():
 
 
 def test_read_noise_follows_the_line_of_its_source():
-    assert typical_read(0.01) ** 2 == pytest.approx(np.exp(2.18 * np.log(0.01) + 1.20))
+    assert typical_camera(0.01).read ** 2 == pytest.approx(np.exp(2.18 * np.log(0.01) + 1.20))
 
 
 @pytest.mark.parametrize(
