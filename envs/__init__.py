@@ -18,21 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["RestorationEnv", "RestorationVecEnv"]
 
-_PLACES = {
-    "RestorationEnv": f"{__name__}.restoration_env",
-    "RestorationVecEnv": f"{__name__}.restoration_vec_env",
-}
+_HOME = {"RestorationEnv": "restoration_env", "RestorationVecEnv": "restoration_vec_env"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def _register(gymnasium: ModuleType) -> None:
-    if "Restoration-v0" not in gymnasium.registry:
-        gymnasium.register("Restoration-v0", f"{_PLACES['RestorationEnv']}:RestorationEnv")
+    gymnasium.register("Restoration-v0", f"{__name__}.restoration_env:RestorationEnv")
 
 
 class _GymnasiumWatcher:

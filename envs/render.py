@@ -12,14 +12,7 @@ GAP = 2  # pixels of white between two images
 
 
 def side_by_side(images: Sequence[Tensor]) -> npt.NDArray[np.uint8]:
-    """Put images of one size in a row.
-
-    Args:
-        images: Each (3, H, W) in [0, 1].
-
-    Returns:
-        RGB uint8 (H, n * W + (n - 1) * gap, 3).
-    """
+    """Put n images (3, H, W) in [0, 1] in a row: RGB uint8 (H, n * W + (n - 1) * GAP, 3)."""
     panels = [to_uint8(image.cpu().permute(1, 2, 0).numpy()) for image in images]
     gap = np.full((panels[0].shape[0], GAP, 3), 255, np.uint8)
     parts = [part for panel in panels for part in (gap, panel)]

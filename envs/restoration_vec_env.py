@@ -47,9 +47,7 @@ class RestorationVecEnv(VecEnv):
         chain: The images on their way.
 
     Raises:
-        ImageFormatError: The clean images are not ``scale`` times as large as the others.
-        ToolchainError: No tool enlarges by this scale, the encoder of a perceptual reward is not
-            installed, or there is no SFD-IQA to weigh.
+        ToolchainError: The pairs or the toolbox do not suit the scale, or the reward cannot look.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "autoreset_mode": "SameStep"}  # noqa: RUF012
@@ -136,10 +134,7 @@ class RestorationVecEnv(VecEnv):
         return ended
 
     def play_on(self, actions: Tensor) -> tuple[Tensor, Ended, list[dict[str, Any]]]:
-        """Take a step of `step` that leaves ended episodes as they are.
-
-        Args:
-            actions: (n_envs,) int64.
+        """Take a step that leaves ended episodes as they are.
 
         Returns:
             The rewards (n_envs,), which episodes ended, and what is known of each.
@@ -155,8 +150,7 @@ class RestorationVecEnv(VecEnv):
         """What every tool would do now: a look ahead that only a simulator can offer.
 
         Yields:
-            For each tool the chain after it, and its rewards (n_envs,): gains in dB, if nothing
-            but PSNR is rewarded.
+            For each tool the chain after it, and its rewards (n_envs,).
         """
         for after in self.chain.outcomes():
             yield after, self._judge.score(after.result()).value - self.value
@@ -177,17 +171,13 @@ class RestorationVecEnv(VecEnv):
         lq, gt = self._draw(indices)
         self._judge.remember(gt)
         self.chain = Chain(
-            lq,
-            self.toolbox.scales,
-            scale=self.scale,
-            max_steps=self.max_steps,
-            apply=self._apply,
+            lq, self.toolbox.scales, scale=self.scale, max_steps=self.max_steps, apply=self._apply
         )
         images = self.images
         self._scores = self._judge.score(images)
         self._first = _copied(self._scores)
         self._frames = [[image] for image in images]
-        self.reset_infos = [self._start_info(row) for row in range(len(lq))]
+        self.reset_infos = [self._known(row) for row in range(len(lq))]
         return self.observe()
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
@@ -251,9 +241,8 @@ class RestorationVecEnv(VecEnv):
         lq, gt = self._pairs.pairs(np.zeros(1, np.int64), np.random.default_rng(0))
         side: int = lq.shape[1]
         if gt.shape[1] != side * self.scale:
-            raise ImageFormatError(
-                f"pairs of {side} and {gt.shape[1]} pixels a side do not suit scale {self.scale}"
-            )
+            sides = f"{side} and {gt.shape[1]} pixels a side"
+            raise ImageFormatError(f"pairs of {sides} do not suit scale {self.scale}")
         return side
 
     def _restart(self, rows: Tensor, infos: list[dict[str, Any]]) -> None:
@@ -275,32 +264,23 @@ class RestorationVecEnv(VecEnv):
                     column[rows] = values
         for row, image in zip(rows.tolist(), images, strict=True):
             self._frames[row] = [image]
-            self.reset_infos[row] = self._start_info(row)
+            self.reset_infos[row] = self._known(row)
 
-    def _start_info(self, row: int) -> dict[str, Any]:
-        return {"psnr": float(self._scores.psnr[row]), **self._looks_info(row)}
-
-    def _looks_info(self, row: int) -> dict[str, float]:
-        known = {"distance": self._scores.distance, "quality": self._scores.quality}
-        return {name: float(column[row]) for name, column in known.items() if column is not None}
+    def _known(self, row: int) -> dict[str, Any]:
+        """Every score of an image that is measured, by name; not the value made of them."""
+        columns = self._scores._replace(value=None)._asdict()  # type: ignore[arg-type]
+        return {name: float(column[row]) for name, column in columns.items() if column is not None}
 
     def _infos(self, actions: Tensor, ended: Ended) -> list[dict[str, Any]]:
-        columns = zip(
-            actions.tolist(),
-            self.psnr.tolist(),
-            (self.psnr - self._first.psnr).tolist(),
-            ended.truncated.tolist(),
-            strict=True,
-        )
+        gains = self.psnr - self._first.psnr
         return [
             {
                 "tool": self.toolbox.action_names[action],
-                "psnr": psnr,
-                "psnr_gain": gain,
-                "TimeLimit.truncated": truncated,
-                **self._looks_info(row),
+                **self._known(row),
+                "psnr_gain": float(gains[row]),
+                "TimeLimit.truncated": bool(ended.truncated[row]),
             }
-            for row, (action, psnr, gain, truncated) in enumerate(columns)
+            for row, action in enumerate(actions.tolist())
         ]
 
 

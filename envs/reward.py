@@ -92,13 +92,11 @@ def make_reward(
     Args:
         name: One of `REWARDS`.
         weights: Weights of PSNR, of the perceptual gain and maybe of SFD-IQA, or none.
-        iqa: See `Reward`.
-        iqa_encoder: See `Reward`.
+        iqa: See `Reward`; it needs the third weight.
+        iqa_encoder: See `Reward`; likewise.
 
     Raises:
-        UnknownNameError: There is no such preset.
-        ToolchainError: There are neither two weights nor three, they are out of range, or ``iqa``
-            or ``iqa_encoder`` is given without the third.
+        ToolchainError: There is no such preset, or no such reward.
     """
     if name not in REWARDS:
         raise UnknownNameError("reward", name, REWARDS)
@@ -144,81 +142,61 @@ class Judge:
         device: Where the encoder looks.
         home: Folder of the toolbox, whose SFD-IQA counts where the reward names no other.
 
+    Attributes:
+        gt: The clean images, (N, 3, H, W) in [0, 1].
+
     Raises:
-        ToolchainError: The reward looks at features and the encoder's weights are not installed,
-            or the images are smaller than it can see; or it weighs SFD-IQA, and that is missing,
-            damaged, or needs another encoder.
+        ToolchainError: The encoder or the SFD-IQA is missing or damaged, or the images too small.
     """
 
     def __init__(
-        self,
-        reward: Reward = PSNR,
-        device: torch.device | str = "cpu",
-        home: Path | None = None,
+        self, reward: Reward = PSNR, device: torch.device | str = "cpu", home: Path | None = None
     ) -> None:
-        self.reward = reward
+        self.reward, self.gt = reward, torch.empty(0)
         self._encoder: SemanticEncoder | None = None
         self._iqa: SfdIqa | None = None
         if reward.perceptual:
             self._encoder = load_encoder().to(device)  # type: ignore[attr-defined]
         if reward.quality:
             self._iqa = _open_score(reward, home).to(device)
-        self._gt = torch.empty(0)
         self._maps: tuple[Tensor, ...] = ()
-
-    @property
-    def gt(self) -> Tensor:
-        """The clean images, (N, 3, H, W) in [0, 1]."""
-        return self._gt
 
     def remember(self, gt: Tensor) -> None:
         """Compare with these clean images from now on, (N, 3, H, W) in [0, 1]."""
-        self._gt, self._maps = gt, self._maps_of(gt)
+        self.gt, self._maps = gt, self._maps_of(gt)
 
     def replace(self, rows: Tensor, gt: Tensor) -> None:
         """Put other clean images in the given rows."""
-        self._gt[rows] = gt
+        self.gt[rows] = gt
         for maps, fresh in zip(self._maps, self._maps_of(gt), strict=True):
             maps[rows] = fresh
 
     def score(self, images: Tensor, rows: Tensor | None = None) -> Scores:
         """Compare images (N, 3, H, W) in [0, 1] with the clean ones, or those of some rows."""
-        gt = self._gt if rows is None else self._gt[rows]
+        gt = self.gt if rows is None else self.gt[rows]
         psnr = batch_psnr(images, gt).cpu()
         value = psnr if self.reward == PSNR else self.reward.psnr * psnr
-        seen, distance, quality = None, None, None
+        looks: dict[str, Semantics] = {}  # one serves both, if one encoder does
+        distance, quality = None, None
         if self._encoder is not None:
-            seen = self._look(images, self._encoder)
+            seen = looks[self._encoder.name] = self._look(images, self._encoder)
             maps = self._maps if rows is None else tuple(map_[rows] for map_ in self._maps)
             distance = feature_distances(seen.maps, maps).cpu()
             value = value - self.reward.perceptual * distance
         if self._iqa is not None:
-            if seen is None or not self._is_shared:
-                seen = self._look(images, self._iqa.encoder)
+            seen = looks.get(self._iqa.encoder_name) or self._look(images, self._iqa.encoder)
             quality = torch.stack(self._iqa.verdicts(seen)).mean(dim=0).cpu()
             value = value + self.reward.quality * quality
         return Scores(psnr, distance, value, quality)
 
-    @property
-    def _is_shared(self) -> bool:
-        """Whether one look serves the distance and the score: there is one offline encoder."""
-        return (
-            self._encoder is not None
-            and self._iqa is not None
-            and self._encoder.name == self._iqa.encoder_name
-        )
-
     def _maps_of(self, gt: Tensor) -> tuple[Tensor, ...]:
-        if self._encoder is None:
-            return ()
-        return self._look(gt, self._encoder).maps
+        return () if self._encoder is None else self._look(gt, self._encoder).maps
 
     def _look(self, images: Tensor, encoder: SemanticEncoder) -> Semantics:
-        smallest = encoder.min_side
-        if min(images.shape[-2:]) < smallest:
+        if (side := min(images.shape[-2:])) < encoder.min_side:
             raise ToolchainError(
-                f"a reward that looks at features needs images of {smallest} pixels a side, got "
-                f"{min(images.shape[-2:])}"
+                f"a reward that looks at features needs images of {encoder.min_side} pixels a "
+                f"side, got {side}"
             )
         with torch.no_grad():
             return encoder(images.float())

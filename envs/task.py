@@ -32,9 +32,7 @@ def task_scale(task: str, toolbox: Toolbox) -> int:
     """Side of a result over side of an image: 1, or the scale of the tools that enlarge.
 
     Raises:
-        UnknownNameError: There is no such task.
-        ToolchainError: The task is to enlarge, and the toolbox has no tool that does, or its tools
-            enlarge by different scales.
+        ToolchainError: The task is unknown, or to enlarge, and the toolbox has not just one scale.
     """
     check_task(task)
     if task == "restore":

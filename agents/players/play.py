@@ -1,5 +1,6 @@
 """Any player on any pairs, and what came of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,22 +97,20 @@ def play(
         device: Device that the tools run on.
         precision: Number format that they compute in.
     """
-    chunks = [
-        _play_chunk(
-            player,
-            RestorationVecEnv(
-                toolbox,
-                ArrayPairs(pairs.lq[start : start + CHUNK], pairs.gt[start : start + CHUNK]),
-                n_envs=len(pairs.lq[start : start + CHUNK]),
-                scale=scale,
-                reward=reward,
-                max_steps=max_steps,
-                device=device,
-                precision=precision,
-            ),
+    chunks = []
+    for start in range(0, len(pairs), CHUNK):
+        part = ArrayPairs(pairs.lq[start : start + CHUNK], pairs.gt[start : start + CHUNK])
+        env = RestorationVecEnv(
+            toolbox,
+            part,
+            n_envs=len(part),
+            scale=scale,
+            reward=reward,
+            max_steps=max_steps,
+            device=device,
+            precision=precision,
         )
-        for start in range(0, len(pairs), CHUNK)
-    ]
+        chunks.append(_play_chunk(player, env))
     columns = [name for name in EpisodeResults.__slots__ if name != "seconds"]
     return EpisodeResults(
         **{name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in columns},
@@ -139,20 +138,20 @@ def play_as_trained(
     )
 
 
-class _Chooser:
-    """A player's memory of the episodes of one environment."""
+def _remembering(player: Player) -> Callable[[RestorationVecEnv], Decision]:
+    """A player's choices, with its memory of the episodes of one environment."""
+    state: Any = None
 
-    def __init__(self, player: Player) -> None:
-        self._player = player
-        self._state: Any = None
-
-    def __call__(self, env: RestorationVecEnv) -> Decision:
-        obs, start = env.observe(), np.full(env.num_envs, self._state is None)
-        if isinstance(self._player, LstmPolicy):
-            decision, self._state = self._player.decide(obs, self._state, start)
+    def choose(env: RestorationVecEnv) -> Decision:
+        nonlocal state
+        obs, start = env.observe(), np.full(env.num_envs, state is None)
+        if isinstance(player, LstmPolicy):
+            decision, state = player.decide(obs, state, start)
             return decision
-        actions, self._state = self._player.predict(obs, self._state, start, deterministic=True)
+        actions, state = player.predict(obs, state, start, deterministic=True)
         return Decision(torch.from_numpy(actions))
+
+    return choose
 
 
 def _play_chunk(player: Player, env: RestorationVecEnv) -> EpisodeResults:
@@ -168,7 +167,7 @@ def _play_chunk(player: Player, env: RestorationVecEnv) -> EpisodeResults:
     seconds = 0.0
     if hasattr(player, "watch"):
         player.watch(env)
-    for step, move in enumerate(rollout(env, _Chooser(player))):
+    for step, move in enumerate(rollout(env, _remembering(player))):
         decision = move.decision
         actions[:, step] = decision.actions
         psnr[:, step + 1 :] = env.psnr.double().numpy()[:, None]

@@ -24,10 +24,8 @@ SEARCH_CHUNK: Final = 16
 class ScriptPlayer:
     """Plays a sequence of its own on each image: the exhaustive oracle, once it has searched.
 
-    Images are told apart by their place; episodes are played in the order of the pairs.
-
     Args:
-        sequences: Tool indices for each image, in order.
+        sequences: Tool indices for each image, in the order in which the pairs are played.
         stop: Index of the stop action.
     """
 
@@ -94,8 +92,7 @@ class RandomPlayer:
 
 def draw_permitted(mask: npt.NDArray[Any], rng: np.random.Generator) -> Actions:
     """Draw one action per row where the mask (N, n_actions) is not 0, with equal chances."""
-    actions: Actions = np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=1)
-    return actions
+    return np.asarray(np.where(mask, rng.random(mask.shape), -1.0).argmax(axis=1))
 
 
 class GreedyOracle:
@@ -111,11 +108,7 @@ class GreedyOracle:
     def predict(
         self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
     ) -> tuple[Actions, Any]:
-        """Try every tool and keep the best; see `agents.players.player.Player`.
-
-        Raises:
-            RuntimeError: `watch` was not called before.
-        """
+        """Try every tool and keep the best; see `agents.players.player.Player`. `watch` first."""
         if self._env is None:
             raise RuntimeError("an oracle must watch an environment before it plays")
         best = torch.stack([gains for _, gains in self._env.outcomes()]).max(dim=0)
@@ -137,8 +130,7 @@ class SequenceTable:
     @property
     def oracle(self) -> npt.NDArray[np.float64]:
         """PSNR of the best sequence of each image: (N,) dB. No player can do better."""
-        best: npt.NDArray[np.float64] = self.psnr.max(axis=0)
-        return best
+        return np.asarray(self.psnr.max(axis=0))
 
     @property
     def best_sequences(self) -> list[tuple[int, ...]]:
