@@ -85,15 +85,9 @@ class EpisodeReplayBuffer(BaseBuffer):
         gains: npt.NDArray[np.float32] | None = None,
         next_values: npt.NDArray[np.float32] | None = None,
     ) -> None:
-        """Take in one step of every environment.
+        """Take in one step of every environment: what `EpisodeBatch` keeps, for (n_envs,) rows.
 
-        Args:
-            obs: Observation: ``image`` (n_envs, 3, P, P) in [0, 1], ``last_action`` (n_envs,).
-            actions: Actions taken, (n_envs,).
-            rewards: Rewards of them, (n_envs,).
-            dones: Whether the episode ended with it, (n_envs,).
-            gains: Reward that every tool would have earned, (n_envs, n_tools).
-            next_values: Value of the state behind every tool, (n_envs, n_tools).
+        ``dones`` tells which episodes ended with it.
         """
         slots = self._waiting
         rows = np.arange(self.n_envs)

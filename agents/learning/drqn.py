@@ -159,14 +159,12 @@ class DrqnLearner(Learner):
             device=config.device,
         )
         if config.init is not None:
-            self._start_from(load_policy(config.init))
+            policy = load_policy(config.init)
+            check_same_actions(policy, self._toolbox)
+            self._load(self.algorithm.q_net, policy.q_net)
+            self._pristine = policy.pristine
         elif config.init_encoder is not None:
             self._load(self.algorithm.q_net.encoder, load_policy(config.init_encoder).q_net.encoder)
-
-    def _start_from(self, policy: LstmPolicy) -> None:
-        check_same_actions(policy, self._toolbox)
-        self._load(self.algorithm.q_net, policy.q_net)
-        self._pristine = policy.pristine
 
     def _load(self, network: nn.Module, start: nn.Module) -> None:
         try:
@@ -175,12 +173,8 @@ class DrqnLearner(Learner):
             raise ToolchainError("the agent to start from has another encoder") from error
         self.algorithm.follow()
 
-    def pretrain(self, on_step: OnStep = lambda step, total, metrics: None) -> None:
-        """Teach the encoder what damage looks like, if the configuration asks for it.
-
-        Raises:
-            ToolchainError: The store is unusable.
-        """
+    def pretrain(self, on_step: OnStep) -> None:
+        """Teach the encoder what damage looks like, if the configuration asks for it."""
         config = self._config
         if not config.pretrain_patches:
             return
@@ -201,11 +195,7 @@ class DrqnLearner(Learner):
         return self.algorithm.lstm_policy()
 
     def finished(self, policy: LstmPolicy) -> LstmPolicy:
-        """The best policy, which knows clean images if that was asked for.
-
-        Raises:
-            ToolchainError: The store is unusable.
-        """
+        """The best policy, which knows clean images if that was asked for."""
         config = self._config
         if self._pristine is not None and not config.train_encoder:
             return policy.changed(pristine=self._pristine)

@@ -13,11 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from restoration_toolchain.agents.policy.q_net import (
-    Encoder,
-    OptimizerName,
-    make_optimizer,
-)
+from restoration_toolchain.agents.policy.q_net import Encoder, OptimizerName, make_optimizer
 from restoration_toolchain.data.damage.camera import Camera
 from restoration_toolchain.data.damage.degradation import Degradation
 from restoration_toolchain.data.damage.levels import Sampler, sampler
@@ -44,8 +40,7 @@ def facts(damage: Degradation, lq: Patches, gt: Patches) -> list[float]:
         gt: Clean patch, the same shape.
 
     Returns:
-        The strength of each of `data.damage.steps.graded_kinds` (blur, noise, JPEG), the error,
-        and whether there is none.
+        Strength of each of `data.damage.steps.graded_kinds`, the error, and whether there is none.
     """
     error = float(np.mean(np.square(to_float(lq) - to_float(gt))))
     shares = {step.name: step.grade for step in damage.steps if step.edges}

@@ -123,8 +123,7 @@ class RecurrentDqn(DQN):
         **kwargs: Any,
     ) -> None:
         self.full_backup, self.rollout_chains = full_backup, tuple(rollout_chains)
-        self.ema_decay, self.ranking = ema_decay, ranking
-        self.double_q = double_q
+        self.ema_decay, self.ranking, self.double_q = ema_decay, ranking, double_q
         self._simulator = env
         self._enlarges = torch.tensor([*(scale > 1 for scale in env.toolbox.scales), False])
         self._lstm_state = LstmState.zeros(env.num_envs)
@@ -163,8 +162,7 @@ class RecurrentDqn(DQN):
             if self.full_backup:
                 self._look_ahead = self._simulate()
         actions = values.argmax(dim=1).cpu().numpy()
-        warming_up = self.num_timesteps < learning_starts
-        epsilon = 1.0 if warming_up else self.exploration_rate
+        epsilon = 1.0 if self.num_timesteps < learning_starts else self.exploration_rate
         explore = self._explorer.random(n_envs) < epsilon
         if "action_mask" in obs:
             actions[explore] = draw_permitted(obs["action_mask"][explore], self._explorer)
@@ -177,15 +175,12 @@ class RecurrentDqn(DQN):
         gains, following = [], []
         for tool, (after, gain) in enumerate(self._simulator.outcomes()):
             gains.append(gain)
-            rest = (
-                self._roll_out(tool, after, gain) if self.rollout_chains else torch.zeros_like(gain)
-            )
-            following.append(rest)
+            following.append(self._roll_out(tool, after, gain))
         return torch.stack(gains, dim=1).numpy(), torch.stack(following, dim=1).numpy()
 
     def _roll_out(self, tool: int, after: Chain, gains: Tensor) -> Tensor:
         """What the rest of its chain adds to what a tool made, stopped where that is most."""
-        chains, simulator = self.rollout_chains, self._simulator
+        chains, simulator = self.rollout_chains or ((),), self._simulator
         chain = next((chain for chain in chains if tool in chain), chains[0])
         steps, before = simulator.chain.num_steps, simulator.value + gains
         added = torch.zeros_like(gains)
@@ -264,9 +259,7 @@ class RecurrentDqn(DQN):
     def targets(self, batch: EpisodeBatch, values: Tensor) -> Tensor:
         """``r + gamma * value of the next step``, and ``r`` alone at the last step; (E, T).
 
-        Args:
-            batch: Episodes.
-            values: The online network's values, (E, T, n_actions).
+        ``values`` are the online network's, (E, T, n_actions).
         """
         with torch.no_grad():
             following = unroll(self.q_net_target, batch, self._simulator.precision)
@@ -293,9 +286,8 @@ class RecurrentDqn(DQN):
     def lstm_policy(self) -> LstmPolicy:
         """A frozen copy of the greedy policy, with averaged weights."""
         toolbox = self._simulator.toolbox
-        q_net = copy.deepcopy(self.policy.q_net_averaged).cpu()
         return LstmPolicy(
-            q_net,
+            copy.deepcopy(self.policy.q_net_averaged).cpu(),
             toolbox.names,
             tool_checksums=toolbox.checksums,
             task=task_at(self._simulator.scale),
@@ -349,12 +341,7 @@ def unroll(q_net: RecurrentQNet, batch: EpisodeBatch, precision: Precision = "fp
 
 def augment(batch: EpisodeBatch, rng: np.random.Generator) -> EpisodeBatch:
     """Flip and transpose all images of a batch alike: no outcome depends on the orientation."""
-    images = batch.images
-    flips = rng.integers(2, size=3)
-    if flips[0]:
-        images = images.flip(-1)
-    if flips[1]:
-        images = images.flip(-2)
-    if flips[2]:
-        images = images.transpose(-1, -2)
-    return batch._replace(images=images)
+    across, down, turned = rng.integers(2, size=3).tolist()
+    axes = [-1] * across + [-2] * down
+    images = batch.images.flip(axes) if axes else batch.images
+    return batch._replace(images=images.transpose(-1, -2) if turned else images)

@@ -129,11 +129,7 @@ class AgentTrainConfig:
         return self.learning_rate * max(remaining, 0.05)
 
     def open_pairs(self, *, held_out: bool = False) -> PairSource:
-        """Where episodes start; if held out, those of the validation.
-
-        Raises:
-            ToolchainError: The store or a fitted tool is unusable.
-        """
+        """Where episodes start; if held out, those of the validation."""
         levels = (self.eval_levels if held_out else ()) or self.levels
         if self.task == "real-sr":
             return open_pairs(
@@ -147,11 +143,7 @@ class AgentTrainConfig:
         return open_pairs(self.store, held_out=held_out, levels=levels, noises=noises)
 
     def make_env(self) -> RestorationVecEnv:
-        """The training environment.
-
-        Raises:
-            ToolchainError: The toolbox or the store is unusable.
-        """
+        """The training environment."""
         device, toolbox = choose_device(self.device), load_toolbox(self.toolbox)
         return RestorationVecEnv(
             toolbox,
@@ -185,9 +177,7 @@ class Learner(ABC):
     def player(self) -> LstmPolicy:
         """The policy as it stands."""
 
-    def pretrain(  # noqa: B027 - most learn nothing before
-        self, on_step: OnStep = lambda step, total, metrics: None
-    ) -> None:
+    def pretrain(self, on_step: OnStep) -> None:  # noqa: B027 - most learn nothing before
         """Learn what can be learnt before the first episode."""
 
     def finished(self, policy: LstmPolicy) -> LstmPolicy:
@@ -206,14 +196,7 @@ class Learner(ABC):
 
 
 class TrainingRun(BaseCallback):
-    """Validates, logs, keeps the best policy and checkpoints while an algorithm learns.
-
-    Args:
-        learner: Algorithm that learns.
-        config: Settings of the run.
-        run: Run folder.
-        on_step: Progress.
-    """
+    """Validates, logs, keeps the best policy and checkpoints while an algorithm learns."""
 
     def __init__(
         self, learner: Learner, config: AgentTrainConfig, run: RunFolder, on_step: OnStep
@@ -223,8 +206,7 @@ class TrainingRun(BaseCallback):
         self._toolbox = load_toolbox(config.toolbox)
         self._pairs = config.make_eval_pairs()
         device = choose_device(config.device)
-        precision = choose_precision(config.precision, device)
-        self._how: dict[str, Any] = {"device": device, "precision": precision}
+        self._how: Any = {"device": device, "precision": choose_precision(config.precision, device)}
         self._next_eval = config.eval_every
         self._metrics: dict[str, float] = {}
         self._validated_at = -1
@@ -255,7 +237,7 @@ class TrainingRun(BaseCallback):
             self._save()
             raise
 
-    def validate(self) -> dict[str, float]:
+    def validate(self) -> None:
         """Play the held-out pairs, log, checkpoint, and keep the policy if it is the best yet."""
         self._validated_at = self._learner.algorithm.num_timesteps
         player = self._learner.player()
@@ -265,7 +247,6 @@ class TrainingRun(BaseCallback):
             self.best_gain = self._metrics["gain"]
             save_policy(player, self._run.path / "best", {"validation": self._metrics})
         self._save()
-        return self._metrics
 
     def _settle(self) -> None:
         """Give the best policy its stop margin and record what it reaches with it."""
@@ -291,21 +272,12 @@ class TrainingRun(BaseCallback):
         return True
 
     def _save(self) -> None:
-        self._run.save(
-            {
-                "learner": self._learner.state(),
-                "num_timesteps": self._learner.algorithm.num_timesteps,
-                "best_gain": float(self.best_gain),
-            }
-        )
+        state = {"learner": self._learner.state(), "best_gain": float(self.best_gain)}
+        self._run.save({**state, "num_timesteps": self._learner.algorithm.num_timesteps})
 
 
 def check_view(env: RestorationVecEnv, encoder: EncoderName) -> None:
-    """Refuse images that an encoder cannot look at.
-
-    Raises:
-        ToolchainError: They are too small, or not of the one size that the encoder knows.
-    """
+    """Refuse images that are not of the one size that an encoder knows, if there is one."""
     side = int(env.observation_space["image"].shape[1])  # type: ignore[index]
     needed = find_encoder(encoder).only_side
     if needed not in {None, side}:
@@ -323,17 +295,14 @@ def train_agent(
     resume: bool = False,
     on_step: OnStep = lambda step, total, metrics: None,
 ) -> LstmPolicy:
-    """Train an agent; the policy of the best validation is left in ``run_path/best``.
+    """Train an agent; returns the policy of the best validation, left in ``run_path/best``.
 
     Args:
-        make_learner: Makes the algorithm from the settings.
+        make_learner: Class of the algorithm, made from the settings.
         config: Settings of the training.
         run_path: Run folder.
         resume: Go on from the checkpoint in the folder; a replay buffer is filled anew.
         on_step: Called with (environment steps, total, newest metrics).
-
-    Returns:
-        The policy of the best validation.
 
     Raises:
         ToolchainError: The store, the toolbox or the run folder is unusable.

@@ -61,10 +61,7 @@ def features(q_net: RecurrentQNet, images: Tensor) -> Tensor:
 
     Args:
         q_net: The agent's network.
-        images: Views (N, 3, H, W) in [0, 1].
-
-    Returns:
-        (N, D) on the CPU.
+        images: Views (N, 3, H, W) in [0, 1]; their statistics are (N, D), on the CPU.
     """
     views = images.to(next(q_net.parameters()).device, memory_format=torch.channels_last)
     with torch.inference_mode():
@@ -83,11 +80,7 @@ def save_guard(guard: Guard, folder: Path, agent_sha256: str) -> None:
 
 
 def load_guard(folder: Path, agent_sha256: str) -> Guard | None:
-    """Read the guard beside an agent; None if there is none, or if it was learnt from another.
-
-    Raises:
-        ToolchainError: The file is damaged.
-    """
+    """Read the guard beside an agent; None if there is none, or if it was learnt from another."""
     path = folder / GUARD_FILE
     if not path.is_file():
         return None

@@ -117,11 +117,7 @@ class LstmPolicy:
         return values, state
 
     def clean_probability(self, images: Tensor) -> float | None:
-        """With what probability a photo is not damaged at all; None of an agent that does not ask.
-
-        Args:
-            images: Views of it (N, 3, 63, 63) in [0, 1].
-        """
+        """Probability that a photo, of which these are views, is not damaged; None if not known."""
         if self.pristine is None:
             return None
         with torch.inference_mode():
@@ -135,11 +131,7 @@ class LstmPolicy:
         return self.q_net.see(views, self.precision)
 
     def predict(
-        self,
-        obs: Obs,
-        state: LstmState | None = None,
-        episode_start: Starts = None,
-        deterministic: bool = True,
+        self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
     ) -> tuple[Actions, LstmState]:
         """Choose the action of the highest value; see `agents.players.player.Player`."""
         decision, state = self.decide(obs, state, episode_start)

@@ -157,8 +157,7 @@ class StatisticsEncoder(Encoder):
             for num_in_ch, conv in zip([3, *channels], layers.convs, strict=False)
         )
         self.convs = nn.ModuleList(convs)
-        num_statistics = sum(channels) + channels[-1]
-        num_statistics += 2 * sum(channels[: len(self._area_sides)])
+        num_statistics = sum(channels) + channels[-1] + 2 * sum(channels[: len(self._area_sides)])
         self.norm = nn.BatchNorm1d(num_statistics)
         self.fc1 = nn.Linear(num_statistics, layers.hidden)
         self.fc2 = nn.Linear(layers.hidden, self.out_features)
@@ -196,11 +195,7 @@ ENCODERS: Final[Mapping[str, type[Encoder]]] = {
 
 
 def find_encoder(name: str) -> type[Encoder]:
-    """Class of an encoder, whose attributes say what it needs.
-
-    Raises:
-        UnknownNameError: There is no such encoder.
-    """
+    """Class of an encoder, whose attributes say what it needs; an unknown name is an error."""
     if name not in ENCODERS:
         raise UnknownNameError("encoder", name, ENCODERS)
     return ENCODERS[name]
@@ -222,9 +217,6 @@ class RecurrentQNet(nn.Module):
     Args:
         n_tools: Tools in the toolbox; there is one more action, *stop*.
         encoder: Name of the encoder.
-
-    Raises:
-        UnknownNameError: There is no such encoder.
     """
 
     def __init__(self, n_tools: int, encoder: EncoderName = DEFAULT_ENCODER) -> None:
@@ -234,25 +226,19 @@ class RecurrentQNet(nn.Module):
         self.encoder = make_encoder(encoder)
         self.lstm = nn.LSTMCell(self.encoder.out_features + n_tools, HIDDEN_SIZE)
         self.head = nn.Linear(HIDDEN_SIZE, n_tools + 1)
-        self.shortcut = (
-            nn.Linear(self.encoder.out_features, n_tools + 1) if self.encoder.has_shortcut else None
-        )
-        for layer in (self.head, self.shortcut):
-            if layer is not None:
-                nn.init.normal_(layer.weight, std=0.001)
-                nn.init.zeros_(layer.bias)
+        self.shortcut = None
+        if self.encoder.has_shortcut:
+            self.shortcut = nn.Linear(self.encoder.out_features, n_tools + 1)
+        for layer in filter(None, (self.head, self.shortcut)):
+            nn.init.normal_(layer.weight, std=0.001)
+            nn.init.zeros_(layer.bias)
         with torch.no_grad():  # remember by default: the original adds 1 to the forget gate
             self.lstm.bias_ih[HIDDEN_SIZE : 2 * HIDDEN_SIZE] += 1.0
 
     def see(self, images: Tensor, precision: Precision = "fp32") -> Tensor:
-        """Look at views.
+        """Look at views (N, 3, H, W) in [0, 1]: (N, out_features) float32.
 
-        Args:
-            images: (N, 3, H, W) in [0, 1].
-            precision: What the encoder computes in; what comes of it is float32.
-
-        Returns:
-            (N, out_features).
+        The encoder computes in ``precision``.
         """
         with computing(precision, images.device):
             embedding: Tensor = self.encoder(images)
@@ -281,14 +267,10 @@ class RecurrentQNet(nn.Module):
         return values, state
 
     def forward(
-        self,
-        images: Tensor,
-        last_action: Tensor,
-        state: LstmState,
-        precision: Precision = "fp32",
+        self, images: Tensor, last_action: Tensor, state: LstmState
     ) -> tuple[Tensor, LstmState]:
         """Action values of views and the memory after seeing them; see `see` and `remember`."""
-        return self.remember(self.see(images, precision), last_action, state)
+        return self.remember(self.see(images), last_action, state)
 
 
 def make_optimizer(
@@ -302,9 +284,6 @@ def make_optimizer(
         others: Networks that follow.
         learning_rate: Learning rate of Adam; Muon's is larger by a factor
             (`tools_zoo.training.muon`).
-
-    Raises:
-        UnknownNameError: There is no such optimizer.
     """
     rest = [parameter for module in others for parameter in module.parameters()]
     seeing = list(encoder.parameters())

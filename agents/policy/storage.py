@@ -87,11 +87,7 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
 
 
 def put_guard(guard: Guard, folder: Path) -> None:
-    """Write a guard beside the agent in a folder, in place of the one that it may have.
-
-    Raises:
-        PolicyError: There is no agent.
-    """
+    """Write a guard beside the agent in a folder, in place of the one that it may have."""
     try:
         sha256 = json.loads((folder / "config.json").read_text())["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -103,10 +99,8 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
     """Load a policy that ships, by name, or one on disk, by its folder; on the CPU, frozen.
 
     Raises:
-        UnknownNameError: No policy of that name ships, and there is no such folder.
         PolicyError: The configuration is missing or malformed.
-        ToolboxError: The weights are missing, malformed or of another shape.
-        ChecksumError: The weights are not the ones that the configuration vouches for.
+        ToolchainError: There is no such agent, or its weights are missing, damaged or others.
     """
     folder = agent_folder(name_or_path)
     path = folder / "config.json"
@@ -114,17 +108,19 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         config = json.loads(path.read_text())
         if config["format_version"] != FORMAT_VERSION:
             raise PolicyError(f"{path} has format version {config['format_version']}, not 1")
-        names, margin = tuple(config["tools"]), float(config["stop_margin"])
-        checksums = {name: known for name, known in config["tools"].items() if known}
-        q_net = RecurrentQNet(len(names), config["encoder"])
-        task = config.get("task", "restore")
-        check_task(task)
+        q_net = RecurrentQNet(len(config["tools"]), config["encoder"])
+        pristine = Pristine(q_net.encoder.out_features) if config.get("knows_clean") else None
         weighed = dict(config.get("reward", PSNR.to_dict()))
         weighed.pop("name", None)  # follows from the weights
-        reward = Reward(**weighed)
-        default_chains = tuple(tuple(map(str, one)) for one in config.get("default_chains", ()))
-        default_margin = float(config.get("default_margin", 0.0))
-        pristine = Pristine(q_net.encoder.out_features) if config.get("knows_clean") else None
+        facts: dict[str, Any] = {
+            "stop_margin": float(config["stop_margin"]),
+            "tool_checksums": {name: known for name, known in config["tools"].items() if known},
+            "task": config.get("task", "restore"),
+            "reward": Reward(**weighed),
+            "default_chains": tuple(tuple(map(str, c)) for c in config.get("default_chains", ())),
+            "default_margin": float(config.get("default_margin", 0.0)),
+        }
+        check_task(facts["task"])
         sha256 = config["sha256"]
     except OSError as error:
         raise PolicyError(f"no agent in {folder}: it has no readable config.json") from error
@@ -133,26 +129,12 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
     weights = folder / "model.safetensors"
     apart = {} if pristine is None else {_PRISTINE: pristine}
     load_weights(q_net, read_checked(weights, sha256), weights, apart=apart)
-    return LstmPolicy(
-        q_net,
-        names,
-        stop_margin=margin,
-        tool_checksums=checksums,
-        task=task,
-        reward=reward,
-        guard=load_guard(folder, sha256),
-        default_chains=default_chains,
-        default_margin=default_margin,
-        pristine=pristine,
-    )
+    guard = load_guard(folder, sha256)
+    return LstmPolicy(q_net, tuple(config["tools"]), **facts, guard=guard, pristine=pristine)
 
 
 def agent_folder(name_or_path: str | Path) -> Path:
-    """Where an agent lies: a shipped one by name, any other by its folder.
-
-    Raises:
-        UnknownNameError: No agent of that name ships, and there is no such folder.
-    """
+    """Where an agent lies: a shipped one by name, any other by its folder, which must be there."""
     if str(name_or_path) in BUILTIN_AGENTS:
         return WEIGHTS_FOLDER / str(name_or_path)
     folder = Path(name_or_path)
@@ -162,11 +144,7 @@ def agent_folder(name_or_path: str | Path) -> Path:
 
 
 def own_agent(toolbox: str | Path, suffix: str = "") -> str | Path:
-    """Name or folder of the agent that belongs to a toolbox.
-
-    Raises:
-        PolicyError: It has none.
-    """
+    """Name or folder of the agent that belongs to a toolbox; a NoAgentError if it has none."""
     if str(toolbox) in shipped_toolboxes():
         name = f"{toolbox}{suffix}"
         if name in BUILTIN_AGENTS:
@@ -196,9 +174,8 @@ def load_bundle(
         prefer: One of `PREFERENCES`, where the toolbox has two agents; None is *fidelity*.
 
     Raises:
-        UnknownNameError: A name is neither shipped nor a folder, or there is no such preference.
         PolicyError: The toolbox has no agent of its own, or the two do not belong together.
-        ToolchainError: Weights are missing or damaged.
+        ToolchainError: A name is unknown, or weights are missing or damaged.
     """
     if prefer is not None and prefer not in PREFERENCES:
         raise UnknownNameError("preference", prefer, PREFERENCES)
@@ -213,13 +190,7 @@ def load_bundle(
 
 
 def check_fits(policy: LstmPolicy, toolbox: Toolbox) -> None:
-    """Refuse to play with other tools than the ones trained with.
-
-    Weights are compared where their checksums are known on both sides.
-
-    Raises:
-        PolicyError: The names, their order or the weights differ.
-    """
+    """Raise PolicyError if tools are not those trained with, by name, order and known weights."""
     check_same_actions(policy, toolbox)
     known = policy.tool_checksums
     other = [n for n, sha in toolbox.checksums.items() if known.get(n, sha) != sha]
@@ -231,11 +202,7 @@ def check_fits(policy: LstmPolicy, toolbox: Toolbox) -> None:
 
 
 def check_same_actions(policy: LstmPolicy, toolbox: Toolbox) -> None:
-    """Refuse an agent whose actions mean something else in this toolbox.
-
-    Raises:
-        PolicyError: The names or their order differ.
-    """
+    """Raise PolicyError if the actions of an agent mean something else in this toolbox."""
     if policy.tool_names != toolbox.names:
         raise PolicyError(
             f"the agent was trained for the tools {', '.join(policy.tool_names)}; "

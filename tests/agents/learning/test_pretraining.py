@@ -56,7 +56,7 @@ def test_the_followers_start_from_the_pretrained_encoder(store_path, toolbox_fol
     )
     learner = DrqnLearner(config)
     before = learner.algorithm.q_net.encoder.conv1.weight.clone()
-    learner.pretrain()
+    learner.pretrain(lambda *progress: None)
     policy = learner.algorithm.policy
     after = policy.q_net.encoder.conv1.weight
     assert not torch.equal(after, before)
