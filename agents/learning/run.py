@@ -206,7 +206,8 @@ class TrainingRun(BaseCallback):
         self._toolbox = load_toolbox(config.toolbox)
         self._pairs = config.make_eval_pairs()
         device = choose_device(config.device)
-        self._how: Any = {"device": device, "precision": choose_precision(config.precision, device)}
+        precision = choose_precision(config.precision, device)
+        self._how: dict[str, Any] = {"device": device, "precision": precision}
         self._next_eval = config.eval_every
         self._metrics: dict[str, float] = {}
         self._validated_at = -1

@@ -321,6 +321,8 @@ def block_residuals(photo: FloatImage, numbers: npt.NDArray[np.intp]) -> Array:
     Returns:
         Shape (N, 3, BLOCK * BLOCK), float32.
     """
+    if len(numbers) == 0:  # the photo may be smaller than a block
+        return _no_blocks().residual
     return _without_plane(_block_values(photo)[numbers])
 
 
