@@ -249,7 +249,7 @@ CASES: Final = (
         commands=(
             "train chains --store {store}/store.h5 --toolbox classic --run {out} "
             """--set 'stages=[["denoise_2: noise 25","deblock_2"],["deblur_2"]]' """
-            "--set own=0.25 --set detour=0.25 --set later_scale=0.5 " + TOOL,
+            "--set own=0.25 --set detour=0.25 " + TOOL,
         ),
     ),
     Case(
@@ -344,8 +344,9 @@ CASES: Final = (
         name="train-joint",
         commands=(
             "train joint --store {store}/store.h5 --toolbox efficient --run {out} --rounds 1 "
-            "--seed 1 --set tool_patches=16 --set batch_size=4 --set own_patches=1 "
-            "--set eval_pairs=8 --set tolerance=1e9 --set agent_timesteps=64 "
+            "--seed 1 --set tools.total_patches=16 --set tools.batch_size=4 "
+            "--set tools.own_patches=1 --set agent.total_timesteps=64 "
+            "--set eval_pairs=8 --set tolerance=1e9 "
             "--set 'agent={ n_envs = 8, learning_starts = 16, gradient_steps = 2, "
             "pristine_patches = 32 }'",
         ),
