@@ -253,7 +253,7 @@ def test_agents_that_ship_know_their_task_and_their_tools(name):
 
 def test_settings_that_cannot_work_are_refused(enlarging_folder, store_path, tmp_path):
     common = {"toolbox": str(enlarging_folder), "store": str(store_path)}
-    with pytest.raises(StoreError, match="--patch-size 160"):
+    with pytest.raises(StoreError, match="124 or more"):
         DrqnConfig(task="real-sr", **common).make_env()
     with pytest.raises(UnknownNameError, match="mixed"):
         DrqnConfig(reward="both", **common)
