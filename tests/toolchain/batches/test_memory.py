@@ -201,7 +201,7 @@ def test_the_limit_holds_and_changes_no_pixel(
         return float(finished.stdout)
 
     base = run(
-        "import restoration_toolchain.toolchain.restoring.load\n"
+        "import benchmarks.memory\n"
         "from restoration_toolchain.toolchain.batches.memory import resident_bytes\n"
         "print(resident_bytes() / 2**20)"
     )
