@@ -175,7 +175,6 @@ class Cells:
     Args:
         policy: Who decides.
         chain: The photo.
-        smoothing: How much cells listen to each other; None for the defaults.
         max_risk: Largest risk with which a cell may still choose a tool; below 1, the agent must
             have a guard.
 
@@ -183,16 +182,8 @@ class Cells:
         values: (n_tools + 1,) mean action values of the cells that could still choose.
     """
 
-    def __init__(
-        self,
-        policy: LstmPolicy,
-        chain: RegionChain,
-        *,
-        smoothing: Smoothing | None = None,
-        max_risk: float = 1.0,
-    ) -> None:
+    def __init__(self, policy: LstmPolicy, chain: RegionChain, *, max_risk: float = 1.0) -> None:
         self._policy, self._max_risk = policy, max_risk
-        self._smoothing = smoothing or Smoothing()
         tops, lefts = (
             [_view_start(cell, length, policy.view_grid) for cell in range(count)]
             for count, length in zip(chain.shape, chain.image.shape[-2:], strict=True)
@@ -206,7 +197,7 @@ class Cells:
         """Decide for all cells together; one that has stopped stays so."""
         values = self._look(chain)
         self.values = values[self._active.flatten()].mean(dim=0)
-        settled = settle(values.reshape(*chain.shape, -1), self._active, self._smoothing)
+        settled = settle(values.reshape(*chain.shape, -1), self._active, Smoothing())
         decision = decide(
             values,
             stop_margin=self._policy.stop_margin,

@@ -36,7 +36,7 @@ from restoration_toolchain.toolchain.restoring.enlarge_options import (
     unused,
 )
 from restoration_toolchain.toolchain.restoring.photo_quality import AS_TILE_PIXELS, PhotoJudge
-from restoration_toolchain.toolchain.restoring.recorder import OnStep, Record, Scorer
+from restoration_toolchain.toolchain.restoring.recorder import OnStep, Record
 from restoration_toolchain.toolchain.restoring.regions import Cells, RegionChain
 from restoration_toolchain.toolchain.restoring.restoration import (
     Provenance,
@@ -64,7 +64,6 @@ _JUDGED: Final = 16  # views, whose median distance says how familiar a photo is
 UNFAMILIAR: Final = (
     "the damage is unlike anything that the agent was trained on: nothing can be promised"
 )
-
 
 AS_BUILT: Final = RestoreSettings(device="cpu", precision="fp32")
 """Settings of a restorer that was told nothing."""
@@ -113,6 +112,10 @@ class Restorer:
         iqa: SFD-IQA, by which photos are judged before and after every step; moved to the device.
             It changes no decision and no pixel.
 
+    Attributes:
+        toolbox: The tools in action order.
+        provenance: What a restoration records of the restorer, unless a call says otherwise.
+
     Raises:
         PolicyError: The policy was trained with other tools, or not to enlarge and is to, or its
             risk is to be limited and it was not calibrated.
@@ -153,16 +156,15 @@ class Restorer:
         self._precision = choose_precision(settings.precision, self._device)
         for tool in tools:
             tool.to(self._device)
-        self._toolbox = toolbox
-        self._policy = policy
+        self.toolbox, self._policy = toolbox, policy
         self._policy.q_net.to(self._device)
         self._policy.precision = self._precision
-        self._max_steps, self._max_tile_pixels = settings.max_steps, settings.max_tile_pixels
+        self._max_tile_pixels = settings.max_tile_pixels
         self._iqa = None if iqa is None else iqa.to(self._device)
         settings = dataclasses.replace(
             settings, device=str(self._device), precision=self._precision
         ).recorded({"prior": PRIOR_NAMES})
-        self._provenance = Provenance(
+        self.provenance = Provenance(
             version=restoration_toolchain.__version__,
             toolbox=toolbox.name,
             tool_checksums={
@@ -180,12 +182,7 @@ class Restorer:
     @property
     def scale(self) -> int:
         """Side of a restored photo over side of the photo as it came."""
-        return self._provenance.settings.scale
-
-    @property
-    def provenance(self) -> Provenance:
-        """What a restoration records of the restorer, unless a call says otherwise."""
-        return self._provenance
+        return self.provenance.settings.scale
 
     @property
     def working_pixels(self) -> int:
@@ -193,11 +190,6 @@ class Restorer:
         judging = 0 if self._iqa is None else AS_TILE_PIXELS
         looking = 0 if self._prior is None else self._prior.as_tile_pixels
         return max(self._max_tile_pixels, judging, looking)
-
-    @property
-    def toolbox(self) -> Toolbox:
-        """The tools in action order."""
-        return self._toolbox
 
     def restore(
         self,
@@ -233,26 +225,24 @@ class Restorer:
                 forced action enlarges where nothing may (any more).
             UnknownNameError: A forced action is no tool of the toolbox.
         """
-        settings = self._provenance.settings.changed(chosen)
-        made_by = dataclasses.replace(self._provenance, settings=settings)
-        _check_forced(settings.forced, self._toolbox, self.scale)
+        settings = self.provenance.settings.changed(chosen)
+        made_by = dataclasses.replace(self.provenance, settings=settings)
+        _check_forced(settings.forced, self.toolbox, self.scale)
         lq, clean = _as_float(image, arrays), None if gt is None else _as_float(gt)
-        scorer, judge = Scorer(clean, self.scale), PhotoJudge(self._iqa, lq, self.scale)
-        record = Record(lq, scorer, judge, made_by, on_step, arrays, keep_frames=keep_frames)
+        judge = PhotoJudge(self._iqa, lq, self.scale)
+        record = Record(lq, clean, judge, made_by, on_step, arrays, keep_frames=keep_frames)
         own, notes = self._choose_own(lq)
         restored = lq
         if own is not None:
-            start = time.perf_counter()
-            tiles = self._apply(own.tool, to_tensor(lq[None]), arrays, is_gray=_is_gray(lq, arrays))
-            restored = to_numpy(tiles)[0]
-            record.add(self._own_step(own, time.perf_counter() - start), restored)
-        max_steps = self._max_steps - len(record.steps)
+            step, restored = self._play_own(own, lq, arrays)
+            record.add(step, restored)
+        max_steps = settings.max_steps - len(record.steps)
         if max_steps:
             play = self._play_regions if settings.regions else self._play
             for step, image_after in play(lq, restored, max_steps, settings.forced, arrays):
                 restored = image_after
                 record.add(step, restored)
-        notes += unused(self._toolbox, settings, [step.tool for step in record.steps])
+        notes += unused(self.toolbox, settings, [step.tool for step in record.steps])
         unfamiliarity = self._unfamiliarity(lq)
         if unfamiliarity is not None and unfamiliarity > 1.0:
             notes = (*notes, UNFAMILIAR)
@@ -270,22 +260,22 @@ class Restorer:
         is_gray = _is_gray(restored, arrays)
 
         def apply(images: Tensor, actions: Tensor) -> Tensor:
-            return self._apply(self._toolbox[int(actions[0])], images, arrays, is_gray=is_gray)
+            return self._apply(self.toolbox[int(actions[0])], images, arrays, is_gray=is_gray)
 
         chain = Chain(
             to_tensor(restored[None]),
-            self._toolbox.scales,
+            self.toolbox.scales,
             scale=self.scale,
             max_steps=max_steps,
             apply=apply,
         )
         actions = [self._action(name) for name in forced]
-        max_risk = self._provenance.max_risk
+        max_risk = self.provenance.settings.max_risk
         look = Views(self._policy, *lq.shape[:2], forced=actions, max_risk=max_risk)
         for decision, _, seconds in rollout(chain, look):
             assert decision.values is not None
             action = int(decision.actions[0])
-            is_left = action == self._toolbox.stop == int(decision.values.argmax())
+            is_left = action == self.toolbox.stop == int(decision.values.argmax())
             step = dataclasses.replace(
                 self._step(action, decision.values[0], seconds),
                 risk=None if decision.risk is None else float(decision.risk[0]),
@@ -305,17 +295,17 @@ class Restorer:
         is_gray = _is_gray(lq)
 
         def run_tool(action: int, part: Tensor) -> Tensor:
-            return self._apply(self._toolbox[action], part, IN_MEMORY, is_gray=is_gray)
+            return self._apply(self.toolbox[action], part, IN_MEMORY, is_gray=is_gray)
 
         chain = RegionChain(
             to_tensor(restored[None]),
-            stop=self._toolbox.stop,
+            stop=self.toolbox.stop,
             run_tool=run_tool,
             max_steps=max_steps,
-            halo=max(tool.halo for tool in self._toolbox),
-            grid=math.lcm(*(tool.grid for tool in self._toolbox)),
+            halo=max(tool.halo for tool in self.toolbox),
+            grid=math.lcm(*(tool.grid for tool in self.toolbox)),
         )
-        look = Cells(self._policy, chain, max_risk=self._provenance.max_risk)
+        look = Cells(self._policy, chain, max_risk=self.provenance.settings.max_risk)
         for decision, _, seconds in rollout(chain, look):
             # The step is named after what most of the cells that went on got.
             counts = torch.bincount(decision.actions, minlength=chain.stop + 1)
@@ -336,9 +326,10 @@ class Restorer:
         return float(guard.distance(features(self._policy.q_net, images)).median())
 
     def _action(self, name: str) -> int:
-        if name not in self._toolbox.action_names:
-            raise UnknownNameError("action", name, self._toolbox.action_names)
-        return self._toolbox.action_names.index(name)
+        names = self.toolbox.action_names
+        if name not in names:
+            raise UnknownNameError("action", name, names)
+        return names.index(name)
 
     def _choose_own(self, lq: FloatImage) -> tuple[OwnTool | None, tuple[str, ...]]:
         """The own tool that the photo's noise suits best, and why each of the others does not."""
@@ -357,14 +348,18 @@ class Restorer:
         strengths = [abs(math.log(noise.strength_beside(own.noise))) for own in fitting]
         return (fitting[int(np.argmin(strengths))] if fitting else None), notes
 
-    def _own_step(self, own: OwnTool, seconds: float) -> Step:
-        return Step(
+    def _play_own(self, own: OwnTool, lq: FloatImage, arrays: Arrays) -> tuple[Step, FloatImage]:
+        """Run an own tool on the photo."""
+        start = time.perf_counter()
+        restored = self._apply(own.tool, to_tensor(lq[None]), arrays, is_gray=_is_gray(lq, arrays))
+        step = Step(
             tool=own.name,
             treats=treatment(own.tool.spec),
-            action=self._toolbox.stop + 1 + self._own_tools.index(own),
+            action=self.toolbox.stop + 1 + self._own_tools.index(own),
             action_values={own.name: own.gain},
-            seconds=seconds,
+            seconds=time.perf_counter() - start,
         )
+        return step, to_numpy(restored)[0]
 
     def _apply(self, tool: Tool, images: Tensor, arrays: Arrays, *, is_gray: bool) -> Tensor:
         spec = tool.spec
@@ -396,19 +391,15 @@ class Restorer:
         return restored
 
     def _step(self, action: int, values: Tensor, seconds: float) -> Step:
-        names = self._toolbox.action_names
-        is_stop = action == self._toolbox.stop
+        names, is_stop = self.toolbox.action_names, action == self.toolbox.stop
+        known = zip(names, values.tolist(), strict=True)
         return Step(
             tool=names[action],
-            treats="" if is_stop else treatment(self._toolbox[action].spec),
+            treats="" if is_stop else treatment(self.toolbox[action].spec),
             action=action,
-            action_values={
-                name: value
-                for name, value in zip(names, values.tolist(), strict=True)
-                if value > -math.inf
-            },
+            action_values={name: value for name, value in known if value > -math.inf},
             seconds=seconds,
-            scale=1 if is_stop else self._toolbox.scales[action],
+            scale=1 if is_stop else self.toolbox.scales[action],
         )
 
 
