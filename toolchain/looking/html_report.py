@@ -35,15 +35,6 @@ _STEP_SIDE: Final = 900  # pixels, longest side of the pictures of the steps
 _DETAIL: Final = (960, 540)  # pixels, width and height
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A figure with its name and its change."""
-
-    name: str
-    value: str
-    change: str = ""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
     """A scene of a story, ready to be rendered.
@@ -68,29 +59,29 @@ class Panel:
     region_map: dict[str, Any] | None
 
 
-def facts(restoration: Restoration) -> list[Fact]:
-    """The figures of a restoration: its size, its gain or the expected one, its time."""
+def facts(restoration: Restoration) -> list[tuple[str, str, str]]:
+    """Name, value and change of each figure: size, gain or the expected one, time."""
     height, width = restoration.image.shape[:2]
     before, after = restoration.score, restoration.final_score
-    found = [Fact("Size", f"{width} x {height} pixels")]
+    found = [("Size", f"{width} x {height} pixels", "")]
     if before is not None and after is not None:
         change = f"{signed(after.psnr - before.psnr)} dB"
-        found.append(Fact("PSNR", f"{before.psnr:.2f} → {after.psnr:.2f} dB", change))
+        found.append(("PSNR", f"{before.psnr:.2f} → {after.psnr:.2f} dB", change))
         if before.ssim is not None and after.ssim is not None:
-            found.append(Fact("SSIM", f"{before.ssim:.3f} → {after.ssim:.3f}"))
+            found.append(("SSIM", f"{before.ssim:.3f} → {after.ssim:.3f}", ""))
     looked, looks = restoration.quality, restoration.final_quality
     if looked is not None and looks is not None:
         change = signed(looks.score - looked.score)
         value = f"{looked.score:.3f} → {looks.score:.3f}"
-        found.append(Fact(f"SFD-IQA ({looks.encoder})", value, change))
+        found.append((f"SFD-IQA ({looks.encoder})", value, change))
     made_by, settings = restoration.provenance, restoration.provenance.settings
     if not (settings.forced or settings.regions):  # the first value is then of one free choice
         first = restoration.steps[0]
         value = f"{signed(first.action_values[first.tool])} {made_by.unit}"
-        found.append(Fact("Gain that the agent expected", value.rstrip()))
+        found.append(("Gain that the agent expected", value.rstrip(), ""))
     if settings.strength < 1.0:
-        found.append(Fact("Strength", f"{settings.strength:.0%}"))
-    found.append(Fact("Time", f"{restoration.seconds:.1f} s"))
+        found.append(("Strength", f"{settings.strength:.0%}", ""))
+    found.append(("Time", f"{restoration.seconds:.1f} s", ""))
     return found
 
 

@@ -13,6 +13,7 @@ from restoration_toolchain.toolchain.restoring.photo_quality import rounded
 from restoration_toolchain.toolchain.restoring.restoration import Restoration, Step
 
 _Colour = tuple[int, int, int]
+_Places = Callable[[float], int]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # A neutral light gray: a colour beside a photo changes how the photo's colours look.
@@ -115,7 +116,7 @@ def _draw_captions(draw: ImageDraw.ImageDraw, column: Scene, left: int, top: int
         draw.text((left, top), rounded(column.quality), _INK, _font(_TEXT_SIZE))
 
 
-def _places(restoration: Restoration) -> Callable[[float], int]:
+def _places(restoration: Restoration) -> _Places:
     """From a value to its place in every column, in pixels: right of the longest name."""
     axis, font = value_axis(restoration.steps), _font(_SMALL_SIZE)
     names = max(font.getlength(name) for step in restoration.steps for name in step.action_values)
@@ -124,12 +125,7 @@ def _places(restoration: Restoration) -> Callable[[float], int]:
 
 
 def _draw_values(
-    draw: ImageDraw.ImageDraw,
-    step: Step,
-    left: int,
-    top: int,
-    place: Callable[[float], int],
-    unit: str,
+    draw: ImageDraw.ImageDraw, step: Step, left: int, top: int, place: _Places, unit: str
 ) -> None:
     title = "what the agent expects of each action" + (f", in {unit}" if unit else "")
     draw.text((left, top - 30), title, _FAINT, _font(_SMALL_SIZE))

@@ -86,54 +86,26 @@ class RegionChain(Episodes):
         self._run_tool, self._halo, self._grid = run_tool, halo, grid
 
     def _run(self, actions: Tensor) -> None:
-        self.image = blend(
-            self.image,
-            actions.reshape(self.shape),
-            self.stop,
-            self._run_tool,
-            halo=self._halo,
-            grid=self._grid,
-        )
-
-
-def blend(
-    image: Tensor, actions: Tensor, stop: int, run_tool: RunTool, *, halo: int, grid: int
-) -> Tensor:
-    """Run on every cell the tool of its action; between cells, one fades into the other.
-
-    Args:
-        image: (1, 3, H, W) in [0, 1].
-        actions: (rows, columns) int64, one per cell.
-        stop: The action that leaves a cell as it is.
-        run_tool: Runs a tool on a part of the image.
-        halo: Context in pixels that a part needs.
-        grid: Parts start at multiples of this many pixels.
-
-    Returns:
-        A new image of the same shape.
-    """
-    height, width = image.shape[-2:]
-    blended = image.clone()
-    for action in torch.unique(actions).tolist():
-        if action == stop:
-            continue
-        # Bilinear weights: they sum to one over the actions, and reach one cell at most.
-        mask = (actions == action).to(image)[None, None]
-        rows, columns = (_needed(mask.amax(dim=axis).flatten() > 0.0) for axis in (3, 2))
-        (top, bottom), (left, right) = (
-            (start * CELL, min(end * CELL, length))
-            for (start, end), length in ((rows, height), (columns, width))
-        )
-        weights = functional.interpolate(mask, scale_factor=CELL, mode="bilinear")
-        weights = weights[..., top:bottom, left:right]
-        above, before = (max(0, start - halo) // grid * grid for start in (top, left))
-        part = image[..., above : bottom + halo, before : right + halo]
-        restored = run_tool(action, part)[
-            ..., top - above : bottom - above, left - before : right - before
-        ]
-        now = image[..., top:bottom, left:right]
-        blended[..., top:bottom, left:right] += weights * (restored - now)
-    return blended.clamp_(0.0, 1.0)
+        """Run on every cell the tool of its action; between cells, one fades into the other."""
+        image, halo, grid = self.image, self._halo, self._grid
+        blended = image.clone()
+        for action in torch.unique(actions[actions != self.stop]).tolist():
+            # Bilinear weights: they sum to one over the actions, and reach one cell at most.
+            mask = (actions == action).reshape(self.shape).to(image)[None, None]
+            (top, bottom), (left, right) = (
+                _needed(mask.amax(dim=axis).flatten() > 0.0, length)
+                for axis, length in zip((3, 2), image.shape[-2:], strict=True)
+            )
+            weights = functional.interpolate(mask, scale_factor=CELL, mode="bilinear")
+            weights = weights[..., top:bottom, left:right]
+            above, before = (max(0, start - halo) // grid * grid for start in (top, left))
+            part = image[..., above : bottom + halo, before : right + halo]
+            restored = self._run_tool(action, part)[
+                ..., top - above : bottom - above, left - before : right - before
+            ]
+            now = image[..., top:bottom, left:right]
+            blended[..., top:bottom, left:right] += weights * (restored - now)
+        self.image = blended.clamp_(0.0, 1.0)
 
 
 def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
@@ -147,8 +119,7 @@ def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
     Returns:
         (rows, columns) int64.
     """
-    n_actions = values.shape[-1]
-    stop = n_actions - 1
+    stop = values.shape[-1] - 1
     if not active.any():
         return torch.full(active.shape, stop)
     weight = active.to(values)[None, None]
@@ -228,10 +199,10 @@ def _view_start(cell: int, length: int, grid: int) -> int:
     return min(max(0, cell * CELL - (VIEW_SIZE - CELL) // 2 // grid * grid), last)
 
 
-def _needed(rows: Tensor) -> tuple[int, int]:
-    """First and last but one of the cells that the weights of marked ones reach."""
+def _needed(rows: Tensor, length: int) -> tuple[int, int]:
+    """Start and stop, in pixels, of the cells that the weights of marked ones reach."""
     marked = torch.nonzero(rows).flatten()
-    return max(0, int(marked[0]) - 1), int(marked[-1]) + 2
+    return max(0, int(marked[0]) - 1) * CELL, min((int(marked[-1]) + 2) * CELL, length)
 
 
 def _gaussian(sigma: float, like: Tensor) -> Tensor:

@@ -115,6 +115,7 @@ class Restorer:
     Attributes:
         toolbox: The tools in action order.
         provenance: What a restoration records of the restorer, unless a call says otherwise.
+        scale: Side of a restored photo over side of the photo as it came.
 
     Raises:
         PolicyError: The policy was trained with other tools, or not to enlarge and is to, or its
@@ -156,7 +157,7 @@ class Restorer:
         self._precision = choose_precision(settings.precision, self._device)
         for tool in tools:
             tool.to(self._device)
-        self.toolbox, self._policy = toolbox, policy
+        self.toolbox, self._policy, self.scale = toolbox, policy, settings.scale
         self._policy.q_net.to(self._device)
         self._policy.precision = self._precision
         self._max_tile_pixels = settings.max_tile_pixels
@@ -178,11 +179,6 @@ class Restorer:
             settings=settings,
             loaded=None if settings.toolbox is None else settings,
         )
-
-    @property
-    def scale(self) -> int:
-        """Side of a restored photo over side of the photo as it came."""
-        return self.provenance.settings.scale
 
     @property
     def working_pixels(self) -> int:
@@ -212,11 +208,10 @@ class Restorer:
             on_step: Called after every decision.
             arrays: Makes the arrays of the photo's size that are needed on the way, where decisions
                 are for the whole photo and it keeps its size.
-            **chosen: Settings of this call in place of the restorer's own. ``strength`` 0 returns
-                the photo's pixels as they are, 1 all that the tools did; steps, scores and frames
-                are of such blends, but the agent decides by what the tools did. ``regions`` says
-                whether to decide per region. ``forced`` are names of the first actions, ``stop``
-                included; the agent goes on from there. None leaves a setting as it is.
+            **chosen: Settings of this call in place of the restorer's own; None leaves one as it
+                is. ``strength`` 0 returns the photo's pixels, 1 all that the tools did; steps,
+                scores and frames are of such blends, but the agent decides by what the tools did.
+                After the ``forced`` actions, ``stop`` included, the agent goes on.
 
         Raises:
             ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes do not go
@@ -239,7 +234,7 @@ class Restorer:
         max_steps = settings.max_steps - len(record.steps)
         if max_steps:
             play = self._play_regions if settings.regions else self._play
-            for step, image_after in play(lq, restored, max_steps, settings.forced, arrays):
+            for step, image_after in play(restored, max_steps, settings.forced, arrays):
                 restored = image_after
                 record.add(step, restored)
         notes += unused(self.toolbox, settings, [step.tool for step in record.steps])
@@ -249,21 +244,16 @@ class Restorer:
         return record.finish(restored, (*notes, *judge.notes), unfamiliarity)
 
     def _play(
-        self,
-        lq: FloatImage,
-        restored: FloatImage,
-        max_steps: int,
-        forced: Sequence[str],
-        arrays: Arrays,
+        self, lq: FloatImage, max_steps: int, forced: Sequence[str], arrays: Arrays
     ) -> Iterator[tuple[Step, FloatImage]]:
         """One chain for the whole photo: every decision, and the image after it."""
-        is_gray = _is_gray(restored, arrays)
+        is_gray = _is_gray(lq, arrays)
 
         def apply(images: Tensor, actions: Tensor) -> Tensor:
             return self._apply(self.toolbox[int(actions[0])], images, arrays, is_gray=is_gray)
 
         chain = Chain(
-            to_tensor(restored[None]),
+            to_tensor(lq[None]),
             self.toolbox.scales,
             scale=self.scale,
             max_steps=max_steps,
@@ -284,12 +274,7 @@ class Restorer:
             yield step, to_numpy(chain.current(0)[None])[0]
 
     def _play_regions(
-        self,
-        lq: FloatImage,
-        restored: FloatImage,
-        max_steps: int,
-        forced: Sequence[str],
-        arrays: Arrays,
+        self, lq: FloatImage, max_steps: int, forced: Sequence[str], arrays: Arrays
     ) -> Iterator[tuple[Step, FloatImage]]:
         """A chain per region: every round of decisions, and the image after it."""
         is_gray = _is_gray(lq)
@@ -298,7 +283,7 @@ class Restorer:
             return self._apply(self.toolbox[action], part, IN_MEMORY, is_gray=is_gray)
 
         chain = RegionChain(
-            to_tensor(restored[None]),
+            to_tensor(lq[None]),
             stop=self.toolbox.stop,
             run_tool=run_tool,
             max_steps=max_steps,
@@ -477,11 +462,10 @@ def _middle(image: FloatImage) -> FloatImage:
 
 
 def _check_names(toolbox: Toolbox, own_tools: Sequence[OwnTool]) -> None:
-    names = list(toolbox.names)
+    names = [*toolbox.names, *(own.name for own in own_tools)]
     for own in own_tools:
-        if own.name in names:
+        if names.count(own.name) > 1:
             raise OwnToolNameError(f"the toolbox {toolbox.name} has a tool {own.name!r} already")
-        names.append(own.name)
 
 
 def _checksum(policy: LstmPolicy) -> str:
