@@ -99,11 +99,7 @@ def _mean(values: list[float]) -> float:
 
 
 def border_mask(regions: Restoration, shape: tuple[int, ...]) -> list[npt.NDArray[np.bool_]]:
-    """Where neighbours along each axis lie in the fade between cells whose chains differ.
-
-    Returns:
-        Masks of `numpy.diff` of the image along its rows and along its columns.
-    """
+    """Masks of `numpy.diff` along rows and columns: the fade between cells whose chains differ."""
     height, width = shape
     masks = [np.zeros((height - 1, width), bool), np.zeros((height, width - 1), bool)]
     for step in regions.steps:

@@ -5,6 +5,7 @@ clean ones only measure. All figures are PSNR in dB against the photo without no
 """
 
 import argparse
+import functools
 import json
 import math
 import tempfile
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from benchmarks.bm3d import denoised_by_bm3d
 from benchmarks.crops import middle, save_crops
 from benchmarks.machine import machine_facts
 from benchmarks.report import Report, Row
@@ -190,10 +192,13 @@ def _rows(
     shown: dict[str, tuple[Denoise, float]] = {"noisy": (lambda image: image, 0.0)}
     for tool in shipped_denoisers():
         shown[tool.spec.name] = (as_denoise(tool), 0.0)
-    shown["non-local means"] = (_best(_nlm(), measured), 0.0)
+    nlm = [functools.partial(_nlm, strength=strength) for strength in NLM_STRENGTHS]
+    shown["non-local means"] = (_best(nlm, measured), 0.0)
     if options.bm3d:
         noise = estimate_noise([pair.noisy for pair in measured])
-        shown["BM3D"] = (_best(_bm3d(noise.sigma), measured[:BM3D_SEARCHED]), 0.0)
+        sigmas = [factor * noise.sigma for factor in BM3D_FACTORS]
+        bm3d = [functools.partial(denoised_by_bm3d, sigma=sigma) for sigma in sigmas]
+        shown["BM3D"] = (_best(bm3d, measured[:BM3D_SEARCHED]), 0.0)
     learnt = measured if options.single else pairs
     judged = []
     for method in options.methods:
@@ -249,27 +254,10 @@ def as_denoise(tool: torch.nn.Module) -> Denoise:
     return lambda image: denoised(tool, image)
 
 
-def _nlm() -> list[Denoise]:
-    def with_strength(strength: int) -> Denoise:
-        def denoise(image: FloatImage) -> FloatImage:
-            bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-            smooth = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 7, 21)
-            return to_float(np.asarray(cv2.cvtColor(smooth, cv2.COLOR_BGR2RGB), np.uint8))
-
-        return denoise
-
-    return [with_strength(strength) for strength in NLM_STRENGTHS]
-
-
-def _bm3d(sigma: float) -> list[Denoise]:
-    from bm3d import bm3d_rgb
-
-    def with_factor(factor: float) -> Denoise:
-        return lambda image: np.asarray(bm3d_rgb(image, factor * sigma / 255.0), np.float32).clip(
-            0.0, 1.0
-        )
-
-    return [with_factor(factor) for factor in BM3D_FACTORS]
+def _nlm(image: FloatImage, strength: int) -> FloatImage:
+    bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+    smooth = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 7, 21)
+    return to_float(np.asarray(cv2.cvtColor(smooth, cv2.COLOR_BGR2RGB), np.uint8))
 
 
 def _fit(

@@ -84,16 +84,13 @@ def action_colour(action: int, n_tools: int) -> tuple[int, int, int]:
 
 
 def detail_box(before: FloatImage, after: FloatImage, width: int, height: int) -> tuple[int, int]:
-    """Find where a restoration changed most.
+    """Left and top of the box with the highest mean absolute change, to a few pixels.
 
     Args:
         before: Image before, shape (H, W, 3), float32, range [0, 1].
         after: Image after, of the same shape.
         width: Width of the box in pixels; at most W.
         height: Height of the box in pixels; at most H.
-
-    Returns:
-        Left and top of the box with the highest mean absolute change, to a few pixels.
     """
     full_height, full_width = before.shape[:2]
     rows, columns = max(1, full_height // _CELL), max(1, full_width // _CELL)

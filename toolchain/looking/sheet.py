@@ -46,9 +46,6 @@ def draw_sheet(
         gt: The clean photo, shape (H, W, 3), float32, range [0, 1]; drawn last.
         caption: Remark on the input, such as how it was degraded.
 
-    Returns:
-        An RGB picture.
-
     Raises:
         ValueError: The restoration has no frames.
     """

@@ -22,15 +22,12 @@ LIMIT: Final = 32.0 / 255.0
 
 
 def colour_drift(before: FloatImage, after: FloatImage, arrays: Arrays = IN_MEMORY) -> float | None:
-    """Largest move of the mean of a channel in an area.
+    """Largest move of the mean of a channel in an area, in 8-bit grey levels.
 
     Args:
         before: Image before, (H, W, 3) in [0, 1].
-        after: Image after; may have another size.
+        after: Image after; None is returned where it has another size.
         arrays: Makers of the images.
-
-    Returns:
-        The move in 8-bit grey levels; None where the sizes differ.
     """
     if before.shape != after.shape:
         return None
@@ -44,11 +41,8 @@ def bound_drift(before: Tensor, after: Tensor, arrays: Arrays = IN_MEMORY) -> Te
 
     Args:
         before: Image before, (1, 3, H, W) in [0, 1].
-        after: Image after, of the same shape; changed in place.
+        after: Image after, of the same shape; changed in place, and returned.
         arrays: Makers of the images.
-
-    Returns:
-        ``after``.
     """
     moved = _means(after, arrays) - _means(before, arrays)
     excess = moved - moved.clamp(-LIMIT, LIMIT)

@@ -109,15 +109,12 @@ class RegionChain(Episodes):
 
 
 def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
-    """Decide for all cells together.
+    """Decide for all cells together: (rows, columns) int64.
 
     Args:
         values: (rows, columns, n_actions) in dB.
         active: (rows, columns) bool; the others take no part and get the last action, *stop*.
         smoothing: How much cells listen to each other.
-
-    Returns:
-        (rows, columns) int64.
     """
     stop = values.shape[-1] - 1
     if not active.any():
@@ -137,7 +134,7 @@ def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
         score = unary + smoothing.coupling * agreement
         likely = torch.softmax(score / smoothing.temperature, dim=0)
     actions = likely[:, 0].argmax(dim=0)
-    return torch.where(active, actions, torch.full_like(actions, stop))
+    return actions.masked_fill(~active, stop)
 
 
 class Cells:

@@ -128,9 +128,6 @@ def enlarged_views(
         width: Width of the enlarged photo in pixels.
         scale: Side of the enlarged photo over side of the photo as it was.
         grid: Offsets are multiples of this many pixels.
-
-    Returns:
-        As many positions (top, left).
     """
 
     def moved(offset: int, length: int) -> int:

@@ -160,16 +160,13 @@ def _chosen(controls: tuple[Any, ...]) -> CallOptions:
 
 
 def build_page(restorer: Restorer, examples: list[Example], folder: Path, max_pixels: int) -> Any:
-    """Put the page together.
+    """Put the page together: a ``gradio.Blocks`` to hand to `launch`.
 
     Args:
         restorer: What restores, without enlarging.
         examples: Photos to try it with.
         folder: Folder of results; inside the one given to `prepare_environment`.
         max_pixels: Most pixels of a photo.
-
-    Returns:
-        A ``gradio.Blocks`` to hand to `launch`.
     """
     import gradio as gr
 
