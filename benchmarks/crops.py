@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from restoration_toolchain.data.images import FloatImage, to_uint8
@@ -13,8 +14,10 @@ HEADING: Final = 40  # pixels
 FONT_SIZE: Final = 20
 QUALITY: Final = 80
 
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
-def middle(image: FloatImage, side: int) -> FloatImage:
+
+def middle(image: npt.NDArray[Pixel], side: int) -> npt.NDArray[Pixel]:
     """The middle of a photo, (side, side, 3); less of one that is smaller."""
     top, left = (max(0, length - side) // 2 for length in image.shape[:2])
     return np.ascontiguousarray(image[top : top + side, left : left + side])

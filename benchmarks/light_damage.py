@@ -32,13 +32,7 @@ Chain = tuple[str, ...]
 
 
 def run(restorer: Restorer, chains: Sequence[Chain], clean: Sequence[FloatImage]) -> Report:
-    """Measure every combination of `BLURS`, `NOISES` and `QUALITIES` but no damage at all.
-
-    Args:
-        restorer: Restorer to measure.
-        chains: Fixed chains to compare it with.
-        clean: Photos, RGB (H, W, 3) float32 in [0, 1].
-    """
+    """Measure every combination of `BLURS`, `NOISES` and `QUALITIES` but no damage at all."""
     rows = [
         _row(restorer, chains, clean, mixture(blur, noise, quality))
         for blur in BLURS

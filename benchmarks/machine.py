@@ -13,19 +13,16 @@ Facts = dict[str, str | int | float]
 
 def machine_facts() -> Facts:
     """Processor, cores, memory, versions, and the number format that ``auto`` picks here."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else _cores(),
+        "cores": cores or 1,
         "threads": torch.get_num_threads(),
         "memory_gib": round(_memory_bytes() / 2**30, 1),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "precision": fastest_precision(torch.device("cpu")),
     }
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -32,7 +32,6 @@ from restoration_toolchain.toolchain.restoring.settings import (
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_precision
 
-_ROOT = Path(__file__).parents[1]
 _CHAIN = CHAINS["efficient", "large"]
 _MEGAPIXELS = (1.0, 4.0, 16.0, 64.0)
 _QUICK_MEGAPIXELS = (0.05, 0.1)
@@ -48,13 +47,14 @@ def run(*, quick: bool) -> Report:
             "are loaded and nothing has been restored."
         ),
         rows=tuple(
-            _row(megapixels) for megapixels in (_QUICK_MEGAPIXELS if quick else _MEGAPIXELS)
+            in_fresh_process("memory", "restore_once", megapixels)
+            for megapixels in (_QUICK_MEGAPIXELS if quick else _MEGAPIXELS)
         ),
     )
 
 
-def restore_once(megapixels: float) -> dict[str, Any]:
-    """Restore one photo in this process: size, seconds, and peak memory in MiB."""
+def restore_once(megapixels: float) -> Row:
+    """Restore one photo in this process: a row of the table."""
     width, height = _size(megapixels)
     toolbox = make_toolbox("efficient")
     precision = choose_precision("auto", torch.device("cpu"))
@@ -66,25 +66,13 @@ def restore_once(megapixels: float) -> dict[str, Any]:
     restorer.restore(photo)
     seconds = time.perf_counter() - start
     return {
-        "width": width,
-        "height": height,
-        "precision": precision,
-        "seconds": seconds,
-        "start_mib": before,
-        "peak_mib": peak_mib(),
-    }
-
-
-def _row(megapixels: float) -> Row:
-    figures = _in_fresh_process("restore_once", megapixels)
-    return {
-        "photo": f"{figures['width']}x{figures['height']}",
+        "photo": f"{width}x{height}",
         "MP": megapixels,
-        "precision": figures["precision"],
-        "start MiB": figures["start_mib"],
-        "peak MiB": figures["peak_mib"],
-        "seconds": figures["seconds"],
-        "MP/s": megapixels / figures["seconds"],
+        "precision": precision,
+        "start MiB": before,
+        "peak MiB": peak_mib(),
+        "seconds": seconds,
+        "MP/s": megapixels / seconds,
     }
 
 
@@ -124,7 +112,7 @@ def restore_within(
         restorer = Restorer(toolbox, policy, settings)
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "photo.jpg"
-        _in_fresh_process("write_photo_file", str(source), height, width)
+        in_fresh_process("memory", "write_photo_file", str(source), height, width)
         start = time.perf_counter()
         plan = plan_batch([source], Path(folder) / "restored.jpg")
         (outcome,) = restore_batch(restorer, plan, max_memory=max_bytes)
@@ -168,18 +156,21 @@ def main() -> None:
         toolbox = parsed.toolbox or ("generative" if parsed.scale > 1 else DEFAULT_TOOLBOX)
         chosen = {"toolbox": toolbox, "regions": parsed.regions, "scale": parsed.scale}
     for megapixels in parsed.megapixels:
-        print(
-            _in_fresh_process(
-                "restore_within", megapixels, parsed.max_memory, parsed.precision, chosen
-            )
-        )
+        told = (megapixels, parsed.max_memory, parsed.precision, chosen)
+        print(in_fresh_process("memory", "restore_within", *told))
 
 
-def _in_fresh_process(function: str, *arguments: object) -> Any:
-    """Call a function of this module in a process of its own, since a peak never falls again."""
-    code = f"import json, benchmarks.memory as m; print(json.dumps(m.{function}(*{arguments!r})))"
+def in_fresh_process(benchmark: str, function: str, *arguments: object) -> Any:
+    """Call a function of a benchmark in a process of its own, since a peak never falls again."""
+    code = (
+        f"import json, benchmarks.{benchmark} as m; print(json.dumps(m.{function}(*{arguments!r})))"
+    )
     finished = subprocess.run(
-        [sys.executable, "-c", code], cwd=_ROOT, stdout=subprocess.PIPE, check=True, text=True
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
     )
     return json.loads(finished.stdout)
 

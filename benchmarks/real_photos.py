@@ -4,7 +4,6 @@ No clean version of these exists: the sheet is to be looked at, and the gains ar
 """
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -12,19 +11,12 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks.crops import middle, save_crops
-from benchmarks.self_supervised import as_denoise
+from benchmarks.self_supervised import as_denoise, fit_for_once
 from restoration_toolchain.data.images import FloatImage
-from restoration_toolchain.toolchain.learning.camera_fit import (
-    Fitted,
-    NoisyPhotos,
-    fit_to_photos,
-    measure_noise,
-)
+from restoration_toolchain.toolchain.learning.camera_fit import NoisyPhotos, measure_noise
 from restoration_toolchain.toolchain.photos.read import read_photo
 from restoration_toolchain.toolchain.restoring.load import load
-from restoration_toolchain.tools_zoo.fitting.fit import FitConfig
 from restoration_toolchain.tools_zoo.storage import load_toolbox
-from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
 
 SIDE: Final = 192  # pixels of a crop
 COLUMNS: Final = ("noisy", "restored as shipped", "best shipped denoiser", "fitted to this photo")
@@ -44,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _row(path: Path, method: str, steps: int) -> list[FloatImage]:
     image = read_photo(path).rgb
-    fitted = _fit(image, path, method, steps)
+    photos = NoisyPhotos((image,), (str(path),))
+    fitted = fit_for_once(photos, measure_noise(photos), {"method": method, "total_steps": steps})
     verdict = fitted.verdict
     gains = ", ".join(f"{name} {gain:+.1f}" for name, gain in verdict.gains.items())
     Console().print(f"{path.name}: sigma {fitted.noise.sigma:.1f}; {gains}", soft_wrap=True)
@@ -56,15 +49,6 @@ def _row(path: Path, method: str, steps: int) -> list[FloatImage]:
         as_denoise(fitted.tool)(image),
     )
     return [middle(one, SIDE) for one in images]
-
-
-def _fit(image: FloatImage, path: Path, method: str, steps: int) -> Fitted:
-    photos = NoisyPhotos((image,), (str(path),))
-    config = config_from_dict(FitConfig, {"method": method, "total_steps": steps})
-    with tempfile.TemporaryDirectory() as folder:
-        return fit_to_photos(
-            photos, measure_noise(photos), config, Path(folder) / "run", name="fitted"
-        )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ def half_blurred_half_noisy(clean: FloatImage, rng: np.random.Generator) -> Floa
     """Blur of sigma 2 to 4 px on the left, noise of sigma 20 to 40 on the right."""
     blurred = Blur(rng.uniform(2.0, 4.0)).apply(clean, rng)
     noisy = Noise(rng.uniform(20.0, 40.0)).apply(clean, rng)
-    return _mixed(blurred, noisy, _ramp(clean.shape[1], 0.5, 8.0)[None, :])
+    width = clean.shape[1]
+    ramp = np.clip((np.arange(width) - 0.5 * width) / 8.0 + 0.5, 0.0, 1.0)
+    return _mixed(blurred, noisy, ramp[None, :])
 
 
 def defocused_background(clean: FloatImage, rng: np.random.Generator) -> FloatImage:
@@ -97,11 +99,7 @@ def _mean(values: list[float]) -> float:
 
 
 def border_mask(regions: Restoration, shape: tuple[int, ...]) -> list[npt.NDArray[np.bool_]]:
-    """Where neighbours along each axis lie in the fade between cells whose chains differ.
-
-    Returns:
-        Masks of `numpy.diff` of the image along its rows and along its columns.
-    """
+    """Masks of `numpy.diff` along rows and columns: the fade between cells whose chains differ."""
     height, width = shape
     masks = [np.zeros((height - 1, width), bool), np.zeros((height, width - 1), bool)]
     for step in regions.steps:
@@ -132,10 +130,6 @@ def energy_ratio(image: FloatImage, clean: FloatImage, masks: list[npt.NDArray[n
 def _mixed(one: FloatImage, other: FloatImage, share: npt.NDArray[Any]) -> FloatImage:
     weight = np.broadcast_to(share, one.shape[:2])[..., None].astype(np.float32)
     return one + weight * (other - one)
-
-
-def _ramp(length: int, centre: float, width: float) -> npt.NDArray[np.float64]:
-    return np.clip((np.arange(length) - centre * length) / width + 0.5, 0.0, 1.0)
 
 
 def main() -> None:

@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     The files in ``docs/`` hold one complete run on one machine, so only a run of everything at
     full size replaces them.
     """
-    parser = _parser()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here instead")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that it runs")
     options = parser.parse_args(arguments)
     names = options.names or list(BENCHMARKS)
     for name in set(names) - set(BENCHMARKS):
@@ -50,14 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _write_json(DOCS / "benchmarks.json", facts, reports)
         (DOCS / "benchmarks.md").write_text(_markdown(facts, reports))
         console.print(f"wrote {DOCS / 'benchmarks.md'} and benchmarks.json", soft_wrap=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here instead")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see that it runs")
-    return parser
 
 
 def _write_json(path: Path, facts: Facts, reports: Mapping[str, Report]) -> None:

@@ -4,9 +4,8 @@ import io
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 from PIL import Image
@@ -21,6 +20,7 @@ from restoration_toolchain.toolchain.restoring.load import load
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
+    from selenium.webdriver.remote.webelement import WebElement
 
 IMAGES: Final = Path(__file__).parents[1] / "docs" / "images"
 _MAX_BYTES: Final = 300_000
@@ -49,7 +49,7 @@ def main() -> None:
             _write("page", screenshot(browser, max_height=1700))
         with headless_chromium(folder / "phone", width=390, height=844, dark=True) as browser:
             browser.get(address)
-            _wait(lambda: browser.find_element("css selector", "#regions input")).click()
+            _wait(browser, "#regions input").click()
             _restore_example(browser, 4)
             browser.find_elements("css selector", "#steps label")[1].click()
             time.sleep(2.0)
@@ -61,25 +61,19 @@ def main() -> None:
 
 
 def _restore_example(browser: "Chrome", number: int) -> None:
-    _wait(lambda: browser.find_elements("css selector", "#examples .thumbnail-item")[number])
+    _wait(browser, "#examples .thumbnail-item", number)
     time.sleep(1.0)
     browser.find_elements("css selector", "#examples .thumbnail-item")[number].click()
-    _wait(lambda: browser.find_element("css selector", "#comparison .compare"))
+    _wait(browser, "#comparison .compare")
     time.sleep(2.0)  # what appears does so gradually
 
 
-def _wait(ready: Callable[[], Any]) -> Any:
+def _wait(browser: "Chrome", selector: str, number: int = 0) -> "WebElement":
     from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.support.wait import WebDriverWait
 
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            if found := ready():
-                return found
-        except (WebDriverException, IndexError):
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.2)
+    wait = WebDriverWait(browser, _PATIENCE, ignored_exceptions=(WebDriverException, IndexError))
+    return wait.until(lambda _: browser.find_elements("css selector", selector)[number])
 
 
 def _write(name: str, png: bytes) -> None:

@@ -1,17 +1,13 @@
 """Time and peak memory of the self-similarity loss, beside its equations written out."""
 
-import json
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.memory import peak_mib
+from benchmarks.memory import in_fresh_process, peak_mib
 from benchmarks.report import Report, Row
 from restoration_toolchain.data.images import to_tensor
 from restoration_toolchain.data.photos.sources import open_source
@@ -39,12 +35,14 @@ def run(*, quick: bool) -> Report:
             f"edge pixels of every third diagonal, each way once and in a process of its own; "
             "memory is the rise of the peak above the start. The losses agree."
         ),
-        rows=tuple(_row(method, side) for method in METHODS),
+        rows=tuple(
+            in_fresh_process("self_similarity", "measure", method, side) for method in METHODS
+        ),
     )
 
 
-def measure(method: str, side: int) -> dict[str, float]:
-    """Compute the loss and its gradient once: pixels, loss, seconds, and the rise in MiB."""
+def measure(method: str, side: int) -> Row:
+    """Compute the loss and its gradient once: a row of the table."""
     _, photo = next(iter(open_source("embedded")))
     gt = to_tensor(photo[None, 60 : 60 + side, 140 : 140 + side].copy())
     noise = torch.randn(gt.shape, generator=torch.Generator().manual_seed(0))
@@ -60,10 +58,11 @@ def measure(method: str, side: int) -> dict[str, float]:
     loss.backward()  # type: ignore[no-untyped-call]
     seconds = time.perf_counter() - start
     return {
-        "pixels": float(len(pixels)),
+        "computed": method,
+        "edge pixels": float(len(pixels)),
         "loss": float(loss.detach()),
         "seconds": seconds,
-        "mib": peak_mib() - before,
+        "peak MiB": peak_mib() - before,
     }
 
 
@@ -88,25 +87,3 @@ def _unfolded_graph(images: Tensor, pixels: Tensor, kind: Similarity) -> Tensor:
     distance = (patches - patches[:, :, centre : centre + 1]).square().mean(dim=1)
     similar = torch.exp(-distance / kind.bandwidth)
     return similar / (similar.sum(dim=1, keepdim=True) + 1e-10)
-
-
-def _row(method: str, side: int) -> Row:
-    finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.self_similarity", method, str(side)],
-        cwd=Path(__file__).parents[1],
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    )
-    figures = json.loads(finished.stdout)
-    return {
-        "computed": method,
-        "edge pixels": figures["pixels"],
-        "loss": figures["loss"],
-        "seconds": figures["seconds"],
-        "peak MiB": figures["mib"],
-    }
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))

@@ -5,6 +5,7 @@ clean ones only measure. All figures are PSNR in dB against the photo without no
 """
 
 import argparse
+import functools
 import json
 import math
 import tempfile
@@ -19,11 +20,16 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from benchmarks.bm3d import denoised_by_bm3d
 from benchmarks.crops import middle, save_crops
 from benchmarks.machine import machine_facts
 from benchmarks.report import Report, Row
 from restoration_toolchain.data.damage.camera import CAMERAS, photograph
-from restoration_toolchain.data.damage.noise_model import estimate_noise, excess_over_quietest
+from restoration_toolchain.data.damage.noise_model import (
+    NoiseModel,
+    estimate_noise,
+    excess_over_quietest,
+)
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
@@ -186,10 +192,13 @@ def _rows(
     shown: dict[str, tuple[Denoise, float]] = {"noisy": (lambda image: image, 0.0)}
     for tool in shipped_denoisers():
         shown[tool.spec.name] = (as_denoise(tool), 0.0)
-    shown["non-local means"] = (_best(_nlm(), measured), 0.0)
+    nlm = [functools.partial(_nlm, strength=strength) for strength in NLM_STRENGTHS]
+    shown["non-local means"] = (_best(nlm, measured), 0.0)
     if options.bm3d:
         noise = estimate_noise([pair.noisy for pair in measured])
-        shown["BM3D"] = (_best(_bm3d(noise.sigma), measured[:BM3D_SEARCHED]), 0.0)
+        sigmas = [factor * noise.sigma for factor in BM3D_FACTORS]
+        bm3d = [functools.partial(denoised_by_bm3d, sigma=sigma) for sigma in sigmas]
+        shown["BM3D"] = (_best(bm3d, measured[:BM3D_SEARCHED]), 0.0)
     learnt = measured if options.single else pairs
     judged = []
     for method in options.methods:
@@ -245,27 +254,10 @@ def as_denoise(tool: torch.nn.Module) -> Denoise:
     return lambda image: denoised(tool, image)
 
 
-def _nlm() -> list[Denoise]:
-    def with_strength(strength: int) -> Denoise:
-        def denoise(image: FloatImage) -> FloatImage:
-            bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-            smooth = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 7, 21)
-            return to_float(np.asarray(cv2.cvtColor(smooth, cv2.COLOR_BGR2RGB), np.uint8))
-
-        return denoise
-
-    return [with_strength(strength) for strength in NLM_STRENGTHS]
-
-
-def _bm3d(sigma: float) -> list[Denoise]:
-    from bm3d import bm3d_rgb
-
-    def with_factor(factor: float) -> Denoise:
-        return lambda image: np.asarray(bm3d_rgb(image, factor * sigma / 255.0), np.float32).clip(
-            0.0, 1.0
-        )
-
-    return [with_factor(factor) for factor in BM3D_FACTORS]
+def _nlm(image: FloatImage, strength: int) -> FloatImage:
+    bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
+    smooth = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 7, 21)
+    return to_float(np.asarray(cv2.cvtColor(smooth, cv2.COLOR_BGR2RGB), np.uint8))
 
 
 def _fit(
@@ -275,58 +267,49 @@ def _fit(
     noisy = tuple(pair.noisy for pair in pairs)
     photos = NoisyPhotos(noisy, tuple(map(str, range(len(noisy)))))
     start = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        fitted = fit_to_photos(
-            photos,
-            estimate_noise(noisy),
-            config_from_dict(FitConfig, values),
-            Path(folder) / "run",
-            name="fitted",
-        )
+    fitted = fit_for_once(photos, estimate_noise(noisy), values)
     Console().print(changes, fitted.verdict.sentence(), highlight=False, soft_wrap=True)
     return fitted, time.process_time() - start
+
+
+def fit_for_once(photos: NoisyPhotos, noise: NoiseModel, values: Mapping[str, Any]) -> Fitted:
+    """Fit a tool with these values of `FitConfig`, and keep no run folder."""
+    config = config_from_dict(FitConfig, values)
+    with tempfile.TemporaryDirectory() as folder:
+        return fit_to_photos(photos, noise, config, Path(folder) / "run", name="fitted")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark on a folder of clean photos."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.self_supervised")
     parser.add_argument("photos", type=Path, help="folder of clean photos")
-    parser.add_argument("--cameras", default="low,middle,high")
-    parser.add_argument("--methods", default="ams,sdap")
+    parser.add_argument("--cameras", type=_names, default="low,middle,high")
+    parser.add_argument("--methods", type=_names, default="ams,sdap")
     parser.add_argument("--evaluated", type=int, default=10, help="photos to measure on")
     parser.add_argument("--steps", type=int, default=3000, help="optimiser steps of a fit")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of a fit")
-    parser.add_argument("--no-bm3d", action="store_true")
+    parser.add_argument("--no-bm3d", dest="bm3d", action="store_false")
     parser.add_argument("--single", action="store_true", help="fit to one photo alone")
     parser.add_argument("--ablate", action="store_true", help="ablations, at the first camera")
     parser.add_argument("--sheet", type=Path, help="also draw crops of the first photos, a .jpg")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parsed = parser.parse_args(arguments)
-    changes = {key: json.loads(value) for key, _, value in (s.partition("=") for s in parsed.set)}
-    options = Options(
-        photos=parsed.photos,
-        cameras=tuple(parsed.cameras.split(",")),
-        methods=tuple(filter(None, parsed.methods.split(","))),
-        evaluated=parsed.evaluated,
-        steps=parsed.steps,
-        bm3d=not parsed.no_bm3d,
-        changes=changes,
-        single=parsed.single,
-        sheet=parsed.sheet,
-    )
-    report, judgements = ablate(options) if parsed.ablate else run(options)
+    parsed = vars(parser.parse_args(arguments))
+    path, measure = parsed.pop("json"), ablate if parsed.pop("ablate") else run
+    settings = (setting.partition("=") for setting in parsed.pop("set"))
+    options = Options(**parsed, changes={key: json.loads(value) for key, _, value in settings})
+    report, judgements = measure(options)
     for one in (report, judgements) if judgements.rows else (report,):
         Console().print(one.to_table())
         print(one.to_markdown())
-    if parsed.json is not None:
-        facts = {"machine": machine_facts(), "options": _plain(options), **report.to_dict()}
+    if path is not None:
+        told = {k: v.name if isinstance(v, Path) else v for k, v in asdict(options).items()}
+        facts = {"machine": machine_facts(), "options": told, **report.to_dict()}
         facts["judge"] = judgements.rows
-        parsed.json.write_text(json.dumps(facts, indent=2) + "\n")
+        path.write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def _plain(options: Options) -> dict[str, Any]:
-    sheet = None if options.sheet is None else options.sheet.name
-    return {**asdict(options), "photos": options.photos.name, "sheet": sheet}
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 if __name__ == "__main__":

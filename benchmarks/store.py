@@ -45,18 +45,15 @@ def _row(original: Path, compression: str | None, repeats: int) -> Row:
             store.read_gt(indices)
 
         seconds = median_seconds(read, repeats)
-        num_pairs = len(store)
+        num_pairs = float(len(store))
+    uncompressed = original.with_name("None.h5").stat().st_size
     return {
         "compression": compression or "none",
-        "pairs": float(num_pairs),
+        "pairs": num_pairs,
         "file MB": path.stat().st_size / 1e6,
-        "size, % of none": 100.0 * path.stat().st_size / _size_uncompressed(original),
+        "size, % of none": 100.0 * path.stat().st_size / uncompressed,
         "pairs/s": BATCH_SIZE / seconds,
     }
-
-
-def _size_uncompressed(original: Path) -> int:
-    return original.with_name("None.h5").stat().st_size
 
 
 def _copy(source: Path, target: Path, compression: str | None) -> None:

@@ -20,10 +20,7 @@ def write_demo(restorer: Restorer, folder: Path) -> tuple[Inspection, tuple[Path
 
     Args:
         restorer: Restorer that the demonstration shows.
-        folder: Folder of the files; made if missing.
-
-    Returns:
-        The inspection, and the files written.
+        folder: Folder of the files, which are returned as well; made if missing.
 
     Raises:
         PhotoError: The folder cannot be written to.

@@ -9,7 +9,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from restoration_toolchain.data.images import FloatImage
+from restoration_toolchain.data.images import FloatImage, to_uint8
 from restoration_toolchain.data.scaling import upsampled
 from restoration_toolchain.toolchain.looking.pictures import (
     Picture,
@@ -35,108 +35,53 @@ _STEP_SIDE: Final = 900  # pixels, longest side of the pictures of the steps
 _DETAIL: Final = (960, 540)  # pixels, width and height
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """An action value, drawn.
-
-    Attributes:
-        name: Name of the action.
-        text: The value in words.
-        left: Left end of the bar, in percent of its track.
-        width: Width of the bar, in percent of the track.
-        zero: Place of the value 0, in percent of the track.
-        is_chosen: Whether the agent took this action.
-        is_off: Whether the value lies to the left of the track.
-    """
-
-    name: str
-    text: str
-    left: float
-    width: float
-    zero: float
-    is_chosen: bool
-    is_off: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A figure with its name and its change."""
-
-    name: str
-    value: str
-    change: str = ""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
-    """An image of the chain, and the decision taken on seeing it, ready to be rendered.
+    """A scene of a story, ready to be rendered.
 
     Attributes:
-        title: What the image is.
-        subtitle: What was done to it.
+        scene: The image, its names, and the decision taken on seeing it.
         score: Score in words; empty where no clean image is known and no score was asked for.
         picture: The image.
         previous: The image that the tool was given; None if no tool made this one.
-        decision: The decision; None where there was none.
-        bars: The action values, in action order.
+        bars: The action values, in action order, with places in percent of the track of a bar.
         remarks: A sentence for everything else that is known of the image and the decision.
         region_map: ``picture``, ``entries`` and ``summary`` of what each region got; None where
             one decision served the whole photo.
     """
 
-    title: str
-    subtitle: str
+    scene: Scene
     score: str
     picture: Picture
     previous: Picture | None
-    decision: Step | None
-    bars: list[Bar]
+    bars: list[dict[str, Any]]
     remarks: list[str]
     region_map: dict[str, Any] | None
 
 
-def bars(step: Step, axis: ValueAxis) -> list[Bar]:
-    """Lay out the action values of a step, in action order, on an axis shared with other steps."""
-    zero, laid_out = 100.0 * axis.share(0.0), []
-    for name, value in step.action_values.items():
-        start, stop = sorted((zero, 100.0 * axis.share(value)))
-        laid_out.append(
-            Bar(
-                name=name,
-                text=signed(value),
-                left=round(start, 2),
-                width=round(stop - start, 2),
-                zero=round(zero, 2),
-                is_chosen=name == step.tool,
-                is_off=value < axis.low,
-            )
-        )
-    return laid_out
-
-
-def facts(restoration: Restoration) -> list[Fact]:
-    """The figures of a restoration: its size, its gain or the expected one, its time."""
+def facts(restoration: Restoration) -> list[tuple[str, str, str]]:
+    """Name, value and change of each figure: size, gain or the expected one, time."""
     height, width = restoration.image.shape[:2]
     before, after = restoration.score, restoration.final_score
-    found = [Fact("Size", f"{width} x {height} pixels")]
+    found = [("Size", f"{width} x {height} pixels", "")]
     if before is not None and after is not None:
         change = f"{signed(after.psnr - before.psnr)} dB"
-        found.append(Fact("PSNR", f"{before.psnr:.2f} → {after.psnr:.2f} dB", change))
+        found.append(("PSNR", f"{before.psnr:.2f} → {after.psnr:.2f} dB", change))
         if before.ssim is not None and after.ssim is not None:
-            found.append(Fact("SSIM", f"{before.ssim:.3f} → {after.ssim:.3f}"))
+            found.append(("SSIM", f"{before.ssim:.3f} → {after.ssim:.3f}", ""))
     looked, looks = restoration.quality, restoration.final_quality
     if looked is not None and looks is not None:
         change = signed(looks.score - looked.score)
         value = f"{looked.score:.3f} → {looks.score:.3f}"
-        found.append(Fact(f"SFD-IQA ({looks.encoder})", value, change))
+        found.append((f"SFD-IQA ({looks.encoder})", value, change))
     made_by, settings = restoration.provenance, restoration.provenance.settings
     if not (settings.forced or settings.regions):  # the first value is then of one free choice
         first = restoration.steps[0]
         value = f"{signed(first.action_values[first.tool])} {made_by.unit}"
-        found.append(Fact("Gain that the agent expected", value.rstrip()))
+        found.append(("Gain that the agent expected", value.rstrip(), ""))
     if settings.strength < 1.0:
-        found.append(Fact("Strength", f"{settings.strength:.0%}"))
-    found.append(Fact("Time", f"{restoration.seconds:.1f} s"))
+        found.append(("Strength", f"{settings.strength:.0%}", ""))
+    found.append(("Time", f"{restoration.seconds:.1f} s", ""))
     return found
 
 
@@ -155,24 +100,20 @@ def panels(
     """
     axis = value_axis(restoration.steps)
     laid_out: list[Panel] = []
-    before: Scene | None = None
     for scene in scenes(restoration, gt):
-        decision = scene.decision
-        is_alike = before is not None and before.image.shape == scene.image.shape
+        before = laid_out[-1] if laid_out else None
+        is_alike = before is not None and before.scene.image.shape == scene.image.shape
         laid_out.append(
             Panel(
-                title=scene.title,
-                subtitle=scene.subtitle,
-                score=_scores_text(scene, before.score if before else None),
-                picture=picture(scene.image, max_side=_STEP_SIDE, icc=icc),
-                previous=laid_out[-1].picture if scene.made_by and is_alike else None,
-                decision=decision,
-                bars=bars(decision, axis) if decision else [],
+                scene,
+                score=_score_text(scene, before.scene.score if before else None),
+                picture=picture(to_uint8(scene.image), max_side=_STEP_SIDE, icc=icc),
+                previous=before.picture if before and scene.made_by and is_alike else None,
+                bars=_bars(scene.decision, axis) if scene.decision else [],
                 remarks=_remarks(scene),
-                region_map=_region_map(decision, scene.image) if decision else None,
+                region_map=_region_map(scene.decision, scene.image) if scene.decision else None,
             )
         )
-        before = scene
     return laid_out
 
 
@@ -192,9 +133,9 @@ def part(name: str, *arguments: object) -> str:
     return str(macro(*arguments))
 
 
-def style() -> str:
-    """The style sheet of the parts, for elements inside one of class ``story``."""
-    return (files(_HOME) / "assets/story.css").read_text("utf-8")
+def style(name: str = "story") -> str:
+    """A style sheet; that of the parts is for elements inside one of class ``story``."""
+    return (files(_HOME) / f"assets/{name}.css").read_text("utf-8")
 
 
 def render_report(
@@ -265,47 +206,56 @@ def comparison(restoration: Restoration, icc: bytes | None = None) -> Comparison
     before, after = restoration.frames[0], restoration.image
     if before.shape != after.shape:
         before = upsampled(before, restoration.provenance.settings.scale)
-    whole = _pair(before, after, icc)
+
+    def pair(*box: slice) -> tuple[Picture, Picture]:
+        first, second = (
+            picture(to_uint8(image[box]), max_side=_PHOTO_SIDE, icc=icc)
+            for image in (before, after)
+        )
+        return first, second
+
     height, width = after.shape[:2]
     if max(height, width) <= _PHOTO_SIDE:
-        return Comparison(*whole)
+        return Comparison(*pair())
     across, down = min(width, _DETAIL[0]), min(height, _DETAIL[1])
     left, top = detail_box(before, after, across, down)
-    box = (slice(top, top + down), slice(left, left + across))
+    detail = pair(slice(top, top + down), slice(left, left + across))
     where = f"{across} x {down} pixels, {left} from the left and {top} from the top"
-    return Comparison(*whole, _pair(before[box], after[box], icc), where)
+    return Comparison(*pair(), detail, where)
 
 
-def _pair(before: FloatImage, after: FloatImage, icc: bytes | None) -> tuple[Picture, Picture]:
-    return (
-        picture(before, max_side=_PHOTO_SIDE, icc=icc),
-        picture(after, max_side=_PHOTO_SIDE, icc=icc),
-    )
+def _bars(step: Step, axis: ValueAxis) -> list[dict[str, Any]]:
+    """Lay out the action values of a step on an axis shared with other steps."""
+    zero, laid_out = 100.0 * axis.share(0.0), []
+    for name, value in step.action_values.items():
+        start, stop = sorted((zero, 100.0 * axis.share(value)))
+        laid_out.append(
+            {
+                "name": name,
+                "text": signed(value),
+                "left": round(start, 2),
+                "width": round(stop - start, 2),
+                "zero": round(zero, 2),
+                "is_chosen": name == step.tool,
+                "is_off": value < axis.low,
+            }
+        )
+    return laid_out
 
 
 def _remarks(scene: Scene) -> list[str]:
-    made_by, decision = scene.made_by, scene.decision
-    remarks = []
+    made_by, decision, remarks = scene.made_by, scene.decision, []
     if decision is not None and decision.risk is not None:
         which = "the best tool" if decision.is_stop else decision.tool
         remarks.append(f"Risk that {which} makes it worse: {decision.risk:.0%}.")
     if made_by is not None and made_by.colour_drift is not None:
-        drift = made_by.colour_drift
-        remarks.append(f"The colour of an area moved by at most {drift:.1f} of 255 grey levels.")
+        moved = f"{made_by.colour_drift:.1f} of 255 grey levels"
+        remarks.append(f"The colour of an area moved by at most {moved}.")
     return remarks
 
 
 def _region_map(step: Step, image: FloatImage) -> dict[str, Any] | None:
-    """Draw what each region of an image was decided to get.
-
-    Args:
-        step: The decision.
-        image: The image it was taken on, shape (H, W, 3), float32, range [0, 1].
-
-    Returns:
-        ``picture``, ``entries`` (name, colour and share of each action) and ``summary`` in words;
-        None where one decision served the whole photo.
-    """
+    """Draw what each region of an image was decided to get, as `Panel.region_map` says."""
     actions = step.region_actions
     if actions is None:
         return None
@@ -328,18 +278,14 @@ def _region_map(step: Step, image: FloatImage) -> dict[str, Any] | None:
     }
 
 
-def _scores_text(scene: Scene, before: Score | None) -> str:
-    quality = "" if scene.quality is None else rounded(scene.quality)
-    return ", ".join(filter(None, (_score_text(scene.score, before), quality)))
-
-
-def _score_text(score: Score | None, before: Score | None = None) -> str:
-    """PSNR, its change to an earlier one, and SSIM; empty if the score is not known."""
-    if score is None:
-        return ""
-    change = "" if before is None else f" ({signed(score.psnr - before.psnr)})"
-    ssim = "" if score.ssim is None else f", SSIM {score.ssim:.3f}"
-    return f"PSNR {score.psnr:.2f} dB{change}{ssim}"
+def _score_text(scene: Scene, before: Score | None) -> str:
+    """What is known of PSNR, its change to an earlier one, SSIM and SFD-IQA."""
+    score, words = scene.score, []
+    if score is not None:
+        change = "" if before is None else f" ({signed(score.psnr - before.psnr)})"
+        words.append(f"PSNR {score.psnr:.2f} dB{change}")
+        words += [] if score.ssim is None else [f"SSIM {score.ssim:.3f}"]
+    return ", ".join([*words, *([] if scene.quality is None else [rounded(scene.quality)])])
 
 
 def _origin(restoration: Restoration) -> list[tuple[str, str]]:

@@ -103,12 +103,10 @@ def inspect_degraded(restorer: Restorer, clean: Photo, *, level: str, seed: int 
         UnknownNameError: There is no such level.
         ScaleError: It is a level of small photos, and the restorer does not enlarge.
     """
-    scale = restorer.scale
-    draw = sampler(level, scale=scale)
     rng = np.random.default_rng(seed)
-    degradation = draw(rng)
-    if scale > 1:
-        clean = _cropped(clean, scale)
+    degradation = sampler(level, scale=restorer.scale)(rng)
+    if restorer.scale > 1:
+        clean = _cropped(clean, restorer.scale)
     lq = to_float(to_uint8(degradation.apply(clean.rgb, rng)))  # as a file would hold it
     inspection = inspect_photo(restorer, Photo(rgb=lq, icc=clean.icc), gt=clean)
     return dataclasses.replace(inspection, degradation=degradation)
@@ -118,8 +116,7 @@ def _cropped(clean: Photo, scale: int) -> Photo:
     height, width = (side // scale * scale for side in _sides(clean))
     if min(height, width) == 0:
         raise PhotoError(f"a photo of {_size(clean)} pixels cannot be made smaller by {scale}")
-    alpha = None if clean.alpha is None else clean.alpha[:height, :width]
-    return dataclasses.replace(clean, rgb=clean.rgb[:height, :width].copy(), alpha=alpha)
+    return Photo(rgb=clean.rgb[:height, :width].copy(), icc=clean.icc)
 
 
 def _sides(photo: Photo, scale: int = 1) -> tuple[int, int]:

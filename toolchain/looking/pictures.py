@@ -38,19 +38,14 @@ class Picture:
     is_reduced: bool = False
 
 
-def picture(image: FloatImage, *, max_side: int, icc: bytes | None = None) -> Picture:
+def picture(image: ByteImage, *, max_side: int, icc: bytes | None = None) -> Picture:
     """Encode an image for a page: small ones exactly and enlarged to visible pixels.
 
     Args:
-        image: Image, shape (H, W, 3), float32, range [0, 1].
+        image: Image, shape (H, W, 3), uint8, range [0, 255].
         max_side: Longest side in pixels; larger images are scaled down smoothly.
         icc: RGB colour profile of the image; None is sRGB.
     """
-    return byte_picture(to_uint8(image), max_side=max_side, icc=icc)
-
-
-def byte_picture(image: ByteImage, *, max_side: int, icc: bytes | None = None) -> Picture:
-    """Do as `picture` does, for uint8 RGB of shape (H, W, 3), range [0, 255]."""
     photo = Image.fromarray(image)
     is_reduced = max(photo.size) > max_side
     if is_reduced:
@@ -77,35 +72,25 @@ def map_picture(
     rows, columns = (np.arange(side) // cell for side in image.shape[:2])
     shown = np.minimum(actions, n_tools)[rows[:, None], columns]
     is_tool = (shown < n_tools)[:, :, None]
-    return byte_picture(
-        np.where(is_tool, (gray * 0.45 + colours[shown] * 0.55).astype(np.uint8), gray),
-        max_side=max_side,
-    )
+    tinted = (gray * 0.45 + colours[shown] * 0.55).astype(np.uint8)
+    return picture(np.where(is_tool, tinted, gray), max_side=max_side)
 
 
 def action_colour(action: int, n_tools: int) -> tuple[int, int, int]:
-    """Give a tool a colour, uint8 RGB: neighbours in the toolbox have similar hues, never equal.
-
-    Args:
-        action: Index of the tool, from 0 to ``n_tools`` - 1.
-        n_tools: Number of tools.
-    """
+    """Give a tool a colour, uint8 RGB: neighbours in the toolbox have similar hues, never equal."""
     lightness = (0.36, 0.66)[action % 2]
     red, green, blue = colorsys.hls_to_rgb(0.6 + action / n_tools, lightness, 0.75)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def detail_box(before: FloatImage, after: FloatImage, width: int, height: int) -> tuple[int, int]:
-    """Find where a restoration changed most.
+    """Left and top of the box with the highest mean absolute change, to a few pixels.
 
     Args:
         before: Image before, shape (H, W, 3), float32, range [0, 1].
         after: Image after, of the same shape.
         width: Width of the box in pixels; at most W.
         height: Height of the box in pixels; at most H.
-
-    Returns:
-        Left and top of the box with the highest mean absolute change, to a few pixels.
     """
     full_height, full_width = before.shape[:2]
     rows, columns = max(1, full_height // _CELL), max(1, full_width // _CELL)

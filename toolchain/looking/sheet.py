@@ -1,19 +1,19 @@
 """The inspection picture: every image on the way, and what the agent thought of each."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
 from restoration_toolchain.data.images import FloatImage, to_uint8
 from restoration_toolchain.toolchain.looking.pictures import scaled_down
-from restoration_toolchain.toolchain.looking.story import Scene, ValueAxis, scenes, value_axis
+from restoration_toolchain.toolchain.looking.story import Scene, scenes, value_axis
 from restoration_toolchain.toolchain.restoring.photo_quality import rounded
-from restoration_toolchain.toolchain.restoring.restoration import Restoration, Score, Step
+from restoration_toolchain.toolchain.restoring.restoration import Restoration, Step
 
 _Colour = tuple[int, int, int]
+_Places = Callable[[float], int]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 # A neutral light gray: a colour beside a photo changes how the photo's colours look.
@@ -46,9 +46,6 @@ def draw_sheet(
         gt: The clean photo, shape (H, W, 3), float32, range [0, 1]; drawn last.
         caption: Remark on the input, such as how it was degraded.
 
-    Returns:
-        An RGB picture.
-
     Raises:
         ValueError: The restoration has no frames.
     """
@@ -64,14 +61,14 @@ def draw_sheet(
     sheet = Image.new("RGB", (width, bars_top + n_bars * _BAR_PITCH + _MARGIN), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     _draw_heading(draw, restoration, caption)
-    scale = _bar_scale(restoration.steps)
+    place = _places(restoration)
     for index, (column, photo) in enumerate(zip(columns, photos, strict=True)):
         left = _MARGIN + index * (_PANEL + _GAP)
         _draw_photo(sheet, photo, left, top, photo_height)
         _draw_captions(draw, column, left, top + photo_height + 14)
         if column.decision is not None:
             unit = restoration.provenance.unit
-            _draw_values(draw, column.decision, left, bars_top, scale, unit)
+            _draw_values(draw, column.decision, left, bars_top, place, unit)
         else:
             _draw_wrapped(draw, column.note, left, bars_top - 30)
     return sheet
@@ -108,52 +105,33 @@ def _draw_captions(draw: ImageDraw.ImageDraw, column: Scene, left: int, top: int
     draw.text((left, top), column.subtitle, _FAINT, _font(_TEXT_SIZE))
     if column.score is not None:
         top += _TEXT_SIZE + 8
-        draw.text((left, top), _score_text(column.score), _INK, _font(_TEXT_SIZE))
+        ssim = "" if column.score.ssim is None else f"   SSIM {column.score.ssim:.3f}"
+        score = f"PSNR {column.score.psnr:.2f} dB{ssim}"
+        draw.text((left, top), score, _INK, _font(_TEXT_SIZE))
     if column.quality is not None:
         top += _TEXT_SIZE + 8
         draw.text((left, top), rounded(column.quality), _INK, _font(_TEXT_SIZE))
 
 
-def _score_text(score: Score) -> str:
-    ssim = "" if score.ssim is None else f"   SSIM {score.ssim:.3f}"
-    return f"PSNR {score.psnr:.2f} dB{ssim}"
-
-
-@dataclass(frozen=True, slots=True)
-class _BarScale:
-    """The place of a value in the columns of a sheet.
-
-    Attributes:
-        axis: Axis that all columns share.
-        left: Left end of the axis in pixels, right of the longest name.
-    """
-
-    axis: ValueAxis
-    left: int
-
-    def x(self, value: float) -> int:
-        """Pixels from the left end of the column."""
-        return self.left + round(self.axis.share(value) * (_PANEL - self.left - _VALUE_WIDTH))
-
-
-def _bar_scale(steps: Sequence[Step]) -> _BarScale:
-    names = max(_font(_SMALL_SIZE).getlength(name) for step in steps for name in step.action_values)
-    return _BarScale(value_axis(steps), min(round(names) + 12, _PANEL // 2))
+def _places(restoration: Restoration) -> _Places:
+    """From a value to its place in every column, in pixels: right of the longest name."""
+    axis, font = value_axis(restoration.steps), _font(_SMALL_SIZE)
+    names = max(font.getlength(name) for step in restoration.steps for name in step.action_values)
+    start = min(round(names) + 12, _PANEL // 2)
+    return lambda value: start + round(axis.share(value) * (_PANEL - start - _VALUE_WIDTH))
 
 
 def _draw_values(
-    draw: ImageDraw.ImageDraw, step: Step, left: int, top: int, scale: _BarScale, unit: str
+    draw: ImageDraw.ImageDraw, step: Step, left: int, top: int, place: _Places, unit: str
 ) -> None:
     title = "what the agent expects of each action" + (f", in {unit}" if unit else "")
     draw.text((left, top - 30), title, _FAINT, _font(_SMALL_SIZE))
-    font, zero = _font(_SMALL_SIZE), left + scale.x(0.0)
+    font, zero = _font(_SMALL_SIZE), left + place(0.0)
     for row, (name, value) in enumerate(step.action_values.items()):
-        is_chosen = name == step.tool
-        y = top + row * _BAR_PITCH
-        middle = y + _BAR_PITCH // 2
-        ink = _CHOSEN if is_chosen else _INK
+        is_chosen, y = name == step.tool, top + row * _BAR_PITCH
+        middle, ink = y + _BAR_PITCH // 2, _CHOSEN if is_chosen else _INK
         draw.text((left, middle), name, ink, font, anchor="lm")
-        start, stop = sorted((zero, left + scale.x(value)))
+        start, stop = sorted((zero, left + place(value)))
         bar = (start, y + 4, max(stop, start + 1), y + _BAR_PITCH - 4)
         draw.rectangle(bar, fill=_CHOSEN if is_chosen else _BAR)
         draw.text((left + _PANEL, middle), f"{value:+.2f}", ink, font, anchor="rm")

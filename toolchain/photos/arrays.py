@@ -33,12 +33,7 @@ class Arrays:
         """Take out of memory what is kept elsewhere; here, nothing is."""
 
     def bands(self, height: int, rows: int = 256) -> Iterator[slice]:
-        """Go through an array from the top, band by band, and give back what was seen.
-
-        Args:
-            height: Rows of the array.
-            rows: Rows of a band.
-        """
+        """Go through an array of a height from the top, some rows at a time; give back the seen."""
         for top in range(0, height, rows):
             yield slice(top, min(top + rows, height))
             self.give_back()

@@ -133,14 +133,9 @@ def open_gray_alpha_tiff(content: bytes) -> "tifffile.TiffPage | None":
         page = tifffile.TiffFile(io.BytesIO(content)).pages[0]
     except CODEC_ERRORS:
         return None
-    is_gray_alpha = (
-        isinstance(page, tifffile.TiffPage)
-        and page.dtype == np.uint16
-        and page.samplesperpixel == 2
-        and len(page.shape) == 3
-        and page.shape[2] == 2
-    )
-    return page if is_gray_alpha and isinstance(page, tifffile.TiffPage) else None
+    if not isinstance(page, tifffile.TiffPage) or page.dtype != np.uint16:
+        return None
+    return page if page.samplesperpixel == 2 and page.shape[2:] == (2,) else None
 
 
 def write_png(file: BinaryIO, samples: SampleRows, about: Metadata) -> None:
@@ -163,12 +158,8 @@ def write_png(file: BinaryIO, samples: SampleRows, about: Metadata) -> None:
 def write_tiff(file: BinaryIO, samples: SampleRows, about: Metadata) -> None:
     """Encode a sample array of either depth as a deflate-compressed little-endian TIFF.
 
-    Only the rows in work are in memory. EXIF entries join the image's directory.
-
-    Args:
-        file: An empty file that can seek.
-        samples: The sample array.
-        about: What the file shall say.
+    Only the rows in work are in memory. EXIF entries join the image's directory. The file must be
+    empty, and able to seek.
     """
     sizes = [0] * -(-samples.shape[0] // _rows_per_band(samples))
     file.write(_tiff_directory(samples, sizes, about))  # as long as the true one
@@ -212,20 +203,15 @@ def upright_xmp(xmp: bytes) -> bytes:
     return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
-def _add_exif(directory: Any, exif: bytes) -> None:
-    source = Image.Exif()
-    source.load(exif)
-    for tag in source:
-        nested = tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-        directory[tag] = dict(source.get_ifd(tag)) if nested else source[tag]
-
-
 def _tiff_directory(samples: SampleRows, sizes: list[int], about: Metadata) -> bytes:
     """Everything before the strips, which have these sizes in bytes."""
     height, width, channels = samples.shape
     directory: Any = ImageFileDirectory_v2()
-    if about.exif:
-        _add_exif(directory, about.exif)
+    exif = Image.Exif()
+    exif.load(about.exif or b"")
+    for tag in exif:
+        nested = tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+        directory[tag] = dict(exif.get_ifd(tag)) if nested else exif[tag]
     directory[256], directory[257] = width, height
     directory[258] = (samples.dtype.itemsize * 8,) * channels
     directory[259] = 8  # deflate

@@ -36,9 +36,7 @@ class PhotoJob:
     """Whether it was found in a folder, rather than named by the user."""
 
 
-def find_photos(
-    inputs: Sequence[Path], *, recursive: bool = True, exclude: Path | None = None
-) -> list[PhotoJob]:
+def find_photos(inputs: Sequence[Path], *, exclude: Path | None = None) -> list[PhotoJob]:
     """List the photos among ``inputs``, which are files and folders.
 
     Folders are searched in sorted order for files with the suffix of a photo. Hidden ones are
@@ -46,7 +44,6 @@ def find_photos(
 
     Args:
         inputs: Files and folders. A file named twice counts once.
-        recursive: Whether to search the folders inside folders.
         exclude: A folder inside an input folder that is not searched: that of the results.
 
     Raises:
@@ -55,7 +52,7 @@ def find_photos(
     """
     jobs: dict[Path, PhotoJob] = {}
     for path in inputs:
-        for job in _jobs_of(Path(path), recursive, exclude):
+        for job in _jobs_of(Path(path), exclude):
             other = jobs.setdefault(job.relative, job)
             if _real(other.source) != _real(job.source):
                 raise PhotoError(
@@ -72,7 +69,7 @@ def list_photos(inputs: Sequence[Path]) -> list[PhotoJob]:
         PhotoError: An input is missing or cannot be listed, a folder has no photos, or a file has
             another suffix.
     """
-    jobs = (job for path in inputs for job in _jobs_of(Path(path), True, None))
+    jobs = (job for path in inputs for job in _jobs_of(Path(path)))
     return list({_real(job.source): job for job in jobs}.values())
 
 
@@ -101,10 +98,10 @@ def output_path(job: PhotoJob, output: Path, *, n_inputs: int) -> Path:
     return output / job.relative
 
 
-def _jobs_of(path: Path, recursive: bool, exclude: Path | None) -> Iterator[PhotoJob]:
+def _jobs_of(path: Path, exclude: Path | None = None) -> Iterator[PhotoJob]:
     try:
         if path.is_dir():
-            sources = list(_photos_in(path, recursive, exclude))
+            sources = list(_photos_in(path, exclude))
             if not sources:
                 raise PhotoError(f"{path}: no photos in this folder")
             for source in sources:
@@ -120,12 +117,13 @@ def _jobs_of(path: Path, recursive: bool, exclude: Path | None) -> Iterator[Phot
     yield PhotoJob(path, _result_name(Path(path.name)))
 
 
-def _photos_in(folder: Path, recursive: bool, exclude: Path | None) -> Iterator[Path]:
+def _photos_in(folder: Path, exclude: Path | None) -> Iterator[Path]:
+    excluded = None if exclude is None else _real(exclude)
     for root, folders, files in os.walk(folder, onerror=_raise, followlinks=False):
         folders[:] = sorted(
             name
             for name in folders
-            if recursive and not name.startswith(".") and not _same(Path(root, name), exclude)
+            if not name.startswith(".") and _real(Path(root, name)) != excluded
         )
         for name in sorted(files):
             if not name.startswith(".") and _is_photo(name):
@@ -134,10 +132,6 @@ def _photos_in(folder: Path, recursive: bool, exclude: Path | None) -> Iterator[
 
 def _raise(error: OSError) -> NoReturn:
     raise PhotoError(f"{error.filename}: cannot be listed ({error.strerror})") from error
-
-
-def _same(folder: Path, other: Path | None) -> bool:
-    return other is not None and _real(folder) == _real(other)
 
 
 def _real(path: Path) -> str:

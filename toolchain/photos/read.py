@@ -112,7 +112,7 @@ def read_header(path: Path) -> PhotoHeader | None:
     """
     _check_readable(path)
     try:
-        with _without_remarks(), _open(path) as image:
+        with _open(path) as image:
             return PhotoHeader(
                 *image.size,
                 file_format=str(image.format),
@@ -152,16 +152,16 @@ def read_photo(
     """
     path = Path(path)
     _check_readable(path)
+    photo: Photo | None
     try:
-        with _without_remarks(), _open(path) as image:
+        with _open(path) as image:
             _check_size(path, *image.size, max_pixels, scale)
             read = _read_in_strips if in_strips and can_read(image, path) else _read_opened
             photo = read(image, path, arrays)
     except UnidentifiedImageError as error:
-        gray_alpha = _read_gray_alpha_tiff(path, max_pixels, scale, arrays)
-        if gray_alpha is None:
+        photo = _read_gray_alpha_tiff(path, max_pixels, scale, arrays)
+        if photo is None:
             raise PhotoError(f"{path}: not an image, or a damaged one") from error
-        photo = gray_alpha
     except PermissionError as error:
         raise PhotoError(f"{path}: no permission to read it") from error
     except MemoryError as error:
@@ -199,14 +199,6 @@ def _is_heif(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _without_remarks() -> Iterator[None]:
-    """Keep Pillow's warnings of odd tags off the screen; for what it cannot read, it raises."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextlib.contextmanager
 def _without_pillow_limit() -> Iterator[None]:
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -218,12 +210,16 @@ def _without_pillow_limit() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Image.Image]:
-    """Read the header, with our limit on the size instead of Pillow's global one."""
+    """Read the header, with our limit on the size instead of Pillow's global one.
+
+    Its warnings of odd tags are kept off the screen; for what it cannot read, it raises.
+    """
     formats = (*_PILLOW_FORMATS, "HEIF") if _is_heif(path) else _PILLOW_FORMATS
-    with _without_pillow_limit():
-        image = Image.open(path, formats=formats)
-    with image:
-        yield image
+    with warnings.catch_warnings(action="ignore"):
+        with _without_pillow_limit():
+            image = Image.open(path, formats=formats)
+        with image:
+            yield image
 
 
 def _check_size(path: Path, width: int, height: int, max_pixels: int, scale: int) -> None:
@@ -316,8 +312,9 @@ class _ImageRows:
 def _photo(stored: SampleRows, orientation: int, arrays: Arrays, **about: Any) -> Photo:
     """Scale samples to [0, 1], split off alpha and turn everything upright, band by band."""
     height, width, channels = stored.shape
-    n_colours = 1 if channels <= 2 else 3
-    sides = (width, height) if orientation in (5, 6, 7, 8) else (height, width)
+    n_colours, is_turned = 1 if channels <= 2 else 3, orientation in (5, 6, 7, 8)
+    sides = (width, height) if is_turned else (height, width)
+    n_columns = 64 if is_turned else width  # they become rows of an array that may lie on disk
     rgb = arrays.empty(*sides)
     alpha = np.empty(sides, stored.dtype) if channels in (2, 4) else None
     peak = np.float32(np.iinfo(stored.dtype).max)
@@ -325,7 +322,8 @@ def _photo(stored: SampleRows, orientation: int, arrays: Arrays, **about: Any) -
     stored_alpha = None if alpha is None else _as_stored(alpha, orientation)
     for part in arrays.bands(height):
         samples = stored[part]
-        for columns in _columns(width, orientation):
+        for left in range(0, width, n_columns):
+            columns = slice(left, left + n_columns)
             colours = samples[:, columns, :n_colours]
             np.divide(colours, peak, out=stored_rgb[part, columns], dtype=np.float32)
         if stored_alpha is not None:
@@ -338,12 +336,6 @@ def _photo(stored: SampleRows, orientation: int, arrays: Arrays, **about: Any) -
         arrays=arrays,
         **about,
     )
-
-
-def _columns(width: int, orientation: int) -> Iterator[slice]:
-    """The whole width, or few columns at a time where they become rows of an array on disk."""
-    step = 64 if orientation in (5, 6, 7, 8) else width
-    return (slice(left, left + step) for left in range(0, width, step))
 
 
 def _as_stored(upright: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
@@ -425,10 +417,8 @@ def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
 
 
 def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int, arrays: Arrays) -> Photo | None:
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        return None
-    content = path.read_bytes()
-    page = open_gray_alpha_tiff(content)
+    content = path.read_bytes() if path.suffix.lower() in (".tif", ".tiff") else b""
+    page = open_gray_alpha_tiff(content) if content else None
     if page is None:
         return None
     try:
@@ -436,7 +426,7 @@ def _read_gray_alpha_tiff(path: Path, max_pixels: int, scale: int, arrays: Array
         samples = page.asarray().astype(np.uint16, copy=False).reshape(page.shape)
         orientation = int(page.tags.valueof(274, default=1))
         icc, xmp = page.tags.valueof(34675), page.tags.valueof(700)
-        with _without_remarks():
+        with warnings.catch_warnings(action="ignore"):
             exif, lost = _kept_exif(lambda: _exif_of_tiff(content), path)
         kept = upright_xmp(xmp) if isinstance(xmp, bytes) else None
         about = {"source": path, "exif": exif, "icc": icc, "xmp": kept, "notes": lost}

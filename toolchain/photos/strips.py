@@ -161,11 +161,14 @@ def write_jpeg(
     receiver = _Receiver(file, _segments(about), arrays)
     target = pyvips.TargetCustom()
     target.on_write(receiver.write)
-    with _as_os_error(pyvips, receiver):
-        image = pyvips.Image.new_from_memory(stored, width, height, channels, "uchar")
-        image = image.copy(interpretation="b-w" if channels == 1 else "srgb")
-        image.jpegsave_target(target, Q=quality, subsample_mode="off", keep="none")
-    receiver.check()
+    try:
+        with _as_os_error(pyvips):
+            image = pyvips.Image.new_from_memory(stored, width, height, channels, "uchar")
+            image = image.copy(interpretation="b-w" if channels == 1 else "srgb")
+            image.jpegsave_target(target, Q=quality, subsample_mode="off", keep="none")
+    finally:
+        if receiver.error is not None:
+            raise receiver.error
 
 
 class _Receiver:
@@ -188,11 +191,6 @@ class _Receiver:
         if self._n_writes % _WRITES_UNTIL_LOOK == 0:
             self._arrays.give_back()
         return len(content)
-
-    def check(self) -> None:
-        """Raise what went wrong."""
-        if self.error is not None:
-            raise self.error
 
     def _take(self, content: bytes) -> None:
         if not self._segments:
@@ -224,12 +222,10 @@ def _segments(about: Metadata) -> bytes:
 
 
 @contextlib.contextmanager
-def _as_os_error(pyvips: Any, receiver: _Receiver | None = None) -> Iterator[None]:
+def _as_os_error(pyvips: Any) -> Iterator[None]:
     try:
         yield
     except pyvips.Error as error:
-        if receiver is not None:
-            receiver.check()
         raise OSError(str(error.detail or error.message).strip()) from error
 
 

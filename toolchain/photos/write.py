@@ -203,9 +203,8 @@ class _Quantised:
 
     def __init__(self, photo: Photo) -> None:
         self._photo = photo
-        is_deep = photo.bit_depth == 16
-        self._peak = np.float32(65535 if is_deep else 255)
-        self.dtype: np.dtype[Any] = np.dtype(np.uint16 if is_deep else np.uint8)
+        self.dtype: np.dtype[Any] = np.dtype(np.uint16 if photo.bit_depth == 16 else np.uint8)
+        self._peak = np.float32(np.iinfo(self.dtype).max)
         channels = (1 if photo.is_gray else 3) + (photo.alpha is not None)
         height, width = photo.rgb.shape[:2]
         self.shape = int(height), int(width), channels

@@ -22,15 +22,12 @@ LIMIT: Final = 32.0 / 255.0
 
 
 def colour_drift(before: FloatImage, after: FloatImage, arrays: Arrays = IN_MEMORY) -> float | None:
-    """Largest move of the mean of a channel in an area.
+    """Largest move of the mean of a channel in an area, in 8-bit grey levels.
 
     Args:
-        before: (H, W, 3) in [0, 1].
-        after: Of any size.
-        arrays: Where they lie.
-
-    Returns:
-        In 8-bit grey levels; None where the sizes differ.
+        before: Image before, (H, W, 3) in [0, 1].
+        after: Image after; None is returned where it has another size.
+        arrays: Makers of the images.
     """
     if before.shape != after.shape:
         return None
@@ -39,22 +36,16 @@ def colour_drift(before: FloatImage, after: FloatImage, arrays: Arrays = IN_MEMO
     return float(moved) * 255.0
 
 
-def bound_drift(
-    before: Tensor, after: Tensor, limit: float = LIMIT, arrays: Arrays = IN_MEMORY
-) -> Tensor:
-    """Take back what moved the means of areas by more than a limit.
+def bound_drift(before: Tensor, after: Tensor, arrays: Arrays = IN_MEMORY) -> Tensor:
+    """Take back what moved the means of areas by more than `LIMIT`.
 
     Args:
-        before: (1, 3, H, W) in [0, 1].
-        after: The same shape; changed in place.
-        limit: In [0, 1].
-        arrays: Where they lie.
-
-    Returns:
-        ``after``.
+        before: Image before, (1, 3, H, W) in [0, 1].
+        after: Image after, of the same shape; changed in place, and returned.
+        arrays: Makers of the images.
     """
     moved = _means(after, arrays) - _means(before, arrays)
-    excess = moved - moved.clamp(-limit, limit)
+    excess = moved - moved.clamp(-LIMIT, LIMIT)
     height, width = after.shape[-2:]
     for row, rows in enumerate(arrays.bands(height, AREA)):
         first = max(0, row - 1)
@@ -72,7 +63,6 @@ def _means(image: Tensor, arrays: Arrays) -> Tensor:
     for row, rows in enumerate(arrays.bands(height, AREA)):
         # Put in its place at once: small results that live on between large temporaries keep the
         # allocator from using the same memory again.
-        means[..., row : row + 1, :] = functional.avg_pool2d(
-            image[..., rows, :], AREA, ceil_mode=True
-        )
+        pooled = functional.avg_pool2d(image[..., rows, :], AREA, ceil_mode=True)
+        means[..., row : row + 1, :] = pooled
     return means

@@ -27,10 +27,6 @@ PRIOR_NAMES: Final = (OWN_PRIOR, *SCENES, *map(str, range(len(SCENES))))
 AnyPrior = ConstantPrior | MapPrior | SegformerPrior
 
 
-class EnlargeError(SettingError):
-    """Tools that enlarge were asked for what they cannot do."""
-
-
 def instruct(toolbox: Toolbox, settings: RestoreSettings) -> AnyPrior | None:
     """Tell the tools of a toolbox how to enlarge; those that nothing is asked of stay as they are.
 
@@ -42,18 +38,22 @@ def instruct(toolbox: Toolbox, settings: RestoreSettings) -> AnyPrior | None:
         The prior that was given; None leaves each tool its own.
 
     Raises:
-        EnlargeError: Nothing is enlarged, or no tool has such a choice.
+        SettingError: Nothing is enlarged, or no tool has such a choice.
         PriorError: The prior does not fit, or a tool needs one that it does not bring along.
         ToolchainError: It is no prior, or cannot be read.
     """
     if settings.scale == 1 and settings.asks_enlargers:
-        raise EnlargeError("a prior and steps are for tools that enlarge; give a scale as well")
+        raise SettingError("a prior and steps are for tools that enlarge; give a scale as well")
     if settings.steps > 1:
         for tool in _with(OneStepNet, toolbox, "has steps to choose"):
             tool.network.steps = settings.steps  # type: ignore[assignment]
     prior = None if settings.prior == OWN_PRIOR else _give_prior(toolbox, settings.prior)
-    if settings.scale > 1:
-        _check_served(toolbox)
+    for tool in toolbox if settings.scale > 1 else ():
+        if isinstance(tool.network, SftNet) and tool.network.needs_prior:
+            raise PriorError(
+                f"{tool.spec.name} was trained with scenes as categories, which it does not find "
+                "by itself: give it a prior, such as a SegFormer model or 'water'"
+            )
     return prior
 
 
@@ -102,36 +102,24 @@ def open_prior(name: str) -> AnyPrior:
 def beside_tiles(
     tool: Tool, photo: Tensor, device: torch.device
 ) -> Callable[[slice, slice], Tensor] | None:
-    """What a tool is to know besides a tile of a photo, for `restoring.tiling.apply_tiled`.
+    """What a tool is to know besides a tile, for `restoring.tiling.apply_tiled`; None is nothing.
 
     Args:
         tool: Tool that will run.
         photo: Photo as the tool is to have it, (1, 3, H, W) in [0, 1].
         device: Where tools run.
 
-    Returns:
-        None if the tool needs nothing but the tile.
-
     Raises:
         PriorError: The photo has another size than the map of its categories.
     """
     network = tool.network
-    if not isinstance(network, SftNet) or not network.has_given:
-        return None
-    return network.look(photo.to(device))
+    if isinstance(network, SftNet) and network.has_given:
+        return network.look(photo.to(device))
+    return None
 
 
 def _with(kind: type, toolbox: Toolbox, what: str) -> list[Tool]:
     tools = [tool for tool in toolbox if isinstance(tool.network, kind)]
     if not tools:
-        raise EnlargeError(f"no tool of the toolbox {toolbox.name} {what}")
+        raise SettingError(f"no tool of the toolbox {toolbox.name} {what}")
     return tools
-
-
-def _check_served(toolbox: Toolbox) -> None:
-    for tool in toolbox:
-        if isinstance(tool.network, SftNet) and tool.network.needs_prior:
-            raise PriorError(
-                f"{tool.spec.name} was trained with scenes as categories, which it does not find "
-                "by itself: give it a prior, such as a SegFormer model or 'water'"
-            )

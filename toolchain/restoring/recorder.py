@@ -25,45 +25,23 @@ OnStep = Callable[[Step, FloatImage], None]
 """Told of every step, with the image after it; the image must not be changed."""
 
 
-class Scorer:
-    """Compares images with the clean one, if there is one; small ones by their enlargement.
-
-    Args:
-        gt: RGB (H, W, 3), float32, range [0, 1], as large as the result.
-        scale: Side of the result over side of the photo as it came.
-    """
-
-    def __init__(self, gt: FloatImage | None, scale: int) -> None:
-        self._gt = gt
-        self._scale = scale
-
-    def __call__(self, image: FloatImage) -> Score | None:
-        """Score an image of the way; None if no clean one is known."""
-        if self._gt is None:
-            return None
-        if image.shape != self._gt.shape:
-            image = upsampled(image, self._scale)
-        has_room = min(image.shape[:2]) >= _SSIM_WINDOW
-        return Score(psnr(image, self._gt), ssim(image, self._gt) if has_room else None)
-
-
 class Record:
     """Keeps what is to be known of a restoration while it is made.
 
     Args:
         lq: The photo as it came, RGB (H, W, 3), float32, range [0, 1].
-        scorer: Compares with the clean photo.
+        gt: The clean photo, as large as the result; None if it is not known.
         judge: Scores without one.
         made_by: What makes the restoration; steps and frames are blended by its strength.
         on_step: Told of every step.
         arrays: Makes arrays of the photo's size.
-        keep_frames: Keep the input and the image after every tool.
+        keep_frames: Whether to keep the input and the image after every tool.
     """
 
     def __init__(
         self,
         lq: FloatImage,
-        scorer: Scorer,
+        gt: FloatImage | None,
         judge: PhotoJudge,
         made_by: Provenance,
         on_step: OnStep | None,
@@ -71,12 +49,10 @@ class Record:
         *,
         keep_frames: bool,
     ) -> None:
-        self._arrays = arrays
-        self._lq, self._scorer, self._made_by, self._on_step = lq, scorer, made_by, on_step
-        self._before = lq
-        self._keep_frames = keep_frames
-        self._score = scorer(lq)
+        self._lq, self._gt, self._made_by, self._on_step = lq, gt, made_by, on_step
+        self._before, self._arrays, self._keep_frames = lq, arrays, keep_frames
         self._judge, self._quality = judge, judge(lq)
+        self._first_score = self._score(lq)
         self._frames = [lq] if keep_frames else []
         self.steps: list[Step] = []
 
@@ -88,10 +64,9 @@ class Record:
         quality = self.steps[-1].quality if self.steps else self._quality
         if not step.is_stop:  # which changes nothing
             quality = self._judge(shown)
+        score = self._score(shown)
         self.steps.append(
-            dataclasses.replace(
-                step, score=self._scorer(shown), colour_drift=drift, quality=quality
-            )
+            dataclasses.replace(step, score=score, colour_drift=drift, quality=quality)
         )
         if self._keep_frames and not step.is_stop:
             self._frames.append(shown)
@@ -102,7 +77,10 @@ class Record:
         self, restored: FloatImage, notes: tuple[str, ...], unfamiliarity: float | None
     ) -> Restoration:
         """All of it; enlarged by bicubic interpolation where no tool has enlarged."""
-        image = self._blend(_enlarged(restored, self._lq, self._made_by.settings.scale))
+        scale = self._made_by.settings.scale
+        if scale > 1 and restored.shape == self._lq.shape:
+            restored = upsampled(restored, scale)
+        image = self._blend(restored)
         if np.may_share_memory(image, self._lq):  # nothing ran; the result is the caller's own
             own = self._arrays.empty(*image.shape[:2])
             for rows in self._arrays.bands(len(own)):
@@ -112,12 +90,21 @@ class Record:
             image,
             tuple(self.steps),
             self._made_by,
-            self._score,
+            self._first_score,
             tuple(self._frames),
             notes,
             unfamiliarity,
             self._quality,
         )
+
+    def _score(self, image: FloatImage) -> Score | None:
+        """Compare with the clean photo; an image that is still small by its enlargement."""
+        if self._gt is None:
+            return None
+        if image.shape != self._gt.shape:
+            image = upsampled(image, self._made_by.settings.scale)
+        has_room = min(image.shape[:2]) >= _SSIM_WINDOW
+        return Score(psnr(image, self._gt), ssim(image, self._gt) if has_room else None)
 
     def _blend(self, restored: FloatImage) -> FloatImage:
         strength = self._made_by.settings.strength
@@ -132,8 +119,3 @@ class Record:
             if strength > 0.0:
                 blended[rows] += np.float32(strength) * (restored[rows] - before[rows])
         return blended
-
-
-def _enlarged(image: FloatImage, lq: FloatImage, scale: int) -> FloatImage:
-    """The image, by bicubic enlargement if it is still as small as it came."""
-    return upsampled(image, scale) if scale > 1 and image.shape == lq.shape else image

@@ -86,69 +86,37 @@ class RegionChain(Episodes):
         self._run_tool, self._halo, self._grid = run_tool, halo, grid
 
     def _run(self, actions: Tensor) -> None:
-        self.image = blend(
-            self.image,
-            actions.reshape(self.shape),
-            self.stop,
-            self._run_tool,
-            halo=self._halo,
-            grid=self._grid,
-        )
-
-
-def blend(
-    image: Tensor, actions: Tensor, stop: int, run_tool: RunTool, *, halo: int, grid: int
-) -> Tensor:
-    """Run on every cell the tool of its action; between cells, one fades into the other.
-
-    Args:
-        image: (1, 3, H, W) in [0, 1].
-        actions: (rows, columns) int64, one per cell.
-        stop: The action that leaves a cell as it is.
-        run_tool: Runs a tool on a part of the image.
-        halo: Context in pixels that a part needs.
-        grid: Parts start at multiples of this many pixels.
-
-    Returns:
-        A new image of the same shape.
-    """
-    height, width = image.shape[-2:]
-    blended = image.clone()
-    for action in torch.unique(actions).tolist():
-        if action == stop:
-            continue
-        # Bilinear weights: they sum to one over the actions, and reach one cell at most.
-        mask = (actions == action).to(image)[None, None]
-        rows, columns = (_needed(mask.amax(dim=axis).flatten() > 0.0) for axis in (3, 2))
-        (top, bottom), (left, right) = (
-            (start * CELL, min(end * CELL, length))
-            for (start, end), length in ((rows, height), (columns, width))
-        )
-        weights = functional.interpolate(mask, scale_factor=CELL, mode="bilinear")
-        weights = weights[..., top:bottom, left:right]
-        above, before = (max(0, start - halo) // grid * grid for start in (top, left))
-        part = image[..., above : bottom + halo, before : right + halo]
-        restored = run_tool(action, part)[
-            ..., top - above : bottom - above, left - before : right - before
-        ]
-        now = image[..., top:bottom, left:right]
-        blended[..., top:bottom, left:right] += weights * (restored - now)
-    return blended.clamp_(0.0, 1.0)
+        """Run on every cell the tool of its action; between cells, one fades into the other."""
+        image, halo, grid = self.image, self._halo, self._grid
+        blended = image.clone()
+        for action in torch.unique(actions[actions != self.stop]).tolist():
+            # Bilinear weights: they sum to one over the actions, and reach one cell at most.
+            mask = (actions == action).reshape(self.shape).to(image)[None, None]
+            (top, bottom), (left, right) = (
+                _needed(mask.amax(dim=axis).flatten() > 0.0, length)
+                for axis, length in zip((3, 2), image.shape[-2:], strict=True)
+            )
+            weights = functional.interpolate(mask, scale_factor=CELL, mode="bilinear")
+            weights = weights[..., top:bottom, left:right]
+            above, before = (max(0, start - halo) // grid * grid for start in (top, left))
+            part = image[..., above : bottom + halo, before : right + halo]
+            restored = self._run_tool(action, part)[
+                ..., top - above : bottom - above, left - before : right - before
+            ]
+            now = image[..., top:bottom, left:right]
+            blended[..., top:bottom, left:right] += weights * (restored - now)
+        self.image = blended.clamp_(0.0, 1.0)
 
 
 def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
-    """Decide for all cells together.
+    """Decide for all cells together: (rows, columns) int64.
 
     Args:
         values: (rows, columns, n_actions) in dB.
         active: (rows, columns) bool; the others take no part and get the last action, *stop*.
         smoothing: How much cells listen to each other.
-
-    Returns:
-        (rows, columns) int64.
     """
-    n_actions = values.shape[-1]
-    stop = n_actions - 1
+    stop = values.shape[-1] - 1
     if not active.any():
         return torch.full(active.shape, stop)
     weight = active.to(values)[None, None]
@@ -166,7 +134,7 @@ def settle(values: Tensor, active: Tensor, smoothing: Smoothing) -> Tensor:
         score = unary + smoothing.coupling * agreement
         likely = torch.softmax(score / smoothing.temperature, dim=0)
     actions = likely[:, 0].argmax(dim=0)
-    return torch.where(active, actions, torch.full_like(actions, stop))
+    return actions.masked_fill(~active, stop)
 
 
 class Cells:
@@ -175,7 +143,6 @@ class Cells:
     Args:
         policy: Who decides.
         chain: The photo.
-        smoothing: How much cells listen to each other; None for the defaults.
         max_risk: Largest risk with which a cell may still choose a tool; below 1, the agent must
             have a guard.
 
@@ -183,16 +150,8 @@ class Cells:
         values: (n_tools + 1,) mean action values of the cells that could still choose.
     """
 
-    def __init__(
-        self,
-        policy: LstmPolicy,
-        chain: RegionChain,
-        *,
-        smoothing: Smoothing | None = None,
-        max_risk: float = 1.0,
-    ) -> None:
+    def __init__(self, policy: LstmPolicy, chain: RegionChain, *, max_risk: float = 1.0) -> None:
         self._policy, self._max_risk = policy, max_risk
-        self._smoothing = smoothing or Smoothing()
         tops, lefts = (
             [_view_start(cell, length, policy.view_grid) for cell in range(count)]
             for count, length in zip(chain.shape, chain.image.shape[-2:], strict=True)
@@ -206,7 +165,7 @@ class Cells:
         """Decide for all cells together; one that has stopped stays so."""
         values = self._look(chain)
         self.values = values[self._active.flatten()].mean(dim=0)
-        settled = settle(values.reshape(*chain.shape, -1), self._active, self._smoothing)
+        settled = settle(values.reshape(*chain.shape, -1), self._active, Smoothing())
         decision = decide(
             values,
             stop_margin=self._policy.stop_margin,
@@ -237,10 +196,10 @@ def _view_start(cell: int, length: int, grid: int) -> int:
     return min(max(0, cell * CELL - (VIEW_SIZE - CELL) // 2 // grid * grid), last)
 
 
-def _needed(rows: Tensor) -> tuple[int, int]:
-    """First and last but one of the cells that the weights of marked ones reach."""
+def _needed(rows: Tensor, length: int) -> tuple[int, int]:
+    """Start and stop, in pixels, of the cells that the weights of marked ones reach."""
     marked = torch.nonzero(rows).flatten()
-    return max(0, int(marked[0]) - 1), int(marked[-1]) + 2
+    return max(0, int(marked[0]) - 1) * CELL, min((int(marked[-1]) + 2) * CELL, length)
 
 
 def _gaussian(sigma: float, like: Tensor) -> Tensor:

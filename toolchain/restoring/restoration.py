@@ -124,11 +124,6 @@ class Provenance:
         return "dB" if self.reward == "psnr" else ""
 
     @property
-    def max_risk(self) -> float:
-        """Largest risk with which a tool was permitted to run."""
-        return self.settings.max_risk
-
-    @property
     def options(self) -> dict[str, Any]:
         """What `loaded` holds, as plain data for JSON; empty of a restorer that was not loaded."""
         return {} if self.loaded is None else self.loaded.to_dict()
@@ -222,7 +217,7 @@ class Restoration:
         }
 
     def _step_entries(self) -> list[dict[str, Any]]:
-        entries, before = [], self.score
+        before, entries = self.score, list[dict[str, Any]]()
         for step in self.steps:
             gain = None if step.score is None or before is None else step.score.psnr - before.psnr
             entries.append(
@@ -238,16 +233,12 @@ class Restoration:
                     **_score_entries(step.score),
                     "psnr_gain": gain,
                     "quality": _quality_entry(step.quality),
-                    **_region_entries(step),
                 }
             )
+            if step.region_actions is not None:
+                entries[-1]["region_actions"] = step.region_actions.tolist()
             before = step.score
         return entries
-
-
-def _region_entries(step: Step) -> dict[str, Any]:
-    actions = step.region_actions
-    return {} if actions is None else {"region_actions": actions.tolist()}
 
 
 def treatment(spec: ToolSpec) -> str:

@@ -36,7 +36,7 @@ from restoration_toolchain.toolchain.restoring.enlarge_options import (
     unused,
 )
 from restoration_toolchain.toolchain.restoring.photo_quality import AS_TILE_PIXELS, PhotoJudge
-from restoration_toolchain.toolchain.restoring.recorder import OnStep, Record, Scorer
+from restoration_toolchain.toolchain.restoring.recorder import OnStep, Record
 from restoration_toolchain.toolchain.restoring.regions import Cells, RegionChain
 from restoration_toolchain.toolchain.restoring.restoration import (
     Provenance,
@@ -64,7 +64,6 @@ _JUDGED: Final = 16  # views, whose median distance says how familiar a photo is
 UNFAMILIAR: Final = (
     "the damage is unlike anything that the agent was trained on: nothing can be promised"
 )
-
 
 AS_BUILT: Final = RestoreSettings(device="cpu", precision="fp32")
 """Settings of a restorer that was told nothing."""
@@ -113,6 +112,11 @@ class Restorer:
         iqa: SFD-IQA, by which photos are judged before and after every step; moved to the device.
             It changes no decision and no pixel.
 
+    Attributes:
+        toolbox: The tools in action order.
+        provenance: What a restoration records of the restorer, unless a call says otherwise.
+        scale: Side of a restored photo over side of the photo as it came.
+
     Raises:
         PolicyError: The policy was trained with other tools, or not to enlarge and is to, or its
             risk is to be limited and it was not calibrated.
@@ -153,16 +157,15 @@ class Restorer:
         self._precision = choose_precision(settings.precision, self._device)
         for tool in tools:
             tool.to(self._device)
-        self._toolbox = toolbox
-        self._policy = policy
+        self.toolbox, self._policy, self.scale = toolbox, policy, settings.scale
         self._policy.q_net.to(self._device)
         self._policy.precision = self._precision
-        self._max_steps, self._max_tile_pixels = settings.max_steps, settings.max_tile_pixels
+        self._max_tile_pixels = settings.max_tile_pixels
         self._iqa = None if iqa is None else iqa.to(self._device)
         settings = dataclasses.replace(
             settings, device=str(self._device), precision=self._precision
         ).recorded({"prior": PRIOR_NAMES})
-        self._provenance = Provenance(
+        self.provenance = Provenance(
             version=restoration_toolchain.__version__,
             toolbox=toolbox.name,
             tool_checksums={
@@ -178,26 +181,11 @@ class Restorer:
         )
 
     @property
-    def scale(self) -> int:
-        """Side of a restored photo over side of the photo as it came."""
-        return self._provenance.settings.scale
-
-    @property
-    def provenance(self) -> Provenance:
-        """What a restoration records of the restorer, unless a call says otherwise."""
-        return self._provenance
-
-    @property
     def working_pixels(self) -> int:
         """Pixels of the tile whose memory nothing exceeds that a tool or the score works on."""
         judging = 0 if self._iqa is None else AS_TILE_PIXELS
         looking = 0 if self._prior is None else self._prior.as_tile_pixels
         return max(self._max_tile_pixels, judging, looking)
-
-    @property
-    def toolbox(self) -> Toolbox:
-        """The tools in action order."""
-        return self._toolbox
 
     def restore(
         self,
@@ -220,11 +208,10 @@ class Restorer:
             on_step: Called after every decision.
             arrays: Makes the arrays of the photo's size that are needed on the way, where decisions
                 are for the whole photo and it keeps its size.
-            **chosen: Settings of this call in place of the restorer's own. ``strength`` 0 returns
-                the photo's pixels as they are, 1 all that the tools did; steps, scores and frames
-                are of such blends, but the agent decides by what the tools did. ``regions`` says
-                whether to decide per region. ``forced`` are names of the first actions, ``stop``
-                included; the agent goes on from there. None leaves a setting as it is.
+            **chosen: Settings of this call in place of the restorer's own; None leaves one as it
+                is. ``strength`` 0 returns the photo's pixels, 1 all that the tools did; steps,
+                scores and frames are of such blends, but the agent decides by what the tools did.
+                After the ``forced`` actions, ``stop`` included, the agent goes on.
 
         Raises:
             ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes do not go
@@ -233,59 +220,52 @@ class Restorer:
                 forced action enlarges where nothing may (any more).
             UnknownNameError: A forced action is no tool of the toolbox.
         """
-        settings = self._provenance.settings.changed(chosen)
-        made_by = dataclasses.replace(self._provenance, settings=settings)
-        _check_forced(settings.forced, self._toolbox, self.scale)
+        settings = self.provenance.settings.changed(chosen)
+        made_by = dataclasses.replace(self.provenance, settings=settings)
+        _check_forced(settings.forced, self.toolbox, self.scale)
         lq, clean = _as_float(image, arrays), None if gt is None else _as_float(gt)
-        scorer, judge = Scorer(clean, self.scale), PhotoJudge(self._iqa, lq, self.scale)
-        record = Record(lq, scorer, judge, made_by, on_step, arrays, keep_frames=keep_frames)
+        judge = PhotoJudge(self._iqa, lq, self.scale)
+        record = Record(lq, clean, judge, made_by, on_step, arrays, keep_frames=keep_frames)
         own, notes = self._choose_own(lq)
         restored = lq
         if own is not None:
-            start = time.perf_counter()
-            tiles = self._apply(own.tool, to_tensor(lq[None]), arrays, is_gray=_is_gray(lq, arrays))
-            restored = to_numpy(tiles)[0]
-            record.add(self._own_step(own, time.perf_counter() - start), restored)
-        max_steps = self._max_steps - len(record.steps)
+            step, restored = self._play_own(own, lq, arrays)
+            record.add(step, restored)
+        max_steps = settings.max_steps - len(record.steps)
         if max_steps:
             play = self._play_regions if settings.regions else self._play
-            for step, image_after in play(lq, restored, max_steps, settings.forced, arrays):
+            for step, image_after in play(restored, max_steps, settings.forced, arrays):
                 restored = image_after
                 record.add(step, restored)
-        notes += unused(self._toolbox, settings, [step.tool for step in record.steps])
+        notes += unused(self.toolbox, settings, [step.tool for step in record.steps])
         unfamiliarity = self._unfamiliarity(lq)
         if unfamiliarity is not None and unfamiliarity > 1.0:
             notes = (*notes, UNFAMILIAR)
         return record.finish(restored, (*notes, *judge.notes), unfamiliarity)
 
     def _play(
-        self,
-        lq: FloatImage,
-        restored: FloatImage,
-        max_steps: int,
-        forced: Sequence[str],
-        arrays: Arrays,
+        self, lq: FloatImage, max_steps: int, forced: Sequence[str], arrays: Arrays
     ) -> Iterator[tuple[Step, FloatImage]]:
         """One chain for the whole photo: every decision, and the image after it."""
-        is_gray = _is_gray(restored, arrays)
+        is_gray = _is_gray(lq, arrays)
 
         def apply(images: Tensor, actions: Tensor) -> Tensor:
-            return self._apply(self._toolbox[int(actions[0])], images, arrays, is_gray=is_gray)
+            return self._apply(self.toolbox[int(actions[0])], images, arrays, is_gray=is_gray)
 
         chain = Chain(
-            to_tensor(restored[None]),
-            self._toolbox.scales,
+            to_tensor(lq[None]),
+            self.toolbox.scales,
             scale=self.scale,
             max_steps=max_steps,
             apply=apply,
         )
         actions = [self._action(name) for name in forced]
-        max_risk = self._provenance.max_risk
+        max_risk = self.provenance.settings.max_risk
         look = Views(self._policy, *lq.shape[:2], forced=actions, max_risk=max_risk)
         for decision, _, seconds in rollout(chain, look):
             assert decision.values is not None
             action = int(decision.actions[0])
-            is_left = action == self._toolbox.stop == int(decision.values.argmax())
+            is_left = action == self.toolbox.stop == int(decision.values.argmax())
             step = dataclasses.replace(
                 self._step(action, decision.values[0], seconds),
                 risk=None if decision.risk is None else float(decision.risk[0]),
@@ -294,28 +274,23 @@ class Restorer:
             yield step, to_numpy(chain.current(0)[None])[0]
 
     def _play_regions(
-        self,
-        lq: FloatImage,
-        restored: FloatImage,
-        max_steps: int,
-        forced: Sequence[str],
-        arrays: Arrays,
+        self, lq: FloatImage, max_steps: int, forced: Sequence[str], arrays: Arrays
     ) -> Iterator[tuple[Step, FloatImage]]:
         """A chain per region: every round of decisions, and the image after it."""
         is_gray = _is_gray(lq)
 
         def run_tool(action: int, part: Tensor) -> Tensor:
-            return self._apply(self._toolbox[action], part, IN_MEMORY, is_gray=is_gray)
+            return self._apply(self.toolbox[action], part, IN_MEMORY, is_gray=is_gray)
 
         chain = RegionChain(
-            to_tensor(restored[None]),
-            stop=self._toolbox.stop,
+            to_tensor(lq[None]),
+            stop=self.toolbox.stop,
             run_tool=run_tool,
             max_steps=max_steps,
-            halo=max(tool.halo for tool in self._toolbox),
-            grid=math.lcm(*(tool.grid for tool in self._toolbox)),
+            halo=max(tool.halo for tool in self.toolbox),
+            grid=math.lcm(*(tool.grid for tool in self.toolbox)),
         )
-        look = Cells(self._policy, chain, max_risk=self._provenance.max_risk)
+        look = Cells(self._policy, chain, max_risk=self.provenance.settings.max_risk)
         for decision, _, seconds in rollout(chain, look):
             # The step is named after what most of the cells that went on got.
             counts = torch.bincount(decision.actions, minlength=chain.stop + 1)
@@ -336,9 +311,10 @@ class Restorer:
         return float(guard.distance(features(self._policy.q_net, images)).median())
 
     def _action(self, name: str) -> int:
-        if name not in self._toolbox.action_names:
-            raise UnknownNameError("action", name, self._toolbox.action_names)
-        return self._toolbox.action_names.index(name)
+        names = self.toolbox.action_names
+        if name not in names:
+            raise UnknownNameError("action", name, names)
+        return names.index(name)
 
     def _choose_own(self, lq: FloatImage) -> tuple[OwnTool | None, tuple[str, ...]]:
         """The own tool that the photo's noise suits best, and why each of the others does not."""
@@ -357,14 +333,18 @@ class Restorer:
         strengths = [abs(math.log(noise.strength_beside(own.noise))) for own in fitting]
         return (fitting[int(np.argmin(strengths))] if fitting else None), notes
 
-    def _own_step(self, own: OwnTool, seconds: float) -> Step:
-        return Step(
+    def _play_own(self, own: OwnTool, lq: FloatImage, arrays: Arrays) -> tuple[Step, FloatImage]:
+        """Run an own tool on the photo."""
+        start = time.perf_counter()
+        restored = self._apply(own.tool, to_tensor(lq[None]), arrays, is_gray=_is_gray(lq, arrays))
+        step = Step(
             tool=own.name,
             treats=treatment(own.tool.spec),
-            action=self._toolbox.stop + 1 + self._own_tools.index(own),
+            action=self.toolbox.stop + 1 + self._own_tools.index(own),
             action_values={own.name: own.gain},
-            seconds=seconds,
+            seconds=time.perf_counter() - start,
         )
+        return step, to_numpy(restored)[0]
 
     def _apply(self, tool: Tool, images: Tensor, arrays: Arrays, *, is_gray: bool) -> Tensor:
         spec = tool.spec
@@ -396,19 +376,15 @@ class Restorer:
         return restored
 
     def _step(self, action: int, values: Tensor, seconds: float) -> Step:
-        names = self._toolbox.action_names
-        is_stop = action == self._toolbox.stop
+        names, is_stop = self.toolbox.action_names, action == self.toolbox.stop
+        known = zip(names, values.tolist(), strict=True)
         return Step(
             tool=names[action],
-            treats="" if is_stop else treatment(self._toolbox[action].spec),
+            treats="" if is_stop else treatment(self.toolbox[action].spec),
             action=action,
-            action_values={
-                name: value
-                for name, value in zip(names, values.tolist(), strict=True)
-                if value > -math.inf
-            },
+            action_values={name: value for name, value in known if value > -math.inf},
             seconds=seconds,
-            scale=1 if is_stop else self._toolbox.scales[action],
+            scale=1 if is_stop else self.toolbox.scales[action],
         )
 
 
@@ -486,11 +462,10 @@ def _middle(image: FloatImage) -> FloatImage:
 
 
 def _check_names(toolbox: Toolbox, own_tools: Sequence[OwnTool]) -> None:
-    names = list(toolbox.names)
+    names = [*toolbox.names, *(own.name for own in own_tools)]
     for own in own_tools:
-        if own.name in names:
+        if names.count(own.name) > 1:
             raise OwnToolNameError(f"the toolbox {toolbox.name} has a tool {own.name!r} already")
-        names.append(own.name)
 
 
 def _checksum(policy: LstmPolicy) -> str:

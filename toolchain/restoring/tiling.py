@@ -1,32 +1,13 @@
 """Large photos in bounded memory: tools run in tiles."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from restoration_toolchain.toolchain.photos.arrays import Arrays
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """One tile along one axis: the pixels it is responsible for, and those it looks at."""
-
-    start: int
-    stop: int
-    context_start: int
-    context_stop: int
-
-    def within(self, scale: int) -> slice:
-        """Where the tile's own pixels lie within the image, this many times as large."""
-        return slice(self.start * scale, self.stop * scale)
-
-    def inside(self, scale: int) -> slice:
-        """Where they lie within what it looks at, this many times as large."""
-        start, stop = self.start - self.context_start, self.stop - self.context_start
-        return slice(start * scale, stop * scale)
 
 
 def apply_tiled(
@@ -71,21 +52,24 @@ def apply_tiled(
     halo += grid - 1  # room to move a window to the grid
     n_rows, n_columns = _tile_grid(height, width, halo, max_tile_pixels)
     with torch.no_grad():
-        for row in _spans(height, n_rows, halo, grid):
-            for column in _spans(width, n_columns, halo, grid):
-                rows = slice(row.context_start, row.context_stop)
-                columns = slice(column.context_start, column.context_stop)
-                tile = image[..., rows, columns]
-                restored = tool(tile) if beside is None else tool(tile, beside(rows, columns))
-                expected = (*tile.shape[:-2], tile.shape[-2] * scale, tile.shape[-1] * scale)
-                if restored.shape != expected:
-                    raise ValueError(
-                        f"the tool turned {tuple(tile.shape)} into {tuple(restored.shape)}"
-                    )
-                target = output[..., row.within(scale), column.within(scale)]
-                target.copy_(restored[..., row.inside(scale), column.inside(scale)])
-                if arrays is not None:
-                    arrays.give_back()
+        spans = _spans(height, n_rows, halo, grid), _spans(width, n_columns, halo, grid)
+        for (rows, *own_rows), (columns, *own_columns) in itertools.product(*spans):
+            tile = image[..., rows, columns]
+            restored = tool(tile) if beside is None else tool(tile, beside(rows, columns))
+            expected = (*tile.shape[:-2], tile.shape[-2] * scale, tile.shape[-1] * scale)
+            if restored.shape != expected:
+                raise ValueError(
+                    f"the tool turned {tuple(tile.shape)} into {tuple(restored.shape)}"
+                )
+            (top, bottom), (left, right) = (
+                [scale * side for side in own] for own in (own_rows, own_columns)
+            )
+            above, before = scale * rows.start, scale * columns.start
+            output[..., top:bottom, left:right].copy_(
+                restored[..., top - above : bottom - above, left - before : right - before]
+            )
+            if arrays is not None:
+                arrays.give_back()
     return output
 
 
@@ -117,12 +101,15 @@ def _tile_grid(height: int, width: int, halo: int, max_tile_pixels: int) -> tupl
     return (n_shorter, n_longer) if height <= width else (n_longer, n_shorter)
 
 
-def _spans(length: int, n_tiles: int, halo: int, grid: int) -> Iterator[_Span]:
-    """Divide ``length`` evenly; near the border the window moves inwards to keep its size."""
+def _spans(length: int, n_tiles: int, halo: int, grid: int) -> Iterator[tuple[slice, int, int]]:
+    """Divide ``length`` evenly: what each tile looks at, and start and stop of its own pixels.
+
+    Near the border the window moves inwards to keep its size.
+    """
     window = min(length, math.ceil(length / n_tiles) + 2 * halo)
     for index in range(n_tiles):
         start, stop = length * index // n_tiles, length * (index + 1) // n_tiles
         at_end = start - halo >= length - window
         context_start = min(max(start - halo, 0), length - window) // grid * grid
         context_stop = length if at_end else context_start + window
-        yield _Span(start, stop, context_start, context_stop)
+        yield slice(context_start, context_stop), start, stop

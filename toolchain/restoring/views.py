@@ -69,27 +69,24 @@ class Views:
         return self._policy.clean_probability(self._look(chain)) if untouched else None
 
     def _look(self, chain: Chain) -> Tensor:
-        image = chain.current(0)
+        image, grid = chain.current(0), self._policy.view_grid
         height, width = image.shape[-2:]
         scale = height // self._height
-        grid = self._policy.view_grid
-        positions = enlarged_views(self._positions, height, width, scale, grid=grid)
-        return extract_views(image, positions)
+        return extract_views(
+            image, enlarged_views(self._positions, height, width, scale, grid=grid)
+        )
 
 
-def views(
-    height: int, width: int, size: int = VIEW_SIZE, max_views: int = 64, grid: int = 1
-) -> list[tuple[int, int]]:
+def views(height: int, width: int, max_views: int = 64, grid: int = 1) -> list[tuple[int, int]]:
     """Choose where to look at a photo: views spread as evenly as possible.
 
     If ``max_views`` are enough, the views leave no gap (but for less than ``grid`` pixels at the
     lower and right border); otherwise the gaps between them, and to the border, are equal.
 
     Args:
-        height: Height of the photo in pixels.
+        height: Height of the photo in pixels. A photo with a side shorter than a view has its
+            views at offset 0 along it, and `extract_views` pads them.
         width: Width of the photo in pixels.
-        size: Side of a view, in pixels. A photo with a smaller side has its views at offset 0
-            along it, and `extract_views` pads them.
         max_views: Largest number of views, at least 1.
         grid: Offsets are multiples of this many pixels; see `agents.policy.q_net.Encoder`.
 
@@ -99,9 +96,11 @@ def views(
     Raises:
         ValueError: A number is below 1.
     """
-    if min(height, width, size, max_views, grid) < 1:
-        raise ValueError("height, width, size, max_views and grid must be at least 1")
-    full_rows, full_columns = (_views_to_cover(length, size, grid) for length in (height, width))
+    if min(height, width, max_views, grid) < 1:
+        raise ValueError("height, width, max_views and grid must be at least 1")
+    full_rows, full_columns = (
+        1 + math.ceil(_last(length, grid) / max(1, VIEW_SIZE // grid)) for length in (height, width)
+    )
     candidates = (
         (rows, min(full_columns, max_views // rows))
         for rows in range(1, min(full_rows, max_views) + 1)
@@ -111,18 +110,13 @@ def views(
     )
     return [
         (top, left)
-        for top in _offsets(height, n_rows, size, grid)
-        for left in _offsets(width, n_columns, size, grid)
+        for top in _offsets(height, n_rows, grid)
+        for left in _offsets(width, n_columns, grid)
     ]
 
 
 def enlarged_views(
-    positions: Sequence[tuple[int, int]],
-    height: int,
-    width: int,
-    scale: int,
-    size: int = VIEW_SIZE,
-    grid: int = 1,
+    positions: Sequence[tuple[int, int]], height: int, width: int, scale: int, grid: int = 1
 ) -> list[tuple[int, int]]:
     """Where views lie after a photo was enlarged: in the middle of what each of them saw.
 
@@ -133,23 +127,17 @@ def enlarged_views(
         height: Height of the enlarged photo in pixels.
         width: Width of the enlarged photo in pixels.
         scale: Side of the enlarged photo over side of the photo as it was.
-        size: Side of a view, in pixels.
         grid: Offsets are multiples of this many pixels.
-
-    Returns:
-        As many positions (top, left).
     """
 
     def moved(offset: int, length: int) -> int:
-        middle = min(offset * scale + (scale - 1) * size // 2, max(0, length - size))
+        middle = min(offset * scale + (scale - 1) * VIEW_SIZE // 2, max(0, length - VIEW_SIZE))
         return max(0, middle) // grid * grid
 
     return [(moved(top, height), moved(left, width)) for top, left in positions]
 
 
-def extract_views(
-    image: Tensor, positions: Sequence[tuple[int, int]], size: int = VIEW_SIZE
-) -> Tensor:
+def extract_views(image: Tensor, positions: Sequence[tuple[int, int]]) -> Tensor:
     """Cut square views out of an image, which is continued by reflection below and to the right.
 
     The reflection repeats as often as needed, so a single pixel fills a whole view. Nothing is
@@ -158,39 +146,38 @@ def extract_views(
     Args:
         image: Shape (3, H, W).
         positions: (top, left) of each view, in pixels, not negative.
-        size: Side of a view, in pixels.
 
     Returns:
-        Shape (N, 3, size, size), a copy.
+        Shape (N, 3, `VIEW_SIZE`, `VIEW_SIZE`), a copy.
     """
-    height, width = image.shape[-2:]
+    height, width, size = *image.shape[-2:], VIEW_SIZE
     cut = image.new_empty((len(positions), image.shape[0], size, size))
     for view, (top, left) in zip(cut, positions, strict=True):
         if top + size <= height and left + size <= width:
             view.copy_(image[..., top : top + size, left : left + size])
         else:
-            rows = image[..., _reflected(top, size, height, image.device), :]
-            view.copy_(rows[..., _reflected(left, size, width, image.device)])
+            rows = image[..., _reflected(top, height, image.device), :]
+            view.copy_(rows[..., _reflected(left, width, image.device)])
     return cut
 
 
-def _views_to_cover(length: int, size: int, grid: int) -> int:
-    last = max(0, length - size) // grid
-    return 1 + math.ceil(last / max(1, size // grid))
+def _last(length: int, grid: int) -> int:
+    """Offset of the last view along an axis, in steps of the grid."""
+    return max(0, length - VIEW_SIZE) // grid
 
 
-def _offsets(length: int, n_views: int, size: int, grid: int) -> list[int]:
+def _offsets(length: int, n_views: int, grid: int) -> list[int]:
     """Place ``n_views`` along one axis: end to end, or with equal gaps if they cannot touch."""
-    last = max(0, length - size) // grid
-    if n_views > 1 and n_views * size >= length:
+    last = _last(length, grid)
+    if n_views > 1 and n_views * VIEW_SIZE >= length:
         return [grid * round(last * index / (n_views - 1)) for index in range(n_views)]
-    gap = max(0, length - n_views * size) / (n_views + 1)
-    exact = (gap + index * (size + gap) for index in range(n_views))
+    gap = max(0, length - n_views * VIEW_SIZE) / (n_views + 1)
+    exact = (gap + index * (VIEW_SIZE + gap) for index in range(n_views))
     return [grid * min(last, round(offset / grid)) for offset in exact]
 
 
-def _reflected(start: int, size: int, length: int, device: torch.device) -> Tensor:
-    """Indices start .. start + size - 1, mirrored at both ends of 0 .. length - 1."""
+def _reflected(start: int, length: int, device: torch.device) -> Tensor:
+    """Indices of a view from ``start`` on, mirrored at both ends of 0 .. length - 1."""
     period = max(1, 2 * length - 2)
-    index = torch.arange(start, start + size, device=device) % period
+    index = torch.arange(start, start + VIEW_SIZE, device=device) % period
     return torch.minimum(index, period - index) if length > 1 else torch.zeros_like(index)

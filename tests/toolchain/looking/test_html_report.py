@@ -176,10 +176,10 @@ def test_any_shape_of_photo_fits(make_restorer: MakeRestorer, height: int, width
 
 def test_the_colour_profile_goes_along_if_it_is_one_for_rgb() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    shown = pixels(picture(photo(), max_side=100, icc=profile).uri)
+    shown = pixels(picture(to_uint8(photo()), max_side=100, icc=profile).uri)
     assert shown.info["icc_profile"] == profile
     gray = profile[:16] + b"GRAY" + profile[20:]
-    assert "icc_profile" not in pixels(picture(photo(), max_side=100, icc=gray).uri).info
+    assert "icc_profile" not in pixels(picture(to_uint8(photo()), max_side=100, icc=gray).uri).info
 
 
 def test_risk_and_colour_drift_are_told_where_they_are_known(make_restorer: MakeRestorer) -> None:

@@ -505,7 +505,6 @@ def folder(tmp_path: Path) -> Path:
 def test_folders_are_searched_in_order_without_hidden_files_and_loops(folder: Path) -> None:
     names = [str(job.relative) for job in find_photos([folder])]
     assert names == ["a.jpg", "b.PNG", "results/a.jpg", "sub/c.tif", "sub/deep/d.png"]
-    assert [str(j.relative) for j in find_photos([folder], recursive=False)] == ["a.jpg", "b.PNG"]
 
 
 def test_the_folder_of_the_results_is_not_an_input(folder: Path) -> None:

@@ -18,7 +18,6 @@ from restoration_toolchain.toolchain.restoring.regions import (
     Cells,
     RegionChain,
     Smoothing,
-    blend,
     settle,
 )
 from restoration_toolchain.toolchain.restoring.settings import SettingError
@@ -101,7 +100,9 @@ def test_a_part_with_its_context_is_restored_like_the_whole() -> None:
         seen.append(part.shape)
         return conv(part)  # type: ignore[no-any-return]
 
-    in_part = blend(image, actions, STOP, run, halo=4, grid=2)
+    chain = RegionChain(image, stop=STOP, run_tool=run, max_steps=1, halo=4, grid=2)
+    chain.advance(actions.flatten())
+    in_part = chain.image
     whole = conv(image)
     mask = (actions == 0).float()[None, None]
     weight = torch.nn.functional.interpolate(mask, scale_factor=CELL, mode="bilinear")

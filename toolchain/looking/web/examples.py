@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from restoration_toolchain.data.damage.degradation import mixture
-from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
+from restoration_toolchain.data.damage.degradation import Degradation, mixture
+from restoration_toolchain.data.images import to_float, to_uint8
 from restoration_toolchain.data.photos.sources import EMBEDDED, open_source
 from restoration_toolchain.toolchain.photos.read import Photo
 from restoration_toolchain.toolchain.photos.write import write_photo
@@ -28,14 +28,14 @@ class Example:
     gt: Path
 
 
-_DAMAGE: Final = {
-    "astronaut": ("everything", mixture(blur_sigma=2.0, noise_sigma=18.0, jpeg_quality=19)),
-    "chelsea": ("noise", mixture(noise_sigma=40.0)),
-    "coffee": ("JPEG", mixture(jpeg_quality=12)),
-    "motorcycle_left": ("blur", mixture(blur_sigma=2.6)),
-    "rocket": ("blur | noise", mixture(blur_sigma=2.5)),
+_DAMAGE: Final[dict[str, tuple[str, list[Degradation]]]] = {
+    "astronaut": ("everything", [mixture(blur_sigma=2.0, noise_sigma=18.0, jpeg_quality=19)]),
+    "chelsea": ("noise", [mixture(noise_sigma=40.0)]),
+    "coffee": ("JPEG", [mixture(jpeg_quality=12)]),
+    "motorcycle_left": ("blur", [mixture(blur_sigma=2.6)]),
+    "rocket": ("blur | noise", [mixture(blur_sigma=2.5), mixture(noise_sigma=30.0)]),
 }
-_RIGHT_HALF: Final = {"rocket": mixture(noise_sigma=30.0)}
+"""What is done to each photo, in words and in fact; a second damage is that of its right half."""
 
 
 def make_examples(folder: Path) -> list[Example]:
@@ -49,18 +49,13 @@ def make_examples(folder: Path) -> list[Example]:
     """
     examples = []
     for number, (name, photo) in enumerate(open_source(EMBEDDED)):
-        rng = np.random.default_rng(number)
-        label, lq = _DAMAGE[name][0], _damaged(name, to_float(photo), rng)
+        clean, rng = to_float(photo), np.random.default_rng(number)
+        label, (damage, *right_half) = _DAMAGE[name]
+        lq, middle = damage.apply(clean, rng), clean.shape[1] // 2
+        for other in right_half:
+            lq[:, middle:] = other.apply(clean, rng)[:, middle:]
         paths = folder / f"{name}.png", folder / f"{name}-clean.png"
         for path, pixels in zip(paths, (to_uint8(lq), photo), strict=True):
             write_photo(path, Photo(rgb=to_float(pixels)), overwrite=True)
         examples.append(Example(label, *paths))
     return examples
-
-
-def _damaged(name: str, clean: FloatImage, rng: np.random.Generator) -> FloatImage:
-    lq = _DAMAGE[name][1].apply(clean, rng)
-    if name in _RIGHT_HALF:
-        middle = lq.shape[1] // 2
-        lq[:, middle:] = _RIGHT_HALF[name].apply(clean, rng)[:, middle:]
-    return lq

@@ -4,19 +4,13 @@ import dataclasses
 import html
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, cast
 
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.toolchain.looking.html_report import part, style
 from restoration_toolchain.toolchain.looking.web.examples import Example
-from restoration_toolchain.toolchain.looking.web.session import (
-    Request,
-    StepView,
-    View,
-    show,
-)
+from restoration_toolchain.toolchain.looking.web.session import Request, StepView, View, show
 from restoration_toolchain.toolchain.photos.paths import READABLE_SUFFIXES
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from restoration_toolchain.toolchain.restoring.settings import DEFAULTS, SETTINGS, CallOptions
@@ -67,24 +61,18 @@ _OUTPUTS: Final = 11
 """Components that a restoration changes, in the order in which `_Answers.shown` fills them."""
 
 
+@dataclasses.dataclass(frozen=True)
 class _Answers:
-    """What the page does when it is asked for something.
+    """What the page does when it is asked for something; its fields are those of `build_page`.
 
     Gradio hands a bar of progress to functions that have one for a default; `build_page` passes it
     on as the first argument. What the controls say comes last.
-
-    Args:
-        restorer: What restores.
-        examples: Photos to try the page with.
-        folder: Folder of results.
-        max_pixels: Most pixels of a photo.
     """
 
-    def __init__(
-        self, restorer: Restorer, examples: list[Example], folder: Path, max_pixels: int
-    ) -> None:
-        self._restorer, self._examples = restorer, examples
-        self._folder, self._max_pixels = folder, max_pixels
+    restorer: Restorer
+    examples: list[Example]
+    folder: Path
+    max_pixels: int
 
     def upload(self, progress: Any, path: str | None, *controls: Any) -> tuple[Any, ...]:
         if path is None:
@@ -92,7 +80,7 @@ class _Answers:
         return self._restored(Request(Path(path), None, _chosen(controls)), progress)
 
     def example(self, progress: Any, index: int, *controls: Any) -> tuple[Any, ...]:
-        example = self._examples[index]
+        example = self.examples[index]
         return self._restored(Request(example.lq, example.gt, _chosen(controls)), progress)
 
     def setting(self, progress: Any, view: View | None, *controls: Any) -> tuple[Any, ...]:
@@ -122,13 +110,7 @@ class _Answers:
             progress(min(0.9, len(done) / 4), desc=" → ".join(done))
 
         try:
-            view = show(
-                self._restorer,
-                request,
-                self._folder,
-                max_pixels=self._max_pixels,
-                on_progress=on_progress,
-            )
+            view = show(self.restorer, request, self.folder, self.max_pixels, on_progress)
         except ToolchainError as error:
             return self._refused(str(error))
         return self._shown(view)
@@ -178,16 +160,13 @@ def _chosen(controls: tuple[Any, ...]) -> CallOptions:
 
 
 def build_page(restorer: Restorer, examples: list[Example], folder: Path, max_pixels: int) -> Any:
-    """Put the page together.
+    """Put the page together: a ``gradio.Blocks`` to hand to `launch`.
 
     Args:
         restorer: What restores, without enlarging.
         examples: Photos to try it with.
         folder: Folder of results; inside the one given to `prepare_environment`.
         max_pixels: Most pixels of a photo.
-
-    Returns:
-        A ``gradio.Blocks`` to hand to `launch`.
     """
     import gradio as gr
 
@@ -329,9 +308,6 @@ def launch(page: Any, *, port: int, max_pixels: int, open_browser: bool = False)
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
     )
-    css = style() + files("restoration_toolchain.toolchain.looking").joinpath(
-        "assets/page.css"
-    ).read_text("utf-8")
     try:
         page.launch(
             server_name=HOST,
@@ -348,7 +324,7 @@ def launch(page: Any, *, port: int, max_pixels: int, open_browser: bool = False)
             allowed_paths=[],
             app_kwargs={"middleware": guards, "docs_url": None, "redoc_url": None},
             theme=theme,
-            head=f"<style>{css}</style>",
+            head=f"<style>{style()}{style('page')}</style>",
         )
     except OSError as error:
         raise PortError(f"port {port} is taken; choose another one with --port") from error

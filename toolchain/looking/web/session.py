@@ -26,9 +26,6 @@ from restoration_toolchain.toolchain.restoring.settings import CallOptions
 DEFAULT_MAX_PIXELS: Final = 24_000_000
 """Most pixels of a photo on the page, which is restored while somebody waits."""
 
-OnProgress = Callable[[str], None]
-"""Told in a few words what has just been done."""
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -99,9 +96,8 @@ def show(
     restorer: Restorer,
     request: Request,
     folder: Path,
-    *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> View:
     """Restore a photo, write the result with the photo's metadata, and lay out what to show.
 
@@ -110,7 +106,7 @@ def show(
         request: What to do.
         folder: A new folder is made in it for the result.
         max_pixels: Larger photos are refused.
-        on_progress: Called after every step.
+        on_progress: Told after every step, in a few words, what has just been done.
 
     Raises:
         PhotoError: The photo cannot be read, which is said without the folder it lies in, or the
@@ -130,7 +126,7 @@ def show(
             restorer,
             photo,
             gt=None if request.gt is None else read_photo(request.gt),
-            on_step=None if on_progress is None else lambda step, _: on_progress(step.tool),
+            on_step=lambda step, _: on_progress(step.tool),
             **request.chosen,
         )
     except (MemoryError, RuntimeError) as error:
@@ -160,9 +156,9 @@ def _steps(inspection: Inspection, *, by_hand: bool) -> tuple[StepView, ...]:
     restoration, unit = inspection.restoration, inspection.restoration.provenance.unit
     views = []
     for panel in panels(restoration, gt=inspection.gt, icc=inspection.icc):
-        step = panel.decision
+        step = panel.scene.decision
         values = step.action_values.items() if step is not None and by_hand else ()
         labels = tuple((f"{name} ({signed(value)} {unit})", name) for name, value in values)
         chosen = "" if step is None else step.tool
-        views.append(StepView(panel.title, part("panel", panel, unit), labels, chosen))
+        views.append(StepView(panel.scene.title, part("panel", panel, unit), labels, chosen))
     return tuple(views)
