@@ -58,10 +58,7 @@ def train_tool(
     resume: bool = False,
     on_step: OnStep = lambda step, total, metrics: None,
 ) -> Tool:
-    """Train a tool to undo its own distortion, alone and within mixtures.
-
-    Interrupting with Ctrl-C (KeyboardInterrupt) leaves a checkpoint that ``resume`` goes on from;
-    a resumed run computes what an uninterrupted one would have computed.
+    """Train a tool to undo its own distortion, alone and within mixtures; see `train_module`.
 
     Args:
         spec: Tool to train.
