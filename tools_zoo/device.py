@@ -1,6 +1,6 @@
 """Where the tools run, and in which number format."""
 
-from typing import Final, cast
+from typing import Final
 
 import torch
 
@@ -50,4 +50,4 @@ def choose_precision(name: str, device: torch.device) -> Precision:
         return fastest_precision(device)
     if name not in PRECISIONS:
         raise UnknownNameError("precision", name, (AUTO, *PRECISIONS))
-    return cast(Precision, name)
+    return name

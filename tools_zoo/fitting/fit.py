@@ -144,12 +144,12 @@ def fit_tool(
     start = distiller = None
     if config.distill:
         start = best_shipped_denoiser(list(to_numpy(split.held_out)), noise)
-        shared = ("seed", "device", "devices", "precision")
+        common = ("seed", "device", "devices", "precision")
         distiller = Distiller(
             start=start,
             photos=split.train,
             noise=noise,
-            config=DistillConfig(**{name: getattr(config, name) for name in shared}),
+            config=DistillConfig(**{name: getattr(config, name) for name in common}),
             metric=GAIN,
             crops=_for_gain(split.held_out),
         )

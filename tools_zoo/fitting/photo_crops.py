@@ -108,7 +108,7 @@ class PhotoCrops(Dataset[tuple[Tensor, int]]):
 def draw_crops(
     photos: Sequence[FloatImage], side: int, count: int, rng: np.random.Generator
 ) -> list[FloatImage]:
-    """Draw square crops, every place in every photo alike often, each flipped and transposed."""
+    """Draw square crops: any place in any photo alike often, flipped and transposed at random."""
     places = np.array([(p.shape[0] - side + 1) * (p.shape[1] - side + 1) for p in photos])
     crops = []
     for index in rng.choice(len(photos), count, p=places / places.sum()):
