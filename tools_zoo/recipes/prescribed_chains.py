@@ -276,9 +276,6 @@ def train_toolbox_chains(
         run_path: Run folder.
         toolbox_path: Toolbox folder to write; what it holds is replaced.
         **options: ``resume`` and ``on_step`` of `train_chains`.
-
-    Raises:
-        ToolchainError: There is no such toolbox, or `train_chains` fails.
     """
     start, notes = load_toolbox(toolbox), read_notes(toolbox_folder(toolbox))
     origins = _parsed(config.starts)
@@ -297,11 +294,7 @@ def train_toolbox_chains(
 
 
 def with_starts(toolbox: Toolbox, starts: Sequence[str]) -> Toolbox:
-    """Give tools other starting weights.
-
-    Args:
-        toolbox: Not changed.
-        starts: Entries of `ChainTrainConfig.starts`.
+    """Give tools other starting weights, as entries of `ChainTrainConfig.starts` say.
 
     Returns:
         A toolbox in the order of the catalogue, if a tool was added, or as it was.

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
+import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, cast
@@ -405,9 +405,5 @@ def _held_back_interrupts() -> Iterator[None]:
 
 def _quickest(action: Callable[[], None]) -> float:
     """Seconds of the fastest of a few calls, after one that does not count."""
-    seconds = []
-    for _ in range(1 + TRIALS):
-        start = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
+    action()
+    return min(timeit.repeat(action, number=1, repeat=TRIALS))

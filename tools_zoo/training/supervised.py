@@ -15,6 +15,7 @@ from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.training.batches import (
     Batch,
+    Degrade,
     ToolBatches,
     ToolDegrader,
     validation_pairs,
@@ -127,13 +128,11 @@ class _Pairs:
 
     def _load_eval_sets(self) -> dict[str, tuple[Tensor, Tensor]]:
         config = self._config
+        degraders: dict[str, Degrade] = {"own": self._degrader.own_only, "chain": self._degrader}
         with PatchStore(Path(config.store)) as store:
             return {
                 name: validation_pairs(store, degrade, count=config.eval_patches, seed=config.seed)
-                for name, degrade in (
-                    ("own", self._degrader.own_only),
-                    ("chain", self._degrader),
-                )
+                for name, degrade in degraders.items()
             }
 
 
