@@ -2,46 +2,36 @@
 
 from typing import Final
 
-from restoration_toolchain.tools_zoo.tool import ToolSpec
+from restoration_toolchain.tools_zoo.tool import Task, ToolSpec
 
-_RL_RESTORE: Final = "RL-Restore, CVPR 2018"
+_STRENGTHS: Final[dict[Task, tuple[str, tuple[tuple[float, float], ...]]]] = {
+    "blur": ("deblur", ((0.0, 1.25), (1.25, 2.5), (2.5, 3.75), (3.75, 5.0))),
+    "noise": ("denoise", ((0.0, 12.5), (12.5, 25.0), (25.0, 37.5), (37.5, 50.0))),
+    "jpeg": ("deblock", ((60.0, 100.0), (35.0, 60.0), (20.0, 35.0), (10.0, 20.0))),
+}
+"""Per distortion, what its tools are called and the four strengths of the paper, weak to strong."""
 
-CLASSIC: Final = (
-    ToolSpec("deblur_1", "blur", (0.0, 1.25), "small", source=_RL_RESTORE),
-    ToolSpec("deblur_2", "blur", (1.25, 2.5), "small", source=_RL_RESTORE),
-    ToolSpec("deblur_3", "blur", (2.5, 3.75), "large", source=_RL_RESTORE),
-    ToolSpec("deblur_4", "blur", (3.75, 5.0), "large", source=_RL_RESTORE),
-    ToolSpec("denoise_1", "noise", (0.0, 12.5), "small", source=_RL_RESTORE),
-    ToolSpec("denoise_2", "noise", (12.5, 25.0), "small", source=_RL_RESTORE),
-    ToolSpec("denoise_3", "noise", (25.0, 37.5), "large", source=_RL_RESTORE),
-    ToolSpec("denoise_4", "noise", (37.5, 50.0), "large", source=_RL_RESTORE),
-    ToolSpec("deblock_1", "jpeg", (60.0, 100.0), "small", source=_RL_RESTORE),
-    ToolSpec("deblock_2", "jpeg", (35.0, 60.0), "small", source=_RL_RESTORE),
-    ToolSpec("deblock_3", "jpeg", (20.0, 35.0), "large", source=_RL_RESTORE),
-    ToolSpec("deblock_4", "jpeg", (10.0, 20.0), "large", source=_RL_RESTORE),
-)
-"""The twelve tools of the paper: per distortion four strengths, weak to strong."""
 
-_UNSHUFFLED: Final = "this project"
+def _twelve(mark: str, weak: str, strong: str, source: str) -> tuple[ToolSpec, ...]:
+    """A tool for each of `_STRENGTHS`, the lower two of four with the network ``weak``."""
+    return tuple(
+        ToolSpec(
+            f"{verb}_{mark}{number}", task, strength, weak if number < 3 else strong, 1, source
+        )
+        for task, (verb, strengths) in _STRENGTHS.items()
+        for number, strength in enumerate(strengths, 1)
+    )
 
-EFFICIENT: Final = (
-    ToolSpec("deblur_e1", "blur", (0.0, 1.25), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("deblur_e2", "blur", (1.25, 2.5), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("deblur_e3", "blur", (2.5, 3.75), "unshuffled_unet", source=_UNSHUFFLED),
-    ToolSpec("deblur_e4", "blur", (3.75, 5.0), "unshuffled_unet", source=_UNSHUFFLED),
-    ToolSpec("denoise_e1", "noise", (0.0, 12.5), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("denoise_e2", "noise", (12.5, 25.0), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("denoise_e3", "noise", (25.0, 37.5), "unshuffled_unet", source=_UNSHUFFLED),
-    ToolSpec("denoise_e4", "noise", (37.5, 50.0), "unshuffled_unet", source=_UNSHUFFLED),
-    ToolSpec("deblock_e1", "jpeg", (60.0, 100.0), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("deblock_e2", "jpeg", (35.0, 60.0), "unshuffled_small", source=_UNSHUFFLED),
-    ToolSpec("deblock_e3", "jpeg", (20.0, 35.0), "unshuffled_unet", source=_UNSHUFFLED),
-    ToolSpec("deblock_e4", "jpeg", (10.0, 20.0), "unshuffled_unet", source=_UNSHUFFLED),
-)
-"""The same twelve tasks at no more arithmetic, on pixel-unshuffled images with a wider view."""
+
+CLASSIC: Final = _twelve("", "small", "large", "RL-Restore, CVPR 2018")
+"""The twelve tools of the paper: ``deblur_1`` to ``deblock_4``."""
+
+EFFICIENT: Final = _twelve("e", "unshuffled_small", "unshuffled_unet", "this project")
+"""The same twelve tasks at no more arithmetic, on pixel-unshuffled images with a wider view:
+``deblur_e1`` to ``deblock_e4``."""
 
 GENERALISTS: Final = (
-    ToolSpec("generalist_s", "mixed", (9.0, 20.0), "unshuffled_small", source=_UNSHUFFLED),
+    ToolSpec("generalist_s", "mixed", (9.0, 20.0), "unshuffled_small", source="this project"),
 )
 """The small network of `EFFICIENT` trained on everything: where its small tools start from."""
 

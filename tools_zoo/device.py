@@ -1,11 +1,11 @@
 """Where the tools run, and in which number format."""
 
-from typing import Final, get_args
+from typing import Final
 
 import torch
 
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
-from restoration_toolchain.tools_zoo.precision import Precision, fastest_precision
+from restoration_toolchain.tools_zoo.precision import PRECISIONS, Precision, fastest_precision
 
 AUTO: Final = "auto"
 
@@ -24,7 +24,8 @@ def choose_device(name: str = AUTO) -> torch.device:
         DeviceError: This machine, or its PyTorch, has no such device.
     """
     if name == AUTO:
-        name = _best_device()
+        name = "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else name
     try:
         device = torch.device(name)
         torch.empty(1, device=device)  # a name alone does not prove that the device is there
@@ -47,13 +48,6 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     """
     if name == AUTO:
         return fastest_precision(device)
-    for precision in get_args(Precision):
-        if name == precision:
-            return precision  # type: ignore[no-any-return]
-    raise UnknownNameError("precision", name, (AUTO, *get_args(Precision)))
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    if name not in PRECISIONS:
+        raise UnknownNameError("precision", name, (AUTO, *PRECISIONS))
+    return name

@@ -1,42 +1,20 @@
 """How much a network computes: multiply-accumulates, counted while it runs."""
 
 import copy
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_macs(module: nn.Module, *inputs: Any) -> int:
-    """Count the multiply-accumulates of one call: convolutions, linear layers and LSTM cells.
+    """Count the multiply-accumulates of one call: convolutions and products of matrices.
 
     Biases, activations and normalisations are left out, as the literature does. The module itself
     is neither run nor changed: a copy runs, in evaluation mode.
-
-    Args:
-        module: Module to count.
-        inputs: Arguments of the call.
     """
     counted = copy.deepcopy(module).eval()
-    total = 0
-
-    def count(part: nn.Module, _: tuple[Any, ...], output: Any) -> None:
-        nonlocal total
-        total += _macs_of(part, output)
-
-    for part in counted.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear | nn.LSTMCell):
-            part.register_forward_hook(count)
-    with torch.no_grad():
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         counted(*inputs)
-    return total
-
-
-def _macs_of(part: nn.Module, output: Any) -> int:
-    if isinstance(part, nn.LSTMCell):
-        hidden = cast(tuple[Tensor, Tensor], output)[0]
-        return len(hidden) * (part.weight_ih.numel() + part.weight_hh.numel())
-    weight, made = cast(Tensor, part.weight), cast(Tensor, output)
-    if isinstance(part, nn.Conv2d):  # every weight is used once per output pixel
-        return weight.numel() * made.shape[0] * made.shape[-2] * made.shape[-1]
-    return weight.numel() * (made.numel() // made.shape[-1])
+    return int(counter.get_total_flops()) // 2  # it counts products and sums

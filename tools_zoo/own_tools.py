@@ -73,11 +73,7 @@ class OwnTool:
         return self.tool.spec.name
 
     def unfitting(self, noise: "NoiseModel") -> str:
-        """Say why a photo's noise is not the kind that the tool was fitted to; empty if it is.
-
-        Args:
-            noise: Noise model measured on the photo alone.
-        """
+        """Say why a photo's noise is not the kind that the tool was fitted to; empty if it is."""
         ratio = noise.strength_beside(self.noise)
         own, theirs = self.noise.neighbour_correlation, noise.neighbour_correlation
         if not WEAKEST <= ratio <= STRONGEST:

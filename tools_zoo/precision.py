@@ -1,6 +1,6 @@
 """Which number format a machine computes fastest in, found by trying."""
 
-import time
+import timeit
 from contextlib import AbstractContextManager
 from typing import Final, Literal, get_args
 
@@ -22,19 +22,15 @@ def fastest_precision(device: torch.device) -> Precision:
         conv = nn.Conv2d(32, 32, 3, padding=1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         images = torch.rand(4, 32, 63, 63).to(device, memory_format=torch.channels_last)
 
-    def seconds(*, bf16: bool) -> float:
-        best = float("inf")
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16),
-        ):
-            for _ in range(4):  # the first call also prepares kernels; the best one counts
-                start = time.perf_counter()
-                conv(images).flatten()[0].item()  # waits for an accelerator
-                best = min(best, time.perf_counter() - start)
-        return best
+    def run() -> None:
+        conv(images).flatten()[0].item()  # waits for an accelerator
 
-    return "bf16" if seconds(bf16=True) < seconds(bf16=False) else "fp32"
+    def seconds(precision: Precision) -> float:
+        with torch.inference_mode(), computing(precision, device):
+            # The first call also prepares kernels; the best one counts.
+            return min(timeit.repeat(run, number=1, repeat=4))
+
+    return min(PRECISIONS, key=seconds)
 
 
 def computing(precision: Precision, device: torch.device | str) -> AbstractContextManager[None]:

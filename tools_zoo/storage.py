@@ -130,11 +130,7 @@ def read_spec(entry: Mapping[str, Any]) -> ToolSpec:
 
 
 def weights_path(folder: Path, entry: Mapping[str, Any]) -> Path:
-    """Find the file with the weights of a tool.
-
-    Args:
-        folder: Folder of the toolbox.
-        entry: Entry of the tool in the manifest.
+    """Find the file with the weights of a tool, by its entry in the manifest of a folder.
 
     Raises:
         UnknownNameError: The weights are to come from a toolbox that does not ship.
@@ -219,17 +215,14 @@ def read_notes(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], *, half: bool = False) -> str:
-    """Write weights as safetensors, completely or not at all.
-
-    Args:
-        path: File to write.
-        weights: Tensors by name.
-        half: Write numbers of 16 bits.
+    """Write weights as safetensors, completely or not at all; ``half`` has numbers of 16 bits.
 
     Returns:
         SHA-256 of the file.
     """
-    content = save({name: _stored(value, half=half) for name, value in weights.items()})
+    if half:
+        weights = {name: v.half() if v.is_floating_point() else v for name, v in weights.items()}
+    content = save({name: value.contiguous() for name, value in weights.items()})
     write_atomically(path, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -277,9 +270,8 @@ def load_weights(
             part.load_state_dict(_placed(weights, part), assign=True)
         except RuntimeError as error:
             kind = type(part).__name__
-            raise ToolboxError(
-                f"{path} holds weights of another shape than {kind} needs"
-            ) from error
+            says = f"{path} holds weights of another shape than {kind} needs"
+            raise ToolboxError(says) from error
 
 
 def _is_part(entry: Path) -> bool:
@@ -298,10 +290,6 @@ def _placed(weights: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tenso
             # By NumPy, in one thread: PyTorch would wake all of them for each small tensor.
             np.copyto(placed[name].numpy(), weights[name].to(needed.dtype).numpy())
     return placed
-
-
-def _stored(value: Tensor, *, half: bool) -> Tensor:
-    return (value.half() if half and value.is_floating_point() else value).contiguous()
 
 
 def _same_weights(tool: Tool, other: Tool) -> bool:

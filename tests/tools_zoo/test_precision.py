@@ -1,6 +1,6 @@
 """Properties of choosing a number format."""
 
-import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,11 +13,11 @@ from restoration_toolchain.tools_zoo.precision import fastest_precision
 def test_the_faster_format_is_chosen(
     monkeypatch: pytest.MonkeyPatch, fp32: float, bf16: float, expected: str
 ) -> None:
-    # The format that is timed first is bfloat16: four calls, each read at its start and end.
-    durations = itertools.chain([bf16] * 4, [fp32] * 4)
-    times = (time for start, length in zip(itertools.count(0, 100), durations, strict=False)
-             for time in (start, start + length))  # fmt: skip
-    monkeypatch.setattr(precision.time, "perf_counter", lambda: next(times))
+    def repeat(action: Callable[[], None], **_: int) -> list[float]:
+        action()
+        return [9.0, bf16 if torch.is_autocast_enabled("cpu") else fp32, 9.0]
+
+    monkeypatch.setattr(precision.timeit, "repeat", repeat)
     assert fastest_precision(torch.device("cpu")) == expected
 
 

@@ -1,5 +1,7 @@
 """CLIP's image and text encoders, through Hugging Face ``transformers``; nothing is downloaded."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -118,17 +120,14 @@ class ClipEncoder(nn.Module):
         return last - 1, last
 
 
-class _vectors_for_words:  # noqa: N801 - used like a function
+@contextlib.contextmanager
+def _vectors_for_words(layer: nn.Module, vectors: Tensor) -> Iterator[None]:
     """While open, an embedding layer gives vectors of ours, whatever words it is asked for."""
-
-    def __init__(self, layer: nn.Module, vectors: Tensor) -> None:
-        self._layer, self._vectors = layer, vectors
-
-    def __enter__(self) -> None:
-        self._hook = self._layer.register_forward_hook(lambda *_: self._vectors)
-
-    def __exit__(self, *_: object) -> None:
-        self._hook.remove()
+    hook = layer.register_forward_hook(lambda *_: vectors)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def load_clip(source: str | Path) -> ClipEncoder:

@@ -105,8 +105,11 @@ class EfficientNetEncoder(nn.Module):
         A copy of its sides' last pixels fills them up to multiples of 32, so that the maps of an
         image do not depend on how far it is from one.
         """
+        height, width = images.shape[-2:]
         with torch.autocast(images.device.type, enabled=False):
-            maps, head = self._network.maps(_filled_up(images.float()))
+            fill = (0, -width % 32, 0, -height % 32)
+            filled_up = functional.pad(images.float(), fill, mode="replicate")
+            maps, head = self._network.maps(filled_up)
         return Semantics(tuple(maps), head.mean(dim=(2, 3)))
 
 
@@ -127,19 +130,11 @@ def load_efficientnet() -> EfficientNetEncoder:
     network = EfficientNetLite0()
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
-        network.load_state_dict({_plain(key): value for key, value in state.items()})
+        state = {key.removeprefix("_").replace("._", "."): value for key, value in state.items()}
+        network.load_state_dict(state)
     except (OSError, RuntimeError) as error:
         raise ToolchainError(f"{path} does not hold the weights of EfficientNet-Lite0") from error
     return EfficientNetEncoder(network)
-
-
-def _plain(key: str) -> str:
-    return key.removeprefix("_").replace("._", ".")
-
-
-def _filled_up(images: Tensor) -> Tensor:
-    height, width = images.shape[-2:]
-    return functional.pad(images, (0, -width % 32, 0, -height % 32), mode="replicate")
 
 
 class _Block(nn.Module):

@@ -51,8 +51,7 @@ def load_local_model(
         raise ToolchainError(
             f"the {label} model {source} cannot be read: {_line(error)}"
         ) from error
-    missing = info["missing_keys"]
-    if missing:  # they would be random numbers
+    if missing := info["missing_keys"]:  # they would be random numbers
         raise ToolchainError(f"the {label} model {source} lacks weights, {min(missing)} for one")
     return model
 

@@ -4,12 +4,12 @@ from restoration_toolchain.tools_zoo.critics.patch import PatchCritic
 from restoration_toolchain.tools_zoo.encoders import SemanticEncoder
 from restoration_toolchain.tools_zoo.enlarging.config import WEIGHTS, SrTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.critic_terms import (
-    AdversarialTerm,
-    ClassificationTerm,
+    adversarial,
+    classification,
     feature_discrimination,
     text_guided,
 )
-from restoration_toolchain.tools_zoo.enlarging.terms import PLAIN_LOSSES, PlainTerm, Term
+from restoration_toolchain.tools_zoo.enlarging.terms import PLAIN_LOSSES, Term
 from restoration_toolchain.tools_zoo.networks.segmenter import NUM_CATEGORIES
 
 _FEATURE_TERMS = {"feature_discrimination": feature_discrimination, "text_guided": text_guided}
@@ -21,11 +21,11 @@ def build_terms(config: SrTrainConfig, encoder: SemanticEncoder | None) -> list[
     terms: list[Term] = []
     for name in (name for name in WEIGHTS if getattr(config, name) > 0.0):
         if name in PLAIN_LOSSES:
-            terms.append(PlainTerm(name))
+            terms.append(Term(name, PLAIN_LOSSES[name]))
         elif name == "adversarial":
-            terms.append(AdversarialTerm(config.gan, critic))
+            terms.append(adversarial(critic, config.gan))
         elif name == "classification":
-            terms.append(ClassificationTerm(critic))
+            terms.append(classification(critic))
         else:
             assert encoder is not None
             terms.append(_FEATURE_TERMS[name](encoder, config.damaged_negatives))

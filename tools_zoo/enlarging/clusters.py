@@ -25,7 +25,6 @@ NUM_BATCHES: Final = 24
 """Batches from which the clusters are found."""
 
 NUM_ROUNDS: Final = 20
-
 SOFTNESS: Final = 0.125
 """Softness of the borders, over the mean squared distance within a cluster. Of eight shares, the
 largest is 0.7 on average. With four times as much it was 0.3, and networks learnt to ignore the

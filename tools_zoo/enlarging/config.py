@@ -12,21 +12,9 @@ from restoration_toolchain.tools_zoo.training.config import (
 
 GanKind = Literal["bce", "relativistic", "hinge"]
 
-_CRITIC_WEIGHTS: Final = (
-    "adversarial",
-    "classification",
-    "feature_discrimination",
-    "text_guided",
-)
-WEIGHTS: Final = (
-    "pixel",
-    "perceptual",
-    "grid",
-    "high_frequency",
-    "semantic",
-    "self_similarity",
-    *_CRITIC_WEIGHTS,
-)
+_PLAIN: Final = ("pixel", "perceptual", "grid", "high_frequency", "semantic", "self_similarity")
+_CRITICS: Final = ("adversarial", "classification", "feature_discrimination", "text_guided")
+WEIGHTS: Final = (*_PLAIN, *_CRITICS)
 """Terms of the loss; a weight of 0 takes the term out, with the networks that it needs."""
 
 
@@ -86,10 +74,9 @@ class SrTrainConfig(PatchConfig):
     def _check_terms(self) -> None:
         """Make sure that every step has something to lower."""
         # A one-step tool has one more.
-        plain = {*WEIGHTS, "distillation"} - {*_CRITIC_WEIGHTS}
-        if any(getattr(self, name, 0.0) > 0.0 for name in plain):
+        if any(getattr(self, name, 0.0) > 0.0 for name in (*_PLAIN, "distillation")):
             return
-        if not any(getattr(self, name) > 0.0 for name in _CRITIC_WEIGHTS):
+        if not any(getattr(self, name) > 0.0 for name in _CRITICS):
             raise ValueError("all weights of the loss are 0; give one, such as pixel=1.0")
         if self.adversarial_start > 0.0:
             raise ValueError(

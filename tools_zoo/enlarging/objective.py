@@ -32,8 +32,7 @@ class SrObjective:
         config: Settings of the training.
         scale: Scale of the tool.
         terms: Terms with a weight above 0.
-        encoder: Encoder of the terms that look at features, and of the validation; may be left out
-            where none does.
+        encoder: Encoder of the terms that look at features, and of the validation, if any.
     """
 
     critic_learning_rate = 2e-4
@@ -94,7 +93,9 @@ class SrObjective:
         made = self._made.detached()
         self._made = None
         losses = {
-            term.name: term.critic_loss(made) for term in self._terms if term.critic is not None
+            term.name: term.critic_loss(made)
+            for term in self._terms
+            if term.critic_loss is not None
         }
         self.critic_terms = {name: float(loss.detach()) for name, loss in losses.items()}
         return torch.stack(list(losses.values())).sum()
@@ -143,10 +144,7 @@ class SrObjective:
 
     def _load_eval_sets(self) -> dict[str, tuple[Tensor, Tensor]]:
         config, own = self._config, Degradation().shrunk(self._scale)
-        draws = {
-            "own": lambda rng: own,
-            "chain": sampler(*config.levels, scale=self._scale),
-        }
+        draws = {"own": lambda rng: own, "chain": sampler(*config.levels, scale=self._scale)}
         with PatchStore(Path(config.store), scale=self._scale) as store:
             return {
                 name: validation_pairs(

@@ -2,22 +2,20 @@
 
 import copy
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from restoration_toolchain.data.errors import ToolchainError
-from restoration_toolchain.data.scaling import upsample_bicubic
 from restoration_toolchain.tools_zoo.encoders import SemanticEncoder, load_encoder
 from restoration_toolchain.tools_zoo.enlarging.build_terms import build_terms
-from restoration_toolchain.tools_zoo.enlarging.config import OneStepTrainConfig
+from restoration_toolchain.tools_zoo.enlarging.config import OneStepTrainConfig, SrTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.draws import step_generator
 from restoration_toolchain.tools_zoo.enlarging.objective import SrObjective
 from restoration_toolchain.tools_zoo.enlarging.stages import Stage
 from restoration_toolchain.tools_zoo.enlarging.terms import PLAIN_LOSSES, Made, Term
 from restoration_toolchain.tools_zoo.losses.pixel import mse_loss
-from restoration_toolchain.tools_zoo.networks.one_step import STEPS, OneStepNet
+from restoration_toolchain.tools_zoo.networks.one_step import STEPS, OneStepNet, enlarged
 from restoration_toolchain.tools_zoo.training.batches import Batch
 
 TEACHER_RUN = "teacher"
@@ -63,25 +61,18 @@ def _train_teacher(network: OneStepNet, config: OneStepTrainConfig, stage: Stage
         total_patches=config.teacher_patches,
         learning_rate=config.teacher_learning_rate,
     )
-    own = cast(OneStepTrainConfig, part.config)
-    return part.train(teacher, TeacherObjective(own, network, encoder=encoder))
+    return part.train(teacher, TeacherObjective(part.config, network, encoder=encoder))
 
 
 class _ShiftingObjective(SrObjective):
-    """`SrObjective` of a `ShiftNet` within a one-step network.
-
-    Args:
-        config: Settings of the training.
-        network: The whole network; its teacher is not trained here.
-        terms: Terms of the loss, as for `SrObjective`.
-        encoder: Encoder that the terms look with.
-    """
+    """`SrObjective` of a `ShiftNet` within the whole one-step network."""
 
     calls: int
+    _config: OneStepTrainConfig
 
     def __init__(
         self,
-        config: OneStepTrainConfig,
+        config: SrTrainConfig,
         network: OneStepNet,
         terms: Sequence[Term] = (),
         encoder: SemanticEncoder | None = None,
@@ -106,7 +97,6 @@ class TeacherObjective(_ShiftingObjective):
     """The clean image, from any state of the diffusion."""
 
     calls = STEPS
-    _config: OneStepTrainConfig
 
     def make(self, module: nn.Module, batch: Batch) -> Made:
         """Let the module undo a random number of steps."""
@@ -125,11 +115,9 @@ class TeacherObjective(_ShiftingObjective):
     ) -> dict[str, tuple[float, Tensor]]:
         """Squared error, for images in [-1, 1], and what the encoder sees."""
         losses = {"mse": (1.0, 4.0 * mse_loss(made.restored, made.gt))}
-        if self._config.teacher_perceptual > 0.0:
-            losses["perceptual"] = (
-                self._config.teacher_perceptual,
-                PLAIN_LOSSES["perceptual"](made),
-            )
+        weight = self._config.teacher_perceptual
+        if weight > 0.0:
+            losses["perceptual"] = weight, PLAIN_LOSSES["perceptual"](made)
         return losses
 
 
@@ -137,7 +125,6 @@ class StudentObjective(_ShiftingObjective):
     """The teacher's image in one step, and all terms of the configuration."""
 
     calls = 1
-    _config: OneStepTrainConfig
 
     def make(self, module: nn.Module, batch: Batch) -> Made:
         """Let the module take its one step."""
@@ -162,8 +149,3 @@ class StudentObjective(_ShiftingObjective):
         with torch.no_grad():
             taught = self._network.sample(batch.lq, self._draw_noise(batch), STEPS)
         return {"distillation": (weight, 4.0 * mse_loss(made.restored, taught))}
-
-
-def enlarged(lq: Tensor, scale: int) -> Tensor:
-    """The bicubic enlargement of images in [0, 1], in [-1, 1]."""
-    return 2.0 * upsample_bicubic(lq, scale) - 1.0

@@ -80,16 +80,14 @@ class SfdIqa(nn.Module):
         super().__init__()
         self._encoder = (encoder,)  # a tuple keeps it out of the weights
         self.encoder_name = encoder.name
-        self.min_side = encoder.min_side
         self.features = FeatureCritic(encoder.map_channels) if features is None else features
         self.prompts = PromptPair(encoder) if prompts is None else prompts
         self.eval()
 
     def to(self, *args: Any, **kwargs: Any) -> "SfdIqa":
         """Move the critics, and the encoder along with them, though it is none of their weights."""
-        (encoder,) = self._encoder
-        if isinstance(encoder, nn.Module):
-            encoder.to(*args, **kwargs)
+        if isinstance(self.encoder, nn.Module):
+            self.encoder.to(*args, **kwargs)
         return super().to(*args, **kwargs)
 
     @property
@@ -107,10 +105,10 @@ class SfdIqa(nn.Module):
             ToolchainError: It is too small to be judged.
         """
         height, width = image.shape[-2:]
-        if min(height, width) < self.min_side:
+        if min(height, width) < self.encoder.min_side:
             raise ToolchainError(
                 f"a photo of {width}x{height} pixels is too small to be judged; "
-                f"sides of at least {self.min_side} are needed"
+                f"sides of at least {self.encoder.min_side} are needed"
             )
         top, left = (max(0, (side - MAX_SIDE) // 2) for side in (height, width))
         part = image[None, :, top : top + MAX_SIDE, left : left + MAX_SIDE]
@@ -183,13 +181,15 @@ def open_iqa(name_or_path: str | Path, encoder: SemanticEncoder | None = None) -
 
     Args:
         name_or_path: Folder of a score or of a toolbox, or a shipped toolbox's name.
-        encoder: See `load_iqa`.
+        encoder: Encoder that the critics were trained with, or None, for `load_iqa`.
 
     Raises:
         ToolchainError: There is no such toolbox or folder, or no score in it; or see `load_iqa`.
     """
     if not (Path(name_or_path).is_dir() or str(name_or_path) in TOOLBOXES):
-        raise UnknownNameError("toolbox or folder with a score", str(name_or_path), shipped_iqas())
+        places = {name: WEIGHTS_FOLDER / name / IQA_FOLDER / FACTS for name in shipped_toolboxes()}
+        known = [name for name, place in places.items() if place.is_file()]
+        raise UnknownNameError("toolbox or folder with a score", str(name_or_path), known)
     folder = toolbox_folder(name_or_path)
     for place in (folder, folder / IQA_FOLDER):
         if (place / FACTS).is_file():
@@ -216,15 +216,6 @@ def open_named(iqa: str | Path | None, encoder: str | Path | None = None) -> Sfd
             raise IqaEncoderError(f"the encoder {encoder} looks for a score: name the score too")
         return None
     return open_iqa(iqa, None if encoder is None else load_encoder(str(encoder)))
-
-
-def shipped_iqas() -> tuple[str, ...]:
-    """Names of the shipped toolboxes that have a score."""
-    return tuple(
-        name
-        for name in shipped_toolboxes()
-        if (WEIGHTS_FOLDER / name / IQA_FOLDER / FACTS).is_file()
-    )
 
 
 def _fitting(

@@ -1,6 +1,6 @@
 """The trainer of tools with a categorical prior."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +8,7 @@ from torch import Tensor, nn
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.tools_zoo.encoders import load_encoder
 from restoration_toolchain.tools_zoo.enlarging.build_terms import build_terms
-from restoration_toolchain.tools_zoo.enlarging.clusters import (
-    Clustering,
-    Clusters,
-    find_clusters,
-)
+from restoration_toolchain.tools_zoo.enlarging.clusters import Clustering, Clusters, find_clusters
 from restoration_toolchain.tools_zoo.enlarging.config import SftTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.objective import SrObjective
 from restoration_toolchain.tools_zoo.enlarging.segformer import load_segformer
@@ -33,15 +29,12 @@ class SftObjective(SrObjective):
     clusters: Clusters | None = None
     """Clusters of the clean images, for the share of them whose prior they are."""
     _config: SftTrainConfig
-    _late: tuple[nn.Parameter, ...] = ()
-
-    def train_late(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Name the parameters that stay as they are in the first ``warm_steps``."""
-        self._late = tuple(parameters)
+    late: Sequence[nn.Parameter] = ()
+    """Parameters that stay as they are in the first ``warm_steps``."""
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
-        """As `SrObjective.loss`; decides first which parameters learn in this step."""
-        for parameter in self._late:
+        """Decide which parameters learn in this step; then the weighted sum of the terms."""
+        for parameter in self.late:
             parameter.requires_grad_(batch.step >= self._config.warm_steps)
         return super().loss(module, batch)
 
@@ -103,11 +96,11 @@ def train_sft(network: nn.Module, stage: Stage, init: nn.Module | None) -> nn.Mo
         own = part.train(Segmenter(), Clustering(objective, objective.clusters))
         network.prior.load_state_dict(own.state_dict())
     if fresh:  # a network whose layers are all known has none to wait for
-        objective.train_late(
+        objective.late = [
             parameter
             for name, parameter in network.named_parameters()
             if name not in fresh and not name.startswith("prior.")
-        )
+        ]
     return stage.train(
         network, objective, lambda name: config.new_layers_factor if name in fresh else 1.0
     )

@@ -62,7 +62,7 @@ class Stage:
         objective: StageObjective,
         learning_rate_factor: Callable[[str], float] = lambda name: 1.0,
     ) -> nn.Module:
-        """Train a module as `training.loop.train_module`; keep the critics if they make a score."""
+        """Train a module by `training.loop.train_module`; keep the critics if they make a score."""
         objective.to(self.fabric.device)
         averaged = train_module(
             module,
@@ -82,10 +82,6 @@ class Stage:
     def load_start(self, network: nn.Module, init: nn.Module) -> list[str]:
         """Copy the weights of a network into one that has all its layers, and maybe more.
 
-        Args:
-            network: Network to change.
-            init: Network with the weights.
-
         Returns:
             Names of the parameters that ``init`` lacks.
 
@@ -103,13 +99,9 @@ class Stage:
     def load_encoder(self) -> SemanticEncoder | None:
         """The encoder that the settings need; None if they look at pixels only."""
         config = self.config
-        looks = (
-            config.perceptual,
-            config.semantic,
-            config.feature_discrimination,
-            config.text_guided,
-        )
-        return load_encoder(config.encoder) if any(looks) else None
+        of_features = ("perceptual", "semantic", "feature_discrimination", "text_guided")
+        looks = any(getattr(config, name) > 0.0 for name in of_features)
+        return load_encoder(config.encoder) if looks else None
 
 
 def _save_score(objective: SrObjective, run_path: Path) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -102,40 +102,21 @@ class Made:
         return step_generator(self.seed, self.step, sum(name.encode()))
 
 
-class Term(Protocol):
-    """A part of a generator's loss."""
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A part of a generator's loss.
 
-    @property
-    def name(self) -> str:
-        """As its weight is named in the configuration."""
-
-    @property
-    def critic(self) -> nn.Module | None:
-        """What it learns itself, if anything."""
-
-    def loss(self, made: Made) -> Tensor:
-        """Scalar for the generator to lower, unweighted."""
-
-    def critic_loss(self, made: Made) -> Tensor:
-        """Scalar for the critic to lower; ``made`` carries no gradients."""
-
-
-class PlainTerm:
-    """A term without a critic.
-
-    Args:
-        name: One of `PLAIN_LOSSES`.
+    Attributes:
+        name: Name of its weight in the configuration.
+        loss: Scalar for the generator to lower, unweighted.
+        critic: Network that learns along with it, if any.
+        critic_loss: Scalar for that critic to lower; what it is given carries no gradients.
     """
 
+    name: str
+    loss: Callable[[Made], Tensor]
     critic: nn.Module | None = None
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.loss = PLAIN_LOSSES[name]
-
-    def critic_loss(self, made: Made) -> Tensor:
-        """Nothing to lower."""
-        raise NotImplementedError
+    critic_loss: Callable[[Made], Tensor] | None = None
 
 
 def _self_similarity(made: Made) -> Tensor:

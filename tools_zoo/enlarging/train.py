@@ -32,9 +32,6 @@ def train_sr_tool(
 ) -> Tool:
     """Train a tool that makes images larger, towards all that its configuration gives a weight.
 
-    As `training.supervised.train_tool`: Ctrl-C leaves a checkpoint, and a resumed run computes what
-    an uninterrupted one would have computed.
-
     Args:
         spec: Tool to train.
         config: Settings; their kind says what is trained first (`enlarging.sft.train_sft`,
@@ -49,9 +46,8 @@ def train_sr_tool(
         The tool with averaged weights, on the CPU, frozen.
 
     Raises:
-        ToolchainError: The run folder does not fit, the store is unusable, ``init`` has other
-            layers, an encoder is missing, the tool is of another kind than the settings, or a loss
-            stops being a number.
+        ToolchainError: The store is unusable, ``init`` has other layers, an encoder is missing, the
+            tool is of another kind than the settings, or `train_module` fails.
     """
     if config.classification > 0.0 and not isinstance(config, SftTrainConfig):
         raise ToolchainError(f"{spec.name!r} knows no categories; set classification to 0")

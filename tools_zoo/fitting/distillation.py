@@ -39,17 +39,13 @@ from torch.utils.data import Dataset
 
 from restoration_toolchain.data.damage.noise_model import KNOTS, NoiseModel, look_up
 from restoration_toolchain.data.images import FloatImage, to_tensor
+from restoration_toolchain.tools_zoo.fitting.photo_crops import draw_crops
 from restoration_toolchain.tools_zoo.fitting.sure import denoised, estimate_risk
-from restoration_toolchain.tools_zoo.losses import pixel_loss
+from restoration_toolchain.tools_zoo.losses.pixel import psnr_loss
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.tool import Tool
-from restoration_toolchain.tools_zoo.training.batches import flip
 from restoration_toolchain.tools_zoo.training.config import LoopConfig
-from restoration_toolchain.tools_zoo.training.loop import (
-    OnStep,
-    count_steps_within,
-    train_module,
-)
+from restoration_toolchain.tools_zoo.training.loop import OnStep, count_steps_within, train_module
 from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
 
 Shift = npt.NDArray[np.float32]
@@ -91,12 +87,7 @@ def shipped_denoisers() -> list[Tool]:
 
 
 def best_shipped_denoiser(crops: Sequence[FloatImage], noise: NoiseModel) -> Tool:
-    """The one of `shipped_denoisers` that does best on noisy crops by its estimated risk.
-
-    Args:
-        crops: RGB (H, W, 3), float32, [0, 1].
-        noise: Noise of the crops.
-    """
+    """The one of `shipped_denoisers` that does best on noisy crops by its estimated risk."""
     return max(shipped_denoisers(), key=lambda tool: estimate_risk(tool, crops, noise).gain)
 
 
@@ -176,35 +167,27 @@ class Renoised(Dataset[tuple[Tensor, Tensor]]):
         shift: Shift,
         config: DistillConfig,
     ) -> None:
-        sides = [min(picture.shape[:2]) for picture in pictures]
-        self._side = min(config.patch_size, max(sides))
-        self._pictures = [p for p, side in zip(pictures, sides, strict=True) if side >= self._side]
+        self._side = min(config.patch_size, max(min(picture.shape[:2]) for picture in pictures))
+        self._pictures = [picture for picture in pictures if min(picture.shape[:2]) >= self._side]
         self._noise = noise
         self._shift = shift
         self._config = config
-        places = np.array([np.prod(np.subtract(p.shape[:2], self._side - 1)) for p in pictures])
-        places = places[np.array(sides) >= self._side]
-        self._shares = places / places.sum()
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         """Return noisy and clean crops, each (batch_size, 3, side, side) in [0, 1]."""
         rng = np.random.default_rng((self._config.seed, 3, index))
-        chosen = rng.choice(len(self._pictures), self._config.batch_size, p=self._shares)
-        clean = [self._crop(self._pictures[picture], rng) for picture in chosen]
+        crops = draw_crops(self._pictures, self._side, self._config.batch_size, rng)
+        clean = [np.ascontiguousarray(crop) for crop in crops]
         shifted = [crop + look_up(self._shift, crop) for crop in clean]
         noisy = [np.clip(crop + self._noise.draw(crop, rng), 0.0, 1.0) for crop in shifted]
         return to_tensor(np.stack(noisy)), to_tensor(np.stack(clean))
 
-    def _crop(self, picture: FloatImage, rng: np.random.Generator) -> FloatImage:
-        top, left = (int(rng.integers(length - self._side + 1)) for length in picture.shape[:2])
-        crop = picture[top : top + self._side, left : left + self._side]
-        return np.ascontiguousarray(flip(crop, rng))
 
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Distiller:
     """Makes a fitted tool of a blind denoiser.
 
-    Args:
+    Attributes:
         start: Denoiser whose copy learns.
         photos: Noisy RGB (H, W, 3), float32, [0, 1].
         noise: Noise of the photos.
@@ -213,38 +196,22 @@ class Distiller:
         crops: Held-out noisy crops.
     """
 
-    def __init__(
-        self,
-        start: Tool,
-        photos: Sequence[FloatImage],
-        noise: NoiseModel,
-        config: DistillConfig,
-        *,
-        metric: str,
-        crops: Sequence[FloatImage],
-    ) -> None:
-        self._start = start
-        self._photos = photos
-        self._noise = noise
-        self._config = config
-        self._metric = metric
-        self._crops = crops
+    start: Tool
+    photos: Sequence[FloatImage]
+    noise: NoiseModel
+    config: DistillConfig
+    metric: str
+    crops: Sequence[FloatImage]
 
     def count_steps_within(self, seconds: float, fabric: Fabric) -> int:
         """Count the optimiser steps that fit into a time."""
-        pictures = [shrink(photo) for photo in self._photos]
+        pictures = [shrink(photo) for photo in self.photos]
         objective = self._objective(pictures, np.zeros((3, KNOTS), np.float32))
-        student = copy.deepcopy(self._start.network).requires_grad_(True)
-        return count_steps_within(seconds, student, objective, self._config.eval_every, fabric)
+        student = copy.deepcopy(self.start.network).requires_grad_(True)
+        return count_steps_within(seconds, student, objective, self.config.eval_every, fabric)
 
     def run(
-        self,
-        teacher: nn.Module,
-        run_path: Path,
-        fabric: Fabric,
-        *,
-        num_steps: int,
-        on_step: OnStep,
+        self, teacher: nn.Module, run_path: Path, fabric: Fabric, *, num_steps: int, on_step: OnStep
     ) -> nn.Module:
         """Distil, or go on wherever it was interrupted.
 
@@ -257,12 +224,9 @@ class Distiller:
 
         Returns:
             The student, frozen.
-
-        Raises:
-            ToolchainError: As `tools_zoo.training.loop.train_module`.
         """
-        student = self._start.network
-        shift = level_shift(self._start, self._photos)
+        student = self.start.network
+        shift = level_shift(self.start, self.photos)
         for number in range(ROUNDS):
             first, last = (num_steps * n // ROUNDS for n in (number, number + 1))
             if first == last:
@@ -270,8 +234,8 @@ class Distiller:
             path = run_path / f"distilled-{number + 1}"
             student = train_module(
                 copy.deepcopy(student).requires_grad_(True),
-                self._objective(make_pictures(teacher, self._photos), shift),
-                self._config,
+                self._objective(make_pictures(teacher, self.photos), shift),
+                self.config,
                 path,
                 fabric,
                 num_steps=last - first,
@@ -282,29 +246,24 @@ class Distiller:
         return student
 
     def _objective(self, pictures: Sequence[FloatImage], shift: Shift) -> "_Renoising":
-        batches = Renoised(pictures, self._noise, shift, self._config)
-        return _Renoising(batches, self._noise, self._metric, self._crops)
+        return _Renoising(Renoised(pictures, self.noise, shift, self.config), self)
 
 
+@dataclass(frozen=True, slots=True)
 class _Renoising:
     """Training objective: pictures, from under the noise that was put on them."""
 
-    def __init__(
-        self, batches: Renoised, noise: NoiseModel, metric: str, crops: Sequence[FloatImage]
-    ) -> None:
-        self.batches: Dataset[tuple[Tensor, Tensor]] = batches
-        self._loss = pixel_loss("psnr")
-        self._noise = noise
-        self._metric = metric
-        self._crops = crops
+    batches: Dataset[tuple[Tensor, Tensor]]
+    distiller: Distiller
 
     def loss(self, module: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         noisy, clean = batch
         noisy = noisy.contiguous(memory_format=torch.channels_last)
-        return self._loss(module(noisy).float(), clean)
+        return psnr_loss(module(noisy).float(), clean)
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        return {self._metric: estimate_risk(module.cpu(), self._crops, self._noise).gain}
+        asked = self.distiller
+        return {asked.metric: estimate_risk(module.cpu(), asked.crops, asked.noise).gain}
 
 
 def _report(

@@ -113,8 +113,7 @@ def fit_tool(
     """Fit a denoising tool to noisy photos; one is enough.
 
     A strip of every photo is held out. The weights that are kept are the averaged ones that
-    predicted it best. Interrupting with Ctrl-C (KeyboardInterrupt) leaves a checkpoint that
-    ``resume`` goes on from, with the number of steps decided on at the start.
+    predicted it best. A resumed run has the number of steps that was decided on at the start.
 
     Args:
         photos: Noisy RGB (H, W, 3), float32 in [0, 1]; any sizes.
@@ -145,11 +144,12 @@ def fit_tool(
     start = distiller = None
     if config.distill:
         start = best_shipped_denoiser(list(to_numpy(split.held_out)), noise)
+        common = ("seed", "device", "devices", "precision")
         distiller = Distiller(
-            start,
-            split.train,
-            noise,
-            _distill_config(config),
+            start=start,
+            photos=split.train,
+            noise=noise,
+            config=DistillConfig(**{name: getattr(config, name) for name in common}),
             metric=GAIN,
             crops=_for_gain(split.held_out),
         )
@@ -193,15 +193,6 @@ def fit_tool(
     source = f"{method.source}; distilled as in Wu et al., ECCV 2020, from {start.spec.name}"
     spec = dataclasses.replace(spec, network=start.spec.network, source=source)
     return Tool(spec, student).requires_grad_(False).eval()
-
-
-def _distill_config(config: FitConfig) -> DistillConfig:
-    return DistillConfig(
-        seed=config.seed,
-        device=config.device,
-        devices=config.devices,
-        precision=config.precision,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,13 +245,7 @@ _METHODS: Final = {
 class _BlindPrediction:
     """Training objective: noisy pixels, from others.
 
-    Args:
-        config: Settings of the fit.
-        crops: Noisy crops to learn from.
-        held_out: Noisy crops to measure on, (N, 3, h, w) in [0, 1].
-        tool: Tool of the same shape, on the CPU; its denoiser is overwritten in validations, which
-            estimate what it would gain.
-        noise: Noise of the photos.
+    The denoiser of ``tool`` is overwritten in validations, which estimate what it would gain.
     """
 
     def __init__(

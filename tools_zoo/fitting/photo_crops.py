@@ -53,9 +53,15 @@ def split_photos(photos: Sequence[FloatImage], *, patch_size: int, stride: int) 
     """
     if not photos:
         raise ToolchainError("no photo to learn from")
+    side = MIN_SUB_SIDE * stride
     for photo in photos:
         check_float_image(photo)
-        _check_size(photo, stride)
+        height, width = photo.shape[:2]
+        if min(height, width) < side or max(height, width) < 2 * side:
+            raise ToolchainError(
+                f"a photo of {width}x{height} pixels is too small to learn from with a "
+                f"train_stride of {stride}; at least {2 * side}x{side} are needed"
+            )
     upright = [p if p.shape[0] >= p.shape[1] else p.transpose(1, 0, 2) for p in photos]
 
     def fit(length: float) -> int:
@@ -77,8 +83,6 @@ def split_photos(photos: Sequence[FloatImage], *, patch_size: int, stride: int) 
 class PhotoCrops(Dataset[tuple[Tensor, int]]):
     """Item ``i`` is training batch ``i``, without end: a pure function of the seed and ``i``.
 
-    Every place in every photo is drawn alike often, flipped and transposed at random.
-
     Args:
         photos: RGB (H, W, 3) float32 in [0, 1], no side below ``side``.
         side: Side of the crops, in pixels.
@@ -93,26 +97,22 @@ class PhotoCrops(Dataset[tuple[Tensor, int]]):
         self._side = side
         self._batch_size = batch_size
         self._seed = seed
-        places = np.array([(p.shape[0] - side + 1) * (p.shape[1] - side + 1) for p in photos])
-        self._shares = places / places.sum()
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Return crops (batch_size, 3, side, side) in [0, 1] and a seed for what the loss draws."""
         rng = np.random.default_rng((self._seed, index))
-        chosen = rng.choice(len(self._photos), self._batch_size, p=self._shares)
-        crops = np.stack([self._crop(self._photos[photo], rng) for photo in chosen])
-        return to_tensor(crops), int(rng.integers(2**63))
-
-    def _crop(self, photo: FloatImage, rng: np.random.Generator) -> FloatImage:
-        top, left = (int(rng.integers(length - self._side + 1)) for length in photo.shape[:2])
-        return flip(photo[top : top + self._side, left : left + self._side], rng)
+        crops = draw_crops(self._photos, self._side, self._batch_size, rng)
+        return to_tensor(np.stack(crops)), int(rng.integers(2**63))
 
 
-def _check_size(photo: FloatImage, stride: int) -> None:
-    height, width = photo.shape[:2]
-    side = MIN_SUB_SIDE * stride
-    if min(height, width) < side or max(height, width) < 2 * side:
-        raise ToolchainError(
-            f"a photo of {width}x{height} pixels is too small to learn from with a train_stride of "
-            f"{stride}; at least {2 * side}x{side} are needed"
-        )
+def draw_crops(
+    photos: Sequence[FloatImage], side: int, count: int, rng: np.random.Generator
+) -> list[FloatImage]:
+    """Draw square crops: any place in any photo alike often, flipped and transposed at random."""
+    places = np.array([(p.shape[0] - side + 1) * (p.shape[1] - side + 1) for p in photos])
+    crops = []
+    for index in rng.choice(len(photos), count, p=places / places.sum()):
+        photo = photos[index]
+        top, left = (int(rng.integers(length - side + 1)) for length in photo.shape[:2])
+        crops.append(flip(photo[top : top + side, left : left + side], rng))
+    return crops

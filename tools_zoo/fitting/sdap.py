@@ -55,13 +55,7 @@ def sdap_loss(
 def sdap_blind_error(denoiser: Denoiser, noisy: Tensor, *, stride: int) -> Tensor:
     """Mean absolute error of the prediction of every pixel from the others, without any chance.
 
-    Args:
-        denoiser: Blind-spot network to measure.
-        noisy: (N, C, H, W) in [0, 1]; both sides multiples of ``stride``.
-        stride: As in training.
-
-    Returns:
-        Scalar, in units of ``noisy``; the noise alone keeps it above 0.
+    A scalar in units of ``noisy``; the noise alone keeps it above 0.
     """
     sub_images = pixel_shuffle_down(noisy, stride)
     return (denoiser(sub_images).float() - sub_images).abs().mean()

@@ -147,20 +147,16 @@ def denoised(denoise: Denoise, image: FloatImage) -> FloatImage:
     return restored
 
 
-def better_than_all(
-    candidate: Risk, others: Mapping[str, Risk], *, confidence: float = 1.0
-) -> bool:
+def better_than_all(candidate: Risk, others: Mapping[str, Risk]) -> bool:
     """Whether a denoiser's risk is lower than that of each of the others, beyond chance.
 
-    Args:
-        candidate: Risk of the denoiser in question.
-        others: Risks of those to compare with, on the same photos in the same order.
-        confidence: Standard errors of the mean difference that it must be better by.
+    That is, by more than the standard error of the mean difference; all risks are those of the same
+    photos in the same order.
     """
-    return all(_is_lower(candidate, other, confidence) for other in others.values())
-
-
-def _is_lower(candidate: Risk, other: Risk, confidence: float) -> bool:
-    differences = np.subtract(other.mse, candidate.mse)
-    error = differences.std(ddof=1) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
-    return bool(differences.mean() > confidence * error)
+    for other in others.values():
+        differences = np.subtract(other.mse, candidate.mse)
+        count = len(differences)
+        error = differences.std(ddof=1) / math.sqrt(count) if count > 1 else 0.0
+        if not differences.mean() > error:
+            return False
+    return True

@@ -46,18 +46,16 @@ class Similarity:
 def edge_pixels(
     gt: Tensor,
     *,
-    threshold: float = EDGE_THRESHOLD,
     stride: int = 1,
     most: int = 0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Find the pixels where a clean image has an edge: on its darker side.
 
-    The 8-bit grey image's 3x3 Laplacian lies above the threshold there.
+    The 8-bit grey image's 3x3 Laplacian lies above `EDGE_THRESHOLD` there.
 
     Args:
         gt: (N, 3, H, W) in [0, 1].
-        threshold: Least Laplacian of an edge, in grey levels.
         stride: Keep pixels whose row and column agree modulo this; 1 keeps all.
         most: Pixels per image, drawn at random; 0 is no bound.
         generator: Random source of that draw.
@@ -70,7 +68,7 @@ def edge_pixels(
     grey = torch.floor(((levels * weights).sum(1, keepdim=True) + 32768.0) / 65536.0)
     kernel = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=gt.device)
     padded = functional.pad(grey, (1, 1, 1, 1), mode="reflect")
-    mask = functional.conv2d(padded, kernel.view(1, 1, 3, 3))[:, 0] > threshold
+    mask = functional.conv2d(padded, kernel.view(1, 1, 3, 3))[:, 0] > EDGE_THRESHOLD
     if stride > 1:
         rows, columns = (torch.arange(side, device=gt.device) % stride for side in mask.shape[1:])
         mask &= rows[:, None] == columns[None, :]
@@ -181,18 +179,13 @@ def _distances(restored: Tensor, gt: Tensor, pixels: Tensor, kind: Similarity) -
     return torch.stack([absolute, divergence.sum()])
 
 
-def artefact_distance(restored: Tensor, gt: Tensor, *, most: int = 500) -> Tensor:
+def artefact_distance(restored: Tensor, gt: Tensor) -> Tensor:
     """How much unlike itself a restored image looks at edges: ``mean |S_x - S_y|`` times 625.
 
-    With the paper's sizes, on a third of the edge pixels, always the same ones of a clean image; 0
-    (as the clean image) to 2.
-
-    Args:
-        restored: (N, 3, H, W) in [0, 1], sides above 12.
-        gt: Same shape.
-        most: Pixels per image; 0 is no bound.
+    With the paper's sizes, on a third of the edge pixels but at most 500, always the same ones of a
+    clean image; 0 (as the clean image) to 2. Both are (N, 3, H, W) in [0, 1], sides above 12.
     """
     kind = Similarity()
     generator = torch.Generator().manual_seed(0)
-    pixels = edge_pixels(gt, stride=3, most=most, generator=generator)
+    pixels = edge_pixels(gt, stride=3, most=500, generator=generator)
     return self_similarity_loss(restored, gt, pixels, kind)[0] * kind.search**2

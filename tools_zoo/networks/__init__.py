@@ -11,23 +11,23 @@ from restoration_toolchain.tools_zoo.networks.masked_unet import MaskedUnet
 from restoration_toolchain.tools_zoo.networks.one_step import OneStepNet
 from restoration_toolchain.tools_zoo.networks.rl_restore import LargeCnn, SmallCnn
 from restoration_toolchain.tools_zoo.networks.sft import SftNet
-from restoration_toolchain.tools_zoo.networks.single import DnCnn, Vdsr, VdsrSmall
-from restoration_toolchain.tools_zoo.networks.super_resolution import SrX2, SrX4
-from restoration_toolchain.tools_zoo.networks.unshuffled import UnshuffledSmall
+from restoration_toolchain.tools_zoo.networks.single import PlainStack
+from restoration_toolchain.tools_zoo.networks.super_resolution import SrNet
+from restoration_toolchain.tools_zoo.networks.unshuffled import UnshuffledCnn
 from restoration_toolchain.tools_zoo.networks.unshuffled_unet import UnshuffledUnet
 
 NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
     "small": SmallCnn,
     "large": LargeCnn,
-    "unshuffled_small": UnshuffledSmall,
+    "unshuffled_small": lambda: UnshuffledCnn(32, 4),
     "unshuffled_unet": UnshuffledUnet,
-    "vdsr_s": VdsrSmall,
-    "vdsr": Vdsr,
-    "dncnn": DnCnn,
+    "vdsr_s": lambda: PlainStack(12, 48),
+    "vdsr": lambda: PlainStack(20, 64),
+    "dncnn": lambda: PlainStack(20, 64, use_norm=True),
     "masked_unet": MaskedUnet,
     "blind_spot": BlindSpot,
-    "sr_x2": SrX2,
-    "sr_x4": SrX4,
+    "sr_x2": lambda: SrNet(2),
+    "sr_x4": lambda: SrNet(4),
     "sft_x4": lambda: SftNet("sft"),
     "film_x4": lambda: SftNet("film"),
     "concat_x4": lambda: SftNet("concat"),

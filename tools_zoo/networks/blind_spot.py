@@ -19,12 +19,10 @@ from restoration_toolchain.tools_zoo.networks.starting_weights import (
     neighbours,
 )
 from restoration_toolchain.tools_zoo.networks.subsampling import (
+    STRIDE,
     pixel_shuffle_down,
     pixel_shuffle_up,
 )
-
-STRIDE: Final = 2
-"""Stride of the sub-images at inference, in pixels. Smaller than in training, to keep detail."""
 
 DILATIONS: Final = (2, 3)
 """Dilations of the branches, in pixels."""
@@ -41,7 +39,7 @@ class DbsnLight(nn.Module):
         num_module: Residual modules per branch. The paper has 128 channels and 9 modules.
     """
 
-    def __init__(self, num_feat: int = 128, num_module: int = 9) -> None:
+    def __init__(self, num_feat: int, num_module: int) -> None:
         super().__init__()
         self.halo = max(d - 1 + d * num_module for d in DILATIONS)
         self.head = nn.Sequential(nn.Conv2d(3, num_feat, 1), nn.ReLU())

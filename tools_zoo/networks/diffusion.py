@@ -9,7 +9,6 @@ Source:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -34,7 +33,6 @@ Predict = Callable[[Tensor, int], Tensor]
 """(x_t, t) to the clean image."""
 
 
-@dataclass(frozen=True)
 class Shifting:
     """The process of ``steps`` steps.
 
@@ -43,17 +41,14 @@ class Shifting:
         roots: Values s_0 to s_T, the square roots of eta: 0, then geometric in time to 0.99.
     """
 
-    steps: int
-    roots: tuple[float, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Lay out the schedule."""
-        if self.steps < 2:
-            raise ValueError(f"a diffusion has at least 2 steps, got {self.steps}")
+    def __init__(self, steps: int) -> None:
+        if steps < 2:
+            raise ValueError(f"a diffusion has at least 2 steps, got {steps}")
         first = min(_START / KAPPA, _START, float(np.sqrt(0.001)))
-        times = (np.arange(self.steps) / (self.steps - 1)) ** _POWER
+        times = (np.arange(steps) / (steps - 1)) ** _POWER
         roots = first * (_LAST / first) ** times
-        object.__setattr__(self, "roots", (0.0, *(float(root) for root in roots)))
+        self.steps = steps
+        self.roots = (0.0, *(float(root) for root in roots))
 
     def noisy(self, gt: Tensor, y: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """``x_t = x_0 + eta_t (y - x_0) + kappa sqrt(eta_t) eps``.
@@ -71,12 +66,7 @@ class Shifting:
         """What a network is shown of a state: ``(x_t - y) / (kappa sqrt(eta_t) + 0.1)``.
 
         Noise, and the difference of clean image and enlargement, whose size is about a tenth, both
-        come out of the order of 1.
-
-        Args:
-            state: State x_t.
-            y: Enlargements of the same shape.
-            t: Steps (N,), 0 to T.
+        come out of the order of 1. ``t`` are steps (N,), 0 to T.
         """
         root = torch.tensor(self.roots, device=y.device)[t.to(y.device)].view(-1, 1, 1, 1)
         return (state - y) / (KAPPA * root + _DIFFERENCE)
@@ -100,11 +90,7 @@ class Shifting:
         """
         if not 1 <= calls <= self.steps:
             raise ValueError(f"1 to {self.steps} steps are possible, got {calls}")
-        return (
-            [int(t) for t in np.linspace(self.steps, 1, calls).round()]
-            if calls > 1
-            else [self.steps]
-        )
+        return [int(t) for t in np.linspace(self.steps, 1, calls).round()]
 
     def sample(self, predict: Predict, y: Tensor, noise: Tensor, calls: int) -> Tensor:
         """Walk from the noisy enlargement to a clean image, without drawing any more noise.

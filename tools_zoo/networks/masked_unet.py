@@ -21,12 +21,10 @@ from restoration_toolchain.tools_zoo.networks.starting_weights import (
     neighbours,
 )
 from restoration_toolchain.tools_zoo.networks.subsampling import (
+    STRIDE,
     pixel_shuffle_down,
     pixel_shuffle_up,
 )
-
-STRIDE: Final = 2
-"""Stride of the sub-images at inference, in pixels. Smaller than in training, to keep detail."""
 
 NUM_LEVEL: Final = 3
 
@@ -47,7 +45,7 @@ class Unet(nn.Module):
     # Down and up, each level's convolutions look this far; then there is the place in the cell.
     halo = sum(2 * 2**level for level in (0, 1, 2, 1, 0)) + cell - 1
 
-    def __init__(self, num_feat: int = 32) -> None:
+    def __init__(self, num_feat: int) -> None:
         super().__init__()
         widths = [num_feat * 2**level for level in range(NUM_LEVEL)]
         pairs = list(itertools.pairwise(widths))

@@ -23,13 +23,6 @@ def random_masks(
 ) -> Tensor:
     """Put every pixel of every image into one of ``count`` hidden sets, at random.
 
-    Args:
-        count: Number of sets; one hides a share of ``1 / count`` of the pixels.
-        num_images: Number of images, N.
-        height: Height in pixels.
-        width: Width in pixels.
-        generator: Random source of the choice.
-
     Returns:
         (count, N, 1, H, W) bool, true where set ``i`` hides the pixel, in all channels.
     """
@@ -40,11 +33,6 @@ def random_masks(
 
 def checkerboard_masks(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """Divide images like a chessboard: the same two hidden sets whenever they are asked for.
-
-    Args:
-        height: Height in pixels.
-        width: Width in pixels.
-        device: Device of the masks.
 
     Returns:
         (2, 1, 1, H, W) bool; the first set hides the upper left pixel.
@@ -59,13 +47,6 @@ def draw_half(
     kind: MaskKind, num_images: int, height: int, width: int, generator: torch.Generator
 ) -> Tensor:
     """Choose half of the pixels of every image: one of its two hidden sets.
-
-    Args:
-        kind: Kind of the sets.
-        num_images: Number of images, N.
-        height: Height in pixels.
-        width: Width in pixels.
-        generator: Random source of the choice.
 
     Returns:
         (N, 1, H, W) bool, true where the pixel is hidden, in all channels.

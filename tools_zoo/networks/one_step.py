@@ -23,21 +23,18 @@ class ShiftNet(nn.Module):
     `tools_zoo.networks.super_resolution.SrNet`, which also sees the state, folded to the grid of
     the small image, and whose blocks are modulated by the step. With the weights of an SrNet it
     begins as that: what is new starts at zero.
-
-    Args:
-        scale: Side of the large image over side of the small one.
-        steps: Number of steps T; they are numbered 0 (clean) to T.
     """
 
-    def __init__(self, scale: int = 4, steps: int = STEPS) -> None:
+    scale = 4
+
+    def __init__(self) -> None:
         super().__init__()
-        self.scale = scale
         self.conv_first = nn.Conv2d(3, NUM_FEAT, 3, padding=1)
-        self.conv_state = nn.Conv2d(3 * scale**2, NUM_FEAT, 3, padding=1, bias=False)
+        self.conv_state = nn.Conv2d(3 * self.scale**2, NUM_FEAT, 3, padding=1, bias=False)
         nn.init.zeros_(self.conv_state.weight)
-        self.blocks = nn.ModuleList(_TimedBlock(NUM_FEAT, steps) for _ in range(NUM_BLOCK))
+        self.blocks = nn.ModuleList(_TimedBlock(NUM_FEAT) for _ in range(NUM_BLOCK))
         self.conv_trunk = nn.Conv2d(NUM_FEAT, NUM_FEAT, 3, padding=1)
-        self.enlarger = Enlarger(NUM_FEAT, scale)
+        self.enlarger = Enlarger(NUM_FEAT, self.scale)
         self.halo = 2 * NUM_BLOCK + 2 + self.enlarger.halo
 
     def forward(self, lq: Tensor, state: Tensor, step: Tensor) -> Tensor:
@@ -45,8 +42,8 @@ class ShiftNet(nn.Module):
 
         Args:
             lq: Small images (N, 3, H, W) in [0, 1].
-            state: As `networks.diffusion.Shifting.seen` shows it, (N, 3, H * scale, W * scale).
-            step: (N,) int64.
+            state: What `networks.diffusion.Shifting.seen` returns, (N, 3, H * scale, W * scale).
+            step: Number of the step, 0 (clean) to `STEPS`, (N,) int64.
 
         Returns:
             (N, 3, H * scale, W * scale) in [0, 1], not clipped.
@@ -61,12 +58,12 @@ class ShiftNet(nn.Module):
 
 
 class _TimedBlock(nn.Module):
-    def __init__(self, num_feat: int, steps: int) -> None:
+    def __init__(self, num_feat: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         self.conv2.weight.data.mul_(0.1)
-        self.time = nn.Embedding(steps + 1, 2 * num_feat)
+        self.time = nn.Embedding(STEPS + 1, 2 * num_feat)
         nn.init.zeros_(self.time.weight)
 
     def forward(self, feat: Tensor, step: Tensor) -> Tensor:
@@ -112,7 +109,7 @@ class OneStepNet(nn.Module):
             ValueError: ``steps`` does not lie in 1 to `STEPS`.
         """
         network = self.student if steps == 1 else self.teacher
-        y = 2.0 * upsample_bicubic(lq, self.scale) - 1.0
+        y = enlarged(lq, self.scale)
 
         def predict(state: Tensor, t: int) -> Tensor:
             step = torch.full((len(lq),), t, device=lq.device)
@@ -128,3 +125,8 @@ class OneStepNet(nn.Module):
         cell = torch.randn(1, 3, side, side, generator=generator)
         rows, columns = (torch.arange(length * self.scale) % side for length in (height, width))
         return cell[:, :, rows[:, None], columns[None, :]]
+
+
+def enlarged(lq: Tensor, scale: int) -> Tensor:
+    """The bicubic enlargement of images in [0, 1], in [-1, 1]."""
+    return 2.0 * upsample_bicubic(lq, scale) - 1.0

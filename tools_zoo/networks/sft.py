@@ -17,12 +17,8 @@ from torch.nn import functional
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.scaling import upsample_bicubic
 from restoration_toolchain.tools_zoo.networks.segmenter import NUM_CATEGORIES, Segmenter
-from restoration_toolchain.tools_zoo.networks.super_resolution import (
-    NUM_BLOCK,
-    NUM_FEAT,
-    Enlarger,
-    ResidualBlock,
-)
+from restoration_toolchain.tools_zoo.networks.super_resolution import NUM_BLOCK, NUM_FEAT, Enlarger
+from restoration_toolchain.tools_zoo.networks.unshuffled import ResidualBlock
 
 Conditioning = Literal["sft", "film", "concat"]
 
@@ -33,16 +29,7 @@ SLOPE: Final = 0.1
 CategoryKind = Literal["clusters", "scenes"]
 """What the categories of a prior are: those of `Segmenter`, or `SCENES`."""
 
-SCENES: Final = (
-    "background",
-    "sky",
-    "water",
-    "grass",
-    "mountain",
-    "building",
-    "plant",
-    "animal",
-)
+SCENES: Final = ("background", "sky", "water", "grass", "mountain", "building", "plant", "animal")
 """The categories of SFTGAN, in the order of its channels."""
 
 SharesOf = Callable[[slice, slice], Tensor]
@@ -97,11 +84,7 @@ class ConditionNet(nn.Module):
 
 
 class SftLayer(nn.Module):
-    """``F * (1 + gamma) + beta``, both predicted per pixel; at first the identity.
-
-    Args:
-        num_feat: Channels of the features.
-    """
+    """``F * (1 + gamma) + beta``, both predicted per pixel; at first the identity."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -115,11 +98,7 @@ class SftLayer(nn.Module):
 
 
 class SftBlock(nn.Module):
-    """SFT, convolution, ReLU, SFT, convolution, and a skip.
-
-    Args:
-        num_feat: Channels.
-    """
+    """SFT, convolution, ReLU, SFT, convolution, and a skip."""
 
     def __init__(self, num_feat: int) -> None:
         super().__init__()
@@ -202,14 +181,7 @@ class SftNet(nn.Module):
     def look(self, lq: Tensor) -> SharesOf | None:
         """What the prior that was given says of whole images, to be handed on with their tiles.
 
-        Args:
-            lq: Small images (N, 3, H, W) in [0, 1].
-
-        Returns:
-            None where the prior is the network's own, which sees enough of them within a tile.
-
-        Raises:
-            PriorError: The prior has another size.
+        None where the prior is the network's own, which sees enough of them within a tile.
         """
         return None if self._given is None else self._given.look(lq, self.scale)
 
@@ -251,19 +223,18 @@ class SftNet(nn.Module):
         """
         prior = self.prior_of(lq) if prior is None else self._checked(prior, lq)
         first = self.conv_first(lq)
+        conditions: tuple[Tensor, ...] = ()
         if self.conditioning == "concat":
             first = first + self.conv_prior(functional.avg_pool2d(prior, self.scale))
-            feat = first
-            for block in self.blocks:
-                feat = block(feat)
         else:
             condition = self.condition(prior)
-            if self.conditioning == "film":
-                condition = condition.mean(dim=(2, 3), keepdim=True)
-            feat = first
-            for block in self.blocks:
-                feat = block(feat, condition)
-            feat = self.sft_last(feat, condition)
+            pooled = self.conditioning == "film"
+            conditions = (condition.mean(dim=(2, 3), keepdim=True) if pooled else condition,)
+        feat = first
+        for block in self.blocks:
+            feat = block(feat, *conditions)
+        if conditions:
+            feat = self.sft_last(feat, *conditions)
         feat = self.conv_trunk(feat) + first
         out: Tensor = upsample_bicubic(lq, self.scale) + self.enlarger(feat)
         return out

@@ -13,6 +13,16 @@ from torch import Tensor, nn
 class PlainStack(nn.Module):
     """Convolutions of 3x3 with ReLU in between, and a global skip.
 
+    Twenty convolutions of 64 channels are VDSR, 668,227 parameters, 667,008 of them weights; with
+    batch normalisation in place of inner biases they are DnCNN, 669,379 parameters.
+
+    Twelve of 48 channels are VDSR-s, 210,483 parameters, 209,952 of them weights. RL-Restore gives
+    2.09e5 weights and 0.828e9 multiply-adds for a patch of 63x63 pixels, but no layers. Their
+    quotient, 3,962, is about the 3,969 pixels of a patch, so nothing is strided. Of the stacks of
+    3x3 convolutions that are no deeper than VDSR and whose channels are a multiple of 16, this one
+    comes nearest: 2.10e5 weights and 0.833e9 multiply-adds. (With 64 channels it would be 1.88e5 or
+    2.25e5 weights.)
+
     Args:
         depth: Number of convolutions.
         num_feat: Channels between them.
@@ -37,34 +47,6 @@ class PlainStack(nn.Module):
         """Map (N, 3, H, W) in [0, 1] to the same shape, not clipped."""
         restored: Tensor = lq + self.conv_last(self.body(lq))
         return restored
-
-
-class VdsrSmall(PlainStack):
-    """VDSR-s: twelve convolutions of 48 channels; 210,483 parameters, 209,952 of them weights.
-
-    RL-Restore gives 2.09e5 weights and 0.828e9 multiply-adds for a patch of 63x63 pixels, but no
-    layers. Their quotient, 3,962, is about the 3,969 pixels of a patch, so nothing is strided. Of
-    the stacks of 3x3 convolutions that are no deeper than VDSR and whose channels are a multiple of
-    16, this one comes nearest: 2.10e5 weights and 0.833e9 multiply-adds. (With 64 channels it
-    would be 1.88e5 or 2.25e5 weights.)
-    """
-
-    def __init__(self) -> None:
-        super().__init__(depth=12, num_feat=48)
-
-
-class Vdsr(PlainStack):
-    """VDSR: twenty convolutions of 64 channels; 668,227 parameters, 667,008 of them weights."""
-
-    def __init__(self) -> None:
-        super().__init__(depth=20, num_feat=64)
-
-
-class DnCnn(PlainStack):
-    """DnCNN: as `Vdsr`, with batch normalisation in place of inner biases; 669,379 parameters."""
-
-    def __init__(self) -> None:
-        super().__init__(depth=20, num_feat=64, use_norm=True)
 
 
 def _conv(num_in_ch: int, num_out_ch: int, *, bias: bool = True) -> nn.Conv2d:

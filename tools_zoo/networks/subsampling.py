@@ -1,8 +1,13 @@
 """Sub-images: every ``stride``-th pixel of an image, at fixed or at random places."""
 
+from typing import Final
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+STRIDE: Final = 2
+"""Stride of the sub-images at inference, in pixels. Smaller than in training, to keep detail."""
 
 
 def pixel_shuffle_down(images: Tensor, stride: int) -> Tensor:
@@ -15,9 +20,6 @@ def pixel_shuffle_down(images: Tensor, stride: int) -> Tensor:
     Returns:
         (N * s * s, C, H / s, W / s): of image ``n``, the pixels ``[a::s, b::s]`` are entry
         ``n * s * s + a * s + b``.
-
-    Raises:
-        ValueError: A side is not a multiple of ``stride``.
 
     Source:
         Zhou et al., "When AWGN-based Denoiser Meets Real Noises", AAAI 2020.
@@ -53,9 +55,6 @@ def random_subsamples(images: Tensor, stride: int, generator: torch.Generator) -
 
     Returns:
         (s * s, N, C, H / s, W / s).
-
-    Raises:
-        ValueError: A side is not a multiple of ``stride``.
 
     Source:
         Pan et al., "Random Sub-Samples Generation for Self-Supervised Real Image Denoising",

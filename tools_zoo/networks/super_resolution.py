@@ -8,36 +8,16 @@ Source:
 
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from restoration_toolchain.data.scaling import upsample_bicubic
+from restoration_toolchain.tools_zoo.networks.unshuffled import ResidualBlock
 
 NUM_FEAT: Final = 40
 NUM_BLOCK: Final = 8
 NUM_UP_FEAT: Final = 12
 """Channels at the large size."""
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions around a ReLU, and a skip.
-
-    Args:
-        num_feat: Channels.
-    """
-
-    def __init__(self, num_feat: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
-        # Each block starts small, so that the sum of all does not grow with their number.
-        self.conv2.weight.data.mul_(0.1)
-
-    def forward(self, feat: Tensor) -> Tensor:
-        """Map (N, num_feat, H, W) to the same shape."""
-        residual: Tensor = self.conv2(torch.relu(self.conv1(feat)))
-        return feat + residual
 
 
 class Enlarger(nn.Module):
@@ -73,6 +53,8 @@ class Enlarger(nn.Module):
 class SrNet(nn.Module):
     """Residual blocks at the small size, a sub-pixel convolution, and the bicubic image as a skip.
 
+    265,563 parameters at scale 2, 317,547 at scale 4.
+
     Args:
         scale: Side of the output over side of the input, 2 or 4.
         num_feat: Channels.
@@ -97,17 +79,3 @@ class SrNet(nn.Module):
         feat = self.conv_trunk(feat) + first
         out: Tensor = upsample_bicubic(lq, self.scale) + self.enlarger(feat)
         return out
-
-
-class SrX2(SrNet):
-    """Twice as large: 265,563 parameters."""
-
-    def __init__(self) -> None:
-        super().__init__(2)
-
-
-class SrX4(SrNet):
-    """Four times as large: 317,547 parameters."""
-
-    def __init__(self) -> None:
-        super().__init__(4)

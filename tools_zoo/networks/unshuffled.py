@@ -18,9 +18,7 @@ FACTOR: Final = 2
 class UnshuffledCnn(nn.Module):
     """Residual blocks at half the resolution, and a global skip.
 
-    Args:
-        num_feat: Channels.
-        num_block: Residual blocks.
+    32 channels and 4 blocks have 80,940 parameters and take 20 k multiply-accumulates per pixel.
     """
 
     grid = FACTOR
@@ -34,8 +32,7 @@ class UnshuffledCnn(nn.Module):
         self.conv_last = nn.Conv2d(num_feat, num_ch, 3, padding=1)
         # Start near the identity; see `SmallCnn`.
         self.conv_last.weight.data.mul_(0.1)
-        num_conv = 2 * num_block + 2
-        self.halo = FACTOR * num_conv + FACTOR - 1
+        self.halo = FACTOR * (2 * num_block + 2) + FACTOR - 1
 
     def forward(self, lq: Tensor) -> Tensor:
         """Map (N, 3, H, W) in [0, 1] to the same shape, not clipped.
@@ -50,13 +47,6 @@ class UnshuffledCnn(nn.Module):
         residual = functional.pixel_shuffle(self.conv_last(torch.relu(feat)), FACTOR)
         out: Tensor = lq + residual[..., :height, :width]
         return out
-
-
-class UnshuffledSmall(UnshuffledCnn):
-    """32 channels, 4 blocks: 80,940 parameters, 20 k multiply-accumulates per pixel."""
-
-    def __init__(self) -> None:
-        super().__init__(32, 4)
 
 
 class ResidualBlock(nn.Module):

@@ -18,7 +18,6 @@ NUM_FEAT: Final = (32, 64)
 NUM_BLOCK: Final = (2, 5, 3)
 """Residual blocks on the way down, below, and on the way up."""
 
-
 NEGATIVE_SLOPE: Final = 0.1
 """Slope of the leaky ReLUs below zero. With ReLUs, a long training left one block dead and three
 with one unit in a hundred at work (docs/results.md)."""

@@ -21,11 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from restoration_toolchain.data.damage.degradation import (
-    Degradation,
-    central_patch,
-    degrade_crop,
-)
+from restoration_toolchain.data.damage.degradation import Degradation, central_patch, degrade_crop
 from restoration_toolchain.data.damage.levels import SEVERITY, sampler
 from restoration_toolchain.data.damage.steps import STEP_KINDS, graded_kinds
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
@@ -199,11 +195,7 @@ class ChainSample(NamedTuple):
 
 
 class PrescribedChains(nn.Module):
-    """A toolbox that runs whole chains, so that all tools in them are one network to train.
-
-    Args:
-        toolbox: The tools.
-    """
+    """A toolbox that runs whole chains, so that all tools in them are one network to train."""
 
     def __init__(self, toolbox: Toolbox) -> None:
         super().__init__()
@@ -215,11 +207,7 @@ class PrescribedChains(nn.Module):
         return self.toolbox.networks
 
     def forward(self, lq: Tensor, actions: Tensor) -> list[Tensor]:
-        """Run chains.
-
-        Args:
-            lq: (N, 3, P, P) in [0, 1].
-            actions: (N, stages) int64.
+        """Run the chains ``actions``, (N, stages) int64, on images (N, 3, P, P) in [0, 1].
 
         Returns:
             Images after each stage, float32 of the same shape, in [0, 1].
@@ -288,11 +276,9 @@ def train_toolbox_chains(
         run_path: Run folder.
         toolbox_path: Toolbox folder to write; what it holds is replaced.
         **options: ``resume`` and ``on_step`` of `train_chains`.
-
-    Raises:
-        ToolchainError: As `train_chains`, or there is no such toolbox.
     """
     start, notes = load_toolbox(toolbox), read_notes(toolbox_folder(toolbox))
+    origins = _parsed(config.starts)
     torch.manual_seed(config.seed)
     start = with_starts(start, config.starts)
     prescribed = Prescription(config.stages, start).tools
@@ -301,19 +287,14 @@ def train_toolbox_chains(
         return
     settings = dataclasses.asdict(config)
     facts = {key: settings[key] for key in settings if key not in NOT_NOTED}
-    for index in prescribed:
-        name = start.names[index]
-        before = notes.get(_origin(name, config.starts), {})
+    for name in (start.names[index] for index in prescribed):
+        before = notes.get(origins.get(name, name), {})
         notes[name] = {**before, "chains": [*before.get("chains", []), facts]}
     save_toolbox(trained, toolbox_path, notes)
 
 
 def with_starts(toolbox: Toolbox, starts: Sequence[str]) -> Toolbox:
-    """Give tools other starting weights.
-
-    Args:
-        toolbox: Not changed.
-        starts: As in `ChainTrainConfig`.
+    """Give tools other starting weights, as entries of `ChainTrainConfig.starts` say.
 
     Returns:
         A toolbox in the order of the catalogue, if a tool was added, or as it was.
@@ -323,8 +304,7 @@ def with_starts(toolbox: Toolbox, starts: Sequence[str]) -> Toolbox:
         UnknownNameError: There is no such tool.
     """
     tools = {tool.spec.name: tool for tool in toolbox}
-    for entry in starts:
-        name, _, origin = (part.strip() for part in entry.partition(":"))
+    for name, origin in _parsed(starts).items():
         if name not in tools and name not in SPECS:
             raise UnknownNameError("tool", name, SPECS)
         tool = Tool(tools[name].spec if name in tools else SPECS[name])
@@ -340,13 +320,10 @@ def with_starts(toolbox: Toolbox, starts: Sequence[str]) -> Toolbox:
     return Toolbox(toolbox.name, [tools[name] for name in names])
 
 
-def _origin(name: str, starts: Sequence[str]) -> str:
-    """The tool whose notes are also those of another's past."""
-    for entry in starts:
-        tool, _, origin = (part.strip() for part in entry.partition(":"))
-        if tool == name:
-            return origin
-    return name
+def _parsed(starts: Sequence[str]) -> dict[str, str]:
+    """What each tool begins as, by its name."""
+    parts = (entry.partition(":") for entry in starts)
+    return {name.strip(): origin.strip() for name, _, origin in parts}
 
 
 class ChainSamples(Dataset[ChainSample]):
@@ -438,12 +415,7 @@ class _ChainObjective:
                 drawn = [sampler(level)(rng) for _ in chosen]
                 chains = torch.tensor([self._prescription.chain(item) for item in drawn])
                 windows = store.read_windows(np.sort(chosen))
-                lq = np.stack(
-                    [
-                        degrade_crop(degradation, to_float(window), rng)
-                        for degradation, window in zip(drawn, windows, strict=True)
-                    ]
-                )
-                gt = central_patch(windows)
-                sets[level] = ChainSample(to_tensor(lq), to_tensor(gt), chains)
+                pairs = zip(drawn, windows, strict=True)
+                lq = np.stack([degrade_crop(done, to_float(window), rng) for done, window in pairs])
+                sets[level] = ChainSample(to_tensor(lq), to_tensor(central_patch(windows)), chains)
         return sets

@@ -13,11 +13,6 @@ from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, network_weights
 
 
-def holds_run(folder: Path) -> bool:
-    """Whether a folder is that of a run with a checkpoint."""
-    return (folder / CHECKPOINT).is_file()
-
-
 def network_of_run(spec: ToolSpec, folder: Path) -> nn.Module:
     """Load the averaged weights of a run; nothing is unpickled but tensors and plain data.
 

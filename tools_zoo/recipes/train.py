@@ -16,7 +16,7 @@ from restoration_toolchain.tools_zoo.enlarging.config import SrTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER
 from restoration_toolchain.tools_zoo.enlarging.train import train_sr_tool
 from restoration_toolchain.tools_zoo.recipes.plan import SPECS, SR_BASE, TrainingJob
-from restoration_toolchain.tools_zoo.recipes.run_start import holds_run, network_of_run
+from restoration_toolchain.tools_zoo.recipes.run_start import network_of_run
 from restoration_toolchain.tools_zoo.storage import (
     MANIFEST,
     load_toolbox,
@@ -28,11 +28,8 @@ from restoration_toolchain.tools_zoo.storage import (
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.config import NOT_NOTED
-from restoration_toolchain.tools_zoo.training.errors import (
-    NotANumberError,
-    NothingToResumeError,
-)
-from restoration_toolchain.tools_zoo.training.loop import OnStep, is_main_process
+from restoration_toolchain.tools_zoo.training.errors import NotANumberError, NothingToResumeError
+from restoration_toolchain.tools_zoo.training.loop import is_main_process
 from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, check_run
 from restoration_toolchain.tools_zoo.training.supervised import train_tool
 
@@ -98,12 +95,14 @@ def train_tools(
     for job in jobs:
         name = job.spec.name
         try:
-            tool = _train(
-                job,
+            train: Any = train_sr_tool if isinstance(job.config, SrTrainConfig) else train_tool
+            tool = train(
+                job.spec,
+                job.config,
                 run_path / name,
                 init=_starting_network(job, trained, toolbox_path),
                 resume=resume and _has_checkpoint(run_path, job),
-                on_step=lambda step, total, metrics, name=name: on_step(name, step, total, metrics),  # type: ignore[misc]
+                on_step=lambda step, total, metrics, name=name: on_step(name, step, total, metrics),
             )
         except NotANumberError as error:
             raise NotANumberError(f"{error}{_way_on(job, run_path / name)}") from error
@@ -115,20 +114,6 @@ def train_tools(
                     run_path / name / IQA_FOLDER, toolbox_path / IQA_FOLDER, dirs_exist_ok=True
                 )
     return list(trained.values())
-
-
-def _train(
-    job: TrainingJob,
-    run_path: Path,
-    *,
-    init: nn.Module | None,
-    resume: bool,
-    on_step: OnStep,
-) -> Tool:
-    options: dict[str, Any] = {"init": init, "resume": resume, "on_step": on_step}
-    if isinstance(job.config, SrTrainConfig):
-        return train_sr_tool(job.spec, job.config, run_path, **options)
-    return train_tool(job.spec, job.config, run_path, **options)
 
 
 def _way_on(job: TrainingJob, run_path: Path) -> str:
@@ -157,9 +142,10 @@ def _starting_network(
         if job.init in kept.names:
             return kept[job.init].network
     if job.init in SPECS:
-        return load_toolbox(_home_of(job.init))[job.init].network
+        home = next(name for name, specs in TOOLBOXES.items() if SPECS[job.init] in specs)
+        return load_toolbox(home)[job.init].network
     path = Path(job.init)
-    if holds_run(path):
+    if (path / CHECKPOINT).is_file():
         return network_of_run(job.spec, path)
     if path.is_dir():
         there = load_toolbox(path)
@@ -177,10 +163,6 @@ def _starting_network(
     network = Tool(job.spec).network
     load_weights(network, content, path)
     return network
-
-
-def _home_of(tool: str) -> str:
-    return next(name for name, specs in TOOLBOXES.items() if SPECS[tool] in specs)
 
 
 def _last_metrics(run_path: Path) -> dict[str, float]:

@@ -58,15 +58,7 @@ class ToolDegrader:
     jitter: float = 0.5
 
     def __call__(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
-        """Degrade a clean patch within its surroundings.
-
-        Args:
-            window: Patch with its surroundings, see `data.damage.degradation.degrade_crop`.
-            rng: Source of everything random.
-
-        Returns:
-            The degraded patch, float32 on the 8-bit grid of [0, 1].
-        """
+        """Degrade a clean patch within its surroundings, as `Degrade`, on the 8-bit grid."""
         return _with_visible_damage(self._draw, window, rng)
 
     def own_only(self, window: FloatImage, rng: np.random.Generator) -> FloatImage:
@@ -192,8 +184,8 @@ def degrade_batch(
     """Degrade clean patches within their surroundings, as `patches.store.cut_windows` yields them.
 
     Args:
-        windows: uint8 (N, P + 2C, P + 2C, 3).
-        degrade: Turns a window into a degraded patch.
+        windows: Windows as uint8 (N, P + 2C, P + 2C, 3).
+        degrade: Function that degrades a patch.
         rng: Source of everything random.
 
     Returns:

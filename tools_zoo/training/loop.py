@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
+import timeit
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, cast
@@ -58,15 +58,10 @@ class EarlyStopping:
 
     def observe(self, module: nn.Module, metrics: dict[str, float]) -> None:
         """Take note of a validation."""
+        self._state["validations_since"] += 1
         if metrics[self.metric] < self._state["lowest"]:
-            weights = copy.deepcopy(module.state_dict())
-            self._state = {
-                "lowest": metrics[self.metric],
-                "validations_since": 0,
-                "weights": weights,
-            }
-        else:
-            self._state["validations_since"] += 1
+            best = copy.deepcopy(module.state_dict())
+            self._state = {"lowest": metrics[self.metric], "validations_since": 0, "weights": best}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` goes on from."""
@@ -164,17 +159,9 @@ def is_main_process() -> bool:
 def count_steps_within(
     seconds: float, module: nn.Module, objective: Objective, eval_every: int, fabric: Fabric
 ) -> int:
-    """Count the steps, validations included, that fit into a time: a few are tried on a copy.
+    """Count the steps, validations included, that fit into a time; at least 1.
 
-    Args:
-        seconds: Time to fill.
-        module: Network that will be trained; not changed.
-        objective: Loss to minimise.
-        eval_every: Steps between validations.
-        fabric: Device and number format.
-
-    Returns:
-        At least 1.
+    A few are tried on a copy of the module.
     """
     trial = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     trial = fabric.setup(trial)
@@ -193,17 +180,12 @@ def count_steps_within(
     return max(1, int(seconds / per_step))
 
 
-def load_batches(batches: Dataset[Any], steps: range, num_workers: int) -> DataLoader[Any]:
+def _load_batches(batches: Dataset[Any], steps: range, num_workers: int) -> DataLoader[Any]:
     """Load the batches of some steps, one after the other.
 
     OpenCV is left with one thread in this process, too: the cores belong to the training step. That
     has to be before workers are forked from it, for in a worker it would wait for ever for threads
     that were not forked with it.
-
-    Args:
-        batches: Item ``i`` is the batch of step ``i``.
-        steps: Steps whose batches are loaded.
-        num_workers: Processes that make them; 0 makes them in this one.
     """
     cv2.setNumThreads(1)
     return DataLoader(
@@ -224,7 +206,7 @@ def average_into(averaged: nn.Module, module: nn.Module, decay: float, step: int
 
     Args:
         averaged: The average; changed.
-        module: The same kind of module, just updated.
+        module: Module of the same kind, just updated.
         decay: Weight of the past.
         step: Optimiser steps so far; a young average must not remember its start, so the decay
             grows with them.
@@ -387,7 +369,8 @@ class _Session:
     def _batches(self) -> Any:
         # A process takes every n-th of the batches, n being their number.
         done, total = (steps * self._fabric.world_size for steps in (self._step, self._num_steps))
-        loader = load_batches(self._objective.batches, range(done, total), self._config.num_workers)
+        steps, num_workers = range(done, total), self._config.num_workers
+        loader = _load_batches(self._objective.batches, steps, num_workers)
         return self._fabric.setup_dataloaders(loader)
 
     def _save(self) -> None:
@@ -422,9 +405,5 @@ def _held_back_interrupts() -> Iterator[None]:
 
 def _quickest(action: Callable[[], None]) -> float:
     """Seconds of the fastest of a few calls, after one that does not count."""
-    seconds = []
-    for _ in range(1 + TRIALS):
-        start = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
+    action()
+    return min(timeit.repeat(action, number=1, repeat=TRIALS))

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from restoration_toolchain.tools_zoo.networks.starting_weights import convolutions
+
 NEWTON_SCHULZ: Final = (3.4445, -4.7750, 2.0315)
 """Coefficients of the polynomial whose iteration moves all singular values towards 1."""
 
@@ -128,7 +130,7 @@ def parameter_groups(
         factor: On the learning rate, by the name of the parameter.
     """
     networks = getattr(module, "networks", [module])
-    inner = {id(conv.weight) for part in networks for conv in _convolutions(part)[1:-1]}
+    inner = {id(conv.weight) for part in networks for conv in convolutions(part)[1:-1]}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         groups.setdefault((factor(name), id(parameter) in inner), []).append(parameter)
@@ -136,7 +138,3 @@ def parameter_groups(
         {"params": params, "lr": times * lr, "orthogonal": orthogonal}
         for (times, orthogonal), params in groups.items()
     ]
-
-
-def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
-    return [part for part in module.modules() if isinstance(part, nn.Conv2d)]

@@ -91,7 +91,8 @@ def _check_type(key: str, value: Any, hint: Any) -> None:
             raise UnknownNameError(key, str(value), get_args(hint))
         return
     if not _fits(value, hint):
-        raise ToolchainError(f"{key} must be {_wanted(hint)}, got {_shown(value)}")
+        wanted = f"a {_named(hint)}" if get_origin(hint) in _LISTS else f"of type {_named(hint)}"
+        raise ToolchainError(f"{key} must be {wanted}, got {_shown(value)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -102,10 +103,6 @@ def _fits(value: Any, hint: Any) -> bool:
         return True
     accepted = (int, float) if hint is float else hint
     return isinstance(value, accepted) and (hint is bool or not isinstance(value, bool))
-
-
-def _wanted(hint: Any) -> str:
-    return f"of type {hint.__name__}" if get_origin(hint) not in _LISTS else f"a {_named(hint)}"
 
 
 def _named(hint: Any) -> str:
@@ -164,7 +161,9 @@ class RunFolder:
         elif self.checkpoint.is_file():
             raise RunTakenError(f"{path} already holds a run")
         path.mkdir(parents=True, exist_ok=True)
-        record = {"config": values, "versions": _versions()}
+        versions = {name: version(name) for name in RECORDED_PACKAGES}
+        versions = {"python": platform.python_version(), **versions}
+        record = {"config": values, "versions": versions}
         write_atomically(path / CONFIG, json.dumps(record, indent=2).encode())
         self._metrics = (path / "metrics.jsonl").open("a")
         self._board = SummaryWriter(str(path / "tensorboard"))
@@ -239,10 +238,3 @@ def recorded_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunMismatchError(f"{recorded} cannot be read, so the run cannot go on") from error
     return config
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in RECORDED_PACKAGES},
-    }

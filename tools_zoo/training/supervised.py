@@ -15,6 +15,7 @@ from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.training.batches import (
     Batch,
+    Degrade,
     ToolBatches,
     ToolDegrader,
     validation_pairs,
@@ -58,10 +59,7 @@ def train_tool(
     resume: bool = False,
     on_step: OnStep = lambda step, total, metrics: None,
 ) -> Tool:
-    """Train a tool to undo its own distortion, alone and within mixtures.
-
-    Interrupting with Ctrl-C (KeyboardInterrupt) leaves a checkpoint that ``resume`` goes on from;
-    a resumed run computes what an uninterrupted one would have computed.
+    """Train a tool to undo its own distortion, alone and within mixtures; see `train_module`.
 
     Args:
         spec: Tool to train.
@@ -130,13 +128,11 @@ class _Pairs:
 
     def _load_eval_sets(self) -> dict[str, tuple[Tensor, Tensor]]:
         config = self._config
+        degraders: dict[str, Degrade] = {"own": self._degrader.own_only, "chain": self._degrader}
         with PatchStore(Path(config.store)) as store:
             return {
                 name: validation_pairs(store, degrade, count=config.eval_patches, seed=config.seed)
-                for name, degrade in (
-                    ("own", self._degrader.own_only),
-                    ("chain", self._degrader),
-                )
+                for name, degrade in degraders.items()
             }
 
 

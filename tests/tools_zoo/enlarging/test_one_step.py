@@ -23,7 +23,7 @@ from restoration_toolchain.tools_zoo.enlarging.one_step import (
 from restoration_toolchain.tools_zoo.enlarging.train import train_sr_tool
 from restoration_toolchain.tools_zoo.networks.diffusion import TEMPERATURE, Shifting
 from restoration_toolchain.tools_zoo.networks.one_step import PERIOD, STEPS, OneStepNet
-from restoration_toolchain.tools_zoo.networks.super_resolution import SrX4
+from restoration_toolchain.tools_zoo.networks.super_resolution import SrNet
 from restoration_toolchain.tools_zoo.training.batches import Batch
 
 VPD = next(spec for spec in ENLARGERS if spec.name == "sr-vpd")
@@ -129,7 +129,7 @@ def test_a_tile_on_the_grid_finds_the_noise_of_the_whole(network: OneStepNet) ->
 
 
 def test_it_begins_as_the_network_that_knows_no_noise() -> None:
-    base, network = SrX4(), OneStepNet()
+    base, network = SrNet(4), OneStepNet()
     network.student.load_state_dict(base.state_dict(), strict=False)
     network.teacher.load_state_dict(base.state_dict(), strict=False)
     lq = torch.rand(1, 3, 10, 8)

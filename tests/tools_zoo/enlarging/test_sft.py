@@ -34,7 +34,7 @@ from restoration_toolchain.tools_zoo.networks.sft import (
     SftLayer,
     SftNet,
 )
-from restoration_toolchain.tools_zoo.networks.super_resolution import SrX4
+from restoration_toolchain.tools_zoo.networks.super_resolution import SrNet
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.training.batches import Batch
 
@@ -60,7 +60,7 @@ def shares(height: int, width: int, seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("conditioning", ["sft", "film", "concat"])
 def test_it_begins_as_the_network_without_a_prior(conditioning: Any) -> None:
-    base, network = SrX4(), SftNet(conditioning)
+    base, network = SrNet(4), SftNet(conditioning)
     missing, unexpected = network.load_state_dict(base.state_dict(), strict=False)
     assert missing
     assert not unexpected
@@ -240,7 +240,7 @@ def test_a_run_resumes_in_either_part(
 def test_at_first_only_the_new_layers_learn(
     sft_config: Config, tmp_path: Path, encoder: EfficientNetEncoder
 ) -> None:
-    base = SrX4()
+    base = SrNet(4)
     config = sft_config(total_patches=4, warm_steps=2, new_layers_factor=5.0, ema_decay=0.0)
     trained = train_sr_tool(SFT, config, tmp_path / "run", init=base).network.state_dict()
     for name, value in base.state_dict().items():
