@@ -1,7 +1,7 @@
 """The commands of ``toolchain data``: prepare a patch store, and look at what there is."""
 
+import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,13 +89,10 @@ def prepare(
     settings = config_from_dict(StoreConfig, values)
     opened = _open_all(sources, cache_dir, offline=offline)
     with Steps("Preparing", unit="photos") as steps:
-        total = sum(len(source) for source in opened)
-        done = 0
+        total, done = sum(len(source) for source in opened), itertools.count(1)
 
         def on_photo(name: str, patches: int) -> None:
-            nonlocal done
-            done += 1
-            steps.update(done, total, f"{patches:,} patches")
+            steps.update(next(done), total, f"{patches:,} patches")
 
         count = prepare_store(output, _chain(sources, opened), settings, on_photo=on_photo)
     with PatchStore(output) as store:
@@ -164,8 +161,7 @@ def _open_all(
 
     opened = []
     for name in sources:
-        with ExitStack() as stack:
-            bar = stack.enter_context(Download(name))
+        with Download(name) as bar:
             source = open_source(name, cache_dir=cache_dir, offline=offline, progress=bar.update)
         opened.append(source)
     return opened

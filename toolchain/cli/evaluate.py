@@ -16,7 +16,6 @@ from restoration_toolchain.toolchain.restoring.settings import RestoreSettings, 
 
 if TYPE_CHECKING:
     from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-    from restoration_toolchain.data.images import FloatImage
     from restoration_toolchain.toolchain.measuring.evaluation import Evaluation
     from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa
     from restoration_toolchain.tools_zoo.toolbox import Toolbox
@@ -95,21 +94,17 @@ def _compare(material: Material, settings: RestoreSettings, iqa: "SfdIqa | None"
     from restoration_toolchain.toolchain.measuring.evaluation import compare_folders
 
     assert material.folders is not None
-    restore = None
+    loaded = None
     if material.restore:
         from restoration_toolchain import load
 
         loaded = load(settings=dataclasses.replace(settings, iqa=None, iqa_encoder=None))
-
-        def restore(image: "FloatImage") -> "FloatImage":
-            return loaded.restore(image).image
-
     with Steps("Comparing", unit="photos") as steps:
         return compare_folders(
             *material.folders,
-            restore=restore,
+            restore=None if loaded is None else lambda image: loaded.restore(image).image,
             scale=settings.scale,
-            on_image=lambda done, total: steps.update(done, total),
+            on_image=steps.update,
             iqa=iqa,
         )
 
@@ -180,18 +175,14 @@ def _print_table(results: "Sequence[Evaluation]", *, restored: bool, judged: boo
     seen = [*(["distance"] if has_distance else []), *(["SFD-IQA"] if encoder else [])]
     for column in ("images", "PSNR dB", "SSIM", *seen, *gains):
         table.add_column(column, justify="right")
-    before = ""
-    for result in results:
-        if before and result.level != before:
+    for number, result in enumerate(results):
+        if number and result.level != results[number - 1].level:
             table.add_section()
-        before = result.level
         ssim = "-" if result.ssim_after is None else f"{result.ssim_after:.4f}"
         table.add_row(
             *([result.level] if has_levels else []),
             result.name,
-            f"{result.count}",
-            f"{result.psnr_after:.3f}",
-            ssim,
+            *(f"{result.count}", f"{result.psnr_after:.3f}", ssim),
             *([f"{result.distance:.4f}"] if result.distance is not None else []),
             *(["-" if result.quality is None else f"{result.quality:.4f}"] if encoder else []),
             *((f"{result.gain:+.3f}", f"{result.share_worse:.1%}") if restored else ()),

@@ -1,6 +1,7 @@
 """``toolchain fit``: a denoiser for one's own camera, learnt from noisy photos alone."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,22 +69,18 @@ def fit(
     """
     from restoration_toolchain.toolchain.batches.batch import check_writable
     from restoration_toolchain.toolchain.learning.camera_fit import fit_to_photos, measure_noise
+    from restoration_toolchain.tools_zoo import own_tools
     from restoration_toolchain.tools_zoo.device import choose_device
     from restoration_toolchain.tools_zoo.fitting.fit import GAIN, FitConfig
-    from restoration_toolchain.tools_zoo.own_tools import (
-        check_new_name,
-        default_home,
-        own_tool_folder,
-    )
     from restoration_toolchain.tools_zoo.storage import check_replaceable
     from restoration_toolchain.tools_zoo.training.run_folder import check_run, config_from_dict
 
-    check_new_name(name)
+    own_tools.check_new_name(name)
     given = options.overrides(method=method, minutes=minutes)
     config = config_from_dict(FitConfig, {"minutes": 30.0} | given)
     choose_device(config.device)
-    home = default_home()
-    folder = own_tool_folder(name, home) if output is None else output
+    home = own_tools.default_home()
+    folder = own_tools.own_tool_folder(name, home) if output is None else output
     run_path = home / "fits" / name if run is None else run
     check_replaceable(folder, overwrite=overwrite)
     check_run(run_path, resume=options.resume)
@@ -100,20 +97,8 @@ def fit(
         f"correlation between neighbours {noise.neighbour_correlation:.2f}",
         highlight=False,
     )
-    fitted = with_progress(
-        run_path,
-        lambda on_step: fit_to_photos(
-            photos,
-            noise,
-            config,
-            run_path,
-            name=name,
-            resume=options.resume,
-            on_step=lambda *step: on_step("fitting", *step),
-        ),
-        GAIN,
-        lambda gain: f"estimated gain {gain:+.2f} dB",
-    )
+    work = partial(fit_to_photos, photos, noise, config, run_path, name=name, resume=options.resume)
+    fitted = with_progress(run_path, work, GAIN, "estimated gain {:+.2f} dB", title="fitting")
     _print_verdict(fitted.verdict)
     if not (fitted.verdict.accepted or keep_anyway):
         fail(

@@ -1,13 +1,13 @@
 """Extend a toolbox by a fitted tool, and teach its agent when to use it."""
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
-from restoration_toolchain.agents.players.play import EpisodeResults, play
+from restoration_toolchain.agents.learning.run import OnStep
+from restoration_toolchain.agents.players.play import play
 from restoration_toolchain.agents.players.reference import search_sequences
 from restoration_toolchain.agents.policy.extension import extend_policy
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
@@ -15,21 +15,13 @@ from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, load_bundl
 from restoration_toolchain.data.atomic import folder_written_atomically
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.toolchain.learning.joint import save_bundle
+from restoration_toolchain.tools_zoo import storage
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.own_tools import OwnTool, save_own_tool
-from restoration_toolchain.tools_zoo.storage import (
-    check_replaceable,
-    load_toolbox,
-    read_notes,
-    toolbox_folder,
-)
 from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
 
 STANDARD: Final = "standard damage"
 OWN: Final = "noise of your photos"
-
-OnStep = Callable[[int, int, dict[str, float]], None]
-"""Called with (environment steps so far, total, newest metrics)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,13 +128,13 @@ def extend_toolbox(
         ToolchainError: ``folder`` exists or holds something else than a toolbox; the bundle, the
             store or the run folder is unusable.
     """
-    check_replaceable(folder, overwrite=overwrite)
+    storage.check_replaceable(folder, overwrite=overwrite)
     tools, policy = load_bundle(config.toolbox)
     if own.name in tools.names:
         raise DuplicateToolError(f"the toolbox {config.toolbox} has a tool {own.name!r} already")
     start, kept = run_path / "start", run_path / "own"
     bigger = Toolbox(tools.name, [*tools, own.tool])
-    notes: dict[str, Any] = dict(read_notes(toolbox_folder(config.toolbox)))
+    notes: dict[str, Any] = dict(storage.read_notes(storage.toolbox_folder(config.toolbox)))
     notes[own.name] = {**own.notes, "noise": own.noise.to_dict(), "gain": own.gain}
     if not resume:
         save_own_tool(own.tool, own.noise, own.gain, kept, notes=own.notes, overwrite=True)
@@ -152,7 +144,7 @@ def extend_toolbox(
     train_drqn(agent, run_path / "agent", resume=resume, on_step=on_step)
     learnt = load_policy(run_path / "agent" / "best")
     brings = tuple(
-        _usefulness(kind, pairs, (tools, policy), (load_toolbox(start), learnt))
+        _usefulness(kind, pairs, (tools, policy), (storage.load_toolbox(start), learnt))
         for kind, pairs in (
             (STANDARD, config.standard(agent).make_eval_pairs()),
             (OWN, config.own_noise(kept).make_eval_pairs()),
@@ -169,14 +161,9 @@ def _usefulness(
     before: tuple[Toolbox, LstmPolicy],
     after: tuple[Toolbox, LstmPolicy],
 ) -> Usefulness:
-    old, new = (_play(bundle, pairs) for bundle in (before, after))
+    old, new = (play(policy, toolbox, pairs) for toolbox, policy in (before, after))
     ran = (new.actions == len(after[0]) - 1).any(axis=1)
     return Usefulness(kind, old.bounded_gain, new.bounded_gain, float(ran.mean()))
-
-
-def _play(bundle: tuple[Toolbox, LstmPolicy], pairs: ArrayPairs) -> EpisodeResults:
-    toolbox, policy = bundle
-    return play(policy, toolbox, pairs)
 
 
 def _best_tool(toolbox: Toolbox, pairs: ArrayPairs) -> str:
