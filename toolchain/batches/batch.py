@@ -217,7 +217,7 @@ class _Work:
     planned: PlannedPhoto
     photo: Photo
     checksum: str
-    frames: "_FrameWriter | None" = None
+    frames: Path | None = None
     restoration: Restoration | None = None
 
 
@@ -247,9 +247,9 @@ class _Batch:
         check_target(target, source, overwrite=self.overwrite)
         if self.sidecars:
             _check_sidecar_target(target, overwrite=self.overwrite)
-        frames = None
-        if self.steps_folder is not None:
-            frames = _FrameWriter(self.steps_folder / planned.relative, overwrite=self.overwrite)
+        frames = None if self.steps_folder is None else self.steps_folder / planned.relative
+        if frames is not None and not self.overwrite and os.path.lexists(frames):
+            raise PhotoError(f"{frames}: exists already; pass --overwrite to write into it")
         place = _Place()
         if self.memory is not None:
             place = self.memory.take(planned, self.restorer.provenance.settings)
@@ -263,12 +263,11 @@ class _Batch:
 
     def restore(self, loaded: _Work) -> _Work:
         """Run the tools."""
+        photo, frames = loaded.photo, None
         if loaded.frames is not None:
-            loaded.frames.begin(loaded.photo)
-        restoration = self.restorer.restore(
-            loaded.photo.rgb, on_step=loaded.frames, arrays=loaded.photo.arrays
-        )
-        photo = loaded.photo.with_rgb(restoration.image)
+            frames = _FrameWriter(loaded.frames, photo, overwrite=self.overwrite)
+        restoration = self.restorer.restore(photo.rgb, on_step=frames, arrays=photo.arrays)
+        photo = photo.with_rgb(restoration.image)
         return _Work(loaded.planned, photo, loaded.checksum, restoration=restoration)
 
     def save(self, restored: _Work) -> Outcome:
@@ -379,16 +378,9 @@ def write_traces(path: Path, outcomes: Sequence[Outcome]) -> None:
 class _FrameWriter:
     """Writes the image after every tool as soon as it is there, so that none is kept in memory."""
 
-    def __init__(self, folder: Path, *, overwrite: bool) -> None:
-        if not overwrite and os.path.lexists(folder):
-            raise PhotoError(f"{folder}: exists already; pass --overwrite to write into it")
-        self._folder, self._overwrite = folder, overwrite
-        self._photo: Photo | None = None
+    def __init__(self, folder: Path, photo: Photo, *, overwrite: bool) -> None:
+        self._folder, self._photo, self._overwrite = folder, photo, overwrite
         self._n_written = 0
-
-    def begin(self, photo: Photo) -> None:
-        """Write the input."""
-        self._photo = photo
         self._write("input", photo.rgb)
 
     def __call__(self, step: Step, image: FloatImage) -> None:
@@ -397,7 +389,6 @@ class _FrameWriter:
             self._write(step.tool, image)
 
     def _write(self, name: str, image: FloatImage) -> None:
-        assert self._photo is not None
         path = self._folder / f"{self._n_written:02d}_{name}.png"
         write_photo(path, self._photo.with_rgb(image), overwrite=self._overwrite)
         self._n_written += 1

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from restoration_toolchain.toolchain.cli import suite as suites
 from restoration_toolchain.toolchain.cli.errors import fail
 from restoration_toolchain.toolchain.cli.material import Material
 from restoration_toolchain.toolchain.cli.options import grouped
+from restoration_toolchain.toolchain.cli.progress import Steps
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings, is_map
 
 if TYPE_CHECKING:
@@ -90,7 +93,6 @@ def _open_score(settings: RestoreSettings) -> "SfdIqa | None":
 
 def _compare(material: Material, settings: RestoreSettings, iqa: "SfdIqa | None") -> "Evaluation":
     """Compare two folders, restored first if that is asked for."""
-    from restoration_toolchain.toolchain.cli.progress import Steps
     from restoration_toolchain.toolchain.measuring.evaluation import compare_folders
 
     assert material.folders is not None
@@ -114,7 +116,6 @@ def _play(
 ) -> "list[Evaluation]":
     """Let players restore degraded patches, and enlarge them where a scale is given."""
     from restoration_toolchain.agents.policy.storage import load_bundle
-    from restoration_toolchain.toolchain.cli.progress import Steps
     from restoration_toolchain.tools_zoo.catalog import default_toolbox
     from restoration_toolchain.tools_zoo.storage import load_toolbox
 
@@ -163,9 +164,6 @@ def _evaluations(
 
 
 def _print_table(results: "Sequence[Evaluation]", *, restored: bool, judged: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     has_levels = any(result.level for result in results)
     names = [*(["level"] if has_levels else []), "player" if has_levels else "photos"]
     table = Table(*names, box=None, header_style="bold", pad_edge=False)

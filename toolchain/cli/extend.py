@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from restoration_toolchain.toolchain.cli.training_options import with_progress
 
@@ -63,8 +64,6 @@ def extend(
 
 
 def _print_usefulness(name: str, brings: "Sequence[Usefulness]") -> None:
-    from rich.table import Table
-
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("gain in dB on")
     for heading in ("before", "now", f"uses {name}"):

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
-from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, fail
+from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, fail, failure_of_photos
 from restoration_toolchain.toolchain.cli.options import DEFAULT_TOOLBOX, grouped
 from restoration_toolchain.toolchain.cli.training_options import JobOptions, with_progress
 
 if TYPE_CHECKING:
-    from restoration_toolchain.toolchain.learning.camera_fit import NoisyPhotos, Verdict
+    from restoration_toolchain.toolchain.learning.camera_fit import Verdict
 
 
 @grouped()
@@ -68,7 +69,8 @@ def fit(
     kept, 1 if it was not or a photo cannot be read, 2 for what cannot work as asked.
     """
     from restoration_toolchain.toolchain.batches.batch import check_writable
-    from restoration_toolchain.toolchain.learning.camera_fit import fit_to_photos, measure_noise
+    from restoration_toolchain.toolchain.learning import camera_fit
+    from restoration_toolchain.toolchain.photos.paths import list_photos
     from restoration_toolchain.tools_zoo import own_tools
     from restoration_toolchain.tools_zoo.device import choose_device
     from restoration_toolchain.tools_zoo.fitting.fit import GAIN, FitConfig
@@ -87,17 +89,21 @@ def fit(
     check_writable(folder)
     check_writable(run_path)
     console = Console(stderr=True)
-    photos = _read(inputs)
+    jobs = list_photos(inputs)
+    with failure_of_photos():
+        photos = camera_fit.read_noisy_photos(jobs)
     for note in photos.notes:
         console.print(f"note: {escape(note)}", style="yellow", soft_wrap=True, highlight=False)
-    noise = measure_noise(photos, allow_mixed=mixed)
+    noise = camera_fit.measure_noise(photos, allow_mixed=mixed)
     count = len(photos.images)
     console.print(
         f"{count} photo{'s' if count > 1 else ''}, noise of {noise.sigma:.1f} grey levels, "
         f"correlation between neighbours {noise.neighbour_correlation:.2f}",
         highlight=False,
     )
-    work = partial(fit_to_photos, photos, noise, config, run_path, name=name, resume=options.resume)
+    work = partial(
+        camera_fit.fit_to_photos, photos, noise, config, run_path, name=name, resume=options.resume
+    )
     fitted = with_progress(run_path, work, GAIN, "estimated gain {:+.2f} dB", title="fitting")
     _print_verdict(fitted.verdict)
     if not (fitted.verdict.accepted or keep_anyway):
@@ -119,22 +125,7 @@ def fit(
         out.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _read(inputs: list[Path]) -> "NoisyPhotos":
-    """Read the photos; that one is not there is wrong usage, that it cannot be used a failure."""
-    from restoration_toolchain.toolchain.errors import PhotoError
-    from restoration_toolchain.toolchain.learning.camera_fit import read_noisy_photos
-    from restoration_toolchain.toolchain.photos.paths import list_photos
-
-    jobs = list_photos(inputs)
-    try:
-        return read_noisy_photos(jobs)
-    except PhotoError as error:
-        fail(str(error), STATUS_FAILED)
-
-
 def _print_verdict(verdict: "Verdict") -> None:
-    from rich.table import Table
-
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column(f"on {verdict.num_crops} held-out crops", style="cyan", no_wrap=True)
     table.add_column("estimated gain dB", justify="right")

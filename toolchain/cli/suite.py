@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from restoration_toolchain.toolchain.cli.errors import fail
 from restoration_toolchain.toolchain.cli.material import Material
@@ -140,9 +142,6 @@ def _command(ctx: typer.Context) -> str:
 
 
 def _print(results: "SuiteResults") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console()
     for level in results.levels:
         rows = results.of_level(level)

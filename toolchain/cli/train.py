@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from restoration_toolchain.toolchain.cli.options import grouped
 from restoration_toolchain.toolchain.cli.training_options import (
@@ -188,9 +190,6 @@ def average_command(
 
 
 def _print_gains(trained: "Sequence[TrainedTool]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table("tool", "treats", title="Held-out photos, PSNR in dB")
     for column in ("own range", "gain", "in a chain", "gain"):
         table.add_column(column, justify="right")

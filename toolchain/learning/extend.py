@@ -10,7 +10,6 @@ from restoration_toolchain.agents.learning.run import OnStep
 from restoration_toolchain.agents.players.play import play
 from restoration_toolchain.agents.players.reference import search_sequences
 from restoration_toolchain.agents.policy.extension import extend_policy
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, load_bundle, load_policy
 from restoration_toolchain.data.atomic import folder_written_atomically
 from restoration_toolchain.data.patches.pairs import ArrayPairs
@@ -142,28 +141,16 @@ def extend_toolbox(
         save_bundle(bigger, extend_policy(policy, own.name, like=like), start, notes)
     agent = config.agent(start, kept)
     train_drqn(agent, run_path / "agent", resume=resume, on_step=on_step)
-    learnt = load_policy(run_path / "agent" / "best")
-    brings = tuple(
-        _usefulness(kind, pairs, (tools, policy), (storage.load_toolbox(start), learnt))
-        for kind, pairs in (
-            (STANDARD, config.standard(agent).make_eval_pairs()),
-            (OWN, config.own_noise(kept).make_eval_pairs()),
-        )
-    )
+    learnt, saved = load_policy(run_path / "agent" / "best"), storage.load_toolbox(start)
+    brings = []
+    for kind, drawn in ((STANDARD, config.standard(agent)), (OWN, config.own_noise(kept))):
+        pairs = drawn.make_eval_pairs()
+        before, after = play(policy, tools, pairs), play(learnt, saved, pairs)
+        share = float((after.actions == len(tools)).any(axis=1).mean())  # of the last tool
+        brings.append(Usefulness(kind, before.bounded_gain, after.bounded_gain, share))
     with folder_written_atomically(folder) as part:
         save_bundle(bigger, learnt, part, notes)
-    return brings
-
-
-def _usefulness(
-    kind: str,
-    pairs: ArrayPairs,
-    before: tuple[Toolbox, LstmPolicy],
-    after: tuple[Toolbox, LstmPolicy],
-) -> Usefulness:
-    old, new = (play(policy, toolbox, pairs) for toolbox, policy in (before, after))
-    ran = (new.actions == len(after[0]) - 1).any(axis=1)
-    return Usefulness(kind, old.bounded_gain, new.bounded_gain, float(ran.mean()))
+    return tuple(brings)
 
 
 def _best_tool(toolbox: Toolbox, pairs: ArrayPairs) -> str:

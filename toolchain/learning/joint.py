@@ -10,15 +10,8 @@ import numpy as np
 
 from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
 from restoration_toolchain.agents.players.play import play
+from restoration_toolchain.agents.policy import storage as policies
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.storage import (
-    AGENT_FOLDER,
-    PolicyError,
-    load_bundle,
-    load_policy,
-    own_agent,
-    save_policy,
-)
 from restoration_toolchain.data.damage.levels import SEVERITY, TRAINING_LEVELS, sampler
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
@@ -114,7 +107,7 @@ class JointConfig:
             self.agent,
             store=self.store,
             toolbox=str(bundle),
-            init=str(bundle / AGENT_FOLDER),
+            init=str(bundle / policies.AGENT_FOLDER),
             seed=self.seed + number,
             device=self.device,
             precision=self.precision,
@@ -169,7 +162,7 @@ class _Alternation:
             self._finished, self._accepted = state["finished"], state["accepted"]
             self._gains: Gains = state["gains"]
             return
-        toolbox, policy = load_bundle(config.toolbox)
+        toolbox, policy = policies.load_bundle(config.toolbox)
         if max(toolbox.scales) > 1:
             raise ToolchainError(
                 f"joint training keeps the size of images, and {toolbox.name} has tools that do not"
@@ -205,7 +198,7 @@ class _Alternation:
         return self.best
 
     def _tool_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
-        toolbox, policy = load_bundle(self.best)
+        toolbox, policy = policies.load_bundle(self.best)
         path = self._run.path / f"round-{number}-tools"
         tuned = tune_tools(
             toolbox,
@@ -216,11 +209,11 @@ class _Alternation:
             on_step=self._reporter(f"tools, round {number}", on_step),
         )
         save_bundle(tuned, policy, path / "bundle")
-        return load_bundle(path / "bundle")
+        return policies.load_bundle(path / "bundle")
 
     def _agent_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
         if self._config.tools_only:
-            return load_bundle(self.best)
+            return policies.load_bundle(self.best)
         path = self._run.path / f"round-{number}-agent"
         train_drqn(
             self._config.agent_phase(number, self.best),
@@ -228,7 +221,7 @@ class _Alternation:
             resume=(path / CHECKPOINT).is_file(),
             on_step=self._reporter(f"agent, round {number}", on_step),
         )
-        return storage.load_toolbox(self.best), load_policy(path / "best")
+        return storage.load_toolbox(self.best), policies.load_policy(path / "best")
 
     def _reporter(self, phase: str, on_step: OnPhaseStep) -> OnStep:
         """Tell of the steps of a phase with the mean gain that was reached before it."""
@@ -271,7 +264,7 @@ def save_bundle(
     """
     storage.save_toolbox(toolbox, folder, notes)
     bound = policy.changed(tool_checksums=storage.load_toolbox(folder).checksums)
-    save_policy(bound, folder / AGENT_FOLDER)
+    policies.save_policy(bound, folder / policies.AGENT_FOLDER)
 
 
 def average_bundles(folders: Sequence[str | Path], out: Path) -> None:
@@ -297,11 +290,11 @@ def average_bundles(folders: Sequence[str | Path], out: Path) -> None:
         if len(set(files)) > 1:
             notes[name] = {**notes.get(name, {}), "mean_of": files}
     try:
-        agent = own_agent(folders[0])
-    except PolicyError:
+        agent = policies.own_agent(folders[0])
+    except policies.PolicyError:
         storage.save_toolbox(average, out, notes)
     else:
-        save_bundle(average, load_policy(agent), out, notes)
+        save_bundle(average, policies.load_policy(agent), out, notes)
 
 
 def held_out_pairs(store: str, level: str, count: int, seed: int) -> ArrayPairs:
