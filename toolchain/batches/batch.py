@@ -1,7 +1,6 @@
 """Restore many photos; what fails is reported and the rest goes on."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import threading
@@ -13,17 +12,9 @@ from typing import Any
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import FloatImage
+from restoration_toolchain.toolchain.batches import sidecar
 from restoration_toolchain.toolchain.batches.memory import MemoryBudget, photo_bytes, readable_size
 from restoration_toolchain.toolchain.batches.pipeline import Pipeline
-from restoration_toolchain.toolchain.batches.sidecar import (
-    Sidecar,
-    SidecarError,
-    input_checksum,
-    read_sidecar,
-    runtime,
-    sidecar_path,
-    write_sidecar,
-)
 from restoration_toolchain.toolchain.errors import PhotoError, one_line
 from restoration_toolchain.toolchain.photos import strips as photo_strips
 from restoration_toolchain.toolchain.photos.arrays import IN_MEMORY, Arrays, Scratch
@@ -153,7 +144,8 @@ def restore_batch(
     if max_memory is not None:
         scratch = Scratch(_existing(plan[0].target.parent))
         memory = _Memory(MemoryBudget(max_memory, restorer.working_pixels), scratch, stop)
-    batch = _Batch(restorer, plan, overwrite, steps_folder, sidecars, resume, memory)
+    sources = {os.path.realpath(planned.source) for planned in plan}
+    batch = _Batch(restorer, sources, overwrite, steps_folder, sidecars, resume, memory)
     pipeline = Pipeline(
         load=batch.load, work=batch.restore, save=batch.save, recover=_unsuccessful, stop=stop
     )
@@ -225,7 +217,7 @@ class _Work:
     planned: PlannedPhoto
     photo: Photo
     checksum: str
-    frames: "_FrameWriter | None" = None
+    frames: Path | None = None
     restoration: Restoration | None = None
 
 
@@ -238,17 +230,12 @@ class _Batch:
     """The three stages of a photo."""
 
     restorer: Restorer
-    plan: Sequence[PlannedPhoto]
+    sources: set[str]
     overwrite: bool
     steps_folder: Path | None
     sidecars: bool
     resume: bool
     memory: _Memory | None
-    sources: set[str] = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        sources = {os.path.realpath(planned.source) for planned in self.plan}
-        object.__setattr__(self, "sources", sources)
 
     def load(self, planned: PlannedPhoto) -> _Work:
         """Read a photo, unless it needs no work or may not be written."""
@@ -260,32 +247,27 @@ class _Batch:
         check_target(target, source, overwrite=self.overwrite)
         if self.sidecars:
             _check_sidecar_target(target, overwrite=self.overwrite)
-        frames = None
-        if self.steps_folder is not None:
-            frames = _FrameWriter(self.steps_folder / planned.relative, overwrite=self.overwrite)
+        frames = None if self.steps_folder is None else self.steps_folder / planned.relative
+        if frames is not None and not self.overwrite and os.path.lexists(frames):
+            raise PhotoError(f"{frames}: exists already; pass --overwrite to write into it")
         place = _Place()
         if self.memory is not None:
             place = self.memory.take(planned, self.restorer.provenance.settings)
         before = _state(source)
-        photo = read_photo(
-            source,
-            scale=self.restorer.scale,
-            arrays=place.arrays,
-            in_strips=place.in_strips,
-        )
-        checksum = input_checksum(source) if self.sidecars else ""
+        scale, arrays = self.restorer.scale, place.arrays
+        photo = read_photo(source, scale=scale, arrays=arrays, in_strips=place.in_strips)
+        checksum = sidecar.input_checksum(source) if self.sidecars else ""
         if _state(source) != before:
             raise PhotoError(f"{source}: was changed while it was read; restore it again")
         return _Work(planned, photo, checksum, frames)
 
     def restore(self, loaded: _Work) -> _Work:
         """Run the tools."""
+        photo, frames = loaded.photo, None
         if loaded.frames is not None:
-            loaded.frames.begin(loaded.photo)
-        restoration = self.restorer.restore(
-            loaded.photo.rgb, on_step=loaded.frames, arrays=loaded.photo.arrays
-        )
-        photo = loaded.photo.with_rgb(restoration.image)
+            frames = _FrameWriter(loaded.frames, photo, overwrite=self.overwrite)
+        restoration = self.restorer.restore(photo.rgb, on_step=frames, arrays=photo.arrays)
+        photo = photo.with_rgb(restoration.image)
         return _Work(loaded.planned, photo, loaded.checksum, restoration=restoration)
 
     def save(self, restored: _Work) -> Outcome:
@@ -294,15 +276,15 @@ class _Batch:
         assert restoration is not None
         written = write_photo(planned.target, restored.photo, overwrite=self.overwrite)
         if self.sidecars:
-            sidecar = Sidecar(
+            facts = sidecar.Sidecar(
                 source=planned.source.absolute(),
                 input_sha256=restored.checksum,
                 target=planned.target.absolute(),
                 pixels_sha256=pixels_sha256(restored.photo, planned.target),
                 entry=restoration.trace(),
-                runtime=runtime(),
+                runtime=sidecar.runtime(),
             )
-            write_sidecar(sidecar)
+            sidecar.write_sidecar(facts)
         about = (f"{planned.source}: {note}" for note in restoration.notes)
         notes = [*restored.photo.notes, *about, *written]
         trace = {**_files(planned), "notes": notes, **restoration.trace()}
@@ -319,17 +301,17 @@ class _Batch:
 
 def _staleness(planned: PlannedPhoto, now: Provenance, *, wants_sidecar: bool) -> str | None:
     """Why a result is not the one that would be made; None if it is."""
-    path = sidecar_path(planned.target)
+    path = sidecar.sidecar_path(planned.target)
     if path.exists():
         try:
-            sidecar = read_sidecar(path)
-        except SidecarError as error:
+            made = sidecar.read_sidecar(path)
+        except sidecar.SidecarError as error:
             return str(error)
-        if input_checksum(planned.source) != sidecar.input_sha256:
+        if sidecar.input_checksum(planned.source) != made.input_sha256:
             return "was made before its photo changed"
-        if sidecar.changed_weights(now):
+        if made.changed_weights(now):
             return "was made with other weights"
-        options = sidecar.changed_options(now)
+        options = made.changed_options(now)
         return f"was made with another {options[0]}" if options else None
     if wants_sidecar:
         return "has no sidecar"
@@ -343,12 +325,12 @@ def _staleness(planned: PlannedPhoto, now: Provenance, *, wants_sidecar: bool) -
 
 
 def _check_sidecar_target(target: Path, *, overwrite: bool) -> None:
-    path = sidecar_path(target)
+    path = sidecar.sidecar_path(target)
     if overwrite or not os.path.lexists(path):
         return
     try:  # one whose result is not there was left by a run that ended in between
-        read_sidecar(path)
-    except SidecarError as error:
+        sidecar.read_sidecar(path)
+    except sidecar.SidecarError as error:
         raise PhotoError(f"{path}: exists already; pass --overwrite to replace it") from error
 
 
@@ -396,16 +378,9 @@ def write_traces(path: Path, outcomes: Sequence[Outcome]) -> None:
 class _FrameWriter:
     """Writes the image after every tool as soon as it is there, so that none is kept in memory."""
 
-    def __init__(self, folder: Path, *, overwrite: bool) -> None:
-        if not overwrite and os.path.lexists(folder):
-            raise PhotoError(f"{folder}: exists already; pass --overwrite to write into it")
-        self._folder, self._overwrite = folder, overwrite
-        self._photo: Photo | None = None
+    def __init__(self, folder: Path, photo: Photo, *, overwrite: bool) -> None:
+        self._folder, self._photo, self._overwrite = folder, photo, overwrite
         self._n_written = 0
-
-    def begin(self, photo: Photo) -> None:
-        """Write the input."""
-        self._photo = photo
         self._write("input", photo.rgb)
 
     def __call__(self, step: Step, image: FloatImage) -> None:
@@ -414,7 +389,6 @@ class _FrameWriter:
             self._write(step.tool, image)
 
     def _write(self, name: str, image: FloatImage) -> None:
-        assert self._photo is not None
         path = self._folder / f"{self._n_written:02d}_{name}.png"
         write_photo(path, self._photo.with_rgb(image), overwrite=self._overwrite)
         self._n_written += 1

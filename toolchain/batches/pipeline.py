@@ -40,8 +40,10 @@ class Pipeline(Generic[Item, Loaded, Made, Result]):
     ) -> None:
         self._load, self._work, self._save, self._recover = load, work, save, recover
         self._stop, self._is_abandoned = stop, threading.Event()
-        self._loaded: queue.SimpleQueue[_Parcel[Item, Loaded] | None] = queue.SimpleQueue()
-        self._made: queue.SimpleQueue[_Parcel[Item, Made] | None] = queue.SimpleQueue()
+        # An item on its way, with what the last stage made of it, or the error that it raised.
+        self._loaded: queue.SimpleQueue[tuple[Item, Loaded | Exception] | None]
+        self._made: queue.SimpleQueue[tuple[Item, Made | Exception] | None]
+        self._loaded, self._made = queue.SimpleQueue(), queue.SimpleQueue()
         self._results: queue.SimpleQueue[Result | BaseException | None] = queue.SimpleQueue()
         # The queues are bounded here: an item takes its place before it takes memory.
         self._ahead, self._behind = threading.Semaphore(1), threading.Semaphore(1)
@@ -89,13 +91,13 @@ class Pipeline(Generic[Item, Loaded, Made, Result]):
             self._ahead.acquire()
             if self._ends:
                 break
-            self._loaded.put(_Parcel.of(item, lambda item=item: self._load(item)))  # type: ignore[misc]
+            self._loaded.put((item, _after(self._load, item)))
         self._loaded.put(None)
 
     def _working(self) -> None:
         while (parcel := self._loaded.get()) is not None and not self._ends:
             self._ahead.release()
-            made = parcel.through(self._work)
+            made = (parcel[0], _after(self._work, parcel[1]))
             del parcel  # or it would stay in memory while the next one is awaited
             self._behind.acquire()
             self._made.put(made)
@@ -104,13 +106,12 @@ class Pipeline(Generic[Item, Loaded, Made, Result]):
 
     def _saving(self) -> None:
         while (parcel := self._made.get()) is not None and not self._is_abandoned.is_set():
-            saved = parcel.through(self._save)
+            item, result = parcel[0], _after(self._save, parcel[1])
             del parcel
             self._behind.release()
-            if isinstance(saved.content, Exception):
-                self._results.put(self._recover(saved.item, saved.content))
-            else:
-                self._results.put(saved.content)
+            if isinstance(result, Exception):
+                result = self._recover(item, result)
+            self._results.put(result)
         self._results.put(None)
 
     @property
@@ -118,21 +119,11 @@ class Pipeline(Generic[Item, Loaded, Made, Result]):
         return self._stop.is_set() or self._is_abandoned.is_set()
 
 
-class _Parcel(Generic[Item, Loaded]):
-    """An item on its way, with what the last stage made of it, or the error that it raised."""
-
-    def __init__(self, item: Item, content: Loaded | Exception) -> None:
-        self.item, self.content = item, content
-
-    @classmethod
-    def of(cls, item: Item, make: Callable[[], Loaded]) -> "_Parcel[Item, Loaded]":
-        try:
-            return cls(item, make())
-        except Exception as error:
-            return cls(item, error.with_traceback(None))  # its frames would hold the images
-
-    def through(self, stage: Callable[[Loaded], Made]) -> "_Parcel[Item, Made]":
-        content = self.content
-        if isinstance(content, Exception):
-            return _Parcel(self.item, content)
-        return _Parcel.of(self.item, lambda: stage(content))
+def _after(stage: Callable[[Loaded], Made], content: Loaded | Exception) -> Made | Exception:
+    """What a stage makes of what the one before did, or the error that either raised."""
+    if isinstance(content, Exception):
+        return content
+    try:
+        return stage(content)
+    except Exception as error:
+        return error.with_traceback(None)  # its frames would hold the images

@@ -30,23 +30,17 @@ def calibrate(
     Half of the patches teach the guard, which is written beside the agent; the table compares its
     risks with what happens to the other half. Afterwards `restore --max-risk` works.
     """
-    from restoration_toolchain.agents.policy.storage import (
-        agent_folder,
-        load_bundle,
-        own_agent,
-        put_guard,
-    )
-    from restoration_toolchain.agents.tuning.guard import calibrate as learn_guard
-    from restoration_toolchain.agents.tuning.guard import reliability, watch
+    from restoration_toolchain.agents.policy import storage
+    from restoration_toolchain.agents.tuning import guard as guards
     from restoration_toolchain.data.damage.levels import TRAINING_LEVELS
     from restoration_toolchain.data.patches.pairs import ArrayPairs
     from restoration_toolchain.toolchain.learning.joint import held_out_pairs
     from restoration_toolchain.tools_zoo.device import choose_device
 
     place = choose_device(device)
-    tools, policy = load_bundle(toolbox, agent)
+    tools, policy = storage.load_bundle(toolbox, agent)
     tools.to(place)
-    folder = agent_folder(own_agent(toolbox) if agent is None else agent)
+    folder = storage.agent_folder(storage.own_agent(toolbox) if agent is None else agent)
     kinds = (*TRAINING_LEVELS, "camera", "clean")
     drawn = [held_out_pairs(store, kind, count, seed + i) for i, kind in enumerate(kinds)]
     half, other = (
@@ -56,16 +50,12 @@ def calibrate(
         )
         for start in (0, 1)
     )
-    guard = learn_guard(policy, tools, half, device=place)
-    groups = reliability(guard, *watch(policy, tools, other, device=place))
-    put_guard(guard, folder)
+    guard = guards.calibrate(policy, tools, half, device=place)
+    groups = guards.reliability(guard, *guards.watch(policy, tools, other, device=place))
+    storage.put_guard(guard, folder)
     table = Table("risk", "mean risk", "made worse", "steps", title="Steps on other patches")
     for group in groups:
-        table.add_row(
-            f"{group.low:.0%} to {group.high:.0%}",
-            f"{group.predicted:.1%}",
-            f"{group.observed:.1%}",
-            str(group.count),
-        )
+        shares = (f"{group.predicted:.1%}", f"{group.observed:.1%}")
+        table.add_row(f"{group.low:.0%} to {group.high:.0%}", *shares, str(group.count))
     Console().print(table)
     typer.echo(f"guard: {folder}")

@@ -1,15 +1,18 @@
 """The commands of ``toolchain data``: prepare a patch store, and look at what there is."""
 
+import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from restoration_toolchain.toolchain.cli.errors import fail
 from restoration_toolchain.toolchain.cli.options import grouped
+from restoration_toolchain.toolchain.cli.progress import Download, Steps
 
 if TYPE_CHECKING:
     from restoration_toolchain.data.images import ByteImage
@@ -80,7 +83,6 @@ def prepare(
 ) -> None:
     """Cut clean photos into patches and degrade them, once and for many trainings."""
     from restoration_toolchain.data.patches.store import PatchStore, StoreConfig, prepare_store
-    from restoration_toolchain.toolchain.cli.progress import Steps
     from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict, load_toml
 
     if output.exists() and not overwrite:
@@ -89,13 +91,10 @@ def prepare(
     settings = config_from_dict(StoreConfig, values)
     opened = _open_all(sources, cache_dir, offline=offline)
     with Steps("Preparing", unit="photos") as steps:
-        total = sum(len(source) for source in opened)
-        done = 0
+        total, done = sum(len(source) for source in opened), itertools.count(1)
 
         def on_photo(name: str, patches: int) -> None:
-            nonlocal done
-            done += 1
-            steps.update(done, total, f"{patches:,} patches")
+            steps.update(next(done), total, f"{patches:,} patches")
 
         count = prepare_store(output, _chain(sources, opened), settings, on_photo=on_photo)
     with PatchStore(output) as store:
@@ -108,16 +107,12 @@ def prepare(
 @app.command("sets")
 def list_sets() -> None:
     """List the sources that have a name."""
-    from rich.console import Console
-    from rich.table import Table
-
     from restoration_toolchain.data.photos.public_sets import PUBLIC_SETS
     from restoration_toolchain.data.photos.sources import EMBEDDED, EMBEDDED_PHOTOS
 
     table = Table("name", "download", "licence")
-    table.add_row(
-        EMBEDDED, "none", f"{len(EMBEDDED_PHOTOS)} photos of scikit-image; see its LICENSE"
-    )
+    about = f"{len(EMBEDDED_PHOTOS)} photos of scikit-image; see its LICENSE"
+    table.add_row(EMBEDDED, "none", about)
     for name, public in PUBLIC_SETS.items():
         table.add_row(name, f"{public.size / 1e6:,.0f} MB", public.licence)
     Console().print(table)
@@ -126,9 +121,6 @@ def list_sets() -> None:
 @app.command()
 def info(store: Annotated[Path, typer.Argument(help="A patch store.")]) -> None:
     """Show what a store holds and how it was made."""
-    from rich.console import Console
-    from rich.table import Table
-
     from restoration_toolchain.data.patches.store import PatchStore
 
     with PatchStore(store) as opened:
@@ -160,12 +152,10 @@ def _open_all(
     sources: Sequence[str], cache_dir: Path | None, *, offline: bool
 ) -> "list[CleanSource]":
     from restoration_toolchain.data.photos.sources import open_source
-    from restoration_toolchain.toolchain.cli.progress import Download
 
     opened = []
     for name in sources:
-        with ExitStack() as stack:
-            bar = stack.enter_context(Download(name))
+        with Download(name) as bar:
             source = open_source(name, cache_dir=cache_dir, offline=offline, progress=bar.update)
         opened.append(source)
     return opened

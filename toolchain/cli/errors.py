@@ -1,7 +1,8 @@
 """How commands end when something goes wrong: one line on standard error, and a status."""
 
+import contextlib
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 import typer
@@ -10,7 +11,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from restoration_toolchain.data.errors import ToolchainError
-from restoration_toolchain.toolchain.errors import one_line, printable
+from restoration_toolchain.toolchain.errors import PhotoError, one_line, printable
 
 STATUS_FAILED: Final = 1
 """The command ran, and some of its files failed."""
@@ -71,6 +72,15 @@ def fail(message: str, status: int = STATUS_USAGE) -> NoReturn:
     line = Text.assemble(("error: ", "bold red"), (printable(message.strip()), "red"))
     console.print(line, soft_wrap=True)
     raise typer.Exit(status)
+
+
+@contextlib.contextmanager
+def failure_of_photos() -> Iterator[None]:
+    """End the command with a failure, not as wrong usage, if a photo cannot be used."""
+    try:
+        yield
+    except PhotoError as error:
+        fail(str(error), STATUS_FAILED)
 
 
 class OneLineErrors(TyperGroup):

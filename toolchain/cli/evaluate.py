@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from restoration_toolchain.toolchain.cli import suite as suites
 from restoration_toolchain.toolchain.cli.errors import fail
 from restoration_toolchain.toolchain.cli.material import Material
 from restoration_toolchain.toolchain.cli.options import grouped
+from restoration_toolchain.toolchain.cli.progress import Steps
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings, is_map
 
 if TYPE_CHECKING:
     from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-    from restoration_toolchain.data.images import FloatImage
     from restoration_toolchain.toolchain.measuring.evaluation import Evaluation
     from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa
     from restoration_toolchain.tools_zoo.toolbox import Toolbox
@@ -91,25 +93,20 @@ def _open_score(settings: RestoreSettings) -> "SfdIqa | None":
 
 def _compare(material: Material, settings: RestoreSettings, iqa: "SfdIqa | None") -> "Evaluation":
     """Compare two folders, restored first if that is asked for."""
-    from restoration_toolchain.toolchain.cli.progress import Steps
     from restoration_toolchain.toolchain.measuring.evaluation import compare_folders
 
     assert material.folders is not None
-    restore = None
+    loaded = None
     if material.restore:
         from restoration_toolchain import load
 
         loaded = load(settings=dataclasses.replace(settings, iqa=None, iqa_encoder=None))
-
-        def restore(image: "FloatImage") -> "FloatImage":
-            return loaded.restore(image).image
-
     with Steps("Comparing", unit="photos") as steps:
         return compare_folders(
             *material.folders,
-            restore=restore,
+            restore=None if loaded is None else lambda image: loaded.restore(image).image,
             scale=settings.scale,
-            on_image=lambda done, total: steps.update(done, total),
+            on_image=steps.update,
             iqa=iqa,
         )
 
@@ -119,7 +116,6 @@ def _play(
 ) -> "list[Evaluation]":
     """Let players restore degraded patches, and enlarge them where a scale is given."""
     from restoration_toolchain.agents.policy.storage import load_bundle
-    from restoration_toolchain.toolchain.cli.progress import Steps
     from restoration_toolchain.tools_zoo.catalog import default_toolbox
     from restoration_toolchain.tools_zoo.storage import load_toolbox
 
@@ -168,9 +164,6 @@ def _evaluations(
 
 
 def _print_table(results: "Sequence[Evaluation]", *, restored: bool, judged: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     has_levels = any(result.level for result in results)
     names = [*(["level"] if has_levels else []), "player" if has_levels else "photos"]
     table = Table(*names, box=None, header_style="bold", pad_edge=False)
@@ -180,18 +173,14 @@ def _print_table(results: "Sequence[Evaluation]", *, restored: bool, judged: boo
     seen = [*(["distance"] if has_distance else []), *(["SFD-IQA"] if encoder else [])]
     for column in ("images", "PSNR dB", "SSIM", *seen, *gains):
         table.add_column(column, justify="right")
-    before = ""
-    for result in results:
-        if before and result.level != before:
+    for number, result in enumerate(results):
+        if number and result.level != results[number - 1].level:
             table.add_section()
-        before = result.level
         ssim = "-" if result.ssim_after is None else f"{result.ssim_after:.4f}"
         table.add_row(
             *([result.level] if has_levels else []),
             result.name,
-            f"{result.count}",
-            f"{result.psnr_after:.3f}",
-            ssim,
+            *(f"{result.count}", f"{result.psnr_after:.3f}", ssim),
             *([f"{result.distance:.4f}"] if result.distance is not None else []),
             *(["-" if result.quality is None else f"{result.quality:.4f}"] if encoder else []),
             *((f"{result.gain:+.3f}", f"{result.share_worse:.1%}") if restored else ()),

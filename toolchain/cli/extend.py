@@ -1,11 +1,13 @@
 """``toolchain extend``: a toolbox gains a fitted tool, and its agent learns when to use it."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from restoration_toolchain.toolchain.cli.training_options import with_progress
 
@@ -53,28 +55,15 @@ def extend(
     config = ExtendConfig(
         store=store, toolbox=toolbox, total_timesteps=total_timesteps, seed=seed, device=device
     )
-
-    brings = with_progress(
-        run_path,
-        lambda on_step: extend_toolbox(
-            own,
-            config,
-            output,
-            run_path,
-            resume=resume,
-            overwrite=overwrite,
-            on_step=lambda *step: on_step("agent", *step),
-        ),
-        "gain",
-        lambda value: f"{value:.2f} dB gained",
+    work = partial(
+        extend_toolbox, own, config, output, run_path, resume=resume, overwrite=overwrite
     )
+    brings = with_progress(run_path, work, "gain", "{:.2f} dB gained", title="agent")
     _print_usefulness(own.name, brings)
     typer.echo(f"toolbox with its agent: {output}")
 
 
 def _print_usefulness(name: str, brings: "Sequence[Usefulness]") -> None:
-    from rich.table import Table
-
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("gain in dB on")
     for heading in ("before", "now", f"uses {name}"):

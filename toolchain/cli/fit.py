@@ -1,19 +1,21 @@
 """``toolchain fit``: a denoiser for one's own camera, learnt from noisy photos alone."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
-from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, fail
+from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, fail, failure_of_photos
 from restoration_toolchain.toolchain.cli.options import DEFAULT_TOOLBOX, grouped
 from restoration_toolchain.toolchain.cli.training_options import JobOptions, with_progress
 
 if TYPE_CHECKING:
-    from restoration_toolchain.toolchain.learning.camera_fit import NoisyPhotos, Verdict
+    from restoration_toolchain.toolchain.learning.camera_fit import Verdict
 
 
 @grouped()
@@ -67,53 +69,42 @@ def fit(
     kept, 1 if it was not or a photo cannot be read, 2 for what cannot work as asked.
     """
     from restoration_toolchain.toolchain.batches.batch import check_writable
-    from restoration_toolchain.toolchain.learning.camera_fit import fit_to_photos, measure_noise
+    from restoration_toolchain.toolchain.learning import camera_fit
+    from restoration_toolchain.toolchain.photos.paths import list_photos
+    from restoration_toolchain.tools_zoo import own_tools
     from restoration_toolchain.tools_zoo.device import choose_device
     from restoration_toolchain.tools_zoo.fitting.fit import GAIN, FitConfig
-    from restoration_toolchain.tools_zoo.own_tools import (
-        check_new_name,
-        default_home,
-        own_tool_folder,
-    )
     from restoration_toolchain.tools_zoo.storage import check_replaceable
     from restoration_toolchain.tools_zoo.training.run_folder import check_run, config_from_dict
 
-    check_new_name(name)
+    own_tools.check_new_name(name)
     given = options.overrides(method=method, minutes=minutes)
     config = config_from_dict(FitConfig, {"minutes": 30.0} | given)
     choose_device(config.device)
-    home = default_home()
-    folder = own_tool_folder(name, home) if output is None else output
+    home = own_tools.default_home()
+    folder = own_tools.own_tool_folder(name, home) if output is None else output
     run_path = home / "fits" / name if run is None else run
     check_replaceable(folder, overwrite=overwrite)
     check_run(run_path, resume=options.resume)
     check_writable(folder)
     check_writable(run_path)
     console = Console(stderr=True)
-    photos = _read(inputs)
+    jobs = list_photos(inputs)
+    with failure_of_photos():
+        photos = camera_fit.read_noisy_photos(jobs)
     for note in photos.notes:
         console.print(f"note: {escape(note)}", style="yellow", soft_wrap=True, highlight=False)
-    noise = measure_noise(photos, allow_mixed=mixed)
+    noise = camera_fit.measure_noise(photos, allow_mixed=mixed)
     count = len(photos.images)
     console.print(
         f"{count} photo{'s' if count > 1 else ''}, noise of {noise.sigma:.1f} grey levels, "
         f"correlation between neighbours {noise.neighbour_correlation:.2f}",
         highlight=False,
     )
-    fitted = with_progress(
-        run_path,
-        lambda on_step: fit_to_photos(
-            photos,
-            noise,
-            config,
-            run_path,
-            name=name,
-            resume=options.resume,
-            on_step=lambda *step: on_step("fitting", *step),
-        ),
-        GAIN,
-        lambda gain: f"estimated gain {gain:+.2f} dB",
+    work = partial(
+        camera_fit.fit_to_photos, photos, noise, config, run_path, name=name, resume=options.resume
     )
+    fitted = with_progress(run_path, work, GAIN, "estimated gain {:+.2f} dB", title="fitting")
     _print_verdict(fitted.verdict)
     if not (fitted.verdict.accepted or keep_anyway):
         fail(
@@ -134,22 +125,7 @@ def fit(
         out.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _read(inputs: list[Path]) -> "NoisyPhotos":
-    """Read the photos; that one is not there is wrong usage, that it cannot be used a failure."""
-    from restoration_toolchain.toolchain.errors import PhotoError
-    from restoration_toolchain.toolchain.learning.camera_fit import read_noisy_photos
-    from restoration_toolchain.toolchain.photos.paths import list_photos
-
-    jobs = list_photos(inputs)
-    try:
-        return read_noisy_photos(jobs)
-    except PhotoError as error:
-        fail(str(error), STATUS_FAILED)
-
-
 def _print_verdict(verdict: "Verdict") -> None:
-    from rich.table import Table
-
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column(f"on {verdict.num_crops} held-out crops", style="cyan", no_wrap=True)
     table.add_column("estimated gain dB", justify="right")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from restoration_toolchain.toolchain.cli.errors import STATUS_FAILED, fail
+from restoration_toolchain.toolchain.cli.errors import fail, failure_of_photos
 from restoration_toolchain.toolchain.cli.options import OverwriteOption, grouped
 from restoration_toolchain.toolchain.cli.tables import print_inspection
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
@@ -86,12 +86,9 @@ def _is_page(path: Path) -> bool:
 
 def _read(path: Path, scale: int = 1) -> "Photo":
     """Read a photo; that it is not there is wrong usage, that it is damaged a failure."""
-    from restoration_toolchain.toolchain.errors import PhotoError
     from restoration_toolchain.toolchain.photos.read import read_photo
 
     if not path.is_file():
         fail(f"{path}: is a folder, not a photo" if path.is_dir() else f"{path}: no such file")
-    try:
+    with failure_of_photos():
         return read_photo(path, scale=scale)
-    except PhotoError as error:
-        fail(str(error), STATUS_FAILED)

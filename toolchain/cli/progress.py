@@ -1,6 +1,5 @@
 """Progress bars of the long commands, on standard error so that results can be piped."""
 
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -35,19 +34,14 @@ class _Bar:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
 
     def stop(self) -> None:
         """Leave the bar as it stands; what is printed from now on comes below it."""
         self._progress.stop()
 
-    def update(self, done: int, total: int | None, note: str = "", *, title: str = "") -> None:
+    def update(self, done: int, total: int | None, note: str = "", title: str = "") -> None:
         """Show how far things are; another title starts another bar below."""
         if self._task is None or (title and title != self._title):
             self._title = title

@@ -72,24 +72,18 @@ def restore(
 
     Any size; gray, alpha, 16 bits and EXIF are kept where the format of the result has them.
     """
-    from restoration_toolchain.toolchain.batches.batch import (
-        check_trace_target,
-        plan_batch,
-        restore_batch,
-        write_traces,
-    )
+    from restoration_toolchain.toolchain.batches import batch, memory
     from restoration_toolchain.toolchain.batches.folder_lock import locked_folder
-    from restoration_toolchain.toolchain.batches.memory import parse_size, tile_pixels_within
     from restoration_toolchain.toolchain.restoring.load import load
 
-    limit = None if max_memory is None else parse_size(max_memory)
+    limit = None if max_memory is None else memory.parse_size(max_memory)
     if limit is not None:
-        pixels = tile_pixels_within(limit, settings.max_tile_pixels)
+        pixels = memory.tile_pixels_within(limit, settings.max_tile_pixels)
         settings = dataclasses.replace(settings, max_tile_pixels=pixels)
-    plan = plan_batch(inputs, output, steps_folder=save_steps)
+    plan = batch.plan_batch(inputs, output, steps_folder=save_steps)
     settings.check_photos(len(plan))
     if trace is not None:
-        check_trace_target(trace, overwrite=overwrite)
+        batch.check_trace_target(trace, overwrite=overwrite)
     restorer = load(settings=settings)
     stop = threading.Event()
     finished: list[Outcome] = []
@@ -98,7 +92,7 @@ def restore(
         locked_folder(output) if is_folder else contextlib.nullcontext(),
         _first_interrupt_sets(stop),
     ):
-        outcomes = restore_batch(
+        outcomes = batch.restore_batch(
             restorer,
             plan,
             overwrite=overwrite,
@@ -112,7 +106,7 @@ def restore(
             finished.extend(_shown(outcomes, len(plan), quiet=quiet))
         finally:
             if trace is not None and finished:
-                write_traces(trace, finished)
+                batch.write_traces(trace, finished)
     _summarise(finished, len(plan), quiet=quiet)
 
 
@@ -175,9 +169,8 @@ def _line(outcome: "Outcome") -> str:
 
 def _why(failure: "Outcome") -> str:
     """What went wrong with a photo, and what to do about it."""
-    if isinstance(failure.cause, ToolchainError):
-        return with_hint(failure.cause)
-    return str(failure.error)
+    cause = failure.cause
+    return with_hint(cause) if isinstance(cause, ToolchainError) else str(failure.error)
 
 
 def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) -> None:
@@ -193,11 +186,8 @@ def _summarise(outcomes: "Sequence[Outcome]", n_planned: int, *, quiet: bool) ->
         fail(_why(failures[0]), STATUS_FAILED)
     skipped = f", {n_skipped} skipped: done before" if n_skipped else ""
     if failures:
-        console.print(
-            f"{len(failures)} of {len(outcomes)} photos failed{skipped}:",
-            style="bold red",
-            highlight=False,
-        )
+        text = f"{len(failures)} of {len(outcomes)} photos failed{skipped}:"
+        console.print(text, style="bold red", highlight=False)
         for outcome in failures:
             text = escape(printable(_why(outcome)))
             console.print(f"  {text}", style="red", soft_wrap=True, highlight=False)

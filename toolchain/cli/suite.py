@@ -3,9 +3,11 @@
 import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from restoration_toolchain.toolchain.cli.errors import fail
 from restoration_toolchain.toolchain.cli.material import Material
@@ -13,7 +15,7 @@ from restoration_toolchain.toolchain.cli.options import OverwriteOption, is_offe
 from restoration_toolchain.toolchain.restoring.settings import SETTINGS, RestoreSettings
 
 if TYPE_CHECKING:
-    from restoration_toolchain.toolchain.measuring.suite import LevelSet, SuiteResults
+    from restoration_toolchain.toolchain.measuring.suite import SuiteResults
 
 SUITES: Final = ("paper",)
 
@@ -79,7 +81,7 @@ def run(
     """Measure everything, write the folder and print the tables."""
     from restoration_toolchain.data.errors import UnknownNameError
     from restoration_toolchain.toolchain.cli.progress import Steps
-    from restoration_toolchain.toolchain.measuring.suite import SuiteConfig, load_cast, run_suite
+    from restoration_toolchain.toolchain.measuring import suite as suites
     from restoration_toolchain.toolchain.measuring.suite.plots import check_plotting
     from restoration_toolchain.toolchain.measuring.suite.report import check_folder, write_report
     from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
@@ -89,42 +91,26 @@ def run(
     check_folder(options.output_folder, overwrite=options.overwrite)
     if options.plots:
         check_plotting()
-    cast = load_cast(
-        settings,
-        drqn=options.drqn,
-        ppo=options.ppo,
-        before=options.before,
-        baselines=options.baselines,
-    )
+    others = {name: getattr(options, name) for name in ("drqn", "ppo", "before", "baselines")}
+    cast = suites.load_cast(settings, **others)
     device = choose_device(settings.device)
-    config = SuiteConfig(
+    config = suites.SuiteConfig(
         oracle_count=options.oracle_count,
         max_steps=settings.max_steps,
         seed=material.seed,
         device=str(device),
         precision=choose_precision(settings.precision, device),
     )
+    if material.folders is not None:
+        levels = [suites.folder_level(*material.folders)]
+    else:
+        levels = suites.degraded_levels(material.clean_windows(), material.levels, material.seed)
+    facts: dict[str, Any] = {"command": _command(ctx)}
     with Steps("") as steps:
-        results = run_suite(
-            cast,
-            _level_sets(material),
-            config,
-            facts={"command": _command(ctx)},
-            on_progress=lambda title, done, total, note: steps.update(
-                done, total, note, title=title
-            ),
-        )
+        results = suites.run_suite(cast, levels, config, facts=facts, on_progress=steps.update)
     paths = write_report(results, options.output_folder, plots=options.plots)
     _print(results)
     typer.echo(f"written: {', '.join(map(str, paths))}")
-
-
-def _level_sets(material: Material) -> "list[LevelSet]":
-    from restoration_toolchain.toolchain.measuring.suite import degraded_levels, folder_level
-
-    if material.folders is not None:
-        return [folder_level(*material.folders)]
-    return degraded_levels(material.clean_windows(), material.levels, material.seed)
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:
@@ -156,9 +142,6 @@ def _command(ctx: typer.Context) -> str:
 
 
 def _print(results: "SuiteResults") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console()
     for level in results.levels:
         rows = results.of_level(level)

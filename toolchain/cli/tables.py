@@ -28,29 +28,24 @@ def print_inspection(console: Console, inspection: "Inspection") -> None:
     looked, looks = restoration.quality, restoration.final_quality
     if looked is not None and looks is not None:
         gain = f"[bold]{looks.score - looked.score:+.3f}[/], by {looks.encoder}"
-        console.print(
-            f"SFD-IQA {looked.score:.3f}  ->  SFD-IQA {looks.score:.3f}   ({gain})",
-            highlight=False,
-        )
+        change = f"SFD-IQA {looked.score:.3f}  ->  SFD-IQA {looks.score:.3f}   ({gain})"
+        console.print(change, highlight=False)
 
 
 def sequence_table(inspection: "Inspection") -> Table:
     """One row per decision: what was chosen, for what, at which value, and what came next."""
     is_scored = inspection.restoration.score is not None
     unit = inspection.restoration.provenance.unit
+    is_judged = inspection.restoration.quality is not None
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("step", justify="right", style="dim")
     table.add_column("tool", style="cyan", no_wrap=True)
     table.add_column("treats")
     table.add_column(f"value {unit}".rstrip(), justify="right")
     table.add_column("runners-up", style="dim", no_wrap=True)
-    table.add_column("time", justify="right")
-    if is_scored:
-        table.add_column("PSNR", justify="right")
-        table.add_column("SSIM", justify="right")
-    is_judged = inspection.restoration.quality is not None
-    if is_judged:
-        table.add_column("IQA", justify="right")
+    scores = [*(("PSNR", "SSIM") if is_scored else ()), *(("IQA",) if is_judged else ())]
+    for heading in ("time", *scores):
+        table.add_column(heading, justify="right")
     for number, step in enumerate(inspection.restoration.steps, start=1):
         rivals = "\n".join(f"{name} {value:+.2f}" for name, value in step.runners_up(3))
         cells = [str(number), step.tool, step.treats or "nothing further"]

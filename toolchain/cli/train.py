@@ -1,9 +1,12 @@
 """The commands of ``toolchain train``: tools, chains of them, the agent, and all together."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from restoration_toolchain.toolchain.cli.options import grouped
 from restoration_toolchain.toolchain.cli.training_options import (
@@ -66,33 +69,19 @@ def train_tools_command(
 ) -> None:
     """Train restoration tools, and put them in a toolbox with their checksums and scores."""
     from restoration_toolchain.tools_zoo.device import choose_device
-    from restoration_toolchain.tools_zoo.recipes.plan import (
-        included_toolbox,
-        plan_training,
-        read_recipe,
-    )
+    from restoration_toolchain.tools_zoo.recipes import plan
     from restoration_toolchain.tools_zoo.recipes.train import train_tools
 
-    recipe = {} if config is None else read_recipe(config)
+    recipe = {} if config is None else plan.read_recipe(config)
     overrides = options.overrides()
     check_store({**recipe, **overrides})
-    jobs = plan_training(names or [], recipe, overrides, init=init, warm_start=warm_start)
+    jobs = plan.plan_training(names or [], recipe, overrides, init=init, warm_start=warm_start)
     for job in jobs:
         choose_device(job.config.device)
     folder = toolbox_out or run / "toolbox"
-    trained = with_progress(
-        run,
-        lambda on_step: train_tools(
-            jobs,
-            run,
-            folder,
-            include=included_toolbox(recipe),
-            resume=options.resume,
-            on_step=on_step,
-        ),
-        "psnr_own",
-        lambda value: f"{value:.2f} dB on its own range",
-    )
+    include = plan.included_toolbox(recipe)
+    work = partial(train_tools, jobs, run, folder, include=include, resume=options.resume)
+    trained = with_progress(run, work, "psnr_own", "{:.2f} dB on its own range")
     _print_gains(trained)
     typer.echo(f"toolbox: {folder}")
 
@@ -118,28 +107,14 @@ def train_chains_command(
     ] = None,
 ) -> None:
     """Train tools one behind the other, in chains that the degradation prescribes."""
+    from restoration_toolchain.tools_zoo.recipes import prescribed_chains as chains
     from restoration_toolchain.tools_zoo.recipes.plan import read_recipe
-    from restoration_toolchain.tools_zoo.recipes.prescribed_chains import (
-        ChainTrainConfig,
-        train_toolbox_chains,
-    )
 
-    recipe = {} if config is None else read_recipe(config)
-    chosen = options.resolve(ChainTrainConfig, recipe)
+    recipe = None if config is None else read_recipe(config)
+    chosen = options.resolve(chains.ChainTrainConfig, recipe)
     folder = toolbox_out or run / "toolbox"
-    with_progress(
-        run,
-        lambda on_step: train_toolbox_chains(
-            toolbox,
-            chosen,
-            run,
-            folder,
-            resume=options.resume,
-            on_step=lambda *step: on_step("chains", *step),
-        ),
-        "gain",
-        lambda value: f"{value:.2f} dB gained",
-    )
+    work = partial(chains.train_toolbox_chains, toolbox, chosen, run, folder, resume=options.resume)
+    with_progress(run, work, "gain", "{:.2f} dB gained", title="chains")
     typer.echo(f"toolbox: {folder}")
 
 
@@ -161,30 +136,17 @@ def train_agent_command(
     from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
     from restoration_toolchain.agents.learning.ppo import PpoConfig, train_ppo
     from restoration_toolchain.data.errors import UnknownNameError
-    from restoration_toolchain.tools_zoo.training.run_folder import load_toml
 
-    trainers: dict[str, tuple[Any, Any]] = {
-        "drqn": (DrqnConfig, train_drqn),
-        "ppo": (PpoConfig, train_ppo),
-    }
+    trainers: dict[str, tuple[Any, Any]]
+    trainers = {"drqn": (DrqnConfig, train_drqn), "ppo": (PpoConfig, train_ppo)}
     if algo not in trainers:
         raise UnknownNameError("algorithm", algo, trainers)
     kind, train = trainers[algo]
-    recipe = {} if config is None else load_toml(Path(config))
-    chosen = options.resolve(kind, recipe, toolbox=toolbox, total_timesteps=total_timesteps)
+    chosen = options.resolve(kind, config, toolbox=toolbox, total_timesteps=total_timesteps)
     folder = run or Path(f"runs/agent-{algo}")
     unit = "dB gained" if chosen.made_reward.unit else "gained"
-    with_progress(
-        folder,
-        lambda on_step: train(
-            chosen,
-            folder,
-            resume=options.resume,
-            on_step=lambda *step: on_step("agent", *step),
-        ),
-        "gain",
-        lambda value: f"{value:.2f} {unit}",
-    )
+    work = partial(train, chosen, folder, resume=options.resume)
+    with_progress(folder, work, "gain", f"{{:.2f}} {unit}", title="agent")
     typer.echo(f"agent of the best validation: {folder / 'best'}")
 
 
@@ -202,16 +164,10 @@ def train_joint_command(
 ) -> None:
     """Fine-tune tools and agent together, in turns, while validation gets better."""
     from restoration_toolchain.toolchain.learning.joint import JointConfig, train_joint
-    from restoration_toolchain.tools_zoo.training.run_folder import load_toml
 
-    recipe = {} if config is None else load_toml(Path(config))
-    chosen = options.resolve(JointConfig, recipe, toolbox=toolbox, rounds=rounds)
-    best = with_progress(
-        run,
-        lambda on_step: train_joint(chosen, run, resume=options.resume, on_step=on_step),
-        "gain",
-        lambda value: f"{value:.2f} dB gained",
-    )
+    chosen = options.resolve(JointConfig, config, toolbox=toolbox, rounds=rounds)
+    work = partial(train_joint, chosen, run, resume=options.resume)
+    best = with_progress(run, work, "gain", "{:.2f} dB gained")
     typer.echo(f"toolbox with its agent: {best}")
 
 
@@ -234,9 +190,6 @@ def average_command(
 
 
 def _print_gains(trained: "Sequence[TrainedTool]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table("tool", "treats", title="Held-out photos, PSNR in dB")
     for column in ("own range", "gain", "in a chain", "gain"):
         table.add_column(column, justify="right")

@@ -5,6 +5,7 @@ import json
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -13,9 +14,7 @@ import typer
 from restoration_toolchain.toolchain.cli.errors import STATUS_INTERRUPTED, fail
 
 Config = TypeVar("Config")
-
-OnNamedStep = Callable[[str, int, int, Mapping[str, float]], None]
-"""Called with (name of what is trained, step, total, newest metrics)."""
+Result = TypeVar("Result")
 
 ConfigOption: TypeAlias = Annotated[
     str | None, typer.Option(help="TOML file of options; --set and the flags win over it.")
@@ -42,28 +41,25 @@ class JobOptions:
         """What wins over a file: what --set says, and over that all flags that were given."""
         from restoration_toolchain.tools_zoo.training.run_folder import merge_options
 
-        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        flags = own | flags
+        flags = {**dataclasses.asdict(self), **flags}
+        for name in ("settings", "resume"):  # which say nothing about the config
+            del flags[name]
         given = {name: value for name, value in flags.items() if value is not None}
-        given = {name: value for name, value in given.items() if name not in _NO_SETTINGS}
         return merge_options(parse_settings(self.settings or []), given)
 
-    def resolve(self, kind: type[Config], recipe: Mapping[str, Any], **flags: Any) -> Config:
-        """Settings of a run: those of a file, and what wins over them."""
+    def resolve(
+        self, kind: type[Config], file: str | Mapping[str, Any] | None, **flags: Any
+    ) -> Config:
+        """Settings of a run: those of a TOML file, or read before, and what wins over them."""
         from restoration_toolchain.tools_zoo.device import choose_device
-        from restoration_toolchain.tools_zoo.training.run_folder import (
-            config_from_dict,
-            merge_options,
-        )
+        from restoration_toolchain.tools_zoo.training import run_folder
 
-        values = merge_options(recipe, self.overrides(**flags))
+        read = run_folder.load_toml(Path(file)) if isinstance(file, str) else file or {}
+        values = run_folder.merge_options(read, self.overrides(**flags))
         check_store(values)
-        chosen = config_from_dict(kind, values)
+        chosen = run_folder.config_from_dict(kind, values)
         choose_device(chosen.device)  # type: ignore[attr-defined]
         return chosen
-
-
-_NO_SETTINGS = ("settings", "resume")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,15 +113,17 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def with_progress(
-    run: Path, work: Callable[[OnNamedStep], Any], metric: str, note: Callable[[float], str]
-) -> Any:
+    run: Path, work: Callable[..., Result], metric: str, note: str, *, title: str = ""
+) -> Result:
     """Work under a progress bar; Ctrl-C ends with a line that says how to go on.
 
     Args:
         run: Run folder.
-        work: Gets what tells of its steps.
+        work: Function to call with an ``on_step``, which gets (name of what is trained, step,
+            total, newest metrics), or, where there is a title, all but the name.
         metric: Name of the metric that is shown.
-        note: Words for a value of it.
+        note: Words for a value of it, with braces around its format.
+        title: Name of what is trained.
     """
     from restoration_toolchain.toolchain.cli.progress import Steps
     from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
@@ -135,11 +133,11 @@ def with_progress(
 
         def on_step(name: str, step: int, total: int, metrics: Mapping[str, float]) -> None:
             if metric in metrics:
-                notes[name] = note(metrics[metric])
+                notes[name] = note.format(metrics[metric])
             steps.update(step, total, notes.get(name, ""), title=name)
 
         try:
-            return work(on_step)
+            return work(on_step=partial(on_step, title) if title else on_step)
         except KeyboardInterrupt:
             steps.stop()  # the line comes below the bar
             if not any(run.rglob(CHECKPOINT)):

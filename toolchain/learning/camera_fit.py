@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -56,8 +56,7 @@ texture passed for noise. Photos of a simulated camera together lie at 1.16. Of 
 
 FLATTERY: Final = 0.5
 """dB by which a fitted tool has to be estimated better than a shipped one. It learnt from the noise
-model that it is judged by, so where that is wrong it is wrong in the same way: leads come out 0.4
-to 1.0 dB too large. Of eight fits, this keeps the six that were better (docs/fitting.md)."""
+model that it is judged by, so leads come out 0.4 to 1.0 dB too large (docs/fitting.md)."""
 
 NOTHING: Final = "doing nothing"
 """How the alternative without any denoiser is called."""
@@ -177,7 +176,12 @@ def read_noisy_photos(jobs: Sequence[PhotoJob]) -> NoisyPhotos:
     for job in (jobs[index] for index in chosen):
         try:
             image = read_photo(job.source).rgb
-            _check_size(job.source, image)
+            height, width = image.shape[:2]
+            if min(height, width) < MIN_SIDE:
+                raise PhotoError(
+                    f"{job.source}: {width} x {height} pixels are too few to learn from; "
+                    f"{MIN_SIDE} x {MIN_SIDE} are needed"
+                )
         except PhotoError as error:
             if not job.in_folder:
                 raise
@@ -231,8 +235,7 @@ def fit_to_photos(
         ToolchainError: A photo is too small, the run folder does not fit, or the loss stops being
             a number.
     """
-    parts = [cut_off(image) for image in photos.images]
-    rests, strips = ([part[place] for part in parts] for place in (0, 1))
+    rests, strips = zip(*map(cut_off, photos.images), strict=True)
     tool = fit_tool(rests, config, run_path, noise=noise, **options)
     return Fitted(tool, noise, judge(tool, judged_crops(strips), noise), config)
 
@@ -249,7 +252,7 @@ def judge(tool: Tool, crops: Sequence[FloatImage], noise: NoiseModel) -> Verdict
     denoisers |= {shipped.spec.name: shipped for shipped in shipped_denoisers()}
     others = {name: estimate_risk(run, crops, noise) for name, run in denoisers.items()}
     own = estimate_risk(tool, crops, noise)
-    gains = {tool.spec.name: own.gain, **{name: risk.gain for name, risk in others.items()}}
+    gains = {name: risk.gain for name, risk in {tool.spec.name: own, **others}.items()}
     ranked = dict(sorted(gains.items(), key=lambda item: -item[1]))
     best_other = max(risk.gain for risk in others.values())
     accepted = better_than_all(own, others) and own.gain >= best_other + FLATTERY
@@ -286,15 +289,6 @@ def _squares(strip: FloatImage) -> list[FloatImage]:
     ]
 
 
-def _check_size(path: Path, image: FloatImage) -> None:
-    height, width = image.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise PhotoError(
-            f"{path}: {width} x {height} pixels are too few to learn from; "
-            f"{MIN_SIDE} x {MIN_SIDE} are needed"
-        )
-
-
 def _middle(image: FloatImage, max_pixels: int) -> FloatImage:
     shrink = math.sqrt(max_pixels / (image.shape[0] * image.shape[1]))
     if shrink >= 1.0:
@@ -321,9 +315,8 @@ def _check_one_camera(photos: NoisyPhotos, noise: NoiseModel) -> None:
     gap = float(np.ptp(np.quantile(colours, [0.1, 0.9], method="nearest")))
     if np.quantile(ratios, 0.75, method="higher") < DISAGREEMENT and gap < COLOUR_GAP:
         return
-    by: Callable[[int], float]
-    by = (lambda i: float(ratios[i])) if gap < COLOUR_GAP else (lambda i: float(colours[i]))
-    least, most = (pick(range(len(models)), key=by) for pick in (min, max))
+    differing = ratios if gap < COLOUR_GAP else colours
+    least, most = int(differing.argmin()), int(differing.argmax())
     raise NothingToLearnError(
         "the photos do not have the same noise, so one tool cannot fit them: "
         f"{Path(photos.names[least]).name} has noise of {models[least].sigma:.0f} and "

@@ -1,35 +1,26 @@
 """Extend a toolbox by a fitted tool, and teach its agent when to use it."""
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
-from restoration_toolchain.agents.players.play import EpisodeResults, play
+from restoration_toolchain.agents.learning.run import OnStep
+from restoration_toolchain.agents.players.play import play
 from restoration_toolchain.agents.players.reference import search_sequences
 from restoration_toolchain.agents.policy.extension import extend_policy
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, load_bundle, load_policy
 from restoration_toolchain.data.atomic import folder_written_atomically
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.toolchain.learning.joint import save_bundle
+from restoration_toolchain.tools_zoo import storage
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.own_tools import OwnTool, save_own_tool
-from restoration_toolchain.tools_zoo.storage import (
-    check_replaceable,
-    load_toolbox,
-    read_notes,
-    toolbox_folder,
-)
 from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
 
 STANDARD: Final = "standard damage"
 OWN: Final = "noise of your photos"
-
-OnStep = Callable[[int, int, dict[str, float]], None]
-"""Called with (environment steps so far, total, newest metrics)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,13 +127,13 @@ def extend_toolbox(
         ToolchainError: ``folder`` exists or holds something else than a toolbox; the bundle, the
             store or the run folder is unusable.
     """
-    check_replaceable(folder, overwrite=overwrite)
+    storage.check_replaceable(folder, overwrite=overwrite)
     tools, policy = load_bundle(config.toolbox)
     if own.name in tools.names:
         raise DuplicateToolError(f"the toolbox {config.toolbox} has a tool {own.name!r} already")
     start, kept = run_path / "start", run_path / "own"
     bigger = Toolbox(tools.name, [*tools, own.tool])
-    notes: dict[str, Any] = dict(read_notes(toolbox_folder(config.toolbox)))
+    notes: dict[str, Any] = dict(storage.read_notes(storage.toolbox_folder(config.toolbox)))
     notes[own.name] = {**own.notes, "noise": own.noise.to_dict(), "gain": own.gain}
     if not resume:
         save_own_tool(own.tool, own.noise, own.gain, kept, notes=own.notes, overwrite=True)
@@ -150,33 +141,16 @@ def extend_toolbox(
         save_bundle(bigger, extend_policy(policy, own.name, like=like), start, notes)
     agent = config.agent(start, kept)
     train_drqn(agent, run_path / "agent", resume=resume, on_step=on_step)
-    learnt = load_policy(run_path / "agent" / "best")
-    brings = tuple(
-        _usefulness(kind, pairs, (tools, policy), (load_toolbox(start), learnt))
-        for kind, pairs in (
-            (STANDARD, config.standard(agent).make_eval_pairs()),
-            (OWN, config.own_noise(kept).make_eval_pairs()),
-        )
-    )
+    learnt, saved = load_policy(run_path / "agent" / "best"), storage.load_toolbox(start)
+    brings = []
+    for kind, drawn in ((STANDARD, config.standard(agent)), (OWN, config.own_noise(kept))):
+        pairs = drawn.make_eval_pairs()
+        before, after = play(policy, tools, pairs), play(learnt, saved, pairs)
+        share = float((after.actions == len(tools)).any(axis=1).mean())  # of the last tool
+        brings.append(Usefulness(kind, before.bounded_gain, after.bounded_gain, share))
     with folder_written_atomically(folder) as part:
         save_bundle(bigger, learnt, part, notes)
-    return brings
-
-
-def _usefulness(
-    kind: str,
-    pairs: ArrayPairs,
-    before: tuple[Toolbox, LstmPolicy],
-    after: tuple[Toolbox, LstmPolicy],
-) -> Usefulness:
-    old, new = (_play(bundle, pairs) for bundle in (before, after))
-    ran = (new.actions == len(after[0]) - 1).any(axis=1)
-    return Usefulness(kind, old.bounded_gain, new.bounded_gain, float(ran.mean()))
-
-
-def _play(bundle: tuple[Toolbox, LstmPolicy], pairs: ArrayPairs) -> EpisodeResults:
-    toolbox, policy = bundle
-    return play(policy, toolbox, pairs)
+    return tuple(brings)
 
 
 def _best_tool(toolbox: Toolbox, pairs: ArrayPairs) -> str:

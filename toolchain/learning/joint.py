@@ -10,29 +10,17 @@ import numpy as np
 
 from restoration_toolchain.agents.learning.drqn import DrqnConfig, train_drqn
 from restoration_toolchain.agents.players.play import play
+from restoration_toolchain.agents.policy import storage as policies
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.storage import (
-    AGENT_FOLDER,
-    PolicyError,
-    load_bundle,
-    load_policy,
-    own_agent,
-    save_policy,
-)
 from restoration_toolchain.data.damage.levels import SEVERITY, TRAINING_LEVELS, sampler
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.patches.pairs import ArrayPairs, degrade_windows
 from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.envs.chain import MAX_STEPS
 from restoration_toolchain.toolchain.learning.tool_phase import ToolPhaseConfig, tune_tools
+from restoration_toolchain.tools_zoo import storage
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
-from restoration_toolchain.tools_zoo.storage import (
-    load_toolbox,
-    read_notes,
-    save_toolbox,
-    toolbox_folder,
-)
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.averaging import average_toolboxes
 from restoration_toolchain.tools_zoo.training.config import NOT_NOTED
@@ -119,7 +107,7 @@ class JointConfig:
             self.agent,
             store=self.store,
             toolbox=str(bundle),
-            init=str(bundle / AGENT_FOLDER),
+            init=str(bundle / policies.AGENT_FOLDER),
             seed=self.seed + number,
             device=self.device,
             precision=self.precision,
@@ -174,14 +162,16 @@ class _Alternation:
             self._finished, self._accepted = state["finished"], state["accepted"]
             self._gains: Gains = state["gains"]
             return
-        toolbox, policy = load_bundle(config.toolbox)
+        toolbox, policy = policies.load_bundle(config.toolbox)
         if max(toolbox.scales) > 1:
             raise ToolchainError(
                 f"joint training keeps the size of images, and {toolbox.name} has tools that do not"
             )
         self._finished, self._accepted = 0, []
         self._gains = self._validate(toolbox, policy)
-        save_bundle(toolbox, policy, self.best, read_notes(toolbox_folder(config.toolbox)))
+        save_bundle(
+            toolbox, policy, self.best, storage.read_notes(storage.toolbox_folder(config.toolbox))
+        )
         self._save()
 
     def run(self, on_step: OnPhaseStep) -> Path:
@@ -189,8 +179,7 @@ class _Alternation:
         while self._finished < 2 * self._config.rounds:
             if self._finished % 2 == 0 and self._finished and not any(self._accepted[-2:]):
                 break
-            number = self._finished // 2 + 1
-            phase = phases[self._finished % 2]
+            number, phase = self._finished // 2 + 1, phases[self._finished % 2]
             toolbox, policy = phase(number, on_step)
             gains = self._validate(toolbox, policy)
             accepted = self._is_better(gains)
@@ -198,7 +187,7 @@ class _Alternation:
             self._run.log(self._finished + 1, accepted=float(accepted), **metrics)
             if accepted:
                 self._gains = gains
-                notes = read_notes(self.best)
+                notes = storage.read_notes(self.best)
                 if phase == self._tool_phase:
                     tuned = [name for name in notes if name not in self._config.tools.frozen]
                     notes |= {name: self._noted(number, notes[name]) for name in tuned}
@@ -209,7 +198,7 @@ class _Alternation:
         return self.best
 
     def _tool_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
-        toolbox, policy = load_bundle(self.best)
+        toolbox, policy = policies.load_bundle(self.best)
         path = self._run.path / f"round-{number}-tools"
         tuned = tune_tools(
             toolbox,
@@ -220,11 +209,11 @@ class _Alternation:
             on_step=self._reporter(f"tools, round {number}", on_step),
         )
         save_bundle(tuned, policy, path / "bundle")
-        return load_bundle(path / "bundle")
+        return policies.load_bundle(path / "bundle")
 
     def _agent_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
         if self._config.tools_only:
-            return load_bundle(self.best)
+            return policies.load_bundle(self.best)
         path = self._run.path / f"round-{number}-agent"
         train_drqn(
             self._config.agent_phase(number, self.best),
@@ -232,7 +221,7 @@ class _Alternation:
             resume=(path / CHECKPOINT).is_file(),
             on_step=self._reporter(f"agent, round {number}", on_step),
         )
-        return load_toolbox(self.best), load_policy(path / "best")
+        return storage.load_toolbox(self.best), policies.load_policy(path / "best")
 
     def _reporter(self, phase: str, on_step: OnPhaseStep) -> OnStep:
         """Tell of the steps of a phase with the mean gain that was reached before it."""
@@ -255,12 +244,8 @@ class _Alternation:
         return bool(changes.mean() > 0.0 and changes.min() >= -self._config.tolerance)
 
     def _save(self) -> None:
-        state: dict[str, Any] = {
-            "finished": self._finished,
-            "accepted": self._accepted,
-            "gains": self._gains,
-        }
-        self._run.save(state)
+        finished, accepted = self._finished, self._accepted
+        self._run.save({"finished": finished, "accepted": accepted, "gains": self._gains})
 
 
 def save_bundle(
@@ -277,9 +262,9 @@ def save_bundle(
         folder: Toolbox folder; the agent goes into ``agent`` below it.
         notes: Per tool, facts to record with it, such as how it was trained.
     """
-    save_toolbox(toolbox, folder, notes)
-    bound = policy.changed(tool_checksums=load_toolbox(folder).checksums)
-    save_policy(bound, folder / AGENT_FOLDER)
+    storage.save_toolbox(toolbox, folder, notes)
+    bound = policy.changed(tool_checksums=storage.load_toolbox(folder).checksums)
+    policies.save_policy(bound, folder / policies.AGENT_FOLDER)
 
 
 def average_bundles(folders: Sequence[str | Path], out: Path) -> None:
@@ -294,22 +279,22 @@ def average_bundles(folders: Sequence[str | Path], out: Path) -> None:
     Raises:
         ToolchainError: A toolbox cannot be read, or they do not have the same tools.
     """
-    toolboxes = [load_toolbox(folder) for folder in folders]
+    toolboxes = [storage.load_toolbox(folder) for folder in folders]
     average = average_toolboxes(toolboxes)
     notes: dict[str, Mapping[str, Any]] = {}
     for folder in reversed(folders):  # the first that has some; those of a phase alone have none
-        known = read_notes(toolbox_folder(folder))
+        known = storage.read_notes(storage.toolbox_folder(folder))
         notes |= {name: facts for name, facts in known.items() if facts}
     for name in average.names:
         files = [toolbox.checksums[name] for toolbox in toolboxes]
         if len(set(files)) > 1:
             notes[name] = {**notes.get(name, {}), "mean_of": files}
     try:
-        agent = own_agent(folders[0])
-    except PolicyError:
-        save_toolbox(average, out, notes)
+        agent = policies.own_agent(folders[0])
+    except policies.PolicyError:
+        storage.save_toolbox(average, out, notes)
     else:
-        save_bundle(average, load_policy(agent), out, notes)
+        save_bundle(average, policies.load_policy(agent), out, notes)
 
 
 def held_out_pairs(store: str, level: str, count: int, seed: int) -> ArrayPairs:

@@ -139,11 +139,9 @@ def walk(
     toolbox: Toolbox,
     policy: LstmPolicy,
     lq: Tensor,
+    config: ToolPhaseConfig,
+    rng: np.random.Generator,
     *,
-    max_steps: int,
-    epsilon: float = 0.0,
-    persistence: float = 0.0,
-    rng: np.random.Generator | None = None,
     precision: Precision = "fp32",
 ) -> tuple[list[Tensor], Tensor]:
     """Let the agent play chains through which gradients flow back to the tools.
@@ -155,9 +153,7 @@ def walk(
         toolbox: The tools.
         policy: Who chooses.
         lq: Degraded images (N, 3, 63, 63) in [0, 1].
-        max_steps: Tools per chain.
-        epsilon: Probability of a random tool in place of a chosen one; needs ``rng``.
-        persistence: Probability of a chain in which the agent may not stop; needs ``rng``.
+        config: Settings; ``max_steps``, ``epsilon`` and ``persistence`` of them.
         rng: Source of both draws.
         precision: Number format that the tools compute in; the agent always uses float32.
 
@@ -171,9 +167,8 @@ def walk(
             return toolbox.restore(images, actions)
 
     allowed = torch.ones(len(lq), toolbox.stop + 1, dtype=torch.bool)
-    if persistence:
-        assert rng is not None
-        allowed[:, toolbox.stop] = torch.from_numpy(rng.random(len(lq)) >= persistence)
+    if config.persistence:
+        allowed[:, toolbox.stop] = torch.from_numpy(rng.random(len(lq)) >= config.persistence)
     state = policy.initial_state(len(lq))
 
     def choose(chain: Chain) -> Decision:
@@ -181,15 +176,15 @@ def walk(
         images = chain.result().detach()
         values, state = policy.action_values(images, chain.last_action, state)
         decision = decide(values.cpu(), allowed=allowed)
-        if not epsilon:
+        if not config.epsilon:
             return decision
-        assert rng is not None
-        explore = torch.from_numpy(rng.random(len(lq)) < epsilon)
+        explore = torch.from_numpy(rng.random(len(lq)) < config.epsilon)
         drawn = torch.from_numpy(rng.integers(toolbox.stop, size=len(lq)))
         return replace(decision, actions=torch.where(explore, drawn, decision.actions))
 
-    chain = Chain(lq, toolbox.scales, max_steps=max_steps, apply=apply, differentiable=True)
-    taken = torch.full((len(lq), max_steps), toolbox.stop)
+    steps = config.max_steps
+    chain = Chain(lq, toolbox.scales, max_steps=steps, apply=apply, differentiable=True)
+    taken = torch.full((len(lq), steps), toolbox.stop)
     after = []
     for step, move in enumerate(rollout(chain, choose)):
         taken[:, step] = move.decision.actions
@@ -275,15 +270,9 @@ class ChainObjective:
     def loss(self, module: nn.Module, batch: ChainBatch) -> Tensor:
         """Sum of the losses of all images: `bound_gradients` divides by their number."""
         config, toolbox = self._config, self._toolbox
+        rng = np.random.default_rng((config.seed, 1, batch.step))
         after, actions = walk(
-            toolbox,
-            self._policy,
-            batch.lq,
-            max_steps=config.max_steps,
-            epsilon=config.epsilon,
-            persistence=config.persistence,
-            rng=np.random.default_rng((config.seed, 1, batch.step)),
-            precision=self._precision,
+            toolbox, self._policy, batch.lq, config, rng, precision=self._precision
         )
         self._counts = torch.bincount(actions.flatten(), minlength=len(toolbox) + 1)
         ran = actions != toolbox.stop

@@ -3,23 +3,15 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import torch
 
+from restoration_toolchain.agents.players import reference
 from restoration_toolchain.agents.players.play import EpisodeResults, play
 from restoration_toolchain.agents.players.player import Player
-from restoration_toolchain.agents.players.reference import (
-    FixedPlayer,
-    GreedyOracle,
-    RandomPlayer,
-    ScriptPlayer,
-    SequenceTable,
-    search_sequences,
-)
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.agents.policy.storage import check_fits
@@ -32,7 +24,7 @@ from restoration_toolchain.data.patches.pairs import ArrayPairs, check_large_sid
 from restoration_toolchain.data.patches.store import Patches, PatchStore, StoreConfig, cut_windows
 from restoration_toolchain.data.scaling import upsampled
 from restoration_toolchain.envs.chain import MAX_STEPS
-from restoration_toolchain.envs.reward import PSNR, REWARDS, Judge, Reward
+from restoration_toolchain.envs.reward import PSNR, REWARDS, Judge
 from restoration_toolchain.toolchain.errors import PhotoError
 from restoration_toolchain.toolchain.photos.paths import find_photos
 from restoration_toolchain.toolchain.photos.read import read_photo
@@ -40,8 +32,6 @@ from restoration_toolchain.toolchain.restoring.photo_quality import PhotoJudge
 from restoration_toolchain.toolchain.restoring.restorer import check_keeps_size
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import Quality, SfdIqa
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-
-T = TypeVar("T")
 
 PLAYERS: Final = ("stop", "random", "fixed", "greedy-oracle", "oracle", "agent")
 """Who can be evaluated: the rungs of the ladder from doing nothing to the best possible."""
@@ -100,20 +90,11 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        names = [name for name in self.__slots__ if name != "name"]
-        return {"name": self.name, **{name: getattr(self, name) for name in names}} | {
-            "gain": self.gain
-        }
+        return dataclasses.asdict(self) | {"gain": self.gain}
 
 
-class _Scored(NamedTuple):
-    """PSNR in dB and SSIM of one image before and after, and how it looks then."""
-
-    psnr_before: float
-    psnr_after: float
-    ssim_before: float | None
-    ssim_after: float | None
-    quality: Quality | None
+_Scored: TypeAlias = tuple[float, float, float | None, float | None, Quality | None]
+"""PSNR in dB of one image before and after, SSIM before and after, and how it looks then."""
 
 
 def compare_folders(
@@ -234,9 +215,10 @@ def evaluate_players(
         _check_agent(policy, toolbox, scale)
     reward = PSNR if scale == 1 or policy is None else policy.reward
     judge = None if scale == 1 else Judge(REWARDS["mixed"], device)
+    options = {"scale": scale, "reward": reward, "device": device}
     for level, draw in samplers.items():
         pairs = ArrayPairs(*degrade_windows(windows, draw, np.random.default_rng(seed)))
-        table = _Table(toolbox, pairs, max_steps, scale, reward, device)
+        table = _Table(toolbox, pairs, max_steps, options)
         if judge is not None:
             judge.remember(to_tensor(pairs.gt).to(device))
         for player, label, note in (s for name in names for s in _seats(name, table, policy, seed)):
@@ -267,14 +249,14 @@ class _Table:
     toolbox: Toolbox
     pairs: ArrayPairs
     max_steps: int
-    scale: int
-    reward: Reward
-    device: torch.device | str
-    _searched: dict[int, SequenceTable] = field(default_factory=dict)
+    options: dict[str, Any]
+    _searched: dict[int, reference.SequenceTable] = field(default_factory=dict)
 
-    def search(self, length: int) -> SequenceTable:
+    def search(self, length: int) -> reference.SequenceTable:
         if length not in self._searched:
-            self._searched[length] = self._run(search_sequences, max_steps=length)
+            self._searched[length] = reference.search_sequences(
+                self.toolbox, self.pairs, max_steps=length, **self.options
+            )
         return self._searched[length]
 
     def best_fixed(self, length: int) -> tuple[tuple[int, ...], str]:
@@ -283,48 +265,41 @@ class _Table:
         return best, ", ".join(self.toolbox.names[action] for action in best) or "none"
 
     def play(self, player: Player) -> EpisodeResults:
-        return self._run(partial(play, player), max_steps=self.max_steps)
-
-    def _run(self, what: Callable[..., T], *, max_steps: int) -> T:
-        return what(
-            self.toolbox,
-            self.pairs,
-            max_steps=max_steps,
-            scale=self.scale,
-            reward=self.reward,
-            device=self.device,
-        )
+        return play(player, self.toolbox, self.pairs, max_steps=self.max_steps, **self.options)
 
 
 def _seats(
     name: str, table: _Table, policy: LstmPolicy | None, seed: int
 ) -> Iterator[tuple[Player, str, str]]:
     """Player, label and note: one for each tool of *sr-alone*, else one."""
-    toolbox, stop = table.toolbox, table.toolbox.stop
+    player: Player
+    toolbox, stop, enlarges = table.toolbox, table.toolbox.stop, table.options["scale"] > 1
     match name:
-        case "stop":
-            yield FixedPlayer((), stop=stop), name, "does nothing"
-        case "bicubic":
-            yield FixedPlayer((), stop=stop), name, "no tool at all"
+        case "stop" | "bicubic":
+            note = "does nothing" if name == "stop" else "no tool at all"
+            yield reference.FixedPlayer((), stop=stop), name, note
         case "random":
-            yield RandomPlayer(stop + 1, np.random.default_rng(seed)), name, "any tool or stop"
+            player = reference.RandomPlayer(stop + 1, np.random.default_rng(seed))
+            yield player, name, "any tool or stop"
         case "sr-alone":
             for action, scale in enumerate(toolbox.scales):
                 if scale > 1:
-                    yield FixedPlayer([action], stop=stop), toolbox.names[action], "alone"
+                    player = reference.FixedPlayer([action], stop=stop)
+                    yield player, toolbox.names[action], "alone"
         case "single" | "fixed":
-            is_single = name == "single" or table.scale == 1
-            actions, tools = table.best_fixed(1 if is_single else SCALED_FIXED_LENGTH)
-            note = tools if table.scale > 1 else f"best single tool: {tools}"
-            yield FixedPlayer(actions, stop=stop), name, note
+            is_chain = enlarges and name == "fixed"
+            actions, tools = table.best_fixed(SCALED_FIXED_LENGTH if is_chain else 1)
+            note = tools if enlarges else f"best single tool: {tools}"
+            yield reference.FixedPlayer(actions, stop=stop), name, note
         case "greedy-oracle":
-            yield GreedyOracle(), name, "best next tool, clean image known"
+            yield reference.GreedyOracle(), name, "best next tool, clean image known"
         case "oracle":
             best = table.search(table.max_steps).best_sequences
-            yield ScriptPlayer(best, stop=stop), name, "best sequence, clean image known"
+            player = reference.ScriptPlayer(best, stop=stop)
+            yield player, name, "best sequence, clean image known"
         case _:
             assert policy is not None
-            yield policy, name, f"rewarded by {policy.reward.name}" if table.scale > 1 else ""
+            yield policy, name, f"rewarded by {policy.reward.name}" if enlarges else ""
 
 
 def score_results(
@@ -336,16 +311,7 @@ def score_results(
     note: str = "",
     iqa: SfdIqa | None = None,
 ) -> Evaluation:
-    """Summarise what a player reached.
-
-    Args:
-        name: Name of the player.
-        results: What `agents.players.play.play` returned.
-        pairs: What was played.
-        level: Level of the degradation.
-        note: What else is worth knowing.
-        iqa: SFD-IQA to judge the results by.
-    """
+    """Summarise what a player reached on pairs; see `Evaluation`."""
     restored = results.restored.transpose(0, 2, 3, 1)
     scale = pairs.gt.shape[1] // pairs.lq.shape[1]
     scored = [
@@ -363,7 +329,7 @@ def _score(
     lq: FloatImage, restored: FloatImage, gt: FloatImage, iqa: SfdIqa | None = None
 ) -> _Scored:
     has_room = min(gt.shape[:2]) >= _SSIM_WINDOW
-    return _Scored(
+    return (
         psnr(lq, gt),
         psnr(restored, gt),
         ssim(lq, gt) if has_room else None,
@@ -377,7 +343,7 @@ def _summarise(
 ) -> Evaluation:
     psnr_before, psnr_after, ssim_before, ssim_after, seen = zip(*scored, strict=True)
     judged = [quality for quality in seen if quality is not None]
-    worse = [score.psnr_after < score.psnr_before - _WORSE for score in scored]
+    worse = [after < before - _WORSE for before, after, *_ in scored]
     return Evaluation(
         name=name,
         level=level,
@@ -401,10 +367,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def read_partners(lq_path: Path, gt_path: Path, *, scale: int = 1) -> tuple[FloatImage, FloatImage]:
     """Read a degraded photo and its clean partner: RGB (H, W, 3) float32 in [0, 1] each.
 
-    Args:
-        lq_path: The degraded photo.
-        gt_path: The clean one.
-        scale: Side of the clean photo over side of the degraded one.
+    The clean photo has ``scale`` times the sides of the degraded one.
 
     Raises:
         PhotoError: One cannot be read, or their sizes are others.
@@ -420,11 +383,7 @@ def read_partners(lq_path: Path, gt_path: Path, *, scale: int = 1) -> tuple[Floa
 
 
 def pair_files(lq_folder: Path, gt_folder: Path) -> list[tuple[Path, Path]]:
-    """List degraded photos with the clean ones of the same relative path, whatever their suffix.
-
-    Args:
-        lq_folder: Degraded photos, or a single file.
-        gt_folder: Clean photos, or a single file; ones without a partner are ignored.
+    """List degraded photos with the clean ones of the same relative path; see `compare_folders`.
 
     Raises:
         PhotoError: A folder has no photos, or a degraded photo has no clean partner.
@@ -434,10 +393,7 @@ def pair_files(lq_folder: Path, gt_folder: Path) -> list[tuple[Path, Path]]:
         return [(lq_folder, gt_folder)]
     # A restored GIF is a PNG and a JPEG's clean partner rarely a JPEG, so suffixes do not count.
     partners = {job.relative.with_suffix(""): job.source for job in gt}
-    pairs = []
     for job in lq:
-        partner = partners.get(job.relative.with_suffix(""))
-        if partner is None:
+        if job.relative.with_suffix("") not in partners:
             raise PhotoError(f"{job.source} has no partner {job.relative} in {gt_folder}")
-        pairs.append((job.source, partner))
-    return pairs
+    return [(job.source, partners[job.relative.with_suffix("")]) for job in lq]

@@ -10,23 +10,12 @@ from restoration_toolchain.data.damage.degradation import Degradation
 from restoration_toolchain.data.errors import ChecksumError, ToolchainError
 from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.store import PatchStore
+from restoration_toolchain.tools_zoo import storage
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.enlarging.objective import bicubic
-from restoration_toolchain.tools_zoo.storage import (
-    read_checked,
-    read_manifest,
-    read_spec,
-    toolbox_folder,
-    weights_path,
-)
 from restoration_toolchain.tools_zoo.tool import ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from restoration_toolchain.tools_zoo.training.batches import (
-    Degrade,
-    ToolDegrader,
-    level_degrader,
-    validation_pairs,
-)
+from restoration_toolchain.tools_zoo.training import batches
 
 WeightState = Literal["ok", "damaged", "missing"]
 
@@ -46,11 +35,11 @@ def list_tools(name_or_path: str | Path = DEFAULT_TOOLBOX) -> list[ListedTool]:
         UnknownNameError: No toolbox of that name ships, and there is no such folder.
         ToolboxError: The manifest is missing or malformed.
     """
-    folder = toolbox_folder(name_or_path)
+    folder = storage.toolbox_folder(name_or_path)
     listed = []
-    for entry in read_manifest(folder)["tools"]:
-        state = _weight_state(weights_path(folder, entry), entry["sha256"])
-        listed.append(ListedTool(read_spec(entry), state))
+    for entry in storage.read_manifest(folder)["tools"]:
+        state = _weight_state(storage.weights_path(folder, entry), entry["sha256"])
+        listed.append(ListedTool(storage.read_spec(entry), state))
     return listed
 
 
@@ -68,12 +57,12 @@ def measure_tools(toolbox: Toolbox, store: Path, *, count: int = 256) -> dict[st
     gains = {}
     for tool in toolbox:
         scale = tool.spec.scale
-        degrade: Degrade = ToolDegrader(tool.spec).own_only
+        degrade: batches.Degrade = batches.ToolDegrader(tool.spec).own_only
         if scale > 1:
             small = Degradation().shrunk(scale)
-            degrade = level_degrader(lambda _, small=small: small)  # type: ignore[misc]
+            degrade = batches.level_degrader(lambda _, small=small: small)  # type: ignore[misc]
         with PatchStore(store, scale=scale) as patches, torch.inference_mode():
-            lq, gt = validation_pairs(patches, degrade, count=count, seed=0)
+            lq, gt = batches.validation_pairs(patches, degrade, count=count, seed=0)
             before = batch_psnr(bicubic(lq, scale), gt)
             after = batch_psnr(tool(lq), gt)
         gains[tool.spec.name] = float((after - before).mean())
@@ -82,7 +71,7 @@ def measure_tools(toolbox: Toolbox, store: Path, *, count: int = 256) -> dict[st
 
 def _weight_state(path: Path, sha256: str) -> WeightState:
     try:
-        read_checked(path, sha256)
+        storage.read_checked(path, sha256)
     except ChecksumError:
         return "damaged"
     except ToolchainError:

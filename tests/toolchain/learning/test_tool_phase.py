@@ -94,7 +94,7 @@ def test_gradient_reaches_the_first_tool_through_the_later_one(toolbox: Toolbox)
     policy = scripted_policy("denoise_3", "deblur_1")
     lq, gt = batch()[1:3]
     toolbox.requires_grad_(True)
-    after, actions = walk(toolbox, policy, lq, max_steps=3)
+    after, actions = walk(toolbox, policy, lq, config(), np.random.default_rng(0))
     assert [NAMES.index(n) for n in ("denoise_3", "deblur_1")] == actions[0, :2].tolist()
     assert (actions[:, 2] == toolbox.stop).all()
     (after[-1] - gt).square().mean().backward()  # type: ignore[no-untyped-call]
@@ -221,7 +221,7 @@ def test_exploration_gives_every_tool_practice(toolbox: Toolbox) -> None:
     lq = torch.rand(64, 3, 63, 63)
     rng = np.random.default_rng(0)
     with torch.no_grad():
-        _, actions = walk(toolbox, policy, lq, max_steps=3, epsilon=1.0, rng=rng)
+        _, actions = walk(toolbox, policy, lq, config(epsilon=1.0), rng)
     assert set(actions.flatten().tolist()) == set(range(len(toolbox)))
 
 
@@ -230,15 +230,9 @@ def test_an_agent_that_may_not_stop_plays_to_the_end(toolbox: Toolbox) -> None:
     lq = torch.rand(64, 3, 63, 63)
     shares = []
     for persistence in (0.0, 0.5, 1.0):
+        settings = config(max_steps=2, persistence=persistence)
         with torch.no_grad():
-            _, actions = walk(
-                toolbox,
-                policy,
-                lq,
-                max_steps=2,
-                persistence=persistence,
-                rng=np.random.default_rng(0),
-            )
+            _, actions = walk(toolbox, policy, lq, settings, np.random.default_rng(0))
         lengths = (actions != toolbox.stop).sum(dim=1)
         assert set(lengths.tolist()) <= {0, 2}
         shares.append(float((lengths == 2).float().mean()))

@@ -138,26 +138,18 @@ def test_costs_are_those_counted_by_hand(tiny_toolbox: Toolbox) -> None:
     policy = make_policy(tiny_toolbox)
     # Two tools; one tool and a stop; a stop at once; the limit with the same tool twice.
     actions = np.array([[0, 1], [2, STOP], [STOP, STOP], [1, 1]])
-    contender = Contender(
-        key="agent",
-        label="",
-        player=policy,
-        toolbox=tiny_toolbox,
-        tools=(0, 1, 2),
-        max_steps=2,
-        policy=policy,
-    )
+    contender = Contender("agent", "", tiny_toolbox, policy, max_steps=2)
     look = agent_macs(policy)
     agent = sum(p.numel() for p in policy.q_net.parameters())
     cost = cost_of(contender, actions, 63)
     assert cost.macs == pytest.approx((5 * SMALL_MACS + (2 + 2 + 1 + 2) * look) / 4)
     assert cost.parameters == agent + 3 * 21_827
     assert cost.parameters_run == pytest.approx(agent + (2 + 1 + 0 + 1) * 21_827 / 4)
-    single = dataclasses.replace(contender, policy=None, tools=(1,))
-    assert cost_of(single, np.array([[1, STOP]]), 63).macs == SMALL_MACS
-    greedy = dataclasses.replace(contender, policy=None, lookahead="next")
+    single = dataclasses.replace(contender, player=FixedPlayer((1,), stop=STOP), tools=(1,))
+    assert cost_of(single, np.array([[1, STOP]]), 63) == (21_827, 21_827, SMALL_MACS)
+    greedy = dataclasses.replace(single, lookahead="next")
     assert cost_of(greedy, actions, 63).macs == pytest.approx(7 * 3 * SMALL_MACS / 4)
-    oracle = dataclasses.replace(contender, policy=None, lookahead="all")
+    oracle = dataclasses.replace(single, lookahead="all")
     assert cost_of(oracle, actions, 63).macs == (3 + 9) * SMALL_MACS
 
 
@@ -212,8 +204,6 @@ def test_usage_is_counted_by_the_strength_of_the_input() -> None:
 def test_results_go_to_json_as_they_are(results: SuiteResults) -> None:
     content = json.loads(results.to_json())
     assert (content.pop("suite"), content.pop("format_version")) == ("paper", 1)
-    shares = [entry.pop("share") for entry in content["oracle"]]
-    assert shares == [oracle.share for oracle in results.oracle]
     assert content == json.loads(json.dumps(dataclasses.asdict(results)))
 
 

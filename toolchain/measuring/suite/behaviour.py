@@ -51,7 +51,7 @@ def usage_of(
     if any(known is None for known in strengths):
         return (_count("patches", ("all",), played, np.zeros(len(played), np.int64), stop),)
     of_inputs = np.array([levels for known in strengths if known for levels in known])
-    columns = tuple(str(level) for level in range(NUM_LEVELS + 1))
+    columns = tuple(map(str, range(NUM_LEVELS + 1)))
     return tuple(
         _count(kind.name, columns, played, of_inputs[:, k], stop)
         for k, kind in enumerate(graded_kinds())
@@ -65,11 +65,10 @@ def _count(
     column: npt.NDArray[np.int64],
     stop: int,
 ) -> Usage:
-    chosen = decisions_of(actions, stop)
     first = np.zeros((stop + 1, len(columns)), np.int64)
     every = first.copy()
     np.add.at(first, (actions[:, 0], column), 1)
-    rows, steps = np.nonzero(chosen)
+    rows, steps = np.nonzero(decisions_of(actions, stop))
     np.add.at(every, (actions[rows, steps], column[rows]), 1)
     kept = [k for k in range(len(columns)) if k > 0 or len(columns) == 1 or first[:, 0].any()]
     return Usage(

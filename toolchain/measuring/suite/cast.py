@@ -66,24 +66,21 @@ def load_cast(
     """
     ours = Bundle(*load_bundle(settings.toolbox or default_toolbox(1), settings.agent))
     check_keeps_size(ours.policy, ours.toolbox)
-    remarks = []
-    rivals = {}
-    for label, folder, option in (
-        ("DRQN, the paper's way", drqn, "--drqn"),
-        ("recurrent PPO", ppo, "--ppo"),
-    ):
+    remarks, rivals = [], {}
+    agents = (("DRQN, the paper's way", drqn, "--drqn"), ("recurrent PPO", ppo, "--ppo"))
+    for label, folder, option in agents:
         if folder is None:
             remarks.append(f"{label}: left out; {option} names such an agent.")
         else:
             rivals[label] = _load_rival(folder, ours.toolbox)
     if before is None:
         remarks.append("Before joint training: left out; --before names such a toolbox folder.")
+    networks = None
     if baselines is None and BASELINES not in shipped_toolboxes():
         remarks.append(
             "Single networks: left out, since no weights of them ship; train them with "
             "`toolchain train tools --config baselines`, and name their toolbox with --baselines."
         )
-        networks = None
     else:
         networks = load_toolbox(BASELINES if baselines is None else baselines)
     return Cast(

@@ -3,61 +3,53 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 
+from restoration_toolchain.agents.players import reference
 from restoration_toolchain.agents.players.player import Player
-from restoration_toolchain.agents.players.reference import (
-    FixedPlayer,
-    GreedyOracle,
-    RandomPlayer,
-    ScriptPlayer,
-    SequenceTable,
-)
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.toolchain.measuring.suite.cast import Bundle, Cast
+from restoration_toolchain.toolchain.measuring.suite.cast import Cast
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 AGENT: Final = "agent"
 GREEDY: Final = "greedy-oracle"
-ORACLE: Final = "oracle"
 STEP_LIMITS: Final = (1, 2, 3, 4)
 """Most steps of the rows that show what each further step brings."""
 
-Lookahead = Literal["none", "next", "all"]
-"""What is tried before a choice: nothing, every next tool, or every sequence."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Contender:
     """One row, before it is measured.
 
     Attributes:
         key: Stable name of the row.
-        label: The same for people.
-        player: Who plays.
+        label: Name of the row for people.
         toolbox: The action space.
-        tools: Indices of the tools that must be at hand.
+        player: Who plays.
         max_steps: Tools per image.
-        policy: Network that chooses, if one does.
-        lookahead: What is tried before a choice.
-        note: What else is worth knowing.
+        note: Remark on the player.
+        tools: Indices of the tools that must be at hand; None means all.
+        lookahead: What is tried before a choice: nothing, every next tool, or every sequence.
     """
 
     key: str
     label: str
-    player: Player
     toolbox: Toolbox
-    tools: tuple[int, ...]
+    player: Player
     max_steps: int
-    policy: LstmPolicy | None = None
-    lookahead: Lookahead = "none"
     note: str = ""
+    tools: tuple[int, ...] | None = None
+    lookahead: Literal["none", "next", "all"] = "none"
 
 
-def contenders(
-    cast: Cast, *, single: SequenceTable, searched: SequenceTable, max_steps: int, seed: int
+def everybody(
+    cast: Cast,
+    *,
+    single: reference.SequenceTable,
+    searched: reference.SequenceTable,
+    max_steps: int,
+    seed: int,
 ) -> Iterator[Contender]:
     """All rows of a level that play on all its pairs, in order.
 
@@ -72,72 +64,44 @@ def contenders(
     yield _fixed("input", "input", toolbox, (), "does nothing")
     best = single.best_fixed(max_length=1)
     yield _fixed("single-tool", "best single tool", toolbox, best, "known in hindsight")
-    best = searched.best_fixed(max_length=max_steps)
-    note = "in hindsight, on the oracle's patches"
+    best, note = searched.best_fixed(max_length=max_steps), "in hindsight, on the oracle's patches"
     yield _fixed("fixed-sequence", "best fixed sequence", toolbox, best, note)
-    anything = RandomPlayer(toolbox.stop + 1, np.random.default_rng(seed))
-    yield _free("random", "random", anything, toolbox, max_steps, note="any tool or stop")
+    anything = reference.RandomPlayer(toolbox.stop + 1, np.random.default_rng(seed))
+    yield Contender("random", "random", toolbox, anything, max_steps, "any tool or stop")
     if cast.baselines is not None:
         for action, name in enumerate(cast.baselines.names):
             yield _fixed(name, f"single network {name}", cast.baselines, (action,), "")
     for label, rival in cast.rivals.items():
-        yield _agent(label, label, rival, max_steps)
+        yield Contender(label, label, *rival, max_steps)
     if cast.before is not None:
-        yield _agent("before-joint", "agent before joint training", cast.before, max_steps)
+        yield Contender("before-joint", "agent before joint training", *cast.before, max_steps)
     label = "agent" if cast.before is None else "agent after joint training"
-    yield _agent(AGENT, label, cast.ours, max_steps)
-    unstoppable = Bundle(toolbox, policy.with_stop_margin(-math.inf))
-    yield _agent("agent-without-stop", "agent without stop", unstoppable, max_steps)
+    yield Contender(AGENT, label, toolbox, policy, max_steps)
+    unstoppable = policy.with_stop_margin(-math.inf)
+    yield Contender("agent-without-stop", "agent without stop", toolbox, unstoppable, max_steps)
     for limit in STEP_LIMITS:
-        steps = f"{limit} step{'s' if limit > 1 else ''}"
+        label = f"agent, at most {limit} step{'s' if limit > 1 else ''}"
         note = "" if limit <= max_steps else "longer than in training"
-        yield _agent(f"agent-{limit}", f"agent, at most {steps}", cast.ours, limit, note)
-    note, label = "best next tool, clean image known", "greedy oracle"
-    yield _free(GREEDY, label, GreedyOracle(), toolbox, max_steps, lookahead="next", note=note)
+        yield Contender(f"agent-{limit}", label, toolbox, policy, limit, note)
+    player, note = reference.GreedyOracle(), "best next tool, clean image known"
+    yield Contender(GREEDY, "greedy oracle", toolbox, player, max_steps, note, lookahead="next")
 
 
-def oracle(cast: Cast, searched: SequenceTable, max_steps: int) -> Contender:
+def oracle(cast: Cast, searched: reference.SequenceTable, max_steps: int) -> Contender:
     """The row that plays the best sequence of each of the pairs that were searched."""
-    toolbox = cast.ours.toolbox
-    player = ScriptPlayer(searched.best_sequences, stop=toolbox.stop)
-    knowing: dict[str, Any] = {
-        "lookahead": "all",
-        "note": "best of all sequences, clean image known",
-    }
-    return _free(ORACLE, "exhaustive oracle", player, toolbox, max_steps, **knowing)
+    toolbox, note = cast.ours.toolbox, "best of all sequences, clean image known"
+    player = reference.ScriptPlayer(searched.best_sequences, stop=toolbox.stop)
+    return Contender(
+        "oracle", "exhaustive oracle", toolbox, player, max_steps, note, lookahead="all"
+    )
 
 
 def _fixed(
     key: str, label: str, toolbox: Toolbox, actions: tuple[int, ...], note: str
 ) -> Contender:
+    """A row that plays one sequence on every image."""
     names = ", ".join(toolbox.names[action] for action in actions)
-    parts = (names if names != key else "", note)
-    return Contender(
-        key=key,
-        label=label,
-        player=FixedPlayer(actions, stop=toolbox.stop),
-        toolbox=toolbox,
-        tools=tuple(sorted(set(actions))),
-        max_steps=max(len(actions), 1),
-        note="; ".join(part for part in parts if part),
-    )
-
-
-def _agent(key: str, label: str, bundle: Bundle, max_steps: int, note: str = "") -> Contender:
-    toolbox, policy = bundle
-    return _free(key, label, policy, toolbox, max_steps, policy=policy, note=note)
-
-
-def _free(
-    key: str, label: str, player: Player, toolbox: Toolbox, max_steps: int, **facts: Any
-) -> Contender:
-    """A row that may use any tool."""
-    return Contender(
-        key=key,
-        label=label,
-        player=player,
-        toolbox=toolbox,
-        tools=tuple(range(len(toolbox))),
-        max_steps=max_steps,
-        **facts,
-    )
+    note = "; ".join(part for part in (names if names != key else "", note) if part)
+    player = reference.FixedPlayer(actions, stop=toolbox.stop)
+    tools = tuple(set(actions))
+    return Contender(key, label, toolbox, player, max(len(actions), 1), note, tools)

@@ -1,7 +1,7 @@
 """The cost of a row of a suite: parameters and multiply-accumulates."""
 
 import functools
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +14,8 @@ from restoration_toolchain.tools_zoo.macs import count_macs
 from restoration_toolchain.tools_zoo.networks import build_network
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Means over a set of patches.
-
-    Attributes:
-        parameters: Parameters of the agent and of all tools it may choose.
-        parameters_run: Parameters of the agent and of the distinct tools that ran on a patch.
-        macs: Multiply-accumulates per patch, of the tools that ran, the agent's looks, and
-            everything that an oracle tried.
-    """
+class Cost(NamedTuple):
+    """Means over a set of patches, as `results.Row` has them."""
 
     parameters: int
     parameters_run: float
@@ -42,10 +34,11 @@ def cost_of(contender: Contender, actions: npt.NDArray[np.int64], patch_size: in
     # One more entry each, for stop.
     params = np.array([*(spec.num_params for spec in specs), 0])
     macs = np.array([*(_tool_macs(spec.network, patch_size) for spec in specs), 0])
-    policy = contender.policy
-    agent_params = 0 if policy is None else sum(p.numel() for p in policy.q_net.parameters())
+    agent_params = per_decision = 0
+    if isinstance(contender.player, LstmPolicy):
+        agent_params = sum(p.numel() for p in contender.player.q_net.parameters())
+        per_decision = agent_macs(contender.player)
     decisions = decisions_of(actions, contender.toolbox.stop).sum(axis=1)
-    per_decision = 0 if policy is None else agent_macs(policy)
     total = macs[actions].sum(axis=1) + decisions * per_decision
     if contender.lookahead == "next":  # the tool chosen was among those tried
         total = decisions * macs.sum()
@@ -53,8 +46,9 @@ def cost_of(contender: Contender, actions: npt.NDArray[np.int64], patch_size: in
         n_tools = len(specs)
         total = np.full(len(actions), macs.sum() * sum(n_tools**k for k in range(actions.shape[1])))
     used = [params[np.unique(row)].sum() for row in actions]
+    at_hand = params if contender.tools is None else params[list(contender.tools)]
     return Cost(
-        parameters=agent_params + int(params[list(contender.tools)].sum()),
+        parameters=agent_params + int(at_hand.sum()),
         parameters_run=agent_params + float(np.mean(used)),
         macs=float(np.mean(total)),
     )
@@ -64,12 +58,9 @@ def agent_macs(policy: LstmPolicy) -> int:
     """Multiply-accumulates of one look at one view, whatever the encoder."""
     q_net = policy.q_net
     device = next(q_net.parameters()).device
-    return count_macs(
-        q_net,
-        torch.zeros(1, 3, VIEW_SIZE, VIEW_SIZE, device=device),
-        torch.tensor([q_net.n_tools], device=device),
-        LstmState.zeros(1, device),
-    )
+    view = torch.zeros(1, 3, VIEW_SIZE, VIEW_SIZE, device=device)
+    last_action = torch.tensor([q_net.n_tools], device=device)
+    return count_macs(q_net, view, last_action, LstmState.zeros(1, device))
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """The plots of a suite, drawn with matplotlib, which is an extra."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -11,7 +11,6 @@ from restoration_toolchain.toolchain.measuring.suite.contenders import AGENT, GR
 from restoration_toolchain.toolchain.measuring.suite.results import SuiteResults
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH: Final = 120
@@ -28,7 +27,13 @@ def check_plotting() -> None:
     Raises:
         ToolchainError: matplotlib is missing.
     """
-    _figure_class()
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise ToolchainError(
+            'plots need matplotlib: pip install "restoration-toolchain[plots]", or leave them out '
+            "with --no-plots"
+        ) from error
 
 
 def draw_plots(results: SuiteResults) -> dict[str, bytes]:
@@ -37,29 +42,29 @@ def draw_plots(results: SuiteResults) -> dict[str, bytes]:
     Raises:
         ToolchainError: matplotlib is missing.
     """
-    draw: dict[str, Callable[[SuiteResults], Figure]] = {
-        "gain_per_step.png": draw_gain_per_step,
-        "tool_usage.png": draw_usage,
-        "calibration.png": draw_calibration,
-        "stops.png": draw_stops,
-    }
-    return {name: _to_png(function(results)) for name, function in draw.items()}
+    check_plotting()
+    drawn = {}
+    for name, (draw, _) in PLOTS.items():
+        stream = io.BytesIO()
+        draw(results).savefig(stream, format="png", dpi=DOTS_PER_INCH)
+        drawn[name] = stream.getvalue()
+    return drawn
 
 
 def draw_gain_per_step(results: SuiteResults) -> "Figure":
     """Draw the mean gain after each step, with a colour per level and a line style per row."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = _new_figure(7.0, 4.5)
     axes = figure.subplots()
     for k, level in enumerate(results.levels):
         for row in results.of_level(level):
             if row.key in _CURVES:
-                steps = range(len(row.gain_after_step))
-                label = f"{level}: {row.label}"
-                style = _CURVES[row.key]
-                axes.plot(steps, row.gain_after_step, style, color=f"C{k}", marker=".", label=label)
+                style, label = _CURVES[row.key], f"{level}: {row.label}"
+                axes.plot(row.gain_after_step, style, color=f"C{k}", marker=".", label=label)
     axes.set_xlabel("steps")
     axes.set_ylabel("mean PSNR gain, dB")
-    _count_in_whole_steps(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.5)
     return figure
@@ -83,7 +88,8 @@ def draw_usage(results: SuiteResults) -> "Figure":
             axes.set_yticks(range(len(results.actions)), names, fontsize="small")
             is_last = column == len(results.usage) - 1
             figure.colorbar(image, ax=axes, label="times per input" if is_last else None)
-        grid[1, column].set_xlabel(_about(usage.by))
+        about = usage.by if usage.by == "patches" else f"{usage.by} level of the input"
+        grid[1, column].set_xlabel(about)
     return figure
 
 
@@ -136,34 +142,19 @@ def _group_means(values: Any, gains: Any) -> tuple[list[float], list[float]]:
     )
 
 
-def _about(by: str) -> str:
-    return by if by == "patches" else f"{by} level of the input"
-
-
-def _count_in_whole_steps(axes: "Axes") -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
 def _new_figure(width: float, height: float) -> "Figure":
     """Make an empty figure, sides in inches, without pyplot, whose figures are global."""
-    figure: Figure = _figure_class()(figsize=(width, height), layout="constrained")
-    return figure
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
-def _figure_class() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ToolchainError(
-            'plots need matplotlib: pip install "restoration-toolchain[plots]", or leave them out '
-            "with --no-plots"
-        ) from error
-    return Figure
-
-
-def _to_png(figure: "Figure") -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=DOTS_PER_INCH)
-    return stream.getvalue()
+PLOTS: Final[Mapping[str, tuple[Callable[[SuiteResults], "Figure"], str]]] = {
+    "gain_per_step.png": (draw_gain_per_step, "Mean PSNR gain after each step."),
+    "tool_usage.png": (
+        draw_usage, "Share of inputs of a strength on which the agent chose an action."
+    ),
+    "calibration.png": (draw_calibration, "What the agent expected of a tool, and what it gained."),
+    "stops.png": (draw_stops, "Share of patches on which the agent stopped, by step."),
+}  # fmt: skip
+"""Function that draws a plot, and its caption, by the name of the file."""

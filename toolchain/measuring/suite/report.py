@@ -2,22 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Final
 
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.toolchain.errors import PhotoError
-from restoration_toolchain.toolchain.measuring.suite.plots import draw_plots
+from restoration_toolchain.toolchain.measuring.suite.plots import PLOTS, draw_plots
 from restoration_toolchain.toolchain.measuring.suite.results import Row, SuiteResults
 
 RESULTS: Final = "results.json"
 TABLES: Final = "results.md"
-
-_CAPTIONS: Final = {
-    "gain_per_step.png": "Mean PSNR gain after each step.",
-    "tool_usage.png": "Share of inputs of a strength on which the agent chose an action.",
-    "calibration.png": "What the agent expected of a tool, and what it gained.",
-    "stops.png": "Share of patches on which the agent stopped, by step.",
-}
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
@@ -62,7 +56,8 @@ def to_markdown(results: SuiteResults, *, images: Sequence[str] = ()) -> str:
     parts = ["## Comparison", _method(results)]
     parts += [_overview(results), _oracle_table(results)]
     parts += [f"### {level}\n\n{_level_table(results.of_level(level))}" for level in results.levels]
-    parts += [f"![{_CAPTIONS[name]}]({name})\n\n{_CAPTIONS[name]}" for name in images]
+    captions = {name: PLOTS[name][1] for name in images}
+    parts += [f"![{caption}]({name})\n\n{caption}" for name, caption in captions.items()]
     if results.remarks:
         parts.append("Left out:\n\n" + "\n".join(f"- {remark}" for remark in results.remarks))
     return "\n\n".join(parts) + "\n"
@@ -77,26 +72,24 @@ def _method(results: SuiteResults) -> str:
         "those that ran on a patch. Milliseconds per patch were measured in this run, in batches. "
         "Oracles are charged for everything that they try."
     )
-    facts = ", ".join(
-        f"{name.replace('_', ' ')} {value}"
-        for name, value in results.facts.items()
-        if name != "command"
+    facts = dict(results.facts)
+    command = facts.pop("command", None)
+    measured = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+    return (
+        text + (f"\n\n```sh\n{command}\n```" if command else "") + f"\n\nMeasured with: {measured}."
     )
-    command = results.facts.get("command")
-    return text + (f"\n\n```sh\n{command}\n```" if command else "") + f"\n\nMeasured with: {facts}."
 
 
 def _overview(results: SuiteResults) -> str:
     by_key = {(row.key, row.level): row for row in results.rows}
-    keys = dict.fromkeys(row.key for row in results.rows)
     lines = []
-    for key in keys:
+    for key in dict.fromkeys(row.key for row in results.rows):
         rows = [by_key[key, level] for level in results.levels]
         cells = [f"{row.psnr:.2f} ({row.gain:+.2f})" for row in rows]
-        worst = f"{max(row.share_worse for row in rows):.1%}"
+        cells.append(f"{max(row.share_worse for row in rows):.1%}")
         is_whole = all(row.count == by_key["input", row.level].count for row in rows)
         label = rows[0].label + ("" if is_whole else f", on {rows[0].count} patches")
-        lines.append([label, *cells, worst, *_costs(rows)])
+        lines.append([label, *cells, *_costs(rows)])
     heads = ["", *results.levels, "made worse, at most", "stored", "run", "MACs", "ms"]
     return _table(heads, lines)
 
@@ -106,24 +99,18 @@ def _costs(rows: Sequence[Row]) -> list[str]:
     times = [row.milliseconds for row in rows if row.milliseconds is not None]
     return [
         f"{max(row.parameters for row in rows):,}",
-        f"{_mean(row.parameters_run for row in rows):,.0f}",
-        _giga(_mean(row.macs for row in rows)),
-        f"{_mean(times):.2f}" if times else "",
+        f"{fmean(row.parameters_run for row in rows):,.0f}",
+        f"{fmean(row.macs for row in rows) / 1e9:.3f} G",
+        f"{fmean(times):.2f}" if times else "",
     ]
 
 
 def _oracle_table(results: SuiteResults) -> str:
-    lines = [
-        [
-            share.level,
-            f"{share.count}",
-            f"{share.oracle:+.2f}",
-            f"{share.greedy:+.2f}",
-            f"{share.agent:+.2f}",
-            "" if share.share is None else f"{share.share:.1%}",
-        ]
-        for share in results.oracle
-    ]
+    lines = []
+    for share in results.oracle:
+        gains = [f"{gain:+.2f}" for gain in (share.oracle, share.greedy, share.agent)]
+        part = "" if share.share is None else f"{share.share:.1%}"
+        lines.append([share.level, f"{share.count}", *gains, part])
     heads = ["gain in dB", "patches", "exhaustive oracle", "greedy oracle", "agent"]
     heads += ["agent's share"]
     return "The agent and the oracles on the same patches:\n\n" + _table(heads, lines)
@@ -152,12 +139,3 @@ def _level_table(rows: Sequence[Row]) -> str:
 def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:
     rule = ["---" if k in left else "---:" for k in range(len(heads))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *lines))
-
-
-def _giga(macs: float) -> str:
-    return f"{macs / 1e9:.3f} G"
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = list(values)
-    return sum(known) / len(known)

@@ -22,9 +22,10 @@ class Row:
         gain: PSNR above that of the input, in dB.
         share_worse: Share of patches whose PSNR fell.
         tools: Tools run per patch.
-        parameters: Parameters of the agent and all tools that must be at hand.
-        parameters_run: Parameters of the agent and the distinct tools that ran on a patch.
-        macs: Multiply-accumulates per patch.
+        parameters: Parameters of the agent and of all tools that must be at hand.
+        parameters_run: Parameters of the agent and of the distinct tools that ran on a patch.
+        macs: Multiply-accumulates per patch, of the tools that ran, the agent's looks, and
+            everything that an oracle tried.
         milliseconds: Time per patch, in batches; None for doing nothing.
         gain_after_step: PSNR above that of the input after 0, 1, ... steps, in dB.
         note: Remark on the player.
@@ -57,6 +58,7 @@ class OracleShare:
         oracle: Gain in dB of the best of all sequences.
         greedy: Gain in dB of the greedy oracle.
         agent: Gain in dB of the agent.
+        share: The agent's share of the oracle's gain; None where there is nothing to gain.
     """
 
     level: str
@@ -64,11 +66,7 @@ class OracleShare:
     oracle: float
     greedy: float
     agent: float
-
-    @property
-    def share(self) -> float | None:
-        """The agent's share of the oracle's gain; None where there is nothing to gain."""
-        return self.agent / self.oracle if self.oracle > 0.0 else None
+    share: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,8 +139,6 @@ class SuiteResults:
         return [row for row in self.rows if row.level == level]
 
     def to_json(self) -> str:
-        """All of it as text, with the agent's shares of the oracle's gain."""
-        content = dataclasses.asdict(self)
-        for entry, share in zip(content["oracle"], self.oracle, strict=True):
-            entry["share"] = share.share
-        return json.dumps({"suite": "paper", "format_version": FORMAT_VERSION, **content}, indent=1)
+        """All of it as text."""
+        about = {"suite": "paper", "format_version": FORMAT_VERSION}
+        return json.dumps(about | dataclasses.asdict(self), indent=1)
