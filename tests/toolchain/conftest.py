@@ -5,7 +5,7 @@ import itertools
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,6 @@ def told(**options: Any) -> RestoreSettings:
 
 MakePhoto = Callable[..., Path]
 MakeRestorer = Callable[..., Restorer]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tiles cost more to share between threads than to compute."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 def scripted_policy(

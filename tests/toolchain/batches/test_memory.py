@@ -26,14 +26,7 @@ from restoration_toolchain.toolchain.photos.arrays import IN_MEMORY, SLACK_BYTES
 from restoration_toolchain.toolchain.photos.read import read_header, read_photo
 from restoration_toolchain.toolchain.photos.write import write_photo
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
-from tests.toolchain.conftest import (
-    SEQUENCE,
-    MakePhoto,
-    MakeRestorer,
-    RunCli,
-    assert_one_line,
-    random_samples,
-)
+from tests.toolchain import conftest
 
 HAS_STATUS = Path("/proc/self/statm").is_file()
 LINUX = pytest.mark.skipif(not HAS_STATUS, reason="the system does not tell what is resident")
@@ -56,12 +49,12 @@ def test_sizes_are_read(text: str, n_bytes: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "2", "G", "-1G", "2T", "1,5G", "two"])
 def test_what_is_no_size_is_one_line(
-    run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path, text: str
+    run_cli: conftest.RunCli, make_photo: conftest.MakePhoto, tmp_path: Path, text: str
 ) -> None:
     with pytest.raises(MemoryLimitError, match="is no size"):
         parse_size(text)
     command = ("restore", make_photo("a.png"), "-o", tmp_path / "b.png", f"--max-memory={text}")
-    assert_one_line(run_cli(*command), 2, "is no size")
+    conftest.assert_one_line(run_cli(*command), 2, "is no size")
 
 
 def test_a_limit_below_the_program_itself_is_refused_with_one_that_is_not() -> None:
@@ -133,12 +126,12 @@ def test_arrays_on_disk_keep_their_values_and_little_memory(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("sequence", [(), SEQUENCE])
+@pytest.mark.parametrize("sequence", [(), conftest.SEQUENCE])
 def test_a_photo_on_disk_is_restored_to_the_same_bits(
-    make_restorer: MakeRestorer, tmp_path: Path, sequence: tuple[str, ...], strength: float
+    make_restorer: conftest.MakeRestorer, tmp_path: Path, sequence: tuple[str, ...], strength: float
 ) -> None:
     source = tmp_path / "photo.png"
-    Image.fromarray(random_samples(300, 70, 4)).save(source)
+    Image.fromarray(conftest.random_samples(300, 70, 4)).save(source)
     restorer, scratch = make_restorer(*sequence, strength=strength), Scratch(tmp_path)
     expected = restorer.restore(read_photo(source).rgb).image
     with scratch.watched():
@@ -152,13 +145,13 @@ def test_a_photo_on_disk_is_restored_to_the_same_bits(
 
 
 def test_a_photo_that_fits_in_no_way_fails_alone_and_says_what_it_takes(
-    make_restorer: MakeRestorer, make_photo: MakePhoto, tmp_path: Path
+    make_restorer: conftest.MakeRestorer, make_photo: conftest.MakePhoto, tmp_path: Path
 ) -> None:
     make_photo("in/a.png", 12, 12)
     Image.new("1", (12_000, 10_000)).save(tmp_path / "in/b.png")
     make_photo("in/c.png", 12, 12)
     plan = plan_batch([tmp_path / "in"], tmp_path / "out")
-    restorer = make_restorer(*SEQUENCE, max_tile_pixels=10_000)
+    restorer = make_restorer(*conftest.SEQUENCE, max_tile_pixels=10_000)
     limit = resident_bytes() + (150 << 20)
     outcomes = list(restore_batch(restorer, plan, max_memory=limit))
     errors = [outcome.error for outcome in outcomes]
@@ -169,7 +162,7 @@ def test_a_photo_that_fits_in_no_way_fails_alone_and_says_what_it_takes(
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif"])
-def test_the_header_tells_what_will_be_decoded(make_photo: MakePhoto, name: str) -> None:
+def test_the_header_tells_what_will_be_decoded(make_photo: conftest.MakePhoto, name: str) -> None:
     header = read_header(make_photo(name, 40, 48))
     assert header is not None
     assert (header.width, header.height, header.channels) == (48, 40, 3)
@@ -191,7 +184,7 @@ def test_ordinary_arrays_have_the_layout_of_those_on_disk(tmp_path: Path) -> Non
 @pytest.mark.timeout(900)
 @LINUX
 def test_the_limit_holds_and_changes_no_pixel(
-    make_photo: MakePhoto, tmp_path: Path, toolbox_folder: Path, idle_agent_folder: Path
+    make_photo: conftest.MakePhoto, tmp_path: Path, toolbox_folder: Path, idle_agent_folder: Path
 ) -> None:
     def run(code: str, *arguments: object) -> float:
         finished = subprocess.run(

@@ -14,15 +14,7 @@ from PIL import Image, ImageCms
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.toolchain.looking.html_report import render_report
 from restoration_toolchain.toolchain.looking.pictures import detail_box, map_picture, picture
-from tests.toolchain.conftest import (
-    SEQUENCE,
-    MakePhoto,
-    MakeRestorer,
-    RunCli,
-    assert_one_line,
-    random_samples,
-    snapshot,
-)
+from tests.toolchain import conftest
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 NASTY = "<script>alert('x')</script>&\"quotes\" \N{CAMERA} {{ 7 * 7 }}.png"
@@ -67,22 +59,22 @@ class Page(HTMLParser):
 
 
 def photo(height: int = 40, width: int = 48) -> FloatImage:
-    return to_float(random_samples(height, width))
+    return to_float(conftest.random_samples(height, width))
 
 
 def pixels(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1])))
 
 
-def report(make_restorer: MakeRestorer, *tools: str, name: str = "photo.png") -> str:
+def report(make_restorer: conftest.MakeRestorer, *tools: str, name: str = "photo.png") -> str:
     restoration = make_restorer(*tools).restore(photo(), gt=photo(), keep_frames=True)
     return render_report(restoration, name=name, gt=photo(), caption="degraded by nothing at all")
 
 
 def test_it_tells_every_step_with_all_values_and_marks_the_chosen_ones(
-    make_restorer: MakeRestorer,
+    make_restorer: conftest.MakeRestorer,
 ) -> None:
-    restoration = make_restorer(*SEQUENCE).restore(photo(), gt=photo(), keep_frames=True)
+    restoration = make_restorer(*conftest.SEQUENCE).restore(photo(), gt=photo(), keep_frames=True)
     page = Page(render_report(restoration, name="photo.png", gt=photo()))
     for step in restoration.steps:
         for name, value in step.action_values.items():
@@ -100,8 +92,8 @@ def test_it_tells_every_step_with_all_values_and_marks_the_chosen_ones(
         assert checksum in page.text
 
 
-def test_it_loads_nothing(make_restorer: MakeRestorer) -> None:
-    text = report(make_restorer, *SEQUENCE)
+def test_it_loads_nothing(make_restorer: conftest.MakeRestorer) -> None:
+    text = report(make_restorer, *conftest.SEQUENCE)
     page = Page(text)
     assert page.all("link") == page.all("script") == page.all("iframe") == []
     addresses = [a[k] for _, a in page.tags for k in ("src", "href", "srcset", "data") if k in a]
@@ -115,17 +107,17 @@ def test_it_loads_nothing(make_restorer: MakeRestorer) -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_any_name_and_caption_is_shown_as_it_is(make_restorer: MakeRestorer) -> None:
-    page = Page(report(make_restorer, SEQUENCE[0], name=NASTY))
+def test_any_name_and_caption_is_shown_as_it_is(make_restorer: conftest.MakeRestorer) -> None:
+    page = Page(report(make_restorer, conftest.SEQUENCE[0], name=NASTY))
     assert page.all("script") == []
     assert NASTY in page.text
     assert "degraded by nothing at all" in page.text
 
 
 def test_every_image_has_an_alternative_and_every_slider_a_label(
-    make_restorer: MakeRestorer,
+    make_restorer: conftest.MakeRestorer,
 ) -> None:
-    page = Page(report(make_restorer, *SEQUENCE))
+    page = Page(report(make_restorer, *conftest.SEQUENCE))
     images, sliders = page.all("img"), page.all("input")
     assert all(image["alt"] for image in images)
     assert len({image["alt"] for image in images}) == len(images)
@@ -134,18 +126,18 @@ def test_every_image_has_an_alternative_and_every_slider_a_label(
     assert page.all("html")[0]["lang"] == "en"
 
 
-def test_the_pictures_of_a_small_photo_are_exact(make_restorer: MakeRestorer) -> None:
-    restoration = make_restorer(*SEQUENCE).restore(photo(), keep_frames=True)
+def test_the_pictures_of_a_small_photo_are_exact(make_restorer: conftest.MakeRestorer) -> None:
+    restoration = make_restorer(*conftest.SEQUENCE).restore(photo(), keep_frames=True)
     page = Page(render_report(restoration, name="photo.png"))
     after, before = (np.asarray(pixels(str(image["src"]))) for image in page.all("img")[:2])
-    np.testing.assert_array_equal(before, random_samples(40, 48))
+    np.testing.assert_array_equal(before, conftest.random_samples(40, 48))
     np.testing.assert_array_equal(after, to_uint8(restoration.image))
     assert "smaller than it is" not in page.text
     assert "pixel for pixel" not in page.text
 
 
 def test_a_large_photo_is_scaled_down_which_is_said_and_has_a_detail(
-    make_restorer: MakeRestorer,
+    make_restorer: conftest.MakeRestorer,
 ) -> None:
     restoration = make_restorer().restore(photo(60, 2000), keep_frames=True)
     page = Page(render_report(restoration, name="photo.png"))
@@ -168,8 +160,12 @@ def test_the_detail_is_where_most_has_changed() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 700), (1700, 3), (17, 1900)])
-def test_any_shape_of_photo_fits(make_restorer: MakeRestorer, height: int, width: int) -> None:
-    restoration = make_restorer(SEQUENCE[1]).restore(photo(height, width), keep_frames=True)
+def test_any_shape_of_photo_fits(
+    make_restorer: conftest.MakeRestorer, height: int, width: int
+) -> None:
+    restoration = make_restorer(conftest.SEQUENCE[1]).restore(
+        photo(height, width), keep_frames=True
+    )
     page = Page(render_report(restoration, name="photo.png"))
     assert f"{width} x {height} pixels" in page.text
 
@@ -182,8 +178,10 @@ def test_the_colour_profile_goes_along_if_it_is_one_for_rgb() -> None:
     assert "icc_profile" not in pixels(picture(to_uint8(photo()), max_side=100, icc=gray).uri).info
 
 
-def test_risk_and_colour_drift_are_told_where_they_are_known(make_restorer: MakeRestorer) -> None:
-    restoration = make_restorer(*SEQUENCE).restore(photo(), keep_frames=True)
+def test_risk_and_colour_drift_are_told_where_they_are_known(
+    make_restorer: conftest.MakeRestorer,
+) -> None:
+    restoration = make_restorer(*conftest.SEQUENCE).restore(photo(), keep_frames=True)
     unknown = [dataclasses.replace(s, risk=None, colour_drift=None) for s in restoration.steps]
     known = [dataclasses.replace(s, risk=0.034, colour_drift=1.26) for s in restoration.steps]
     texts = [
@@ -194,13 +192,15 @@ def test_risk_and_colour_drift_are_told_where_they_are_known(make_restorer: Make
     ]
     assert "Risk" not in texts[0]
     assert "moved" not in texts[0]
-    assert f"Risk that {SEQUENCE[0]} makes it worse: 3%." in texts[1]
+    assert f"Risk that {conftest.SEQUENCE[0]} makes it worse: 3%." in texts[1]
     assert "Risk that the best tool makes it worse: 3%." in texts[1]
-    assert texts[1].count("moved by at most 1.3 of 255 grey levels") == len(SEQUENCE)
+    assert texts[1].count("moved by at most 1.3 of 255 grey levels") == len(conftest.SEQUENCE)
 
 
-def test_what_was_done_by_hand_in_part_and_per_region_is_told(make_restorer: MakeRestorer) -> None:
-    restorer = make_restorer(*SEQUENCE)
+def test_what_was_done_by_hand_in_part_and_per_region_is_told(
+    make_restorer: conftest.MakeRestorer,
+) -> None:
+    restorer = make_restorer(*conftest.SEQUENCE)
     by_hand = restorer.restore(
         photo(), keep_frames=True, strength=0.5, forced=["deblock_1", "stop"]
     )
@@ -215,7 +215,7 @@ def test_what_was_done_by_hand_in_part_and_per_region_is_told(make_restorer: Mak
         )
     )
     maps = [str(image["alt"]) for image in page.all("img") if "map" in str(image["alt"])]
-    assert maps[0] == f"Decision map: {SEQUENCE[0]} 100%"
+    assert maps[0] == f"Decision map: {conftest.SEQUENCE[0]} 100%"
     assert "Decided per region" in page.text
 
 
@@ -232,13 +232,13 @@ def test_a_map_colours_the_cells_of_tools_and_leaves_the_rest_gray() -> None:
     assert (colours[32:, :32] == rest).all()
 
 
-def test_without_frames_there_is_nothing_to_tell(make_restorer: MakeRestorer) -> None:
+def test_without_frames_there_is_nothing_to_tell(make_restorer: conftest.MakeRestorer) -> None:
     with pytest.raises(ValueError, match="keep_frames=True"):
         render_report(make_restorer().restore(photo()), name="photo.png")
 
 
 def test_the_command_writes_it_for_a_name_that_ends_in_html(
-    run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path
+    run_cli: conftest.RunCli, make_photo: conftest.MakePhoto, tmp_path: Path
 ) -> None:
     clean, target = (
         make_photo("a <b>&amp; \N{CAMERA}\n.png", 70, 70),
@@ -254,7 +254,7 @@ def test_the_command_writes_it_for_a_name_that_ends_in_html(
 
 
 def test_a_name_that_is_no_text_is_no_obstacle(
-    run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path
+    run_cli: conftest.RunCli, make_photo: conftest.MakePhoto, tmp_path: Path
 ) -> None:
     source, target = make_photo("photo.png"), tmp_path / "report.html"
     odd = source.rename(tmp_path / "caf\udce9.png")
@@ -264,12 +264,12 @@ def test_a_name_that_is_no_text_is_no_obstacle(
 
 
 def test_an_existing_report_is_kept_unless_told_otherwise(
-    run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path
+    run_cli: conftest.RunCli, make_photo: conftest.MakePhoto, tmp_path: Path
 ) -> None:
     source, target = make_photo("photo.png"), tmp_path / "report.html"
     target.write_text("precious")
-    before = snapshot(tmp_path)
-    assert_one_line(run_cli("inspect", source, "-o", target), 2, "pass --overwrite")
-    assert snapshot(tmp_path) == before
+    before = conftest.snapshot(tmp_path)
+    conftest.assert_one_line(run_cli("inspect", source, "-o", target), 2, "pass --overwrite")
+    assert conftest.snapshot(tmp_path) == before
     assert run_cli("inspect", source, "-o", target, "--overwrite").exit_code == 0
     assert "precious" not in target.read_text("utf-8")

