@@ -48,6 +48,11 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOME[name]), name)
 
 
+def __dir__() -> list[str]:
+    """Name what is imported on first use, too."""
+    return sorted({*globals(), *__all__})
+
+
 def _version() -> str:
     import importlib.metadata  # slow, and rarely asked for
 

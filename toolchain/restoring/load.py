@@ -6,7 +6,11 @@ from typing import Unpack
 
 from restoration_toolchain.agents.policy.storage import BUILTIN_AGENTS, load_bundle
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
-from restoration_toolchain.toolchain.restoring.settings import LoadOptions, RestoreSettings
+from restoration_toolchain.toolchain.restoring.settings import (
+    LoadOptions,
+    RestoreSettings,
+    check_keywords,
+)
 from restoration_toolchain.tools_zoo.catalog import default_toolbox
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import open_named
@@ -39,7 +43,11 @@ def load(
         ToolchainError: A name is unknown, weights are missing or damaged, the agent was trained
             with other tools or for another scale, the machine lacks the device, a number is too
             small, no tool enlarges by this scale, or there is no such score, prior or steps.
+        TypeError: There is no such option, or ``settings`` are not `RestoreSettings`.
     """
+    check_keywords("load", options, LoadOptions.__annotations__)
+    if isinstance(agent, RestoreSettings) or not isinstance(settings, RestoreSettings | None):
+        raise TypeError("load() takes RestoreSettings as settings=..., and nothing else there")
     named = {"agent": agent, "toolbox": toolbox, **options}
     asked = (settings or RestoreSettings()).changed(named)
     place = choose_device(asked.device)

@@ -48,6 +48,7 @@ from restoration_toolchain.toolchain.restoring.settings import (
     CallOptions,
     RestoreSettings,
     SettingError,
+    check_keywords,
 )
 from restoration_toolchain.toolchain.restoring.tiling import apply_tiled
 from restoration_toolchain.toolchain.restoring.views import Views, extract_views, views
@@ -219,7 +220,9 @@ class Restorer:
             SettingError: The strength lies outside [0, 1], regions do not go with the rest, or a
                 forced action enlarges where nothing may (any more).
             UnknownNameError: A forced action is no tool of the toolbox.
+            TypeError: A setting cannot be chosen by a call.
         """
+        check_keywords("restore", chosen, CallOptions.__annotations__)
         settings = self.provenance.settings.changed(chosen)
         made_by = dataclasses.replace(self.provenance, settings=settings)
         _check_forced(settings.forced, self.toolbox, self.scale)

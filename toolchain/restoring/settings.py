@@ -6,8 +6,9 @@ the code that uses it. PyTorch is not needed here, so that ``--help`` can answer
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Final, Self, TypedDict
 
@@ -81,10 +82,11 @@ class Setting:
 class RestoreSettings:
     """Everything that a restoration can be told; each `Setting` says what its field does.
 
-    Paths may be given for names, and any sequence for a tuple.
+    Paths may be given for names, lists for tuples, and numbers of NumPy for those of Python.
 
     Raises:
-        SettingError: A number is out of bounds, or two settings do not go together.
+        SettingError: A value is of the wrong type or out of bounds, or two settings do not go
+            together.
     """
 
     agent: str | None = Setting(
@@ -185,7 +187,6 @@ class RestoreSettings:
     ).default("auto")
     max_tile_pixels: int = Setting(
         "Pixels a tool works on at once; fewer need less memory.",
-        low=1,
         commands=("serve",),
         identifies=False,
     ).default(DEFAULT_MAX_TILE_PIXELS)
@@ -193,12 +194,9 @@ class RestoreSettings:
     def __post_init__(self) -> None:
         """Bring the values into one form, and check what needs nothing but themselves."""
         for name, setting in SETTINGS.items():
-            value = getattr(self, name)
-            if isinstance(value, Path):
-                object.__setattr__(self, name, str(value))
-            elif isinstance(value, Sequence) and not isinstance(value, str):
-                object.__setattr__(self, name, tuple(map(str, value)))
-            elif isinstance(value, int | float):
+            value = _in_form(name, getattr(self, name), DEFAULTS[name])
+            object.__setattr__(self, name, value)
+            if isinstance(value, int | float):
                 setting.check(name, value)
         if not 1 <= self.steps <= MAX_STEPS_OF_DIFFUSION:
             raise SettingError(
@@ -264,11 +262,47 @@ class RestoreSettings:
         """Settings from what `to_dict` gave; those that did not exist then are the defaults.
 
         Raises:
-            SettingError: A name is not known, or a value is out of bounds.
+            SettingError: A name is not known, or a value cannot be.
         """
         if unknown := values.keys() - cls().to_dict().keys():
             raise SettingError(f"this version does not know {', '.join(sorted(unknown))}")
         return cls(**values)
+
+
+_NUMBERS: Final[Mapping[type, tuple[str, Callable[[Any], bool]]]] = {
+    bool: ("True or False", lambda value: value in (0, 1)),
+    int: ("a whole number", lambda value: value % 1 == 0),
+    float: ("a number", lambda _: True),
+}
+
+
+def _in_form(name: str, value: Any, default: Any) -> Any:
+    """A value as its field holds it, which is of the default's type; None is a name left out."""
+    if getattr(value, "ndim", None) == 0:  # a number of NumPy, which JSON does not know
+        value = value.item()
+    if isinstance(default, tuple):
+        if isinstance(value, Iterable) and not isinstance(value, str):
+            return tuple(_in_form(f"each of {name}", one, "") for one in value)
+        expected = "a list of names"
+    elif isinstance(default, str | None):
+        if isinstance(value, str | Path) or (name == "prior" and isinstance(value, Integral)):
+            return str(value)
+        if value is default is None:
+            return None
+        expected = "a name or a path"
+    else:
+        kind: type = type(default)
+        expected, fits = _NUMBERS[kind]
+        if isinstance(value, Real) and fits(value):
+            return kind(value)
+    raise SettingError(f"{name} must be {expected}, got {type(value).__name__}")
+
+
+def check_keywords(call: str, given: Iterable[str], known: Container[str]) -> None:
+    """Raise TypeError for keywords that a call does not know, as Python does."""
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{call}() got an unexpected keyword argument {name!r}")
 
 
 def is_map(prior: str) -> bool:

@@ -224,6 +224,8 @@ def test_settings_that_cannot_work_are_refused(make_restorer: MakeRestorer) -> N
         make_restorer(max_steps=0)
     with pytest.raises(SettingError, match="max_tile_pixels must be at least"):
         make_restorer(max_tile_pixels=100)
+    with pytest.raises(SettingError, match="max_tile_pixels must be at least .{3,}, got 0"):
+        make_restorer(max_tile_pixels=0)
 
 
 def test_an_agent_for_other_tools_is_refused(toolbox_folder: Path) -> None:
@@ -297,10 +299,18 @@ def test_a_wrong_name_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["max_steps", "scale", "device", "typo"])
+def test_a_call_refuses_what_it_cannot_choose(make_restorer: MakeRestorer, name: str) -> None:
+    options: Any = {name: 1}
+    with pytest.raises(TypeError, match=rf"^restore\(\) got an unexpected .* '{name}'$"):
+        make_restorer().restore(photo(), **options)
+
+
 def test_the_package_offers_what_it_promises_and_nothing_else() -> None:
     assert restoration_toolchain.load is load
     assert restoration_toolchain.Restorer is Restorer
     assert restoration_toolchain.Restoration is Restoration
+    assert set(restoration_toolchain.__all__) <= set(dir(restoration_toolchain))
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         restoration_toolchain.lod  # type: ignore[attr-defined]  # noqa: B018
 

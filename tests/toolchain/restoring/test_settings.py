@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 
 from restoration_toolchain.toolchain.restoring.load import load
@@ -65,6 +66,37 @@ def test_a_name_that_load_does_not_take_is_refused(name: str) -> None:
         RestoreSettings.from_dict({name: 3})
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, default in DEFAULTS.items() if default is not None]
+)
+def test_none_is_no_value_of_a_field_that_always_has_one(name: str) -> None:
+    options: Any = {name: None}
+    with pytest.raises(SettingError, match=f"^{name} must be .*, got NoneType$"):
+        RestoreSettings(**options)
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    given: Any = {"max_steps": np.int64(2), "strength": np.float32(0.5), "regions": np.bool_(True)}
+    settings = RestoreSettings(**given, prior=3)  # type: ignore[arg-type]
+    assert json.loads(json.dumps(settings.to_dict()))["strength"] == 0.5
+    assert [type(getattr(settings, name)) for name in given] == [int, float, bool]
+    assert (settings.max_steps, settings.regions, settings.prior) == (2, True, "3")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"typo": 1}, r"^load\(\) got an unexpected keyword argument 'typo'$"),
+        ({"forced": ["stop"]}, r"^load\(\) got an unexpected keyword argument 'forced'$"),
+        ({"settings": {"max_steps": 1}}, r"^load\(\) takes RestoreSettings as settings="),
+        ({"agent": RestoreSettings()}, r"^load\(\) takes RestoreSettings as settings="),
+    ],
+)
+def test_load_refuses_what_it_does_not_take(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(TypeError, match=says):
+        load(**options)
+
+
 def test_paths_and_sequences_are_brought_into_one_form() -> None:
     given: Any = {"agent": Path("a") / "b", "add_tools": [Path("c")], "forced": ["stop"]}
     settings = RestoreSettings(**given)
@@ -74,9 +106,19 @@ def test_paths_and_sequences_are_brought_into_one_form() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"max_steps": "3"}, "^max_steps must be a whole number, got str$"),
+        ({"max_steps": 2.5}, "^max_steps must be a whole number, got float$"),
+        ({"strength": "x"}, "^strength must be a number, got str$"),
+        ({"strength": np.float32(5)}, r"strength must lie in \[0, 1\], got 5.0"),
+        ({"max_steps": np.int64(0)}, "max_steps must be at least 1, got 0"),
+        ({"max_steps": np.float32("nan")}, "^max_steps must be a whole number"),
+        ({"regions": "no"}, "^regions must be True or False, got str$"),
+        ({"agent": b"mine"}, "^agent must be a name or a path, got bytes$"),
+        ({"prior": 0.5}, "^prior must be a name or a path, got float$"),
+        ({"add_tools": "mine"}, "^add_tools must be a list of names, got str$"),
+        ({"forced": [3]}, "^each of forced must be a name or a path, got int$"),
         ({"max_steps": 0}, "max_steps must be at least 1, got 0"),
         ({"scale": 0}, "scale must be at least 1, got 0"),
-        ({"max_tile_pixels": 0}, "max_tile_pixels must be at least 1, got 0"),
         ({"strength": 1.5}, r"strength must lie in \[0, 1\], got 1.5"),
         ({"strength": float("nan")}, "strength"),
         ({"max_risk": -0.5}, r"max_risk must lie in \[0, 1\], got -0.5"),
