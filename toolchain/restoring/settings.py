@@ -187,6 +187,7 @@ class RestoreSettings:
     ).default("auto")
     max_tile_pixels: int = Setting(
         "Pixels a tool works on at once; fewer need less memory.",
+        low=1,
         commands=("serve",),
         identifies=False,
     ).default(DEFAULT_MAX_TILE_PIXELS)

@@ -133,12 +133,23 @@ def test_something_else_than_a_sidecar_is_one_line(
     assert_one_line(run_cli("replay", tmp_path / "none.json"), 2, "cannot be read")
 
 
-def test_an_option_of_another_version_is_named(run_cli: RunCli, restored: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "strength", "says"),
+    [
+        ({"sharpness": 3}, 1.0, "does not know sharpness"),
+        ({"max_steps": None}, 1.0, "max_steps must be a whole number"),
+        ({"max_steps": "3"}, 1.0, "max_steps must be a whole number"),
+        ({}, "x", "strength must be a number"),
+    ],
+)
+def test_an_option_that_this_version_cannot_take_is_named(
+    run_cli: RunCli, restored: Path, options: dict[str, object], strength: object, says: str
+) -> None:
     path = sidecar_path(restored)
     entry = json.loads(path.read_text())
-    entry["options"]["sharpness"] = 3
-    path.write_text(json.dumps(entry))
-    assert_one_line(run_cli("replay", path), 2, "does not know sharpness")
+    changed = {**entry, "options": {**entry["options"], **options}, "strength": strength}
+    path.write_text(json.dumps(changed))
+    assert_one_line(run_cli("replay", path), 2, says)
 
 
 def test_a_sidecar_is_not_written_over_another_file(

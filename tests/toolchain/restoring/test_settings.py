@@ -119,6 +119,7 @@ def test_paths_and_sequences_are_brought_into_one_form() -> None:
         ({"forced": [3]}, "^each of forced must be a name or a path, got int$"),
         ({"max_steps": 0}, "max_steps must be at least 1, got 0"),
         ({"scale": 0}, "scale must be at least 1, got 0"),
+        ({"max_tile_pixels": 0}, "max_tile_pixels must be at least 1, got 0"),
         ({"strength": 1.5}, r"strength must lie in \[0, 1\], got 1.5"),
         ({"strength": float("nan")}, "strength"),
         ({"max_risk": -0.5}, r"max_risk must lie in \[0, 1\], got -0.5"),
