@@ -7,8 +7,7 @@ soon as Gymnasium is there.
 
 import sys
 from importlib import import_module
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["RestorationEnv", "RestorationVecEnv"]
 
 _HOME = {"RestorationEnv": "restoration_env", "RestorationVecEnv": "restoration_vec_env"}
+_REGISTRATION = "gymnasium.envs.registration"
 
 
 def __getattr__(name: str) -> Any:
@@ -27,30 +27,32 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
-def _register(gymnasium: ModuleType) -> None:
-    gymnasium.register("Restoration-v0", f"{__name__}.restoration_env:RestorationEnv")
+def _register(registration: ModuleType) -> None:
+    if "Restoration-v0" not in registration.registry:
+        registration.register("Restoration-v0", f"{__name__}.restoration_env:RestorationEnv")
 
 
 class _GymnasiumWatcher:
-    """An import hook that registers the environment behind the first import of Gymnasium."""
+    """An import hook that registers the environment behind the first import of Gymnasium.
+
+    It waits for the module that holds the registry, which every import of Gymnasium runs.
+    """
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name != "gymnasium":
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
+        spec = PathFinder.find_spec(name, path, target) if name == _REGISTRATION else None
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module
 
             def load_and_register(module: ModuleType) -> None:
                 load(module)
                 _register(module)
+                sys.meta_path.remove(self)
 
             spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
         return spec
 
 
-if "gymnasium" in sys.modules:
-    _register(sys.modules["gymnasium"])
-else:
-    sys.meta_path.insert(0, _GymnasiumWatcher())
+if hasattr(sys.modules.get(_REGISTRATION), "registry"):  # it may be half imported
+    _register(sys.modules[_REGISTRATION])
+elif not any(type(finder).__name__ == _GymnasiumWatcher.__name__ for finder in sys.meta_path):
+    sys.meta_path.insert(0, _GymnasiumWatcher())  # once, also where this module is reloaded

@@ -68,9 +68,12 @@ class Episodes(ABC):
             actions: (N,) int64.
 
         Raises:
-            ValueError: An action is neither a tool nor stop.
+            ValueError: There is not one action for each episode, or one is neither tool nor stop.
         """
-        if actions.min() < 0 or actions.max() > self.stop:
+        if actions.shape != self.last_action.shape:
+            count = len(self.last_action)
+            raise ValueError(f"there must be {count} actions, got shape {tuple(actions.shape)}")
+        if ((actions < 0) | (actions > self.stop)).any():
             raise ValueError(f"actions must lie in 0 to {self.stop}, got {actions.tolist()}")
         terminated = actions == self.stop
         if not terminated.all():

@@ -13,6 +13,7 @@ from restoration_toolchain.data.damage.degradation import Degradation, strength_
 from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.damage.step import Step
 from restoration_toolchain.data.damage.steps import STEP_KINDS, Noise, register
+from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import ByteImage, FloatImage
 from restoration_toolchain.data.patches.pairs import open_pairs
 from restoration_toolchain.data.patches.store import PatchStore, StoreConfig, prepare_store
@@ -69,6 +70,17 @@ def test_it_is_a_level_at_every_scale_and_lies_in_a_strength_level() -> None:
     assert step.edges[step.level - 1] <= step.depth <= step.edges[step.level]
     assert [step.name for step in drawn(scale=2).steps] == ["resize", "stripes"]
     assert drawn("all") == sampler("all")(np.random.default_rng(2))
+
+
+@pytest.mark.parametrize("name", ["mild", "slight"])
+def test_it_is_refused_where_its_name_is_that_of_a_level(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stripes, "name", name)
+    monkeypatch.setitem(STEP_KINDS, name, Stripes)
+    for scale in (1, 2):
+        with pytest.raises(ToolchainError, match="is a level already"):
+            sampler(name, scale=scale)
 
 
 def test_it_is_applied() -> None:

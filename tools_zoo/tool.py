@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.errors import ImageFormatError, ToolchainError
 from restoration_toolchain.data.scaling import SCALES
 from restoration_toolchain.tools_zoo.macs import count_macs
 from restoration_toolchain.tools_zoo.networks import build_network
@@ -104,7 +104,7 @@ class ToolSpec:
 class Tool(nn.Module):
     """A restoration network behind a door that makes the same promises for all of them.
 
-    What goes in is float (N, 3, H, W) in [0, 1], of any size. What comes out is (N, 3, H * scale,
+    What goes in is float32 (N, 3, H, W) in [0, 1], of any size. What comes out is (N, 3, H * scale,
     W * scale) in [0, 1], of the same dtype and on the same device, also under autocast.
 
     Args:
@@ -141,11 +141,12 @@ class Tool(nn.Module):
         """Restore images; the class says what is promised.
 
         Args:
-            lq: (N, 3, H, W) in [0, 1].
+            lq: (N, 3, H, W) float32 in [0, 1].
             beside: Further inputs of some networks, such as a prior.
 
         Raises:
-            ToolchainError: The network returns another shape than its scale promises.
+            ImageFormatError: The images are not float32.
+            ToolchainError: The network returns no tensor of the shape that its scale promises.
         """
         return self.unclipped(lq, *beside).clamp(0.0, 1.0)
 
@@ -155,10 +156,15 @@ class Tool(nn.Module):
         For whom the range comes later: a loss, whose gradients are needed beyond it too, or a
         correction of colours.
         """
-        restored: Tensor = self.network(lq, *beside).to(lq)
+        if lq.dtype != torch.float32:
+            raise ImageFormatError(f"tool {self.spec.name!r} takes float32 images, not {lq.dtype}")
+        restored = self.network(lq, *beside)
+        if not isinstance(restored, Tensor):
+            kind = type(restored).__name__
+            raise ToolchainError(f"tool {self.spec.name!r} made {kind} of images, not one tensor")
         (count, _, height, width), scale = lq.shape, self.spec.scale
         if restored.shape != (count, 3, height * scale, width * scale):
             raise ToolchainError(
                 f"tool {self.spec.name!r} turned {tuple(lq.shape)} into {tuple(restored.shape)}"
             )
-        return restored
+        return restored.to(lq)

@@ -49,7 +49,8 @@ class Degradation:
     steps: tuple[Step, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the scale."""
+        """Make a tuple of any sequence of steps, and check the scale."""
+        object.__setattr__(self, "steps", tuple(self.steps))
         check_scale(self._ratio)
 
     @property
@@ -121,9 +122,14 @@ class Degradation:
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote; a ToolchainError says what cannot be read."""
-        if not isinstance(entry.get("steps"), list):
+        steps = entry.get("steps") if isinstance(entry, Mapping) else None
+        if not isinstance(steps, list):
             raise ToolchainError(f"no steps of a degradation in {entry}")
-        return cls(tuple(read_step(step) for step in entry["steps"]))
+        done = tuple(read_step(step) for step in steps)
+        try:
+            return cls(done)
+        except ValueError as error:
+            raise ToolchainError(f"no degradation can be read from {entry}: {error}") from None
 
 
 MIXTURE: Final[tuple[type[Step], ...]] = (Blur, Noise, Jpeg)

@@ -18,7 +18,7 @@ class Jpeg(Step):
         quality: 1 (worst) to 100 (best).
 
     Raises:
-        ValueError: ``quality`` lies outside 1 to 100.
+        ValueError: ``quality`` is no whole number, or lies outside 1 to 100.
     """
 
     name = "jpeg"
@@ -30,15 +30,16 @@ class Jpeg(Step):
     quality: int
 
     def __post_init__(self) -> None:
-        """Check the range."""
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"JPEG quality must lie in 1 to 100, got {self.quality}")
+        """Check the range, and keep an int of whatever type the number has."""
+        if not 1 <= self.quality <= 100 or self.quality != int(self.quality):
+            raise ValueError(f"JPEG quality must lie in 1 to 100 and be whole, got {self.quality}")
+        object.__setattr__(self, "quality", int(self.quality))
 
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Encode and decode an image, rounded to 8 bits for that; nothing is random."""
         check_float_image(image)
         bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
-        _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, int(self.quality)])
+        _, code = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self.quality])
         decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
         return to_float(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8))
 

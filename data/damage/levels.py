@@ -19,7 +19,7 @@ from restoration_toolchain.data.damage.steps import (
     Resize,
     graded_kinds,
 )
-from restoration_toolchain.data.errors import ScaleError, UnknownNameError
+from restoration_toolchain.data.errors import ScaleError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.scaling import KERNELS, Kernel, check_scale
 
 Sampler = Callable[[np.random.Generator], Degradation]
@@ -140,10 +140,14 @@ def check_level(level: str, scale: int = 1) -> None:
     Raises:
         UnknownNameError: There is no such level.
         ScaleError: It is one of photos that are made smaller, and the scale is 1.
+        ToolchainError: A registered kind of damage has the name of another level.
     """
+    kinds = [kind.name for kind in graded_kinds()]
+    if level in SCALED_LEVELS and level in kinds:
+        raise ToolchainError(f"{level!r} is a level already; give the kind of damage another name")
     if level in SCALED_LEVELS and level not in LEVELS and scale == 1:
         raise ScaleError(f"the level {level!r} makes photos smaller, too: it needs a larger scale")
-    known = (*(LEVELS if scale == 1 else SCALED_LEVELS), *(kind.name for kind in graded_kinds()))
+    known = (*(LEVELS if scale == 1 else SCALED_LEVELS), *kinds)
     if level not in known:
         raise UnknownNameError("level", level, known)
 

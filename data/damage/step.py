@@ -96,7 +96,8 @@ class Step(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` reads it."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        return {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:

@@ -4,6 +4,7 @@ A new kind is a subclass of `Step` that stands in `STEPS`, or that `register` ad
 Levels, stores, tools, agents and reports follow from the class.
 """
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from restoration_toolchain.data.damage.camera import Camera
 from restoration_toolchain.data.damage.jpeg import Jpeg
 from restoration_toolchain.data.damage.noise_model import NoiseModel
 from restoration_toolchain.data.damage.step import Step
-from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError, one_line
 from restoration_toolchain.data.images import FloatImage, check_float_image
-from restoration_toolchain.data.scaling import Kernel, resize
+from restoration_toolchain.data.scaling import KERNELS, Kernel, resize
 
 BLUR_KERNEL_SIZE: Final = 21  # pixels, odd
 
@@ -90,6 +91,9 @@ class Resize(Step):
     Attributes:
         factor: Side of the result over side of the clean image, 0.05 to 4.
         kernel: Kernel of the interpolation.
+
+    Raises:
+        ValueError: The factor lies outside its range, or there is no such kernel.
     """
 
     name = "resize"
@@ -100,7 +104,9 @@ class Resize(Step):
     kernel: Kernel = "bicubic"
 
     def __post_init__(self) -> None:
-        """Check the range."""
+        """Check the range and the kernel."""
+        if self.kernel not in KERNELS:
+            raise UnknownNameError("kernel", self.kernel, KERNELS)
         if not 0.05 <= self.factor <= 4.0:
             raise ValueError(f"a resizing factor must lie in 0.05 to 4, got {self.factor}")
 
@@ -136,7 +142,13 @@ STEP_KINDS: Final[dict[str, type[Step]]] = {kind.name: kind for kind in STEPS}
 
 
 def register(kind: type[Step]) -> None:
-    """Make a further kind of damage known; a ToolchainError, if another has its name."""
+    """Make a further kind of damage known.
+
+    Raises:
+        ToolchainError: Another kind has its name, or the class lacks a part.
+    """
+    if inspect.isabstract(kind) or not (hasattr(kind, "name") and hasattr(kind, "words")):
+        raise ToolchainError(f"the damage {kind.__name__} needs a name, words and what applies it")
     if STEP_KINDS.setdefault(kind.name, kind) is not kind:
         raise ToolchainError(f"there is a kind of damage called {kind.name!r} already")
 
@@ -151,13 +163,15 @@ def read_step(entry: Mapping[str, Any]) -> Step:
 
     Raises:
         UnknownNameError: There is no such kind of damage.
-        ToolchainError: A field is missing, unknown or out of range.
+        ToolchainError: There are no fields, or one is missing, unknown or out of range.
     """
-    values = dict(entry)
-    name = values.pop("name", "")
-    if name not in STEP_KINDS:
-        raise UnknownNameError("kind of damage", name, STEP_KINDS)
     try:
+        values = dict(entry)
+        name = values.pop("name", "")
+        if name not in STEP_KINDS:
+            raise UnknownNameError("kind of damage", name, STEP_KINDS)
         return STEP_KINDS[name].from_dict(values)
-    except (TypeError, ValueError) as error:
-        raise ToolchainError(f"no {name} can be read from {values}: {error}") from None
+    except ToolchainError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ToolchainError(f"no step can be read from {entry}: {one_line(error)}") from None

@@ -150,7 +150,7 @@ def damage_sampler(
 ) -> Sampler:
     """Draw from one of several levels or measured noises, all alike often; from one at least."""
     draws = [sampler(level, scale=scale) for level in levels]
-    measured = [Degradation((noise,)) for noise in noises]
+    measured = [Degradation((noise,)).shrunk(scale) for noise in noises]
     draws += [lambda rng, damage=damage: damage for damage in measured]  # type: ignore[misc]
     if not draws:
         raise ValueError("there must be at least one level or noise to draw from")
@@ -193,18 +193,20 @@ def open_pairs(
         source: Name or path.
         scale: Side of a clean patch over side of a degraded one.
         levels: Levels to degrade clean patches anew at; none takes the pairs of a store as they
-            were prepared, and the level *all* for ``embedded``.
+            were prepared at scale 1, and the level *all* for ``embedded``.
         noises: Further ways in which clean patches are damaged.
         held_out: Use the photos of a store that are kept for validation.
         small_side: Side of a small patch of ``embedded`` in pixels, if patches are made smaller.
 
     Raises:
         StoreError: The store cannot be read, or its patches do not suit the scale.
+        ValueError: A store was prepared at scale 1, and no damage is named for another scale.
     """
     if str(source) == "embedded":
         levels = levels if levels or noises else ("all",)
         return embedded_pairs(*levels, scale=scale, small_side=small_side, noises=noises)
-    draw = damage_sampler(levels, noises, scale=scale) if levels or noises else None
+    prepared = scale == 1 and not (levels or noises)
+    draw = None if prepared else damage_sampler(levels, noises, scale=scale)
     store = PatchStore(Path(source))
     if scale > 1:
         check_large_side(store.patch_size, scale)

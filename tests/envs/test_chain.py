@@ -126,6 +126,13 @@ def test_an_action_that_does_not_exist_is_refused(scale: int) -> None:
             chain.advance(torch.tensor([action]))
 
 
+def test_every_image_needs_one_action_and_there_may_be_no_image(scale: int) -> None:
+    with pytest.raises(ValueError, match=r"must be 2 actions, got shape \(1,\)"):
+        make_chain(count=2, scale=scale).advance(torch.tensor([DARKER]))
+    nothing = torch.zeros(0, dtype=torch.int64)
+    assert make_chain(count=0, scale=scale).advance(nothing).done.shape == (0,)
+
+
 def test_a_chain_without_steps_is_refused(scale: int) -> None:
     with pytest.raises(ValueError, match="max_steps must be at least 1"):
         make_chain(max_steps=0, scale=scale)

@@ -76,14 +76,28 @@ START = "import sys, restoration_toolchain.envs{}; assert 'gymnasium' not in sys
     [
         START.format("") + "import gymnasium; gymnasium.spec('Restoration-v0')",
         "import gymnasium, restoration_toolchain.envs; gymnasium.spec('Restoration-v0')",
+        START.format(", importlib.util") + "importlib.util.find_spec('gymnasium'); "
+        "import gymnasium; gymnasium.spec('Restoration-v0')",
+        START.format(", importlib as i") + "envs = restoration_toolchain.envs; i.reload(envs); "
+        "assert sum('Watcher' in repr(finder) for finder in sys.meta_path) == 1; "
+        "import gymnasium; i.reload(envs); gymnasium.spec('Restoration-v0')",
+        START.format("") + "sys.modules['gymnasium.core'] = None\n"
+        "try: import gymnasium\nexcept ImportError: del sys.modules['gymnasium.core']\n"
+        "import gymnasium; gymnasium.spec('Restoration-v0')",
+        "import sys\nclass Early:\n  def find_spec(name, *rest):\n"
+        "    if name == 'gymnasium.core': import restoration_toolchain.envs\n"
+        "sys.meta_path.insert(0, Early); import gymnasium; gymnasium.spec('Restoration-v0')",
         "from restoration_toolchain.envs import RestorationEnv, RestorationVecEnv",
         START.format(".chain, restoration_toolchain.envs.reward, restoration_toolchain.envs.task")
         + "assert not {'stable_baselines3', 'h5py'} & set(sys.modules)",
     ],
-    ids=["registered behind it", "registered before", "by name", "what restoring needs"],
+    ids=[
+        *("registered behind it", "registered before", "looked for first", "reloaded"),
+        *("first import fails", "half imported", "by name", "what restoring needs"),
+    ],
 )
 def test_the_package_is_light_and_registers_whatever_is_imported_first(code: str) -> None:
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], check=True)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

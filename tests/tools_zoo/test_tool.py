@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.errors import ImageFormatError, ToolchainError
 from restoration_toolchain.tools_zoo.catalog import (
     CLASSIC,
     ENLARGER_CONTROLS,
@@ -120,6 +120,20 @@ def test_a_network_that_changes_the_size_is_refused() -> None:
     tool = Tool(CLASSIC[0], nn.AvgPool2d(2))
     with pytest.raises(ToolchainError, match=r"turned \(1, 3, 4, 4\) into \(1, 3, 2, 2\)"):
         tool(torch.rand(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.uint8])
+def test_images_that_are_not_float32_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ImageFormatError, match=f"takes float32 images, not {dtype}"):
+        Tool(CLASSIC[0])(torch.zeros(1, 3, 4, 4, dtype=dtype))
+
+
+@pytest.mark.parametrize("made", [None, (torch.zeros(1, 3, 4, 4),)])
+def test_a_network_that_returns_no_tensor_is_refused(made: object) -> None:
+    network = nn.Module()
+    network.forward = lambda lq: made  # type: ignore[method-assign]
+    with pytest.raises(ToolchainError, match=f"made {type(made).__name__} of images"):
+        Tool(CLASSIC[0], network)(torch.zeros(1, 3, 4, 4))
 
 
 @pytest.mark.parametrize("network", ["small", "blind_spot", "sr_x2", "one_step_x4"])

@@ -1,6 +1,7 @@
 """Properties of what happens to a photo, step after step, and to patches of it."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,10 +198,31 @@ def test_a_measured_noise_survives_a_file(photo: FloatImage) -> None:
     assert noise.describe().startswith("measured noise of sigma ")
 
 
-@pytest.mark.parametrize("entry", [{}, {"steps": 3}, {"steps": [{"name": "nosie"}]}])
-def test_what_is_no_damage_is_refused(entry: dict[str, object]) -> None:
-    with pytest.raises(ToolchainError, match="no steps|did you mean 'noise'"):
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({}, "no steps"),
+        ([], "no steps"),
+        ({"steps": 3}, "no steps"),
+        ({"steps": [3]}, "no step can be read from 3"),
+        ({"steps": [{"name": ["x"]}]}, "no step can be read"),
+        ({"steps": [{"name": "nosie"}]}, "did you mean 'noise'"),
+        ({"steps": [{"name": "resize", "factor": 0.3}]}, "scale must be one of"),
+    ],
+)
+def test_what_is_no_damage_is_refused(entry: Any, says: str) -> None:
+    with pytest.raises(ToolchainError, match=says):
         Degradation.from_dict(entry)
+
+
+def test_a_list_of_steps_is_as_good_as_a_tuple() -> None:
+    steps = [Blur(1.0), Jpeg(50)]
+    assert hash(Degradation(steps)) == hash(Degradation(tuple(steps)))  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_are_written_as_those_of_python() -> None:
+    damage = Degradation((Blur(np.float32(1.5)), Jpeg(np.int64(50))))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(damage.to_dict())) == mixture(1.5, 0.0, 50).to_dict()
 
 
 @pytest.mark.parametrize(

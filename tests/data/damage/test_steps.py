@@ -1,6 +1,7 @@
 """Properties of the kinds of damage."""
 
 import json
+import re
 from dataclasses import dataclass
 
 import cv2
@@ -257,6 +258,9 @@ def test_the_catalogue_knows_every_kind_once() -> None:
 
     with pytest.raises(ToolchainError, match="called 'noise' already"):
         register(Rival)
+    for incomplete in (Step, type("Nameless", (Step,), {"apply": Noise.apply})):
+        with pytest.raises(ToolchainError, match=f"{incomplete.__name__} needs a name"):
+            register(incomplete)
     register(Noise)
     assert tuple(STEP_KINDS.values()) == STEPS
 
@@ -267,13 +271,16 @@ def test_the_catalogue_knows_every_kind_once() -> None:
         ({"name": "jpg", "quality": 30}, "did you mean 'jpeg'"),
         ({"quality": 30}, "no kind of damage ''"),
         ({"name": "jpeg", "quality": 130}, "must lie in 1 to 100"),
-        ({"name": "jpeg", "sigma": 3.0}, "no jpeg can be read"),
-        ({"name": "blur"}, "no blur can be read"),
-        ({"name": "blur", "sigma": None}, "no blur can be read"),
+        ({"name": "jpeg", "quality": 50.5}, "be whole, got 50.5"),
+        ({"name": "jpeg", "sigma": 3.0}, "no step can be read"),
+        ({"name": "resize", "factor": 0.5, "kernel": "zzz"}, "no kernel 'zzz'"),
+        ({"name": "blur"}, "no step can be read"),
+        ({"name": "blur", "sigma": None}, "no step can be read"),
     ],
 )
 def test_what_is_no_step_is_refused_in_one_line(entry: dict[str, object], says: str) -> None:
     with pytest.raises(ToolchainError, match=says) as caught:
         read_step(json.loads(json.dumps(entry)))
     assert "\n" not in str(caught.value)
-    assert isinstance(caught.value, UnknownNameError) == ("kind of damage" in str(caught.value))
+    told = re.match("no (kind of damage|kernel)", str(caught.value))
+    assert isinstance(caught.value, UnknownNameError) == bool(told)

@@ -136,9 +136,15 @@ def test_patches_that_suit_no_agent_are_refused(large_store: Path) -> None:
         open_pairs(large_store, scale=2, levels=("sligth",))
 
 
-def test_without_any_level_there_is_nothing_to_draw() -> None:
+def test_without_any_level_there_is_nothing_to_draw(large_store: Path) -> None:
     with pytest.raises(ValueError, match="at least one level"):
         embedded_pairs()
+    with pytest.raises(ValueError, match="at least one level"):
+        open_pairs(large_store, scale=2)
+    lq, _ = open_pairs(large_store, scale=2, noises=[white_noise(0.1)]).pairs(
+        np.arange(2), np.random.default_rng(0)
+    )
+    assert lq.shape == (2, 32, 32, 3)
 
 
 def test_a_mistyped_level_gets_a_suggestion() -> None:
