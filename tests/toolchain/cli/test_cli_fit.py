@@ -185,6 +185,18 @@ def test_what_cannot_work_is_one_line_and_leaves_nothing(
     assert not home.exists()
 
 
+def test_a_fit_that_was_not_kept_is_not_overwritten(
+    fit: Fit, folder: Path, home: Path, tmp_path: Path
+) -> None:
+    for run, status, says in (("", 2, "choose another --name or --run"), ("sub", 0, "")):
+        (tmp_path / "run" / run).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / run / "checkpoint.pt").touch()
+        result = fit(folder, "--name", "mine", "--run", tmp_path / "run", "--keep-anyway")
+        assert result.exit_code == status, result.output
+        assert says in result.output
+        (tmp_path / "run" / run / "checkpoint.pt").unlink(missing_ok=True)
+
+
 def test_a_taken_name_is_refused_before_anything_is_done(fit: Fit, folder: Path) -> None:
     assert fit(folder, "--name", "mine", "--keep-anyway").exit_code == 0
     assert_one_line(fit(folder, "--name", "mine"), 2, "exists already")

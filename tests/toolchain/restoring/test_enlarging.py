@@ -162,7 +162,7 @@ def test_without_scale_no_tool_that_enlarges_is_offered(folder: Path) -> None:
 def test_an_agent_that_learnt_to_enlarge_is_refused_where_photos_keep_their_size(
     folder: Path, make_photo: MakePhoto, tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingError, match="of 'enlarging' learnt to enlarge: it needs scale 4"):
+    with pytest.raises(SettingError, match="of 'enlarging' learnt to enlarge, by 4"):
         Restorer(load_toolbox(folder), script("sr-psnr"))  # type: ignore[arg-type]
     source, target = make_photo("photo.png", 20, 26), tmp_path / "out.png"
     says = "leave out --toolbox generative to keep the size"
