@@ -11,7 +11,7 @@ from restoration_toolchain.toolchain.cli.tables import print_inspection
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 
-@grouped(toolbox=option_of("toolbox", DEFAULT_TOOLBOX))
+@grouped(toolbox=option_of("toolbox", usual=DEFAULT_TOOLBOX))
 def demo(
     *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")] = Path(

@@ -38,8 +38,8 @@ HINTS: Final[Mapping[str, str]] = {
     "OwnToolNameError": "leave --add-tool out",
     "SmallAgentError": "train one with: toolchain train agent --set task=real-sr",
     "TakenError": "choose another, or add --overwrite",
-    "IqaEncoderError": "--iqa names a score, and --iqa-encoder its encoder, a folder or a name in the "
-    "local cache (in training: --set iqa=FOLDER, --set iqa_encoder=FOLDER)",
+    "IqaEncoderError": "--iqa names a score, and --iqa-encoder its encoder, a folder or a name "
+    "in the local cache (in training: --set iqa=FOLDER, --set iqa_encoder=FOLDER)",
     "DamagedRunError": "start again with another --run",
     "NotFittedError": "toolchain fit PHOTOS makes one",
     "NotANumberError": "start again with a lower learning_rate and another --run (--init can name "

@@ -13,17 +13,18 @@ from restoration_toolchain.toolchain.restoring.settings import DEFAULT_TOOLBOX a
 from restoration_toolchain.toolchain.restoring.settings import SETTINGS, RestoreSettings, Setting
 
 
-def option_of(name: str, usual: str = "") -> OptionInfo:
+def option_of(name: str, help: str = "", usual: str = "") -> OptionInfo:
     """Option of the command line for a field of `RestoreSettings`.
 
     Args:
         name: Name of the field.
-        usual: Default in words, where that of a command differs from the field's own.
+        help: Words in place of the field's own, where a command means something special.
+        usual: Default in words, in place of the field's own.
     """
     setting = SETTINGS[name]
     option: OptionInfo = typer.Option(
         setting.flag or f"--{name.replace('_', '-')}",
-        help=setting.help,
+        help=help or setting.help,
         min=setting.low,
         max=setting.high,
         metavar=setting.metavar,

@@ -14,7 +14,7 @@ from restoration_toolchain.toolchain.cli.options import DEFAULT_TOOLBOX, grouped
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 
-@grouped(toolbox=option_of("toolbox", DEFAULT_TOOLBOX))
+@grouped(toolbox=option_of("toolbox", usual=DEFAULT_TOOLBOX))
 def serve(
     *,
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7860,

@@ -99,7 +99,7 @@ def test_a_command_has_the_options_of_its_settings(command: str) -> None:
     [
         ("serve", ["[default: (efficient)]"]),
         ("demo", ["[default: (efficient)]"]),
-        ("fit", ["such as learning_rate=0.001;", "[default: (0); x>=0]", "[default: (auto)]"]),
+        ("fit", ["such as learning_rate=0.001;", "[default: (0)]", "[default: (auto)]"]),
         ("train chains", ["such as learning_rate=0.001;", "or by all chains together."]),
         ("train joint", ["such as agent.gamma=0.99;"]),
         ("calibrate", ["where the program is installed"]),

@@ -21,6 +21,7 @@ from restoration_toolchain.tools_zoo.recipes.plan import (
 )
 from restoration_toolchain.tools_zoo.storage import load_toolbox, read_manifest
 from restoration_toolchain.tools_zoo.training import supervised as training
+from tests.toolchain.conftest import assert_one_line
 
 TINY = ("--set", "batch_size=2", "--set", "eval_every=2", "--set", "eval_patches=4",
         "--set", "num_workers=0", "--device", "cpu", "--precision", "fp32")  # fmt: skip
