@@ -31,8 +31,8 @@ SCALED_PLAYERS = "bicubic,sr-alone,single,fixed,greedy-oracle,agent"
     scale=option_of(
         "scale",
         "4: make clean photos smaller, too, and let players restore and enlarge them; "
-        f"--players are then {SCALED_PLAYERS.replace(',', ', ')}. With --restore: photos of --gt are "
-        "so many times as large a side as those of --lq.",
+        f"--players are then {SCALED_PLAYERS.replace(',', ', ')}. With --restore: photos of --gt "
+        "are so many times as large a side as those of --lq.",
     ),
     device=option_of(
         "device",

@@ -185,16 +185,13 @@ def test_what_cannot_work_is_one_line_and_leaves_nothing(
     assert not home.exists()
 
 
-def test_a_fit_that_was_not_kept_is_not_overwritten(
-    fit: Fit, folder: Path, home: Path, tmp_path: Path
+def test_a_run_below_the_folder_of_a_fit_is_left_alone(
+    fit: Fit, folder: Path, tmp_path: Path
 ) -> None:
-    for run, status, says in (("", 2, "choose another --name or --run"), ("sub", 0, "")):
-        (tmp_path / "run" / run).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "run" / run / "checkpoint.pt").touch()
-        result = fit(folder, "--name", "mine", "--run", tmp_path / "run", "--keep-anyway")
-        assert result.exit_code == status, result.output
-        assert says in result.output
-        (tmp_path / "run" / run / "checkpoint.pt").unlink(missing_ok=True)
+    (tmp_path / "runs" / "other").mkdir(parents=True)
+    (tmp_path / "runs" / "other" / "checkpoint.pt").touch()
+    assert fit(folder, "--name", "mine", "--run", tmp_path / "runs").exit_code == 1
+    assert (tmp_path / "runs" / "other" / "checkpoint.pt").exists()
 
 
 def test_a_taken_name_is_refused_before_anything_is_done(fit: Fit, folder: Path) -> None:
@@ -265,7 +262,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_tool(
         assert result.exit_code == 130
         assert "add --resume" in result.stderr
     assert not (home / "tools" / "parts").exists()
-    assert_one_line(fit(folder, "--name", "parts"), 2, "add --resume or choose another --run")
+    assert_one_line(fit(folder, "--name", "parts"), 2, "choose another --name or --run")
     assert fit(folder, "--name", "parts", "--resume", "--keep-anyway").exit_code == 0
     whole, parts = load_own_tool("whole").tool, load_own_tool("parts").tool
     for name, value in whole.state_dict().items():

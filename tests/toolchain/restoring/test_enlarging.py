@@ -398,7 +398,7 @@ def test_players_that_enlarge_are_measured(folder: Path, tmp_path: Path) -> None
         (("--lq", ".", "--gt", ".", "--scale", "4"), "say how to restore: add --restore"),
         (
             ("embedded", "--level", "real"),
-            "it needs a larger scale; add --scale 4",
+            "it needs a larger scale; inspect and evaluate take --scale 4",
         ),
     ],
 )
@@ -437,7 +437,7 @@ def test_a_level_of_small_photos_says_that_it_needs_a_scale(
 ) -> None:
     source = make_photo("photo.png", 80, 104)
     result = run("inspect", source, "--toolbox", folder, "--degrade", "real")
-    assert_one_line(result, 2, "it needs a larger scale; add --scale 4")
+    assert_one_line(result, 2, "it needs a larger scale; inspect and evaluate take --scale 4")
     assert_one_line(run("inspect", source, "--degrade", "rael"), 2, "no level 'rael'")
 
 
