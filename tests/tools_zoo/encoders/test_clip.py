@@ -115,7 +115,9 @@ def test_a_tool_and_a_score_are_trained_with_clip(
     assert quality.encoder == "clip:tiny-clip"
     assert quality.prompt_kind == "text"
     assert 0.0 <= quality.score <= 1.0
-    with pytest.raises(ToolchainError, match="needs the encoder clip:tiny-clip, and none was given"):
+    with pytest.raises(
+        ToolchainError, match="needs the encoder clip:tiny-clip, and none was given"
+    ):
         load_iqa(tmp_path / "run" / "sfd_iqa")
 
 
