@@ -49,6 +49,10 @@ class NoFittedToolError(ToolchainError):
         self.tool = tool
 
 
+class NotFittedError(ToolboxError):
+    """A folder holds tools, but not a fitted one."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class OwnTool:
     """A fitted tool and what is known of it.
@@ -183,7 +187,7 @@ def _load(folder: Path) -> OwnTool:
     toolbox = load_toolbox(folder)
     notes = read_notes(folder)[toolbox.names[0]]
     if len(toolbox) != 1 or not {"noise", "gain"} <= notes.keys():
-        raise ToolboxError(f"{folder} holds no fitted tool")
+        raise NotFittedError(f"{folder} holds no fitted tool")
     noise, gain = NoiseModel.from_dict(notes["noise"]), float(notes["gain"])
     about = {key: value for key, value in notes.items() if key not in {"noise", "gain"}}
     return OwnTool(toolbox[0], noise, gain, toolbox.checksums[toolbox.names[0]], about)

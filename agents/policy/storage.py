@@ -156,7 +156,7 @@ def own_agent(toolbox: str | Path, suffix: str = "") -> str | Path:
             f"the toolbox {toolbox} has no agent that prefers texture in it; the toolbox "
             f"{GENERATIVE_TOOLBOX}, which enlarges by 4, has one"
         )
-    raise NoAgentError(f"the toolbox {toolbox} has no agent in it; another has to be named")
+    raise NoAgentError(f"the toolbox {toolbox} has no agent in it")
 
 
 def load_bundle(

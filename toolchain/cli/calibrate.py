@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +28,12 @@ def calibrate(
 
     Half of the patches teach the guard, which is written beside the agent; the table compares its
     risks with what happens to the other half. Afterwards `restore --max-risk` works.
+
+    Without --agent, it is the toolbox's own; a shipped one's guard is replaced where the program is
+    installed.
     """
+    import numpy as np
+
     from restoration_toolchain.agents.policy import storage
     from restoration_toolchain.agents.tuning import guard as guards
     from restoration_toolchain.data.damage.levels import TRAINING_LEVELS

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from restoration_toolchain.toolchain.cli.options import grouped
+from restoration_toolchain.toolchain.cli.options import DEFAULT_TOOLBOX, grouped, option_of
 from restoration_toolchain.toolchain.cli.tables import print_inspection
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 
-@grouped()
+@grouped(toolbox=option_of("toolbox", usual=DEFAULT_TOOLBOX))
 def demo(
     *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the pictures.")] = Path(

@@ -26,7 +26,7 @@ STATUS_INTERRUPTED: Final = 130
 HINTS: Final[Mapping[str, str]] = {
     "OfflineError": "or run once without --offline",
     "PatchSizeError": "make a store with: toolchain data prepare --patch-size {patch_size}",
-    "ScaleError": "add --scale 4",
+    "ScaleError": "inspect and evaluate take --scale 4, and train agent --set task=real-sr",
     "StoreError": "make one with: toolchain data prepare",
     "TargetExistsError": "pass --overwrite to replace it",
     "LearntToEnlargeError": "add --scale {scale} (restore, inspect, evaluate), or leave out "
@@ -38,8 +38,10 @@ HINTS: Final[Mapping[str, str]] = {
     "OwnToolNameError": "leave --add-tool out",
     "SmallAgentError": "train one with: toolchain train agent --set task=real-sr",
     "TakenError": "choose another, or add --overwrite",
-    "IqaEncoderError": "--iqa names a score, and --iqa-encoder its encoder (in training: --set "
-    "iqa=FOLDER, --set iqa_encoder=FOLDER)",
+    "IqaEncoderError": "--iqa names a score, and --iqa-encoder its encoder, a folder or a name "
+    "in the local cache (in training: --set iqa=FOLDER, --set iqa_encoder=FOLDER)",
+    "DamagedRunError": "start again with another --run",
+    "NotFittedError": "toolchain fit PHOTOS makes one",
     "NotANumberError": "start again with a lower learning_rate and another --run (--init can name "
     "the folder of a tool's run)",
     "NothingToResumeError": "leave out --resume to start",

@@ -13,7 +13,7 @@ from rich.table import Table
 from restoration_toolchain.toolchain.cli import suite as suites
 from restoration_toolchain.toolchain.cli.errors import fail
 from restoration_toolchain.toolchain.cli.material import Material
-from restoration_toolchain.toolchain.cli.options import grouped
+from restoration_toolchain.toolchain.cli.options import grouped, option_of
 from restoration_toolchain.toolchain.cli.progress import Steps
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings, is_map
 
@@ -28,11 +28,19 @@ SCALED_PLAYERS = "bicubic,sr-alone,single,fixed,greedy-oracle,agent"
 
 
 @grouped(
-    scale="4: make clean photos smaller, too, and let players restore and enlarge them; "
-    f"--players are then {SCALED_PLAYERS.replace(',', ', ')}. With --restore: photos of --gt are "
-    "so many times as large a side as those of --lq.",
-    device="Where to compute with --restore, --scale, --iqa and --suite: auto, cpu, cuda, mps.",
-    precision="Number format of the tools with --restore and --suite: auto, fp32, bf16.",
+    scale=option_of(
+        "scale",
+        "4: make clean photos smaller, too, and let players restore and enlarge them; "
+        f"--players are then {SCALED_PLAYERS.replace(',', ', ')}. With --restore: photos of --gt "
+        "are so many times as large a side as those of --lq.",
+    ),
+    device=option_of(
+        "device",
+        "Where to compute with --restore, --scale, --iqa and --suite: auto, cpu, cuda, mps.",
+    ),
+    precision=option_of(
+        "precision", "Number format of the tools with --restore and --suite: auto, fp32, bf16."
+    ),
 )
 def evaluate(
     ctx: typer.Context,

@@ -32,7 +32,9 @@ def extend(
         Path | None,
         typer.Option(help="Folder of the checkpoint.", show_default="runs/extend-NAME"),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the folder of the new toolbox.")
     ] = False,
@@ -51,7 +53,7 @@ def extend(
     run_path = run or Path(f"runs/extend-{own.name}")
     check_writable(output)
     check_writable(run_path)
-    check_run(run_path, resume=resume)
+    check_run(run_path / "agent", resume=resume)
     config = ExtendConfig(
         store=store, toolbox=toolbox, total_timesteps=total_timesteps, seed=seed, device=device
     )

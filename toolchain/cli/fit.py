@@ -1,6 +1,5 @@
 """``toolchain fit``: a denoiser for one's own camera, learnt from noisy photos alone."""
 
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +17,11 @@ if TYPE_CHECKING:
     from restoration_toolchain.toolchain.learning.camera_fit import Verdict
 
 
-@grouped()
+@grouped(
+    seed=typer.Option(help="Seed of every random draw.", min=0, show_default="0"),
+    device=typer.Option(help="Where to compute: auto, cpu, cuda.", show_default="auto"),
+    resume=typer.Option("--resume", help="Go on with a fit that was interrupted."),
+)
 def fit(
     inputs: Annotated[
         list[Path],
@@ -75,7 +78,12 @@ def fit(
     from restoration_toolchain.tools_zoo.device import choose_device
     from restoration_toolchain.tools_zoo.fitting.fit import GAIN, FitConfig
     from restoration_toolchain.tools_zoo.storage import check_replaceable
-    from restoration_toolchain.tools_zoo.training.run_folder import check_run, config_from_dict
+    from restoration_toolchain.tools_zoo.training.run_folder import (
+        CHECKPOINT,
+        check_run,
+        config_from_dict,
+        remove_run,
+    )
 
     own_tools.check_new_name(name)
     given = options.overrides(method=method, minutes=minutes)
@@ -85,6 +93,11 @@ def fit(
     folder = own_tools.own_tool_folder(name, home) if output is None else output
     run_path = home / "fits" / name if run is None else run
     check_replaceable(folder, overwrite=overwrite)
+    if (run_path / CHECKPOINT).is_file() and not options.resume:
+        fail(
+            f"{run_path} holds a fit that was not kept: add --resume to go on with it, or choose "
+            "another --name or --run"
+        )
     check_run(run_path, resume=options.resume)
     check_writable(folder)
     check_writable(run_path)
@@ -113,7 +126,8 @@ def fit(
             STATUS_FAILED,
         )
     fitted.save(folder, overwrite=overwrite)
-    shutil.rmtree(run_path, ignore_errors=True)
+    for part in (*run_path.glob("distilled-*"), run_path):  # other things may lie there, too
+        remove_run(part)
     known = name if output is None else output
     out = Console()
     out.print(f"{fitted.verdict.sentence()}.", soft_wrap=True, highlight=False)

@@ -13,12 +13,13 @@ from restoration_toolchain.toolchain.restoring.settings import DEFAULT_TOOLBOX a
 from restoration_toolchain.toolchain.restoring.settings import SETTINGS, RestoreSettings, Setting
 
 
-def option_of(name: str, help: str = "") -> OptionInfo:
+def option_of(name: str, help: str = "", usual: str = "") -> OptionInfo:
     """Option of the command line for a field of `RestoreSettings`.
 
     Args:
         name: Name of the field.
         help: Words in place of the field's own, where a command means something special.
+        usual: Default in words, in place of the field's own.
     """
     setting = SETTINGS[name]
     option: OptionInfo = typer.Option(
@@ -27,7 +28,7 @@ def option_of(name: str, help: str = "") -> OptionInfo:
         min=setting.low,
         max=setting.high,
         metavar=setting.metavar,
-        show_default=setting.usual or True,
+        show_default=usual or setting.usual or True,
     )
     return option
 
@@ -42,7 +43,7 @@ OverwriteOption: TypeAlias = Annotated[
 ]
 
 
-def grouped(**helps: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def grouped(**own: OptionInfo) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each field of its parameters that are dataclasses.
 
     The command gets the dataclasses, made of what was given. Fields of `RestoreSettings` have
@@ -50,13 +51,13 @@ def grouped(**helps: str) -> Callable[[Callable[..., None]], Callable[..., None]
     annotated as the parameter of a command would be.
 
     Args:
-        **helps: Help texts of single fields in place of those in their `Setting`.
+        **own: Options of single fields, where the command means something special.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command)
         groups = {
-            name: {option.name: option for option in _options(parameter.annotation, command, helps)}
+            name: {option.name: option for option in _options(parameter.annotation, command, own)}
             for name, parameter in signature.parameters.items()
             if dataclasses.is_dataclass(parameter.annotation)
         }
@@ -88,10 +89,10 @@ def is_offered(setting: Setting, command: str) -> bool:
 
 
 def _options(
-    group: Any, command: Callable[..., None], helps: Mapping[str, str]
+    group: Any, command: Callable[..., None], own: Mapping[str, OptionInfo]
 ) -> Iterator[inspect.Parameter]:
     """Parameters of a command for the fields of a dataclass."""
-    hints = get_type_hints(group, include_extras=True)
+    plain, hints = get_type_hints(group), get_type_hints(group, include_extras=True)
     for field in dataclasses.fields(group):
         hint, default = hints[field.name], field.default
         if group is RestoreSettings:
@@ -99,7 +100,9 @@ def _options(
                 continue
             if get_origin(hint) is tuple:  # an option that may be given repeatedly
                 hint, default = list[str] | None, None
-            hint = Annotated[hint, option_of(field.name, helps.get(field.name, ""))]
+            hint = Annotated[hint, own.get(field.name) or option_of(field.name)]
+        elif field.name in own:
+            hint = Annotated[plain[field.name], own[field.name]]
         yield inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,

@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 
 from restoration_toolchain.toolchain.cli.errors import fail
-from restoration_toolchain.toolchain.cli.options import grouped
+from restoration_toolchain.toolchain.cli.options import DEFAULT_TOOLBOX, grouped, option_of
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 
 
-@grouped()
+@grouped(toolbox=option_of("toolbox", usual=DEFAULT_TOOLBOX))
 def serve(
     *,
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 7860,

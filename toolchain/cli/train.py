@@ -151,7 +151,13 @@ def train_agent_command(
 
 
 @app.command("joint")
-@grouped()
+@grouped(
+    settings=typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any other option, such as agent.gamma=0.99; may be given repeatedly.",
+    )
+)
 def train_joint_command(
     options: RunOptions,
     toolbox: Annotated[

@@ -30,12 +30,14 @@ class JobOptions:
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any other option, such as agent.gamma=0.99; may be given repeatedly.",
+            help="Any other option, such as learning_rate=0.001; may be given repeatedly.",
         ),
     ] = None
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.", min=0)] = None
     device: Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda.")] = None
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
+    ] = False
 
     def overrides(self, **flags: Any) -> dict[str, Any]:
         """What wins over a file: what --set says, and over that all flags that were given."""
@@ -56,7 +58,8 @@ class JobOptions:
 
         read = run_folder.load_toml(Path(file)) if isinstance(file, str) else file or {}
         values = run_folder.merge_options(read, self.overrides(**flags))
-        check_store(values)
+        is_agent = "n_envs" in run_folder.option_names(kind)
+        check_store(values, "; to try it out: --store embedded" if is_agent else "")
         chosen = run_folder.config_from_dict(kind, values)
         choose_device(chosen.device)  # type: ignore[attr-defined]
         return chosen
@@ -76,19 +79,16 @@ class LoopOptions(RunOptions):
     """Options of a training of networks on patches."""
 
     total_patches: Annotated[
-        int | None, typer.Option(help="Patches seen per tool; of chains, in all.")
+        int | None, typer.Option(help="Patches seen: by each tool, or by all chains together.")
     ] = None
     devices: Annotated[int | None, typer.Option(help="Processes to train with.")] = None
     precision: Annotated[str | None, typer.Option(help="auto (the faster), fp32 or bf16.")] = None
 
 
-def check_store(values: Mapping[str, Any]) -> None:
-    """End the command if no patch store was named."""
+def check_store(values: Mapping[str, Any], more: str = "") -> None:
+    """End the command, with a line that may say more, if no patch store was named."""
     if "store" not in values:
-        fail(
-            "no patch store given; add --store FILE (toolchain data prepare makes one; an agent "
-            "can be tried out with --store embedded)"
-        )
+        fail(f"no patch store given; add --store FILE (toolchain data prepare makes one{more})")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

@@ -84,6 +84,8 @@ class JointConfig:
         """Check the ranges."""
         if min(self.rounds, self.eval_pairs) < 1:
             raise ValueError("rounds and eval_pairs must be positive")
+        if self.agent.task != "restore":
+            raise ToolchainError(f"agent.task must be 'restore' here, got {self.agent.task!r}")
         for name, phase in (("tools", self.tools), ("agent", self.agent)):
             plain = type(phase)()
             for key in _OF_THE_RUN:

@@ -87,7 +87,7 @@ class LearntToEnlargeError(SettingError):
     """
 
     def __init__(self, toolbox: str, scale: int) -> None:
-        super().__init__(f"the agent of {toolbox!r} learnt to enlarge: it needs scale {scale}")
+        super().__init__(f"the agent of {toolbox!r} learnt to enlarge, by {scale}")
         self.toolbox, self.scale = toolbox, scale
 
 
@@ -150,10 +150,7 @@ class Restorer:
                 f"max_tile_pixels must be at least {smallest}, got {settings.max_tile_pixels}"
             )
         if settings.max_risk < 1.0 and policy.guard is None:
-            raise NotCalibratedError(
-                "this agent was not calibrated, so its risk is not known; calibrate it, or set no "
-                "largest risk"
-            )
+            raise NotCalibratedError("this agent was not calibrated, so its risk is not known")
         self._device = choose_device(settings.device)
         self._precision = choose_precision(settings.precision, self._device)
         for tool in tools:

@@ -213,7 +213,7 @@ def open_named(iqa: str | Path | None, encoder: str | Path | None = None) -> Sfd
     """
     if iqa is None:
         if encoder is not None:
-            raise IqaEncoderError(f"the encoder {encoder} looks for a score: name the score too")
+            raise IqaEncoderError(f"the encoder {encoder} looks for a score, and none was named")
         return None
     return open_iqa(iqa, None if encoder is None else load_encoder(str(encoder)))
 
@@ -225,10 +225,7 @@ def _fitting(
     if encoder is None and name == OFFLINE:
         encoder = load_encoder(OFFLINE)
     if encoder is None:
-        raise IqaEncoderError(
-            f"the score in {folder} needs the encoder {name}; none was given: name its folder, or "
-            "its name in the local cache"
-        )
+        raise IqaEncoderError(f"the score in {folder} needs the encoder {name}, and none was given")
     if encoder.name != name:
         raise ToolchainError(
             f"the score in {folder} needs the encoder {name}; {encoder.name} was given"

@@ -28,9 +28,13 @@ from restoration_toolchain.tools_zoo.storage import (
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.config import NOT_NOTED
-from restoration_toolchain.tools_zoo.training.errors import NotANumberError, NothingToResumeError
+from restoration_toolchain.tools_zoo.training.errors import (
+    NotANumberError,
+    NothingToResumeError,
+    RunTakenError,
+)
 from restoration_toolchain.tools_zoo.training.loop import is_main_process
-from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, check_run
+from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
 from restoration_toolchain.tools_zoo.training.supervised import train_tool
 
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
@@ -85,8 +89,8 @@ def train_tools(
     if resume and not any(_has_checkpoint(run_path, job) for job in jobs):
         raise NothingToResumeError(f"nothing to resume in {run_path}")
     for job in jobs:
-        if not resume:
-            check_run(run_path / job.spec.name, resume=False)
+        if not resume and _has_checkpoint(run_path, job):
+            raise RunTakenError(f"{run_path / job.spec.name} already holds a run")
     if (toolbox_path / MANIFEST).exists():
         load_toolbox(toolbox_path)  # a damaged one is better found now than after the training
     if include is not None:

@@ -12,7 +12,11 @@ class NothingToResumeError(ToolchainError):
 
 
 class RunMismatchError(ToolchainError):
-    """A run cannot be resumed: it had other settings, or its files are damaged."""
+    """A run cannot be resumed with settings other than it had."""
+
+
+class DamagedRunError(ToolchainError):
+    """The files of a run are damaged."""
 
 
 class NotANumberError(ToolchainError):

@@ -1,7 +1,10 @@
 """The folder of a training run: configuration, versions, metrics and an atomic checkpoint."""
 
+import contextlib
 import dataclasses
+import difflib
 import json
+import shutil
 import os
 import pickle
 import platform
@@ -17,6 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo.training.errors import (
+    DamagedRunError,
     NothingToResumeError,
     RunMismatchError,
     RunTakenError,
@@ -26,6 +30,8 @@ RECORDED_PACKAGES: Final = ("torch", "numpy", "gymnasium", "stable-baselines3", 
 
 CONFIG: Final = "config.json"
 CHECKPOINT: Final = "checkpoint.pt"
+METRICS: Final = "metrics.jsonl"
+BOARD: Final = "tensorboard"
 
 _LISTS: Final = (tuple, Sequence)
 """What a list of a file may become."""
@@ -50,7 +56,7 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], within: str 
     plain: dict[str, Any] = {}
     for key, value in values.items():
         if key not in known:
-            raise UnknownNameError("option", within + key, option_names(kind, within))
+            raise _unknown_option(within + key, value, option_names(kind, within))
         if dataclasses.is_dataclass(hints[key]):
             if not isinstance(value, Mapping):
                 raise ToolchainError(f"{within}{key} must be a table, got {_shown(value)}")
@@ -61,7 +67,20 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], within: str 
     try:
         return kind(**plain)
     except (TypeError, ValueError) as error:
-        raise ToolchainError(str(error)) from error
+        says = str(error)
+        if within:  # most messages begin with the name of a field
+            says = within + says if says.split()[0] in known else f"{within[:-1]}: {says}"
+        raise ToolchainError(says) from error
+
+
+def _unknown_option(name: str, value: Any, known: Sequence[str]) -> UnknownNameError:
+    """Error about an option, or about the first one in a table, that a config does not have."""
+    while isinstance(value, Mapping) and value:
+        key, value = next(iter(value.items()))
+        name = f"{name}.{key}"
+    last = name.rpartition(".")[2]
+    near = difflib.get_close_matches(last, known, n=1, cutoff=0.8)
+    return UnknownNameError("option", name, near or known)
 
 
 def merge_options(values: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +163,8 @@ class RunFolder:
     Raises:
         RunTakenError: The folder holds a run and ``resume`` is off.
         NothingToResumeError: It holds none and ``resume`` is on.
-        RunMismatchError: It was started with another configuration, or is damaged.
+        RunMismatchError: It was started with another configuration.
+        DamagedRunError: Its configuration is damaged.
     """
 
     def __init__(self, path: Path, config: Any, *, resume: bool = False) -> None:
@@ -165,8 +185,8 @@ class RunFolder:
         versions = {"python": platform.python_version(), **versions}
         record = {"config": values, "versions": versions}
         write_atomically(path / CONFIG, json.dumps(record, indent=2).encode())
-        self._metrics = (path / "metrics.jsonl").open("a")
-        self._board = SummaryWriter(str(path / "tensorboard"))
+        self._metrics = (path / METRICS).open("a")
+        self._board = SummaryWriter(str(path / BOARD))
 
     def log(self, step: int, **metrics: float) -> None:
         """Record measurements at a step."""
@@ -188,14 +208,14 @@ class RunFolder:
         """Read the checkpoint; never runs code from it.
 
         Raises:
-            RunMismatchError: It is damaged.
+            DamagedRunError: It is damaged.
         """
         try:
             state: dict[str, Any] = torch.load(
                 self.checkpoint, weights_only=True, map_location="cpu"
             )
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise RunMismatchError(f"the checkpoint {self.checkpoint} is damaged") from error
+            raise DamagedRunError(f"the checkpoint {self.checkpoint} is damaged") from error
         return state
 
     def close(self) -> None:
@@ -205,17 +225,26 @@ class RunFolder:
 
 
 def check_run(path: Path, *, resume: bool) -> None:
-    """Make sure that a run, or a part of one, lies in a folder exactly if it is to be resumed.
+    """Make sure that a run lies in a folder exactly if it is to be resumed.
 
     Raises:
         NothingToResumeError: There is none.
         RunTakenError: There is one.
     """
-    there = any(path.rglob(CHECKPOINT))
+    there = (path / CHECKPOINT).is_file()
     if resume and not there:
         raise NothingToResumeError(f"nothing to resume in {path}")
     if there and not resume:
         raise RunTakenError(f"{path} already holds a run")
+
+
+def remove_run(path: Path) -> None:
+    """Remove what a run wrote into its folder, and the folder if nothing else lies there."""
+    for name in (CONFIG, METRICS, CHECKPOINT):
+        (path / name).unlink(missing_ok=True)
+    shutil.rmtree(path / BOARD, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.rmdir()
 
 
 def network_weights(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,7 +257,7 @@ def recorded_config(path: Path) -> dict[str, Any]:
 
     Raises:
         NothingToResumeError: There is no checkpoint in the folder.
-        RunMismatchError: The record is damaged.
+        DamagedRunError: The record is damaged.
     """
     if not (path / CHECKPOINT).is_file():
         raise NothingToResumeError(f"nothing to resume in {path}")
@@ -236,5 +265,5 @@ def recorded_config(path: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(recorded.read_text())["config"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunMismatchError(f"{recorded} cannot be read, so the run cannot go on") from error
+        raise DamagedRunError(f"{recorded} cannot be read, so the run cannot go on") from error
     return config

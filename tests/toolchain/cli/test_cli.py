@@ -22,7 +22,10 @@ from restoration_toolchain.toolchain.restoring import restorer
 from restoration_toolchain.toolchain.restoring.settings import SETTINGS, RestoreSettings
 from tests.toolchain.conftest import MakePhoto, RunCli, assert_one_line
 
-HEAVY = ("torch", "cv2", "h5py", "PIL", "gymnasium", "stable_baselines3", "gradio", "transformers")
+HEAVY = (
+    *("torch", "numpy", "cv2", "h5py", "PIL", "gymnasium", "stable_baselines3", "gradio"),
+    "transformers",
+)
 
 
 def commands(group: Any = None, *words: str) -> Iterator[tuple[str, ...]]:
@@ -91,6 +94,22 @@ def test_a_command_has_the_options_of_its_settings(command: str) -> None:
             assert f"[default: ({setting.usual})]" in shown or not setting.usual
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("serve", ["[default: (efficient)]"]),
+        ("demo", ["[default: (efficient)]"]),
+        ("fit", ["such as learning_rate=0.001;", "[default: (0)]", "[default: (auto)]"]),
+        ("train chains", ["such as learning_rate=0.001;", "or by all chains together."]),
+        ("train joint", ["such as agent.gamma=0.99;"]),
+        ("calibrate", ["where the program is installed"]),
+    ],
+)
+def test_help_says_what_holds_for_the_command(words: str, says: list[str]) -> None:
+    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", run(*words.split(), "--help").stdout).split())
+    assert [text for text in says if text not in shown] == []
+
+
 def test_every_setting_that_load_takes_has_an_option_of_restore_and_inspect() -> None:
     for command in ("restore", "inspect"):
         offered = {name for name, setting in SETTINGS.items() if is_offered(setting, command)}
@@ -105,7 +124,10 @@ def test_a_command_gets_its_dataclasses_made_of_what_was_given() -> None:
 
     given: list[Any] = []
 
-    @grouped(device="Another help text.")
+    @grouped(
+        device=typer.Option(help="Another help text."),
+        size=typer.Option(help="A digit.", min=1, max=9),
+    )
     def restore(word: str, *, settings: RestoreSettings, more: More) -> None:
         given.extend((word, settings, more))
 
@@ -117,7 +139,9 @@ def test_a_command_gets_its_dataclasses_made_of_what_was_given() -> None:
     assert given == ["x", settings, More(names=["n"])]
     help_text = CliRunner().invoke(program, ["--help"]).stdout
     assert "Another help text." in help_text
-    assert CliRunner().invoke(program, ["x", "--size", "0"]).exit_code == 2
+    assert "A digit." in help_text
+    for size in ("0", "10"):
+        assert CliRunner().invoke(program, ["x", "--size", size]).exit_code == 2
 
 
 # Hints ------------------------------------------------------------------------------------------
@@ -152,8 +176,9 @@ def test_errors_speak_of_the_library_and_hints_of_the_command_line() -> None:
     ("options", "says"),
     [
         (("--scale", 4), "none of its tools does; take one .* such as --toolbox generative"),
-        (("--max-risk", 0.5), "not calibrated, .*; toolchain calibrate does that; or leave"),
-        (("--toolbox", "generative", "--agent", "generative"), "learnt to enlarge: .*add --scale"),
+        (("--max-risk", 0.5), "its risk is not known; toolchain calibrate does that; or"),
+        (("--iqa-encoder", "clip"), "none was named; --iqa names a score"),
+        (("--toolbox", "generative", "--agent", "generative"), "to enlarge, by 4; add --scale 4"),
     ],
 )
 def test_what_to_do_is_said_in_options(

@@ -185,6 +185,17 @@ def test_what_cannot_work_is_one_line_and_leaves_nothing(
     assert not home.exists()
 
 
+def test_a_run_below_the_folder_of_a_fit_neither_stops_it_nor_is_removed_with_it(
+    fit: Fit, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "other").mkdir(parents=True)
+    (tmp_path / "runs" / "other" / "checkpoint.pt").touch()
+    result = fit(folder, "--name", "mine", "--run", tmp_path / "runs", "--keep-anyway")
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
+    assert (tmp_path / "runs" / "other" / "checkpoint.pt").exists()
+
+
 def test_a_taken_name_is_refused_before_anything_is_done(fit: Fit, folder: Path) -> None:
     assert fit(folder, "--name", "mine", "--keep-anyway").exit_code == 0
     assert_one_line(fit(folder, "--name", "mine"), 2, "exists already")
@@ -253,7 +264,7 @@ def test_an_interrupted_fit_goes_on_to_the_same_tool(
         assert result.exit_code == 130
         assert "add --resume" in result.stderr
     assert not (home / "tools" / "parts").exists()
-    assert_one_line(fit(folder, "--name", "parts"), 2, "add --resume or choose another --run")
+    assert_one_line(fit(folder, "--name", "parts"), 2, "choose another --name or --run")
     assert fit(folder, "--name", "parts", "--resume", "--keep-anyway").exit_code == 0
     whole, parts = load_own_tool("whole").tool, load_own_tool("parts").tool
     for name, value in whole.state_dict().items():

@@ -21,6 +21,7 @@ from restoration_toolchain.tools_zoo.recipes.plan import (
 )
 from restoration_toolchain.tools_zoo.storage import load_toolbox, read_manifest
 from restoration_toolchain.tools_zoo.training import supervised as training
+from tests.toolchain.conftest import assert_one_line
 
 TINY = ("--set", "batch_size=2", "--set", "eval_every=2", "--set", "eval_patches=4",
         "--set", "num_workers=0", "--device", "cpu", "--precision", "fp32")  # fmt: skip
@@ -199,13 +200,33 @@ def test_bad_options_are_refused_in_one_line(
 
 
 def test_training_needs_a_store(tmp_path: Path) -> None:
-    for words in (("tools", "deblur_1"), ("agent", "--algo", "drqn")):
+    for words in (("tools", "deblur_1"), ("joint",), ("agent", "--algo", "drqn")):
         result = run(*words, "--run", tmp_path / "run")
         assert result.exit_code == 2
         assert "no patch store given" in result.output
+        assert ("--store embedded" in result.output) == (words[0] == "agent")
     result = train_tools("deblur_1", store=tmp_path / "absent.h5", folder=tmp_path / "run")
     assert result.exit_code == 2
     assert "toolchain data prepare" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("joint", "--set", "tools.persistence=2"), "tools.persistence must lie in [0, 1]"),
+        (("joint", "--set", "agent.task=real-sr"), "agent.task must be 'restore'"),
+        (("chains", "--set", "agent.gamma=1"), "no option 'agent.gamma'; known:"),
+        (("agent", "--algo", "drqn", "--set", "agent.gamma=1"), "did you mean 'gamma'"),
+        (
+            ("agent", "--algo", "drqn", "--set", 'levels=["real"]', "--total-timesteps", "1"),
+            "inspect and evaluate take --scale 4, and train agent --set task=real-sr",
+        ),
+    ],
+)
+def test_the_option_that_is_wrong_is_named(
+    words: tuple[str, ...], says: str, store_path: Path, tmp_path: Path
+) -> None:
+    assert_one_line(run(*words, "--store", store_path, "--run", tmp_path / "run"), 2, says)
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ def test_without_scale_no_tool_that_enlarges_is_offered(folder: Path) -> None:
 def test_an_agent_that_learnt_to_enlarge_is_refused_where_photos_keep_their_size(
     folder: Path, make_photo: MakePhoto, tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingError, match="of 'enlarging' learnt to enlarge: it needs scale 4"):
+    with pytest.raises(SettingError, match="of 'enlarging' learnt to enlarge, by 4"):
         Restorer(load_toolbox(folder), script("sr-psnr"))  # type: ignore[arg-type]
     source, target = make_photo("photo.png", 20, 26), tmp_path / "out.png"
     says = "leave out --toolbox generative to keep the size"
@@ -398,7 +398,7 @@ def test_players_that_enlarge_are_measured(folder: Path, tmp_path: Path) -> None
         (("--lq", ".", "--gt", ".", "--scale", "4"), "say how to restore: add --restore"),
         (
             ("embedded", "--level", "real"),
-            "it needs a larger scale; add --scale 4",
+            "it needs a larger scale; inspect and evaluate take --scale 4",
         ),
     ],
 )
@@ -437,7 +437,7 @@ def test_a_level_of_small_photos_says_that_it_needs_a_scale(
 ) -> None:
     source = make_photo("photo.png", 80, 104)
     result = run("inspect", source, "--toolbox", folder, "--degrade", "real")
-    assert_one_line(result, 2, "it needs a larger scale; add --scale 4")
+    assert_one_line(result, 2, "it needs a larger scale; inspect and evaluate take --scale 4")
     assert_one_line(run("inspect", source, "--degrade", "rael"), 2, "no level 'rael'")
 
 

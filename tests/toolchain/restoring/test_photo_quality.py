@@ -290,11 +290,11 @@ def test_a_score_of_clip_is_seen_by_the_encoder_that_is_named(
         assert (options["iqa"], options["iqa_encoder"]) == (str(clip_score), str(tiny_clip))
         assert "bit-identical" in run_cli("replay", tmp_path / "out.png.json").stdout
         (tmp_path / "out.png").unlink()
-    conftest.assert_one_line(run_cli(*words), 2, "none was given: name its folder")
+    conftest.assert_one_line(run_cli(*words), 2, "none was given")
     absent = run_cli(*words, "--iqa-encoder", "nobody/no-such-clip")
     conftest.assert_one_line(absent, 2, "nothing is downloaded unasked")
     alone = run_cli(*words[:-2], "--iqa-encoder", tiny_clip)
-    conftest.assert_one_line(alone, 2, "name the score too; --iqa names a score")
+    conftest.assert_one_line(alone, 2, "none was named; --iqa names a score")
 
 
 def test_without_the_extra_it_says_how_to_get_it(

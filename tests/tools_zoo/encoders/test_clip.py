@@ -115,7 +115,9 @@ def test_a_tool_and_a_score_are_trained_with_clip(
     assert quality.encoder == "clip:tiny-clip"
     assert quality.prompt_kind == "text"
     assert 0.0 <= quality.score <= 1.0
-    with pytest.raises(ToolchainError, match="needs the encoder clip:tiny-clip; none was given"):
+    with pytest.raises(
+        ToolchainError, match="needs the encoder clip:tiny-clip, and none was given"
+    ):
         load_iqa(tmp_path / "run" / "sfd_iqa")
 
 
@@ -159,7 +161,7 @@ def test_an_older_score_without_a_digest_takes_any_model_of_its_name(
 
 def test_an_encoder_without_a_score_is_refused(folder: Path) -> None:
     assert open_named(None) is None
-    with pytest.raises(ToolchainError, match="name the score too"):
+    with pytest.raises(ToolchainError, match="none was named"):
         open_named(None, folder)
 
 

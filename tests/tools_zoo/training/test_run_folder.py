@@ -12,6 +12,7 @@ import torch
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo.training.errors import (
+    DamagedRunError,
     NothingToResumeError,
     RunMismatchError,
     RunTakenError,
@@ -92,7 +93,9 @@ def test_a_config_within_another_takes_its_own_options() -> None:
         ({"tools": {"learning_rat": 0.2}}, "'tools.learning_rat'; did you mean 'tools.learning_r"),
         ({"learning_rate": 0.2}, "no option 'learning_rate'; did you mean 'tools.learning_rate'"),
         ({"tools": {"learning_rate": "fast"}}, "tools.learning_rate must be of type float"),
-        ({"tools": {"learning_rate": -1.0}}, "learning_rate must be positive"),
+        ({"tools": {"learning_rate": -1.0}}, "^tools.learning_rate must be positive"),
+        ({"agent": {"rounds": 2}}, "no option 'agent.rounds'; did you mean 'rounds'"),
+        ({"tool": {"sizes": [2]}}, "no option 'tool.sizes'; did you mean 'tools.sizes'"),
         ({"tools": 3}, "tools must be a table, got 3"),
     ],
 )
@@ -177,7 +180,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path, content: by
     checkpoint = tmp_path / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-200] if content is None else content)
     run = RunFolder(tmp_path, Config(), resume=True)
-    with pytest.raises(RunMismatchError, match="is damaged") as caught:
+    with pytest.raises(DamagedRunError, match="is damaged") as caught:
         run.load()
     run.close()
     assert "\n" not in str(caught.value)
@@ -186,7 +189,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path: Path, content: by
 def test_a_damaged_configuration_is_refused_in_one_line(tmp_path: Path) -> None:
     started(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(RunMismatchError, match="cannot go on"):
+    with pytest.raises(DamagedRunError, match="cannot go on"):
         RunFolder(tmp_path, Config(), resume=True)
 
 
