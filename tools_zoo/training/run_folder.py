@@ -4,10 +4,10 @@ import contextlib
 import dataclasses
 import difflib
 import json
-import shutil
 import os
 import pickle
 import platform
+import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
