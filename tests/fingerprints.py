@@ -659,8 +659,8 @@ def differences(recorded: Any, found: Any, *, exactly: bool) -> list[str]:
     """Say what differs between two findings.
 
     Args:
-        recorded: Of the record.
-        found: Of today.
+        recorded: Finding of the record.
+        found: Finding of today.
         exactly: Every bit counts; otherwise checksums do not, and figures count roughly.
     """
     before, now = dict(_leaves(recorded)), dict(_leaves(found))

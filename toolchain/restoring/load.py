@@ -12,7 +12,6 @@ from restoration_toolchain.toolchain.restoring.settings import (
     check_keywords,
 )
 from restoration_toolchain.tools_zoo.catalog import default_toolbox
-from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import open_named
 from restoration_toolchain.tools_zoo.own_tools import (
     default_home,
@@ -50,12 +49,9 @@ def load(
         raise TypeError("load() takes RestoreSettings as settings=..., and nothing else there")
     named = {"agent": agent, "toolbox": toolbox, **options}
     asked = (settings or RestoreSettings()).changed(named)
-    place = choose_device(asked.device)
-    precision = choose_precision(asked.precision, place)
     box = asked.toolbox if asked.toolbox is not None else default_toolbox(asked.scale)
     own_tools = [load_own_tool(name) for name in asked.add_tools]
     tools, policy = load_bundle(box, asked.agent, prefer=asked.prefer)
-    chosen = dataclasses.replace(asked, toolbox=box, device=str(place), precision=precision)
     names = {
         "agent": BUILTIN_AGENTS,
         "toolbox": shipped_toolboxes(),
@@ -66,7 +62,7 @@ def load(
     return Restorer(
         tools,
         policy,
-        chosen.recorded(names),
+        dataclasses.replace(asked, toolbox=box).recorded(names),
         agent_name=(box if asked.agent is None else asked.agent)
         + ("-texture" if asked.prefer == "texture" else ""),
         own_tools=own_tools,
