@@ -18,9 +18,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from restoration_toolchain.data.damage.blur import Blur
 from restoration_toolchain.data.damage.degradation import mixture
 from restoration_toolchain.data.damage.levels import sampler
-from restoration_toolchain.data.damage.steps import Blur, Noise
+from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source

@@ -16,7 +16,7 @@ import numpy as np
 
 from restoration_toolchain.data.damage.jpeg import Jpeg
 from restoration_toolchain.data.damage.levels import TRAINING_LEVELS, sampler
-from restoration_toolchain.data.damage.steps import Noise
+from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.toolchain.restoring.load import load

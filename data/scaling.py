@@ -1,19 +1,27 @@
 """Images made smaller and larger: the one place where their size changes by a kernel."""
 
+import functools
 from typing import Final, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import interpolate
 
 from restoration_toolchain.data.errors import UnknownNameError
 from restoration_toolchain.data.images import FloatImage
 
-Kernel = Literal["area", "bilinear", "bicubic"]
-"""Box, triangle and Keys' cubic (a = -0.5); stretched by the scale where an image shrinks."""
+Kernel = Literal["area", "bilinear", "bicubic", "lanczos", "nearest"]
+"""Box, triangle, Keys' cubic (a = -0.5) and Lanczos' windowed sinc of 3 lobes, stretched by the
+scale where an image shrinks; and the nearest pixel alone."""
 
 KERNELS: Final[tuple[Kernel, ...]] = get_args(Kernel)
+
+SMOOTH_KERNELS: Final[tuple[Kernel, ...]] = ("area", "bilinear", "bicubic")
+"""The kernels of photos that are made smaller to be enlarged (Real-ESRGAN)."""
+
+LOBES: Final = 3
 
 SCALES: Final = (1, 2, 4)
 """Side of a clean image over side of its degraded partner."""
@@ -38,13 +46,30 @@ def resize(image: FloatImage, height: int, width: int, kernel: Kernel) -> FloatI
         raise UnknownNameError("kernel", kernel, KERNELS)
     # A contiguous copy: a view of a transposed window has strides that torch may refuse.
     images = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    if kernel == "area":
-        resized = functional.interpolate(images, (height, width), mode="area")
+    if kernel == "lanczos":
+        down, across = (
+            torch.from_numpy(_lanczos(old, new))
+            for old, new in zip(image.shape[:2], (height, width), strict=True)
+        )
+        resized = down @ images @ across.T
+    elif kernel in ("area", "nearest"):
+        mode = "nearest-exact" if kernel == "nearest" else kernel
+        resized = interpolate(images, (height, width), mode=mode)
     else:
-        resized = functional.interpolate(
+        resized = interpolate(
             images, (height, width), mode=kernel, align_corners=False, antialias=True
         )
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).clamp(0.0, 1.0).numpy())
+
+
+@functools.lru_cache(maxsize=64)
+def _lanczos(old: int, new: int) -> npt.NDArray[np.float32]:
+    """Weights of the old pixels in the new ones along one side, (new, old); each row sums to 1."""
+    stretch = max(1.0, old / new)
+    places = (np.arange(new)[:, None] + 0.5) * (old / new) - 0.5
+    distance = (places - np.arange(old)) / stretch
+    weights = np.sinc(distance) * np.sinc(distance / LOBES) * (np.abs(distance) < LOBES)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def upsampled(image: FloatImage, scale: int) -> FloatImage:
@@ -64,4 +89,4 @@ def upsample_bicubic(images: Tensor, scale: int) -> Tensor:
     """
     size = (images.shape[-2] * scale, images.shape[-1] * scale)
     # Without antialias, PyTorch's cubic has a = -0.75.
-    return functional.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)
+    return interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)

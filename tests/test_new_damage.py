@@ -11,8 +11,9 @@ import pytest
 from restoration_toolchain.agents.learning.pretraining import facts, num_facts
 from restoration_toolchain.data.damage.degradation import Degradation, strength_levels
 from restoration_toolchain.data.damage.levels import sampler
+from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.damage.step import Step
-from restoration_toolchain.data.damage.steps import STEP_KINDS, Noise, register
+from restoration_toolchain.data.damage.steps import STEP_KINDS, register
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import ByteImage, FloatImage
 from restoration_toolchain.data.patches.pairs import open_pairs

@@ -17,7 +17,8 @@ from restoration_toolchain.agents.policy.q_net import Encoder, OptimizerName, ma
 from restoration_toolchain.data.damage.camera import Camera
 from restoration_toolchain.data.damage.degradation import Degradation
 from restoration_toolchain.data.damage.levels import Sampler, sampler
-from restoration_toolchain.data.damage.steps import Noise, graded_kinds
+from restoration_toolchain.data.damage.noise import Noise
+from restoration_toolchain.data.damage.steps import graded_kinds
 from restoration_toolchain.data.images import to_float, to_tensor
 from restoration_toolchain.data.patches.pairs import degrade_windows
 from restoration_toolchain.data.patches.store import Patches, PatchStore

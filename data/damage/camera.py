@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from restoration_toolchain.data.damage.jpeg import Jpeg
-from restoration_toolchain.data.damage.step import Step
+from restoration_toolchain.data.damage.step import Step, check_range
 from restoration_toolchain.data.images import FloatImage, check_float_image, to_float, to_uint8
 
 Mosaic = npt.NDArray[np.float32]
@@ -41,10 +41,14 @@ class Camera(Step):
         red_gain: Factor of white balance for red, 1 or more; green stays as it is.
         blue_gain: Factor of white balance for blue, 1 or more.
         jpeg_quality: JPEG quality 1 to 100 of the photo, or None for no compression at all.
+        contrast: Slope of the camera's tone curve at middle grey, beside that of sRGB, 0.5 to 3: it
+            makes noise there so many times as strong.
+        smoothing: Standard deviation in pixels of the Gaussian that the camera spreads its noise
+            by, to hide it, 0 to 5.
 
     Raises:
-        ValueError: A noise is negative or not finite, a gain is below 1 or not finite, or the
-            quality lies outside 1 to 100.
+        ValueError: A noise is negative or not finite, a gain is below 1 or not finite, or another
+            number lies outside its range.
     """
 
     name = "camera"
@@ -55,6 +59,8 @@ class Camera(Step):
     red_gain: float = 2.1
     blue_gain: float = 1.7
     jpeg_quality: int | None = None
+    contrast: float = 1.0
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -62,6 +68,8 @@ class Camera(Step):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= least):
                 raise ValueError(f"{name} must be finite and at least {least}, got {value}")
+        check_range("contrast", self.contrast, 0.5, 3.0)
+        check_range("smoothing", self.smoothing, 0.0, 5.0)
         if self.jpeg_quality is not None:
             Jpeg(self.jpeg_quality)
 
@@ -72,7 +80,13 @@ class Camera(Step):
         already. The camera's own JPEG is not used.
         """
         noisy, clean = photograph(image, replace(self, jpeg_quality=None), rng)
-        return np.clip(image + (noisy - clean), 0.0, 1.0)
+        noise = noisy - clean
+        if self.smoothing > 0.0:
+            noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), self.smoothing), np.float32)
+        if self.contrast != 1.0:
+            slope = np.float32(4.0 * (self.contrast - 1.0)) * image * (1.0 - image) + 1.0
+            noise = noise * slope
+        return np.asarray(np.clip(image + noise, 0.0, 1.0), np.float32)
 
 
 def typical_camera(shot: float, jpeg_quality: int | None = None) -> Camera:

@@ -13,16 +13,12 @@ from typing import Any, Final, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from restoration_toolchain.data.damage.blur import Blur
 from restoration_toolchain.data.damage.jpeg import Jpeg
+from restoration_toolchain.data.damage.noise import Noise
+from restoration_toolchain.data.damage.resampling import Resize
 from restoration_toolchain.data.damage.step import Step
-from restoration_toolchain.data.damage.steps import (
-    STEP_KINDS,
-    Blur,
-    Noise,
-    Resize,
-    graded_kinds,
-    read_step,
-)
+from restoration_toolchain.data.damage.steps import STEP_KINDS, graded_kinds, read_step
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError
 from restoration_toolchain.data.images import FloatImage, check_float_image
 from restoration_toolchain.data.scaling import Kernel, check_scale

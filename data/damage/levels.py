@@ -8,19 +8,17 @@ from typing import Final
 
 import numpy as np
 
+from restoration_toolchain.data.damage.blur import Blur
 from restoration_toolchain.data.damage.camera import typical_camera
 from restoration_toolchain.data.damage.degradation import MIXTURE, Degradation, mixture
 from restoration_toolchain.data.damage.jpeg import Jpeg
+from restoration_toolchain.data.damage.noise import Noise
+from restoration_toolchain.data.damage.resampling import Resize
 from restoration_toolchain.data.damage.step import NUM_LEVELS, Step
-from restoration_toolchain.data.damage.steps import (
-    STEP_KINDS,
-    Blur,
-    Noise,
-    Resize,
-    graded_kinds,
-)
+from restoration_toolchain.data.damage.steps import STEP_KINDS, graded_kinds
+from restoration_toolchain.data.damage.world import CLEAN_SHARE, FAMILIES, LIVES, life
 from restoration_toolchain.data.errors import ScaleError, ToolchainError, UnknownNameError
-from restoration_toolchain.data.scaling import KERNELS, Kernel, check_scale
+from restoration_toolchain.data.scaling import SMOOTH_KERNELS, Kernel, check_scale
 
 Sampler = Callable[[np.random.Generator], Degradation]
 """A distribution over degradations: draws one with the generator it is given."""
@@ -110,7 +108,7 @@ def _noise_and_jpeg(rng: np.random.Generator, highest: float) -> tuple[Step, Ste
 
 
 def _kernel(rng: np.random.Generator) -> Kernel:
-    return KERNELS[rng.integers(len(KERNELS))]
+    return SMOOTH_KERNELS[rng.integers(len(SMOOTH_KERNELS))]
 
 
 _ANY: Final = dict.fromkeys(MIXTURE, NUM_LEVELS)
@@ -122,9 +120,12 @@ LEVELS: Final[dict[str, Sampler]] = {
     "single": _some((1,), _ANY),
     "camera": _camera,
     "clean": lambda rng: Degradation(),
+    **{name: life(name) for name in LIVES},
+    "world": lambda rng: _world(rng),
 }
 """Every distribution at any scale; *light* is slight damage, *double* lacks one of the three kinds,
-*single* two, and *clean* is no damage at all."""
+*single* two, *clean* is no damage at all, lives are those of `data.damage.world`, and *world* draws
+from all of its families."""
 
 SCALED_LEVELS: Final = (*LEVELS, "slight", "real")
 """Every distribution of photos that are made smaller: *slight* is what restoration leaves behind,
@@ -132,6 +133,13 @@ SCALED_LEVELS: Final = (*LEVELS, "slight", "real")
 
 TRAINING_LEVELS: Final = (*SEVERITY, "light", "double", "single")
 """What tools are trained on in their chains; agents also meet clean patches."""
+
+
+def _world(rng: np.random.Generator) -> Degradation:
+    """Draw a family, each alike often, and from that; some photos are clean."""
+    if rng.random() < CLEAN_SHARE:
+        return Degradation()
+    return sampler(FAMILIES[rng.integers(len(FAMILIES))])(rng)
 
 
 def check_level(level: str, scale: int = 1) -> None:
@@ -158,7 +166,7 @@ def sampler(*levels: str, scale: int = 1) -> Sampler:
     Args:
         levels: Names of the distributions, at least one; `check_level` refuses unknown ones.
         scale: Side of the clean image over side of the degraded one. Above 1, the kernel that makes
-            photos smaller is drawn from `data.scaling.KERNELS`.
+            photos smaller is drawn from `data.scaling.SMOOTH_KERNELS`.
     """
     check_scale(scale)
     draws = [_sampler(level, scale) for level in levels]

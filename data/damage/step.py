@@ -1,6 +1,7 @@
 """What a kind of damage is: one small class, which applies, draws, describes and stores itself."""
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -89,10 +90,15 @@ class Step(ABC):
         return cls(strength)  # type: ignore[call-arg]
 
     @classmethod
-    def drawn(cls, level: int, rng: np.random.Generator) -> Self:
+    def drawn_strength(cls, level: int, rng: np.random.Generator) -> float:
         """Draw a strength uniformly within a level, 1 to `NUM_LEVELS`."""
         low, high = sorted(cls.edges[level - 1 : level + 1])
-        return cls.of_strength(float(rng.uniform(low, high)))
+        return float(rng.uniform(low, high))
+
+    @classmethod
+    def drawn(cls, level: int, rng: np.random.Generator) -> Self:
+        """Draw a step whose strength lies within a level, 1 to `NUM_LEVELS`."""
+        return cls.of_strength(cls.drawn_strength(level, rng))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` reads it."""
@@ -103,3 +109,17 @@ class Step(ABC):
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:
         """Read what `to_dict` wrote."""
         return cls(**entry)
+
+
+def check_range(name: str, value: float, low: float = -math.inf, high: float = math.inf) -> None:
+    """Refuse a parameter of a step that is not finite, or that lies outside its range.
+
+    Raises:
+        ValueError: It is or does; the message has its name, its range and its value.
+    """
+    if math.isfinite(value) and low <= value <= high:
+        return
+    if high < math.inf:
+        raise ValueError(f"{name} must lie in {low:g} to {high:g}, got {value}")
+    least = "" if low == -math.inf else " and not negative"
+    raise ValueError(f"{name} must be finite{least}, got {value}")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from restoration_toolchain.data.damage.blur import Blur
 from restoration_toolchain.data.damage.camera import typical_camera
 from restoration_toolchain.data.damage.degradation import (
     CONTEXT,
@@ -18,8 +19,9 @@ from restoration_toolchain.data.damage.degradation import (
     strength_levels,
 )
 from restoration_toolchain.data.damage.jpeg import Jpeg
+from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.damage.noise_model import estimate_noise
-from restoration_toolchain.data.damage.steps import Blur, Noise, Resize
+from restoration_toolchain.data.damage.resampling import Resize
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError
 from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.data.photos.sources import open_source

@@ -19,7 +19,8 @@ from restoration_toolchain.data.damage.levels import (
     level_triples,
     sampler,
 )
-from restoration_toolchain.data.damage.steps import Resize, graded_kinds
+from restoration_toolchain.data.damage.resampling import Resize
+from restoration_toolchain.data.damage.steps import graded_kinds
 from restoration_toolchain.data.errors import ScaleError, UnknownNameError
 from restoration_toolchain.data.images import FloatImage
 from restoration_toolchain.data.scaling import KERNELS

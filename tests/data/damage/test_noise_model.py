@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from restoration_toolchain.data.damage.camera import CAMERAS, photograph
+from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.damage.noise_model import (
     KNOTS,
     RADIUS,
@@ -16,7 +17,6 @@ from restoration_toolchain.data.damage.noise_model import (
     excess_over_quietest,
     flat_blocks,
 )
-from restoration_toolchain.data.damage.steps import Noise
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.photos.sources import open_source

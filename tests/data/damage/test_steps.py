@@ -8,16 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
+from restoration_toolchain.data.damage.blur import Blur
 from restoration_toolchain.data.damage.camera import typical_camera
 from restoration_toolchain.data.damage.degradation import Degradation, mixture
 from restoration_toolchain.data.damage.jpeg import Jpeg
+from restoration_toolchain.data.damage.noise import Noise
+from restoration_toolchain.data.damage.resampling import Resize
 from restoration_toolchain.data.damage.step import NUM_LEVELS, Step
 from restoration_toolchain.data.damage.steps import (
     STEP_KINDS,
     STEPS,
-    Blur,
-    Noise,
-    Resize,
     graded_kinds,
     read_step,
     register,

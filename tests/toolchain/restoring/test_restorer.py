@@ -14,7 +14,7 @@ from restoration_toolchain.agents.policy.guard import Guard
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import RecurrentQNet
 from restoration_toolchain.agents.policy.storage import WEIGHTS_FOLDER, PolicyError
-from restoration_toolchain.data.damage.steps import Noise
+from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.data.metrics import psnr
