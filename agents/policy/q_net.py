@@ -17,10 +17,16 @@ VIEW_SIZE: Final = 63
 
 HIDDEN_SIZE: Final = 50
 
+LEVELS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
+"""Probabilities of the quantiles of a gain; closest where harm begins."""
+_MEDIAN: Final = LEVELS.index(0.5)
+
 EPS: Final = 1e-5
 """Energy that counts as none; a grey level of 8 bits is 6e-5."""
 
-EncoderName = Literal["fine_statistics", "local_statistics", "statistics", "rl_restore"]
+EncoderName = Literal[
+    "world_statistics", "fine_statistics", "local_statistics", "statistics", "rl_restore"
+]
 
 OptimizerName = Literal["muon", "adam"]
 
@@ -54,12 +60,19 @@ class Encoder(nn.Module):
             that are counted from the corner of a photo. To an agent that learnt from patches which
             were cut anywhere, blocks that always begin at the corner are a sign of something.
         has_shortcut: Whether what it says alone is a part of the action values.
+        is_pooled: Whether what it says of views of one photo may be averaged, and then says what
+            the photo looks like; otherwise, action values of views are averaged.
     """
 
     out_features: ClassVar[int]
     only_side: ClassVar[int | None] = None
     view_grid: ClassVar[int] = 1
     has_shortcut: ClassVar[bool] = True
+    is_pooled: ClassVar[bool] = False
+
+    def read(self, said: Tensor) -> Tensor:
+        """Conclude from what was said, (N, F), what goes into memory, (N, out_features)."""
+        return said
 
     def measure(self, images: Tensor) -> Tensor:
         """Statistics (N, D) of views (N, 3, H, W), before any layer that learnt what matters."""
@@ -121,8 +134,10 @@ class StatisticsLayers:
 
 
 _COARSE: Final = ((24, 7, 2, 3), (32, 3, 2, 0), (48, 3, 2, 0), (64, 3, 2, 0))
+_WORLD: Final = ((16, 3, 1, 1), (32, 3, 2, 1), (64, 3, 2, 1), (96, 3, 1, 1), (128, 3, 2, 1))
 _FINE: Final = ((12, 3, 1, 1), (24, 3, 2, 1), (48, 3, 2, 1), (64, 3, 1, 1), (96, 3, 2, 1))
 STATISTICS_LAYERS: Final[Mapping[EncoderName, StatisticsLayers]] = {
+    "world_statistics": StatisticsLayers(_WORLD, (16, 8, 8, 5), slope=0.1, hidden=256),
     "fine_statistics": StatisticsLayers(_FINE, (16, 8, 8, 5), slope=0.1, hidden=128),
     "local_statistics": StatisticsLayers(_COARSE, (8, 5)),
     "statistics": StatisticsLayers(_COARSE),
@@ -146,6 +161,7 @@ class StatisticsEncoder(Encoder):
     """
 
     out_features = 64
+    says: ClassVar[int] = 64
 
     def __init__(self, name: EncoderName = DEFAULT_ENCODER) -> None:
         super().__init__()
@@ -160,7 +176,7 @@ class StatisticsEncoder(Encoder):
         num_statistics = sum(channels) + channels[-1] + 2 * sum(channels[: len(self._area_sides)])
         self.norm = nn.BatchNorm1d(num_statistics)
         self.fc1 = nn.Linear(num_statistics, layers.hidden)
-        self.fc2 = nn.Linear(layers.hidden, self.out_features)
+        self.fc2 = nn.Linear(layers.hidden, self.says)
         _start_by_fan_in(self)
         with torch.no_grad():  # two thirds of the first filters start blind to brightness
             high_pass = self.conv1.weight[: channels[0] * 2 // 3]
@@ -187,8 +203,41 @@ class StatisticsEncoder(Encoder):
         return torch.cat(statistics, dim=1)
 
 
+class PooledEncoder(StatisticsEncoder):
+    """Statistics that views of one photo put together before anything is concluded from them.
+
+    One view of a sky tells little of what happened to a photo; all views together do. So what is
+    said of a view are numbers and their squares. The means of both over views say what is typical
+    of the photo, and how much it varies; from them follows what is remembered.
+    """
+
+    out_features = 128
+    says = 96
+    is_pooled = True
+
+    def __init__(self, name: EncoderName) -> None:
+        super().__init__(name)
+        self.fc3 = nn.Linear(2 * self.says, self.out_features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Describe views (N, 3, H, W) in [0, 1], 31 px or larger, by numbers that may be averaged.
+
+        Returns:
+            (N, 2 * says): numbers that are not negative, and their squares.
+        """
+        said = super().forward(images)
+        return torch.cat([said, said.square()], dim=1)
+
+    def read(self, said: Tensor) -> Tensor:
+        """Conclude from the means of numbers and of squares, (N, 2 * says)."""
+        mean, square = said.chunk(2, dim=1)
+        typical = torch.cat([mean, (square + 1e-6).sqrt()], dim=1)
+        return functional.relu(self.fc3(typical))
+
+
 ENCODERS: Final[Mapping[str, type[Encoder]]] = {
     **dict.fromkeys(STATISTICS_LAYERS, StatisticsEncoder),
+    "world_statistics": PooledEncoder,
     "rl_restore": RlRestoreEncoder,
 }
 """Class of each encoder."""
@@ -204,7 +253,7 @@ def find_encoder(name: str) -> type[Encoder]:
 def make_encoder(name: EncoderName) -> Encoder:
     """An encoder with fresh weights; errors as for `find_encoder`."""
     kind = find_encoder(name)
-    return kind(name) if kind is StatisticsEncoder else kind()
+    return kind(name) if issubclass(kind, StatisticsEncoder) else kind()
 
 
 class RecurrentQNet(nn.Module):
@@ -214,12 +263,18 @@ class RecurrentQNet(nn.Module):
     (87,863 in the original, whose LSTM has one bias vector). With the others, values are the sum
     of what the LSTM and what the encoder alone says: the memory corrects a first impression.
 
+    A value is a mean. With ``quantiles``, the network also says how the gain of the next step of
+    each tool is distributed: what it is at least with a probability of 99.5 %, 99 %, and so on.
+
     Args:
         n_tools: Tools in the toolbox; there is one more action, *stop*.
         encoder: Name of the encoder.
+        quantiles: Whether it knows distributions.
     """
 
-    def __init__(self, n_tools: int, encoder: EncoderName = DEFAULT_ENCODER) -> None:
+    def __init__(
+        self, n_tools: int, encoder: EncoderName = DEFAULT_ENCODER, *, quantiles: bool = False
+    ) -> None:
         super().__init__()
         self.n_tools = n_tools
         self.encoder_name: EncoderName = encoder
@@ -229,7 +284,11 @@ class RecurrentQNet(nn.Module):
         self.shortcut = None
         if self.encoder.has_shortcut:
             self.shortcut = nn.Linear(self.encoder.out_features, n_tools + 1)
-        for layer in filter(None, (self.head, self.shortcut)):
+        self.spread = None
+        if quantiles:
+            features = HIDDEN_SIZE + self.encoder.out_features
+            self.spread = nn.Linear(features, n_tools * len(LEVELS))
+        for layer in filter(None, (self.head, self.shortcut, self.spread)):
             nn.init.normal_(layer.weight, std=0.001)
             nn.init.zeros_(layer.bias)
         with torch.no_grad():  # remember by default: the original adds 1 to the forget gate
@@ -250,27 +309,51 @@ class RecurrentQNet(nn.Module):
         """Advance the memory by one step.
 
         Args:
-            embedding: (N, out_features) from the encoder.
+            embedding: What the encoder says (`see`), (N, F).
             last_action: (N,) int64; ``n_tools`` (stop) at the start of an episode.
             state: Memory before the step.
 
         Returns:
             Action values (N, n_tools + 1) and the memory after the step.
         """
+        values, _, state = self.judge(embedding, last_action, state)
+        return values, state
+
+    def judge(
+        self, embedding: Tensor, last_action: Tensor, state: LstmState
+    ) -> tuple[Tensor, Tensor | None, LstmState]:
+        """`remember`, with the distributions of what tools gain, if they are known.
+
+        Returns:
+            Action values, (N, n_tools, len(LEVELS)) quantiles in rising order, and the memory.
+        """
+        read = self.encoder.read(embedding)
         # Stop has no slot of its own: at the start of an episode all slots are zero.
         one_hot = functional.one_hot(last_action, self.n_tools + 1)[:, : self.n_tools]
-        feat = torch.cat([embedding, one_hot.to(embedding)], dim=1)
+        feat = torch.cat([read, one_hot.to(read)], dim=1)
         state = LstmState(*self.lstm(feat, tuple(state)))
         values = self.head(state.hidden)
         if self.shortcut is not None:
-            values = values + self.shortcut(embedding)
-        return values, state
+            values = values + self.shortcut(read)
+        quantiles = None
+        if self.spread is not None:
+            raw = self.spread(torch.cat([state.hidden, read], dim=1))
+            quantiles = rising(raw.reshape(len(raw), self.n_tools, len(LEVELS)))
+        return values, quantiles, state
 
     def forward(
         self, images: Tensor, last_action: Tensor, state: LstmState
     ) -> tuple[Tensor, LstmState]:
         """Action values of views and the memory after seeing them; see `see` and `remember`."""
         return self.remember(self.see(images), last_action, state)
+
+
+def rising(raw: Tensor) -> Tensor:
+    """Quantiles from any numbers (..., len(LEVELS)): the median, and steps up and down from it."""
+    steps, middle = functional.softplus(raw), raw[..., _MEDIAN : _MEDIAN + 1]
+    down = steps[..., :_MEDIAN].flip(-1).cumsum(dim=-1).flip(-1)
+    up = steps[..., _MEDIAN + 1 :].cumsum(dim=-1)
+    return torch.cat([middle - down, middle, middle + up], dim=-1)
 
 
 def make_optimizer(

@@ -1,0 +1,337 @@
+"""Teach an agent from recorded outcomes: what each tool gains, how surely, and what is seen at all.
+
+Nothing is explored here and no tool runs: what every action would have brought was recorded
+(`agents.learning.outcomes`). Values are those of fitted Q-iteration with full backups, of which the
+best known continuation is one. Beside them the network learns how gains are distributed, so that
+an agent knows when it does not know, and to name the damage, which costs no tool run at all.
+
+Sources:
+    Ernst et al., "Tree-Based Batch Mode Reinforcement Learning", JMLR 2005 (fitted Q-iteration).
+    Dabney et al., "Distributional Reinforcement Learning with Quantile Regression", AAAI 2018.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from restoration_toolchain.agents.learning.outcomes import Outcomes, corner_views
+from restoration_toolchain.agents.learning.recurrent_dqn import ranking_errors, value_errors
+from restoration_toolchain.agents.policy.q_net import (
+    LEVELS,
+    VIEW_SIZE,
+    EncoderName,
+    LstmState,
+    RecurrentQNet,
+)
+from restoration_toolchain.envs.reward import MAX_LOSS
+from restoration_toolchain.tools_zoo.training.config import LoopConfig
+
+MAX_GAIN: Final = 15.0
+"""dB; a larger gain counts as this one."""
+
+WHOLE_WEIGHT: Final = 2.0
+"""Weight of a crop as a whole beside that of each of its views."""
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeLearningConfig(LoopConfig):
+    """How an agent learns from recorded outcomes."""
+
+    epochs: int = 5
+    """Times that every crop is seen."""
+    batch_size: int = 24
+    """Crops in a step."""
+    encoder: EncoderName = "world_statistics"
+    """What the agent sees with."""
+    ranking: float = 0.05
+    """Weight of the choice between tools (`recurrent_dqn.ranking_errors`)."""
+    distribution: float = 4.0
+    """Weight of the quantiles of gains."""
+    recognition: float = 0.05
+    """Weight of naming the family of the damage."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    learning_rate: float = 2e-3
+    max_grad_norm: float = 10.0
+    ema_decay: float = 0.998
+    eval_every: int = 250
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        LoopConfig.__post_init__(self)
+        if min(self.epochs, self.batch_size) < 1:
+            raise ValueError("epochs and batch_size must be at least 1")
+
+
+class Student(nn.Module):
+    """The network that learns: that of the agent, and a layer that names damage.
+
+    Args:
+        n_tools: Tools of the toolbox.
+        families: Names of families of damage, of *clean*, and of kinds of drawn pictures.
+        encoder: Name of the encoder.
+    """
+
+    def __init__(self, n_tools: int, families: Sequence[str], encoder: EncoderName) -> None:
+        super().__init__()
+        self.q_net = RecurrentQNet(n_tools, encoder, quantiles=True)
+        self.families = tuple(families)
+        self.recognition = nn.Linear(self.q_net.encoder.out_features, len(self.families))
+
+    def forward(self, batch: "OutcomeBatch") -> "Told":
+        """Judge all states of a batch, each view for itself and all of a crop together."""
+        images, episodes, steps = batch.images, len(batch.rows), batch.rows.shape[1]
+        count, views = images.shape[:2]
+        said = self.q_net.encoder(images.flatten(0, 1).contiguous(memory_format=_CHANNELS_LAST))
+        with torch.autocast(images.device.type, enabled=False):
+            said = said.float().reshape(count, views, -1)
+            if self.q_net.encoder.is_pooled:
+                said = torch.cat([said, said.mean(dim=1, keepdim=True)], dim=1)
+            columns = said.shape[1]
+            padded = said.new_zeros(episodes, steps, columns, said.shape[2])
+            padded[batch.rows] = said
+            state = LstmState.zeros(episodes * columns, images.device)
+            values, quantiles = [], []
+            for step in range(steps):
+                last = batch.last_action[:, step].repeat_interleave(columns)
+                value, spread, state = self.q_net.judge(padded[:, step].flatten(0, 1), last, state)
+                assert spread is not None
+                values.append(value.reshape(episodes, columns, -1))
+                quantiles.append(spread.reshape(episodes, columns, *spread.shape[1:]))
+            named = self.recognition(self.q_net.encoder.read(padded[:, 0].flatten(0, 1)))
+        return Told(
+            torch.stack(values, dim=1),
+            torch.stack(quantiles, dim=1),
+            named.reshape(episodes, columns, -1),
+        )
+
+
+_CHANNELS_LAST: Final = torch.channels_last
+
+
+class Told(NamedTuple):
+    """What a `Student` says of E crops at T steps, of C columns: views, and the whole.
+
+    Attributes:
+        values: (E, T, C, n_tools + 1) dB.
+        quantiles: (E, T, C, n_tools, len(LEVELS)) dB.
+        named: (E, C, families) log odds of the families of the damage.
+    """
+
+    values: Tensor
+    quantiles: Tensor
+    named: Tensor
+
+
+class OutcomeBatch(NamedTuple):
+    """States of E crops at T steps; where a crop has fewer, nothing counts.
+
+    Attributes:
+        images: (N, V, 3, 63, 63) in [0, 1], views of the states that there are.
+        rows: (E, T) bool, where they belong.
+        last_action: (E, T) int64.
+        gains: (E, T, C, n_tools) dB of each tool; NaN where it is not known.
+        returns: (E, T, C, n_tools) dB to be had by each tool and what may follow it.
+        family: (E,) int64.
+    """
+
+    images: Tensor
+    rows: Tensor
+    last_action: Tensor
+    gains: Tensor
+    returns: Tensor
+    family: Tensor
+
+
+class OutcomeBatches(Dataset[OutcomeBatch]):
+    """Batches of recorded crops, in another order in each epoch.
+
+    Args:
+        outcomes: What was recorded.
+        families: Names of families, in the order of the layer that names them.
+        chains: First tools of the chains that were recorded (indices).
+        config: Settings.
+        turned: Whether all views of a batch are flipped and transposed, each batch in its way.
+    """
+
+    def __init__(
+        self,
+        outcomes: Outcomes,
+        families: Sequence[str],
+        chains: Sequence[int],
+        config: OutcomeLearningConfig,
+        *,
+        turned: bool = True,
+    ) -> None:
+        self._outcomes, self._config, self._turned = outcomes, config, turned
+        self.episodes = episodes_of(outcomes)
+        self._returns = returns_of(outcomes, chains)
+        names = {name: index for index, name in enumerate(families)}
+        self._family = np.array([names.get(name, -1) for name in outcomes.family])
+
+    def __len__(self) -> int:
+        """Number of steps in all epochs."""
+        return self._config.epochs * self.steps_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of steps that see every crop once; those left over wait for another epoch."""
+        return max(1, len(self.episodes) // self._config.batch_size)
+
+    def __getitem__(self, step: int) -> OutcomeBatch:
+        """The batch of a step: a pure function of it."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        rng = np.random.default_rng((self._config.seed, 4, step))
+        order = np.random.default_rng((self._config.seed, 5, epoch)).permutation(len(self.episodes))
+        size = self._config.batch_size
+        return self.batch(self.episodes[order[place * size : (place + 1) * size]], rng)
+
+    def batch(self, rows: Rows, rng: np.random.Generator | None = None) -> OutcomeBatch:
+        """The states in some rows of `episodes`, (E, T)."""
+        outcomes, known = self._outcomes, rows >= 0
+        safe = np.maximum(rows, 0)
+        images = torch.from_numpy(outcomes.images[rows[known]]).permute(0, 3, 1, 2)
+        views = torch.stack([
+            images[..., top : top + VIEW_SIZE, left : left + VIEW_SIZE]
+            for top, left in corner_views(images.shape[-1])
+        ], dim=1).float().div_(255.0)  # fmt: skip
+        if rng is not None and self._turned:
+            across, down, turned = rng.integers(2, size=3).tolist()
+            axes = [-1] * across + [-2] * down
+            views = views.flip(axes) if axes else views
+            views = views.transpose(-1, -2) if turned else views
+        unknown = ~known[..., None, None]
+        n_tools = outcomes.gains.shape[2]
+        return OutcomeBatch(
+            views,
+            torch.from_numpy(known),
+            torch.from_numpy(np.where(known, outcomes.last_action[safe], n_tools)),
+            torch.from_numpy(np.where(unknown, np.nan, outcomes.gains[safe])),
+            torch.from_numpy(np.where(unknown, np.nan, self._returns[safe])),
+            torch.from_numpy(self._family[rows[:, 0]]),
+        )
+
+
+class OutcomeObjective:
+    """Training objective: values, distributions and names, on recorded outcomes.
+
+    Args:
+        batches: What is learnt from.
+        held_out: What is only measured.
+        config: Settings.
+    """
+
+    def __init__(
+        self, batches: OutcomeBatches, held_out: OutcomeBatches, config: OutcomeLearningConfig
+    ) -> None:
+        self.batches, self._held_out, self._config = batches, held_out, config
+        self.terms: dict[str, float] = {}
+
+    def loss(self, module: nn.Module, batch: OutcomeBatch) -> Tensor:
+        """Weighted sum of the errors."""
+        told = cast(Told, module(batch))
+        terms = errors_of(told, batch)
+        config = self._config
+        self.terms = {name: float(term.detach()) for name, term in terms.items()}
+        return (
+            terms["values"]
+            + config.ranking * terms["ranking"]
+            + config.distribution * terms["distribution"]
+            + config.recognition * terms["recognition"]
+        )
+
+    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """What the values of first steps would gain, and the errors, on held-out crops."""
+        module.eval()
+        gained = possible = 0.0
+        errors: list[float] = []
+        for start in range(0, len(self._held_out.episodes), self._config.batch_size):
+            rows = self._held_out.episodes[start : start + self._config.batch_size]
+            batch = self._held_out.batch(rows)
+            told = module(OutcomeBatch(*(part.to(device) for part in batch)))
+            errors.append(float(errors_of(told, batch)["distribution"]))
+            gains = batch.gains[:, 0, -1]
+            values = told.values[:, 0, -1].float().cpu()
+            best = (values[:, :-1] - values[:, -1:]).max(dim=1)
+            taken = gains.gather(1, best.indices[:, None])[:, 0]
+            gained += float(taken[best.values > 0.0].sum())
+            possible += float(gains.max(dim=1).values.clamp(min=0.0).sum())
+        return {
+            "share_of_oracle": gained / max(possible, 1e-6),
+            "distribution": sum(errors) / max(len(errors), 1),
+        }
+
+
+def errors_of(told: Told, batch: OutcomeBatch) -> dict[str, Tensor]:
+    """Mean errors of a batch: of values, of the choice, of distributions, and of names."""
+    known = ~batch.gains.isnan()
+    weight = known.float()
+    weight[:, :, -1] *= WHOLE_WEIGHT
+    weight = weight / weight.sum().clamp(min=1.0)
+    gains = torch.nan_to_num(batch.gains).clamp(-MAX_LOSS, MAX_GAIN)
+    returns = torch.nan_to_num(batch.returns).clamp(-MAX_LOSS, MAX_GAIN)
+    targets = torch.cat([returns, torch.zeros_like(returns[..., :1])], dim=-1)
+    weights = torch.cat([weight, weight.mean(dim=-1, keepdim=True)], dim=-1)
+    return {
+        "values": (value_errors(told.values, targets) * weights).sum(),
+        "ranking": (ranking_errors(told.values, targets) * weight.sum(dim=-1)).sum(),
+        "distribution": (quantile_errors(told.quantiles, gains) * weight).sum(),
+        "recognition": functional.cross_entropy(
+            told.named.flatten(0, 1),
+            batch.family.repeat_interleave(told.named.shape[1]),
+            ignore_index=-1,
+        ),
+    }
+
+
+def quantile_errors(quantiles: Tensor, gains: Tensor) -> Tensor:
+    """Pinball loss of quantiles (..., len(LEVELS)), averaged over them, to the shape of gains.
+
+    Source:
+        Koenker and Bassett, "Regression Quantiles", Econometrica 1978.
+    """
+    levels = torch.tensor(LEVELS, device=quantiles.device)
+    above = gains.unsqueeze(-1) - quantiles
+    return torch.maximum(levels * above, (levels - 1.0) * above).mean(dim=-1)
+
+
+def episodes_of(outcomes: Outcomes) -> Rows:
+    """Rows of the states of each crop in order, (crops, longest); -1 where there are fewer."""
+    first = np.flatnonzero(np.diff(outcomes.episode, prepend=-1))
+    lengths = np.diff(np.append(first, len(outcomes.episode)))
+    steps = np.arange(int(lengths.max()))
+    return np.where(steps < lengths[:, None], first[:, None] + steps, -1)
+
+
+def returns_of(outcomes: Outcomes, chains: Sequence[int]) -> npt.NDArray[np.float32]:
+    """DB to be had by each tool and what may follow it, as far as that is known: (N, C, n_tools).
+
+    What follows is the rest of a recorded chain, or the best return behind the tool that was kept.
+    It never is less than nothing, for then the agent stops.
+
+    Args:
+        outcomes: What was recorded.
+        chains: First tools of the chains that were recorded.
+    """
+    returns = outcomes.gains.copy()
+    last_step = int(outcomes.step.max()) - 1  # behind it nothing follows
+    goes_on = (outcomes.step < last_step)[:, None]
+    for index, tool in enumerate(chains):
+        added = np.nan_to_num(outcomes.chained[..., index], nan=0.0).clip(min=0.0)
+        returns[..., tool] += np.where(goes_on, added, 0.0)
+    for row in range(len(returns) - 2, -1, -1):
+        after = row + 1
+        if outcomes.episode[after] != outcomes.episode[row] or np.isnan(returns[after]).any():
+            continue
+        tool = outcomes.last_action[after]
+        known = outcomes.gains[row, :, tool] + returns[after].max(axis=-1).clip(min=0.0)
+        returns[row, :, tool] = np.maximum(returns[row, :, tool], known)
+    return returns
