@@ -211,8 +211,8 @@ def random_face(rng: np.random.Generator, size: int, *, is_screen: bool = False)
     if family < (0.34 if is_screen else 0.52):
         return Face("invented", size, is_smooth=is_smooth, glyphs=_invented(rng, size))
     face = Face("outline", size, is_smooth=is_smooth)
-    if chance(rng, 0.3):
-        face = replace(face, weight=max(round(size * between(rng, 0.02, 0.08) * 2), 1) / 2)
+    if size >= 12 and chance(rng, 0.35):  # smaller bold letters would run together
+        face = replace(face, weight=max(round(size * between(rng, 0.015, 0.055) * 2), 1) / 2)
     if chance(rng, 0.3):
         face = replace(face, stretch=between(rng, 0.7, 1.3))
     if chance(rng, 0.05 if is_screen else 0.25):
