@@ -36,6 +36,7 @@ class EpisodeResults:
         values: (N, max_steps) value of each action; NaN from where an episode ended, and of players
             that have no values.
         expected: (N, max_steps) gain expected of each action (`Decision.expected`); likewise NaN.
+        risk: (N, max_steps) probability of harm (`Decision.risk`); NaN where it is not known, too.
         restored: (N, 3, P, P) in [0, 1].
         seconds: Time spent on choosing and running tools.
     """
@@ -45,6 +46,7 @@ class EpisodeResults:
     actions: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
     expected: npt.NDArray[np.float64]
+    risk: npt.NDArray[np.float64]
     restored: npt.NDArray[np.float32]
     seconds: float
 
@@ -163,7 +165,7 @@ def _play_chunk(player: Player, env: RestorationVecEnv) -> EpisodeResults:
         for start in (env.psnr, env.value)
     )
     actions = np.full((count, env.max_steps), env.stop)
-    values, expected = np.full((2, count, env.max_steps), np.nan)
+    values, expected, risk = np.full((3, count, env.max_steps), np.nan)
     seconds = 0.0
     if hasattr(player, "watch"):
         player.watch(env)
@@ -176,6 +178,8 @@ def _play_chunk(player: Player, env: RestorationVecEnv) -> EpisodeResults:
             taken = decision.values.gather(1, decision.actions[:, None])[:, 0]
             values[:, step] = np.where(move.playing, taken.double(), np.nan)
             expected[:, step] = np.where(move.playing, decision.expected.double(), np.nan)
+            if decision.risk is not None:
+                risk[:, step] = np.where(move.playing, decision.risk.double(), np.nan)
         seconds += move.seconds
     restored = env.images.cpu().numpy()
-    return EpisodeResults(psnr, value, actions, values, expected, restored, seconds)
+    return EpisodeResults(psnr, value, actions, values, expected, risk, restored, seconds)

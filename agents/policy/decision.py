@@ -12,8 +12,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from restoration_toolchain.agents.policy.guard import Guard
 from restoration_toolchain.envs.reward import MAX_LOSS
 
 
@@ -36,6 +36,15 @@ class Decision:
     expected: Tensor | None = None
     risk: Tensor | None = None
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether a tool promised more than *stop* for all images, and none ran."""
+        if self.values is None:
+            return False
+        stop = self.values.shape[1] - 1
+        wanted = self.values.argmax(dim=1) != stop
+        return bool(((self.actions == stop) & wanted).all())
+
     def stopping(self, where: Tensor, stop: int) -> "Decision":
         """The same decision with the action *stop* for some images, (N,) bool."""
         return replace(self, actions=self.actions.masked_fill(where, stop))
@@ -45,7 +54,7 @@ def decide(
     values: Tensor,
     *,
     stop_margin: float = 0.0,
-    guard: Guard | None = None,
+    risks: Tensor | None = None,
     allowed: Tensor | None = None,
     max_risk: float = 1.0,
     proposed: Tensor | None = None,
@@ -56,9 +65,9 @@ def decide(
     Args:
         values: Action values (N, n_tools + 1), the last being *stop*.
         stop_margin: Part of the value of *stop* that is a margin.
-        guard: What is known of the agent's judgement, if it was calibrated.
+        risks: (N, n_tools) probability that each tool makes the image worse, if that is known.
         allowed: (N, n_tools + 1) bool, actions that may be chosen; None allows all.
-        max_risk: Largest risk with which a tool may still run; below 1, there must be a guard.
+        max_risk: Largest risk with which a tool may still run; below 1, risks must be known.
         proposed: (N,) actions that were settled by the values in another way; None proposes those
             of the largest value.
         forced: Action that is taken whatever the values and the risk; None leaves the choice.
@@ -66,21 +75,20 @@ def decide(
     if allowed is not None:
         values = permitted(values, allowed)
     stop = values.shape[1] - 1
-    best = values.argmax(dim=1) if proposed is None else proposed
-    gains, first = expected_gain(values, stop_margin), values[:, :stop].argmax(dim=1)
-
-    def expect(actions: Tensor) -> Tensor:
-        tools = torch.where(actions == stop, first, actions)
-        return gains.gather(1, tools[:, None])[:, 0]
-
-    actions = best
+    safe = values
+    if max_risk < 1.0:
+        assert risks is not None
+        safe = permitted(values, functional.pad(risks <= max_risk, (0, 1), value=True))
     if forced is not None:
-        actions = torch.full_like(best, forced)
-    elif max_risk < 1.0:
-        assert guard is not None
-        actions = best.masked_fill(guard.risk(expect(best)) > max_risk, stop)
-    expected = expect(actions)
-    risk = None if guard is None else guard.risk(expected)
+        actions = torch.full((len(values),), forced)
+    elif proposed is not None:
+        too_risky = safe.gather(1, proposed[:, None])[:, 0] == -torch.inf
+        actions = proposed.masked_fill(too_risky, stop)
+    else:
+        actions = safe.argmax(dim=1)
+    meant = torch.where(actions == stop, values[:, :stop].argmax(dim=1), actions)[:, None]
+    expected = expected_gain(values, stop_margin).gather(1, meant)[:, 0]
+    risk = None if risks is None else risks.gather(1, meant)[:, 0]
     return Decision(actions, values, expected, risk)
 
 

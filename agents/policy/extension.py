@@ -26,7 +26,8 @@ def extend_policy(policy: LstmPolicy, tool: str, *, like: str, sha256: str = "")
         sha256: Checksum of its weights, as far as it is known.
     """
     n_tools = len(policy.tool_names)
-    q_net = RecurrentQNet(n_tools + 1, policy.q_net.encoder_name)
+    knows_spread = policy.q_net.spread is not None
+    q_net = RecurrentQNet(n_tools + 1, policy.q_net.encoder_name, quantiles=knows_spread)
     state = dict(policy.q_net.state_dict())
     weight = state["lstm.weight_ih"]  # (4 H, features + tools): stop has no slot
     row = policy.tool_names.index(like)
@@ -35,6 +36,9 @@ def extend_policy(policy: LstmPolicy, tool: str, *, like: str, sha256: str = "")
     for name in (name for name in state if name.startswith(("head.", "shortcut."))):
         added = state[name][row : row + 1] - (BEHIND if name == "head.bias" else 0.0)
         state[name] = torch.cat([state[name][:-1], added, state[name][-1:]])
+    for name in (name for name in state if name.startswith("spread.")):
+        of_tools = state[name].unflatten(0, (n_tools, -1))
+        state[name] = torch.cat([of_tools, of_tools[row : row + 1]]).flatten(0, 1)
     q_net.load_state_dict(state)
     return policy.changed(
         q_net=q_net,

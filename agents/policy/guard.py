@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.q_net import LEVELS, RecurrentQNet
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ToolchainError
 
@@ -31,9 +31,10 @@ class Guard:
     """What was learnt of an agent's judgement.
 
     Attributes:
-        intercept: Log odds that a step makes an image worse, where no gain is expected.
-        slope: Change of these log odds per dB of expected gain; negative, if the agent knows
-            anything.
+        intercept: Log odds that a step makes an image worse, at a score of 0.
+        slope: Change of these log odds per unit of the score. The score of an agent that knows
+            distributions are the log odds that it has itself (`claimed_risk`), and this is about 1;
+            of others it is the gain in dB that they expect, and this is negative.
         mean: (D,) mean of `features`.
         whitening: (D, D) matrix that makes their covariance the identity.
         limit: Largest distance of a familiar view.
@@ -45,15 +46,35 @@ class Guard:
     whitening: Tensor
     limit: float
 
-    def risk(self, expected: Tensor) -> Tensor:
-        """Probability that a step makes the image worse, by the gain in dB expected of it."""
-        return torch.sigmoid(self.intercept + self.slope * expected)
+    def risk(self, score: Tensor) -> Tensor:
+        """Probability that a step makes the image worse, by the score that the agent gives it."""
+        return torch.sigmoid(self.intercept + self.slope * score)
 
     def distance(self, features: Tensor) -> Tensor:
         """How far views (N, D) lie from those of the calibration, (N,); 1 is the limit."""
         whitened = (features.to(self.mean) - self.mean) @ self.whitening
         distance: Tensor = whitened.norm(dim=1) / self.limit
         return distance
+
+
+def claimed_risk(quantiles: Tensor) -> Tensor:
+    """Probability that a gain lies below 0, by its quantiles (..., len(LEVELS)): the shape without.
+
+    Between two quantiles the distribution is even; beyond the outermost ones it falls off as far as
+    the inner ones lie apart.
+    """
+    levels = torch.tensor(LEVELS, device=quantiles.device)
+    lowest, highest = quantiles[..., 0], quantiles[..., -1]
+    width = (quantiles[..., LEVELS.index(0.05)] - lowest).clamp(min=1e-3)
+    below = levels[0] * torch.exp(-(lowest / width).clamp(min=0.0, max=30.0))
+    above = 1.0 - (1.0 - levels[-1]) * torch.exp((highest / width).clamp(min=-30.0, max=0.0))
+    count = (quantiles < 0.0).sum(dim=-1)
+    upper = count.clamp(1, len(LEVELS) - 1)
+    low, high = (quantiles.gather(-1, index.unsqueeze(-1))[..., 0] for index in (upper - 1, upper))
+    share = (-low / (high - low).clamp(min=1e-9)).clamp(0.0, 1.0)
+    between = levels[upper - 1] + share * (levels[upper] - levels[upper - 1])
+    risk = torch.where(count == 0, below, between)
+    return torch.where(count == len(LEVELS), above, risk).clamp(1e-6, 1.0 - 1e-6)
 
 
 def features(q_net: RecurrentQNet, images: Tensor) -> Tensor:

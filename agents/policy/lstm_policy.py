@@ -2,17 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from restoration_toolchain.agents.policy.decision import Decision, decide, margins, tempered
-from restoration_toolchain.agents.policy.guard import Guard
+from restoration_toolchain.agents.policy.decision import (
+    Decision,
+    decide,
+    expected_gain,
+    margins,
+    tempered,
+)
+from restoration_toolchain.agents.policy.guard import Guard, claimed_risk
 from restoration_toolchain.agents.policy.pristine import Pristine
 from restoration_toolchain.agents.policy.q_net import LstmState, RecurrentQNet
+from restoration_toolchain.agents.policy.recognition import Recognition
 from restoration_toolchain.envs.reward import PSNR, Reward
 from restoration_toolchain.envs.task import Task
 from restoration_toolchain.tools_zoo.precision import Precision
@@ -20,6 +27,19 @@ from restoration_toolchain.tools_zoo.precision import Precision
 Actions = npt.NDArray[np.int64]
 Obs = Mapping[str, npt.NDArray[Any]]
 Starts = npt.NDArray[np.bool_] | None
+
+
+class Judgement(NamedTuple):
+    """What every action promises for N images.
+
+    Attributes:
+        values: (N, n_tools + 1) dB, the last being *stop*.
+        risks: (N, n_tools) probability that the next step of each tool does harm; None if that is
+            not known.
+    """
+
+    values: Tensor
+    risks: Tensor | None
 
 
 @dataclass(eq=False)
@@ -43,6 +63,12 @@ class LstmPolicy:
         default_margin: dB that another action must promise more than these chains.
         pristine: Tells whether there is any damage, if values are those of damaged images only
             (`agents.policy.pristine`).
+        recognition: Names the damage, if the network was taught to (`agents.policy.recognition`).
+        max_risk: Largest risk of harm with which it runs a tool, 0 to 1.
+        unfamiliar_risk: The same, on photos that are unlike all that it learnt from.
+
+    Raises:
+        ValueError: The network has another number of tools, or risks are limited and not known.
     """
 
     q_net: RecurrentQNet
@@ -56,19 +82,30 @@ class LstmPolicy:
     default_chains: tuple[tuple[str, ...], ...] = ()
     default_margin: float = 0.0
     pristine: Pristine | None = None
+    recognition: Recognition | None = None
+    max_risk: float = 1.0
+    unfamiliar_risk: float = 1.0
     precision: Precision = field(default="fp32", init=False)
 
     def __post_init__(self) -> None:
         """Freeze the networks."""
         if len(self.tool_names) != self.q_net.n_tools:
             raise ValueError(f"{self.q_net.n_tools} actions but {len(self.tool_names)} tool names")
+        if min(self.max_risk, self.unfamiliar_risk) < 1.0 and not self.knows_risk:
+            raise ValueError("the largest risk is limited, and no risk is known")
         self.q_net.requires_grad_(False).eval()
         self.q_net.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.pristine is not None:
-            self.pristine.requires_grad_(False).eval()
+        for part in (self.pristine, self.recognition):
+            if part is not None:
+                part.requires_grad_(False).eval()
         self._margins = margins(
             self.tool_names, self.stop_margin, self.default_chains, self.default_margin
         )
+
+    @property
+    def knows_risk(self) -> bool:
+        """Whether it tells how likely a tool is to do harm."""
+        return self.guard is not None or self.q_net.spread is not None
 
     @property
     def view_grid(self) -> int:
@@ -84,12 +121,18 @@ class LstmPolicy:
         same = {one.name: getattr(self, one.name) for one in fields(self) if one.init}
         return LstmPolicy(**{**same, **facts})
 
-    def initial_state(self, n_envs: int) -> LstmState:
-        """The memory at the start of episodes."""
-        return LstmState.zeros(n_envs, next(self.q_net.parameters()).device)
+    def initial_state(self, n_envs: int, *, together: bool = False) -> LstmState:
+        """The memory at the start of episodes.
+
+        Args:
+            n_envs: Number of images.
+            together: Whether they are views of one photo.
+        """
+        count = 1 if together and self.q_net.encoder.is_pooled else n_envs
+        return LstmState.zeros(count, next(self.q_net.parameters()).device)
 
     def action_values(
-        self, images: Tensor, last_action: Tensor, state: LstmState, *, together: bool = False
+        self, images: Tensor, last_action: Tensor, state: LstmState
     ) -> tuple[Tensor, LstmState]:
         """Expected gain of every action from here on, in dB of PSNR or what else is rewarded.
 
@@ -97,38 +140,67 @@ class LstmPolicy:
             images: Views (N, 3, 63, 63) in [0, 1].
             last_action: (N,) int64; the index of *stop* at the start of an episode.
             state: Memory before the step.
-            together: Whether they are views of one photo, so that what they say of whether it is
-                clean adds up.
 
         Returns:
             Values (N, n_tools + 1), the last being *stop*, with the margins added, and the memory
             after the step.
         """
+        judged, state = self.judge(self.see(images), last_action, state)
+        return judged.values, state
+
+    def see(self, images: Tensor) -> Tensor:
+        """What the encoder says of views (N, 3, 63, 63) in [0, 1], on the agent's device."""
+        device = next(self.q_net.parameters()).device
+        views = images.to(device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            seen = self._see(images)
+            return self.q_net.see(views, self.precision)
+
+    def judge(
+        self, seen: Tensor, last_action: Tensor, state: LstmState, *, together: bool = False
+    ) -> tuple[Judgement, LstmState]:
+        """What every action promises, and how likely it is to do harm.
+
+        Args:
+            seen: What was seen (`see`) of N views.
+            last_action: (N,) int64; the index of *stop* at the start of an episode.
+            state: Memory before the step.
+            together: Whether they are views of one photo, which get one judgement.
+
+        Returns:
+            The judgement of each view, or the one of the photo, and the memory after the step.
+        """
+        if together and self.q_net.encoder.is_pooled:
+            seen, last_action, together = seen.mean(dim=0, keepdim=True), last_action[:1], False
+        with torch.inference_mode():
             last = last_action.to(seen.device)
-            values, state = self.q_net.remember(seen, last, state)
+            values, quantiles, state = self.q_net.judge(seen, last, state)
             if self.pristine is not None:
                 clean = self.pristine.to(seen.device).probability(seen, together=together)
                 # Once a tool has run, nothing is clean any more.
                 clean = torch.where(last == len(self.tool_names), clean, 0.0)
                 values = tempered(values, clean)
             values += self._margins[last_action.cpu()].to(values)
-        return values, state
+            if together:
+                values = values.mean(dim=0, keepdim=True)
+            return Judgement(values, self._risks(values, quantiles)), state
 
-    def clean_probability(self, images: Tensor) -> float | None:
-        """Probability that a photo, of which these are views, is not damaged; None if not known."""
-        if self.pristine is None:
+    def _risks(self, values: Tensor, quantiles: Tensor | None) -> Tensor | None:
+        if quantiles is not None:
+            claimed = claimed_risk(quantiles)
+            return claimed if self.guard is None else self.guard.risk(torch.logit(claimed))
+        if self.guard is None:
             return None
-        with torch.inference_mode():
-            seen = self._see(images)
-            return float(self.pristine.to(seen.device).probability(seen, together=True)[0])
+        return self.guard.risk(expected_gain(values, self.stop_margin)[:, :-1])
 
-    def _see(self, images: Tensor) -> Tensor:
-        """What the encoder says of views, on the agent's device."""
-        device = next(self.q_net.parameters()).device
-        views = images.to(device, memory_format=torch.channels_last)
-        return self.q_net.see(views, self.precision)
+    def clean_probability(self, seen: Tensor) -> float | None:
+        """Probability that a photo, of which this was seen, is not damaged; None if not known."""
+        with torch.inference_mode():
+            if self.recognition is not None:
+                read = self.q_net.encoder.read(seen.mean(dim=0, keepdim=True))
+                return self.recognition.to(seen.device).untouched_probability(read)
+            if self.pristine is None:
+                return None
+            return float(self.pristine.to(seen.device).probability(seen, together=True)[0])
 
     def predict(
         self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True
@@ -146,9 +218,25 @@ class LstmPolicy:
             state = self.initial_state(len(images))
         if episode_start is not None:
             state = state.masked(torch.as_tensor(~episode_start))
-        values, state = self.action_values(images, torch.as_tensor(obs["last_action"]), state)
+        last_action = torch.as_tensor(obs["last_action"])
+        judged, state = self.judge(self.see(images), last_action, state)
         allowed = torch.as_tensor(obs["action_mask"]) != 0 if "action_mask" in obs else None
-        decision = decide(
-            values.cpu(), stop_margin=self.stop_margin, guard=self.guard, allowed=allowed
+        return self.decide_on(judged, allowed=allowed), state
+
+    def decide_on(
+        self, judged: Judgement, *, max_risk: float | None = None, **how: Any
+    ) -> Decision:
+        """Decide by a judgement.
+
+        Args:
+            judged: What every action promises.
+            max_risk: Largest risk with which a tool may still run; None is the policy's own.
+            **how: Further arguments of `policy.decision.decide`.
+        """
+        return decide(
+            judged.values.cpu(),
+            stop_margin=self.stop_margin,
+            risks=None if judged.risks is None else judged.risks.cpu(),
+            max_risk=self.max_risk if max_risk is None else max_risk,
+            **how,
         )
-        return decision, state

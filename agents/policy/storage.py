@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from torch import nn
+
 from restoration_toolchain.agents.policy.guard import GUARD_FILE, Guard, load_guard, save_guard
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.pristine import Pristine
 from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.recognition import Recognition
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.envs.reward import PSNR, Reward
@@ -32,6 +35,7 @@ BUILTIN_AGENTS: Final = (
     "generative-x2",
 )
 _PRISTINE: Final = "pristine."  # begins the names of its weights
+_RECOGNITION: Final = "recognition."
 AGENT_FOLDER: Final = "agent"
 """Where a toolbox folder keeps the agent that belongs to it."""
 
@@ -65,6 +69,9 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
     state = policy.q_net.state_dict()
     if policy.pristine is not None:
         state |= policy.pristine.state_dict(prefix=_PRISTINE)
+    named = policy.recognition
+    if named is not None:
+        state |= named.state_dict(prefix=_RECOGNITION)
     sha256 = write_weights(folder / "model.safetensors", state)
     config = {
         "format_version": FORMAT_VERSION,
@@ -74,6 +81,11 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
         "default_chains": [list(chain) for chain in policy.default_chains],
         "default_margin": policy.default_margin,
         "knows_clean": policy.pristine is not None,
+        "knows_distributions": policy.q_net.spread is not None,
+        "max_risk": policy.max_risk,
+        "unfamiliar_risk": policy.unfamiliar_risk,
+        "families": [] if named is None else list(named.families),
+        "untouched": [] if named is None else list(named.untouched),
         "task": policy.task,
         "reward": policy.reward.to_dict(),
         "sha256": sha256,
@@ -108,8 +120,18 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
         config = json.loads(path.read_text())
         if config["format_version"] != FORMAT_VERSION:
             raise PolicyError(f"{path} has format version {config['format_version']}, not 1")
-        q_net = RecurrentQNet(len(config["tools"]), config["encoder"])
-        pristine = Pristine(q_net.encoder.out_features) if config.get("knows_clean") else None
+        q_net = RecurrentQNet(
+            len(config["tools"]),
+            config["encoder"],
+            quantiles=bool(config.get("knows_distributions", False)),
+        )
+        in_features = q_net.encoder.out_features
+        parts: dict[str, nn.Module] = {}
+        if config.get("knows_clean"):
+            parts[_PRISTINE] = Pristine(in_features)
+        if config.get("families"):
+            names, untouched = (tuple(map(str, config[key])) for key in ("families", "untouched"))
+            parts[_RECOGNITION] = Recognition(in_features, names, untouched)
         weighed = dict(config.get("reward", PSNR.to_dict()))
         weighed.pop("name", None)  # follows from the weights
         facts: dict[str, Any] = {
@@ -119,6 +141,8 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
             "reward": Reward(**weighed),
             "default_chains": tuple(tuple(map(str, c)) for c in config.get("default_chains", ())),
             "default_margin": float(config.get("default_margin", 0.0)),
+            "max_risk": float(config.get("max_risk", 1.0)),
+            "unfamiliar_risk": float(config.get("unfamiliar_risk", 1.0)),
         }
         check_task(facts["task"])
         sha256 = config["sha256"]
@@ -127,10 +151,9 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PolicyError(f"{path} is not an agent's configuration ({error})") from error
     weights = folder / "model.safetensors"
-    apart = {} if pristine is None else {_PRISTINE: pristine}
-    load_weights(q_net, read_checked(weights, sha256), weights, apart=apart)
-    guard = load_guard(folder, sha256)
-    return LstmPolicy(q_net, tuple(config["tools"]), **facts, guard=guard, pristine=pristine)
+    load_weights(q_net, read_checked(weights, sha256), weights, apart=parts)
+    facts |= {prefix.removesuffix("."): part for prefix, part in parts.items()}
+    return LstmPolicy(q_net, tuple(config["tools"]), **facts, guard=load_guard(folder, sha256))
 
 
 def agent_folder(name_or_path: str | Path) -> Path:

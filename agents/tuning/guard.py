@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from restoration_toolchain.agents.players.play import play_as_trained
 from restoration_toolchain.agents.policy.guard import Guard, features
@@ -56,16 +57,21 @@ def calibrate(
     Raises:
         ToolchainError: The agent runs no tool on any of them, or none does harm.
     """
-    expected, is_worse = watch(policy, toolbox, pairs, device=device)
+    score, is_worse = watch(policy, toolbox, pairs, device=device)
     if not is_worse.any() or is_worse.all():
         raise ToolchainError(
             f"{int(is_worse.sum())} of {len(is_worse)} steps made an image worse; a risk can only "
             "be learnt from both kinds"
         )
-    intercept, slope = _fit_logistic(expected, is_worse)
-    described = features(policy.q_net, to_tensor(to_float(pairs.lq))).double()
+    intercept, slope = fit_logistic(score, is_worse)
+    described = features(policy.q_net, to_tensor(to_float(pairs.lq)))
+    return Guard(intercept, slope, *look_of(described))
+
+
+def look_of(described: Tensor) -> tuple[Tensor, Tensor, float]:
+    """What is familiar, by the features (N, D) of views: mean, whitening and limit of a `Guard`."""
     # What is familiar is measured on others than the mean: so many numbers fit their own sample.
-    known, other = described[::2], described[1::2]
+    known, other = described.double()[::2], described.double()[1::2]
     mean = known.mean(dim=0)
     covariance = torch.cov((known - mean).T)
     covariance += _RIDGE * torch.eye(len(covariance), dtype=covariance.dtype)
@@ -73,7 +79,7 @@ def calibrate(
     whitening = vectors / values.sqrt()
     distances = ((other - mean) @ whitening).norm(dim=1)
     limit = float(torch.quantile(distances, FAMILIAR))
-    return Guard(intercept, slope, mean.float(), whitening.float(), limit)
+    return mean.float(), whitening.float(), limit
 
 
 def watch(
@@ -82,22 +88,26 @@ def watch(
     """Let an agent restore pairs, and see what came of each tool that it ran.
 
     Returns:
-        The gain in dB expected of each of M steps, (M,), and whether it made its image worse.
+        The score of each of M steps (`Guard`), (M,), and whether it made its image worse.
     """
+    policy = policy.changed(guard=None, max_risk=1.0, unfamiliar_risk=1.0)
     results = play_as_trained(policy, toolbox, pairs, device=device)
     ran = results.actions != toolbox.stop
     change = np.diff(results.value, axis=1)
-    return results.expected[ran], change[ran] < -1e-6
+    score = results.expected
+    if policy.q_net.spread is not None:
+        score = np.log(results.risk / (1.0 - results.risk))
+    return score[ran], change[ran] < -1e-6
 
 
 def reliability(
     guard: Guard,
-    expected: npt.NDArray[np.float64],
+    score: npt.NDArray[np.float64],
     is_worse: npt.NDArray[np.bool_],
     edges: Sequence[float] = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0),
 ) -> list[Reliability]:
     """Group steps by their risk, and count what happened in each group that is not empty."""
-    risk = guard.risk(torch.from_numpy(expected)).numpy()
+    risk = guard.risk(torch.from_numpy(score)).numpy()
     place = np.clip(np.searchsorted(edges, risk, side="right") - 1, 0, len(edges) - 2)
     groups = []
     for index in np.unique(place):
@@ -114,13 +124,16 @@ def reliability(
     return groups
 
 
-def _fit_logistic(
-    expected: npt.NDArray[np.float64], is_worse: npt.NDArray[np.bool_]
+def fit_logistic(
+    score: npt.NDArray[np.float64], is_worse: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Newton's method on the likelihood of Platt's scaling, with his smoothed targets."""
+    """Intercept and slope of the log odds of harm by a score, (M,): Platt's scaling.
+
+    Newton's method on the likelihood, with his smoothed targets.
+    """
     positive, negative = int(is_worse.sum()), int((~is_worse).sum())
     target = np.where(is_worse, (positive + 1) / (positive + 2), 1 / (negative + 2))
-    design = np.stack([np.ones_like(expected), expected], axis=1)
+    design = np.stack([np.ones_like(score), score], axis=1)
     weights = np.zeros(2)
     for _ in range(50):
         likely = 1.0 / (1.0 + np.exp(-np.clip(design @ weights, -30.0, 30.0)))

@@ -41,6 +41,10 @@ PRINT: Final = "print"
 """Kind of the pictures that are photos, but printed in dots: to be left as they are, too."""
 
 
+DRAWN_KINDS: Final = (*DRAWINGS, PRINT)
+"""Kinds of pictures that are no photos, or not any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Crop:
     """One crop, degraded and clean.
@@ -98,7 +102,7 @@ class WorldCrops:
         return self._degraded(window, family, sampler(family)(rng), rng)
 
     def _drawn(self, rng: np.random.Generator) -> Crop:
-        kind = (*DRAWINGS, PRINT)[rng.integers(len(DRAWINGS) + 1)]
+        kind = DRAWN_KINDS[rng.integers(len(DRAWN_KINDS))]
         if kind == PRINT:
             window = printed(self._photo_window(rng), rng)
         else:

@@ -11,6 +11,7 @@ from rich.table import Table
 from restoration_toolchain.toolchain.cli.options import grouped
 from restoration_toolchain.toolchain.cli.training_options import (
     ConfigOption,
+    JobOptions,
     LoopOptions,
     RunOptions,
     check_store,
@@ -175,6 +176,46 @@ def train_joint_command(
     work = partial(train_joint, chosen, run, resume=options.resume)
     best = with_progress(run, work, "gain", "{:.2f} dB gained")
     typer.echo(f"toolbox with its agent: {best}")
+
+
+@app.command("world")
+@grouped()
+def train_world_command(
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(help="Clean photos to learn from: folders, or public sets."),
+    ] = None,
+    *,
+    options: JobOptions,
+    held_out: Annotated[
+        str | None,
+        typer.Option(help="Other clean photos, which teach the agent how cautious it has to be."),
+    ] = None,
+    toolbox: Annotated[
+        str | None, typer.Option(help="Tools to choose from: a shipped toolbox, or a folder.")
+    ] = None,
+    run: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/world"),
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="Recipe: 'efficient_world', which made the shipped agent, or a TOML file; --set "
+            "and the flags win over it."
+        ),
+    ] = None,
+    num_crops: Annotated[
+        int | None, typer.Option(help="Crops that all tools run on, once.", min=1)
+    ] = None,
+) -> None:
+    """Train an agent for photos as people have them, from a record of what its tools do to them."""
+    from restoration_toolchain.toolchain.learning.world import WorldConfig, train_world
+    from restoration_toolchain.tools_zoo.recipes.plan import read_recipe
+
+    recipe = {} if config is None else read_recipe(config)
+    named = {"photos": tuple(photos) if photos else None, "held_out": held_out}
+    chosen = options.resolve(WorldConfig, recipe, **named, toolbox=toolbox, num_crops=num_crops)
+    work = partial(train_world, chosen, run, resume=options.resume)
+    with_progress(run, work, "share_of_oracle", "{:.0%} of what could be gained in a step")
+    typer.echo(f"agent: {run / 'best'}")
 
 
 @app.command("average")

@@ -58,8 +58,10 @@ class JobOptions:
 
         read = run_folder.load_toml(Path(file)) if isinstance(file, str) else file or {}
         values = run_folder.merge_options(read, self.overrides(**flags))
-        is_agent = "n_envs" in run_folder.option_names(kind)
-        check_store(values, "; to try it out: --store embedded" if is_agent else "")
+        known = run_folder.option_names(kind)
+        if "store" in known:
+            more = "; to try it out: --store embedded" if "n_envs" in known else ""
+            check_store(values, more)
         chosen = run_folder.config_from_dict(kind, values)
         choose_device(chosen.device)  # type: ignore[attr-defined]
         return chosen

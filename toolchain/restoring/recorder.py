@@ -74,7 +74,11 @@ class Record:
             self._on_step(self.steps[-1], shown)
 
     def finish(
-        self, restored: FloatImage, notes: tuple[str, ...], unfamiliarity: float | None
+        self,
+        restored: FloatImage,
+        notes: tuple[str, ...],
+        unfamiliarity: float | None,
+        permitted_risk: float,
     ) -> Restoration:
         """All of it; enlarged by bicubic interpolation where no tool has enlarged."""
         scale = self._made_by.settings.scale
@@ -95,6 +99,7 @@ class Record:
             notes,
             unfamiliarity,
             self._quality,
+            permitted_risk,
         )
 
     def _score(self, image: FloatImage) -> Score | None:

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from restoration_toolchain.agents.policy.decision import Decision, decide
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.q_net import VIEW_SIZE, LstmState
+from restoration_toolchain.agents.policy.decision import Decision
+from restoration_toolchain.agents.policy.lstm_policy import Judgement, LstmPolicy
+from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.envs.chain import Episodes
 from restoration_toolchain.toolchain.restoring.views import extract_views
 
@@ -36,8 +36,8 @@ class Smoothing:
     """How much cells listen to each other, in the order of what happens.
 
     Attributes:
-        share: Share of the mean over the photo in every cell's values: what most of the photo
-            suffers from is likely here too.
+        share: Share of the mean over the photo in every cell's values, and in what is seen of it:
+            what most of the photo suffers from is likely here too.
         sigma: Standard deviation of the Gaussian that blurs the rest of the values between cells,
             in cells.
         coupling: dB that a cell gains by the same action as all its neighbours.
@@ -143,14 +143,16 @@ class Cells:
     Args:
         policy: Who decides.
         chain: The photo.
-        max_risk: Largest risk with which a cell may still choose a tool; below 1, the agent must
-            have a guard.
+        max_risk: Largest risk with which a cell may still choose a tool; None is the agent's own.
+            Below 1, the agent must know risks.
 
     Attributes:
         values: (n_tools + 1,) mean action values of the cells that could still choose.
     """
 
-    def __init__(self, policy: LstmPolicy, chain: RegionChain, *, max_risk: float = 1.0) -> None:
+    def __init__(
+        self, policy: LstmPolicy, chain: RegionChain, *, max_risk: float | None = None
+    ) -> None:
         self._policy, self._max_risk = policy, max_risk
         tops, lefts = (
             [_view_start(cell, length, policy.view_grid) for cell in range(count)]
@@ -163,31 +165,24 @@ class Cells:
 
     def __call__(self, chain: RegionChain) -> Decision:
         """Decide for all cells together; one that has stopped stays so."""
-        values = self._look(chain)
-        self.values = values[self._active.flatten()].mean(dim=0)
-        settled = settle(values.reshape(*chain.shape, -1), self._active, Smoothing())
-        decision = decide(
-            values,
-            stop_margin=self._policy.stop_margin,
-            guard=self._policy.guard,
-            max_risk=self._max_risk,
-            proposed=settled.flatten(),
+        judged = self._judge(chain)
+        self.values = judged.values[self._active.flatten()].mean(dim=0)
+        by_place = judged.values.reshape(*chain.shape, -1)
+        settled = settle(by_place, self._active, Smoothing())
+        decision = self._policy.decide_on(
+            judged, max_risk=self._max_risk, proposed=settled.flatten()
         )
         self._active = (decision.actions != chain.stop).reshape(chain.shape)
         return decision
 
-    def _look(self, chain: RegionChain) -> Tensor:
-        values, states = [], []
-        for start in range(0, len(self._positions), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            images = extract_views(chain.image[0], self._positions[part])
-            state = LstmState(self._state.hidden[part], self._state.cell[part])
-            seen, state = self._policy.action_values(images, chain.last_action[part], state)
-            values.append(seen.cpu())
-            states.append(state)
-        hidden, cell = (torch.cat(list(parts)) for parts in zip(*states, strict=True))
-        self._state = LstmState(hidden, cell)
-        return torch.cat(values)
+    def _judge(self, chain: RegionChain) -> Judgement:
+        starts = range(0, len(self._positions), _CHUNK)
+        parts = [self._positions[start : start + _CHUNK] for start in starts]
+        seen = torch.cat([self._policy.see(extract_views(chain.image[0], p)) for p in parts])
+        if self._policy.q_net.encoder.is_pooled:
+            seen = torch.lerp(seen, seen.mean(dim=0, keepdim=True), Smoothing().share)
+        judged, self._state = self._policy.judge(seen, chain.last_action, self._state)
+        return Judgement(judged.values.cpu(), judged.risks)
 
 
 def _view_start(cell: int, length: int, grid: int) -> int:

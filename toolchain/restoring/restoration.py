@@ -63,6 +63,7 @@ class Step:
             decide.
         quality: SFD-IQA of the image after the step, and of its bicubic enlargement while it is
             still small; None where it was not asked for, or the image is too small for it.
+        is_held_back: Whether a tool promised more than to stop, and was too risky.
     """
 
     tool: str
@@ -77,6 +78,7 @@ class Step:
     colour_drift: float | None = None
     clean: float | None = None
     quality: Quality | None = None
+    is_held_back: bool = False
 
     @property
     def is_stop(self) -> bool:
@@ -144,6 +146,7 @@ class Restoration:
         unfamiliarity: How far the photo lies from what the agent was calibrated on; above 1 it is
             unlike that. None of an agent that was not calibrated.
         quality: SFD-IQA of the input, as `Step.quality` is.
+        permitted_risk: Largest risk of harm with which a tool might run.
     """
 
     image: FloatImage
@@ -154,6 +157,7 @@ class Restoration:
     notes: tuple[str, ...] = ()
     unfamiliarity: float | None = None
     quality: Quality | None = None
+    permitted_risk: float = 1.0
 
     @property
     def sequence(self) -> tuple[str, ...]:
@@ -204,6 +208,7 @@ class Restoration:
             **settings.chosen_by_call(),
             "options": made_by.options,
             "max_risk": settings.max_risk,
+            "permitted_risk": self.permitted_risk,
             "unfamiliarity": self.unfamiliarity,
             "width": width,
             "height": height,
@@ -227,6 +232,7 @@ class Restoration:
                     "action": step.action,
                     "action_values": dict(step.action_values),
                     "risk": step.risk,
+                    "held_back": step.is_held_back,
                     "clean_probability": step.clean,
                     "colour_drift": step.colour_drift,
                     "seconds": step.seconds,
@@ -264,7 +270,7 @@ def _explain_last(restoration: Restoration) -> str:
         return "Stopped by hand."
     ((rival, value), *_) = last.runners_up(1)
     stop = last.action_values[STOP]
-    allowed = settings.max_risk
+    allowed = restoration.permitted_risk
     if last.risk is not None and last.risk > allowed:
         return (
             f"Stopped: the best tool, {rival}, would make the photo worse with a probability of "

@@ -65,6 +65,10 @@ _JUDGED: Final = 16  # views, whose median distance says how familiar a photo is
 UNFAMILIAR: Final = (
     "the damage is unlike anything that the agent was trained on: nothing can be promised"
 )
+LEFT: Final = "left as it is: what might help may as well do harm"
+LEFT_UNFAMILIAR: Final = (
+    "left as it is: unlike anything that the agent was trained on, and no tool is sure to help"
+)
 
 AS_BUILT: Final = RestoreSettings(device="cpu", precision="fp32")
 """Settings of a restorer that was told nothing."""
@@ -149,7 +153,7 @@ class Restorer:
             raise SettingError(
                 f"max_tile_pixels must be at least {smallest}, got {settings.max_tile_pixels}"
             )
-        if settings.max_risk < 1.0 and policy.guard is None:
+        if settings.max_risk < 1.0 and not policy.knows_risk:
             raise NotCalibratedError("this agent was not calibrated, so its risk is not known")
         self._device = choose_device(settings.device)
         self._precision = choose_precision(settings.precision, self._device)
@@ -226,6 +230,8 @@ class Restorer:
         lq, clean = _as_float(image, arrays), None if gt is None else _as_float(gt)
         judge = PhotoJudge(self._iqa, lq, self.scale)
         record = Record(lq, clean, judge, made_by, on_step, arrays, keep_frames=keep_frames)
+        unfamiliarity = self._unfamiliarity(lq)
+        permitted = self._permitted_risk(settings, unfamiliarity)
         own, notes = self._choose_own(lq)
         restored = lq
         if own is not None:
@@ -234,17 +240,20 @@ class Restorer:
         max_steps = settings.max_steps - len(record.steps)
         if max_steps:
             play = self._play_regions if settings.regions else self._play
-            for step, image_after in play(restored, max_steps, settings.forced, arrays):
+            for step, image_after in play(restored, max_steps, settings.forced, permitted, arrays):
                 restored = image_after
                 record.add(step, restored)
         notes += unused(self.toolbox, settings, [step.tool for step in record.steps])
-        unfamiliarity = self._unfamiliarity(lq)
-        if unfamiliarity is not None and unfamiliarity > 1.0:
-            notes = (*notes, UNFAMILIAR)
-        return record.finish(restored, (*notes, *judge.notes), unfamiliarity)
+        notes += _cautions(record.steps, unfamiliarity)
+        return record.finish(restored, (*notes, *judge.notes), unfamiliarity, permitted)
 
     def _play(
-        self, lq: FloatImage, max_steps: int, forced: Sequence[str], arrays: Arrays
+        self,
+        lq: FloatImage,
+        max_steps: int,
+        forced: Sequence[str],
+        permitted: float,
+        arrays: Arrays,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """One chain for the whole photo: every decision, and the image after it."""
         is_gray = _is_gray(lq, arrays)
@@ -260,8 +269,7 @@ class Restorer:
             apply=apply,
         )
         actions = [self._action(name) for name in forced]
-        max_risk = self.provenance.settings.max_risk
-        look = Views(self._policy, *lq.shape[:2], forced=actions, max_risk=max_risk)
+        look = Views(self._policy, *lq.shape[:2], forced=actions, max_risk=permitted)
         for decision, _, seconds in rollout(chain, look):
             assert decision.values is not None
             action = int(decision.actions[0])
@@ -269,12 +277,18 @@ class Restorer:
             step = dataclasses.replace(
                 self._step(action, decision.values[0], seconds),
                 risk=None if decision.risk is None else float(decision.risk[0]),
+                is_held_back=decision.is_held_back,
                 clean=look.clean_probability(chain) if is_left else None,
             )
             yield step, to_numpy(chain.current(0)[None])[0]
 
     def _play_regions(
-        self, lq: FloatImage, max_steps: int, forced: Sequence[str], arrays: Arrays
+        self,
+        lq: FloatImage,
+        max_steps: int,
+        forced: Sequence[str],
+        permitted: float,
+        arrays: Arrays,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """A chain per region: every round of decisions, and the image after it."""
         is_gray = _is_gray(lq)
@@ -290,7 +304,7 @@ class Restorer:
             halo=max(tool.halo for tool in self.toolbox),
             grid=math.lcm(*(tool.grid for tool in self.toolbox)),
         )
-        look = Cells(self._policy, chain, max_risk=self.provenance.settings.max_risk)
+        look = Cells(self._policy, chain, max_risk=permitted)
         for decision, _, seconds in rollout(chain, look):
             # The step is named after what most of the cells that went on got.
             counts = torch.bincount(decision.actions, minlength=chain.stop + 1)
@@ -298,7 +312,18 @@ class Restorer:
             action = int(ran.argmax()) if ran.any() else chain.stop
             step = self._step(action, look.values, seconds)
             actions = decision.actions.reshape(chain.shape).numpy()
-            yield dataclasses.replace(step, region_actions=actions), to_numpy(chain.image)[0]
+            step = dataclasses.replace(
+                step, region_actions=actions, is_held_back=decision.is_held_back
+            )
+            yield step, to_numpy(chain.image)[0]
+
+    def _permitted_risk(self, settings: RestoreSettings, unfamiliarity: float | None) -> float:
+        """Largest risk with which a tool runs on a photo: the user's, or less if the agent asks."""
+        if settings.even_if_unsure:
+            return settings.max_risk
+        is_strange = unfamiliarity is not None and unfamiliarity > 1.0
+        own = self._policy.unfamiliar_risk if is_strange else self._policy.max_risk
+        return min(settings.max_risk, own)
 
     def _unfamiliarity(self, lq: FloatImage) -> float | None:
         """Median distance of the photo's views from what the agent was calibrated on."""
@@ -386,6 +411,14 @@ class Restorer:
             seconds=seconds,
             scale=1 if is_stop else self.toolbox.scales[action],
         )
+
+
+def _cautions(steps: Sequence[Step], unfamiliarity: float | None) -> tuple[str, ...]:
+    """What is to be known of a photo that is strange, or that was left for want of certainty."""
+    is_strange = unfamiliarity is not None and unfamiliarity > 1.0
+    if len(steps) == 1 and steps[0].is_held_back:
+        return (LEFT_UNFAMILIAR if is_strange else LEFT,)
+    return (UNFAMILIAR,) if is_strange and not all(step.is_stop for step in steps) else ()
 
 
 def _smallest_tile(tool: Tool) -> int:

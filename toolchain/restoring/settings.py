@@ -149,6 +149,14 @@ class RestoreSettings:
         commands=("serve",),
         row=lambda risk: ("Largest risk", f"{risk:.0%}"),
     ).default(1.0)
+    even_if_unsure: bool = Setting(
+        "Go on where the agent is not sure enough, or where the photo is unlike all that it learnt "
+        "from: run what promises most.",
+        commands=("serve", "evaluate"),
+        of_call=True,
+        row=lambda _: ("When unsure", "went on"),
+        control=("Go on when unsure", "Run what promises most, even if it may do harm."),
+    ).default(False)
     iqa: str | None = Setting(
         "Judge results by SFD-IQA, a score without a clean photo: its folder, or a toolbox that "
         "has one; needs the extra 'perceptual'.",
@@ -321,6 +329,7 @@ class LoadOptions(TypedDict, total=False):
     strength: float
     regions: bool
     max_risk: float
+    even_if_unsure: bool
     iqa: str | Path | None
     iqa_encoder: str | Path | None
     prior: str | Path
@@ -335,6 +344,7 @@ class CallOptions(TypedDict, total=False):
 
     strength: float | None
     regions: bool | None
+    even_if_unsure: bool | None
     forced: Sequence[str]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from restoration_toolchain.agents.policy.decision import Decision, decide
+from restoration_toolchain.agents.policy.decision import Decision
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.envs.chain import Chain
@@ -15,9 +15,9 @@ from restoration_toolchain.envs.chain import Chain
 class Views:
     """The agent's eyes on one photo: many views, each an episode of its own in memory.
 
-    Whether the photo is clean, they say together (`policy.pristine`). Their action values are
-    averaged, not put to a vote. A value is an expected gain in dB, and the gain on the whole photo
-    is about the mean of the gains on its parts. A vote forgets by how much each view gains or
+    They are judged together (`LstmPolicy.judge`): what they say is averaged, or else their action
+    values, and not put to a vote. A value is an expected gain in dB, and the gain on the whole
+    photo is about the mean of the gains on its parts. A vote forgets by how much each view gains or
     loses: a wide sky that hardly cares would overrule the few views with the texture that a wrong
     tool ruins.
 
@@ -26,8 +26,8 @@ class Views:
         height: Height of the photo in pixels.
         width: Width of the photo in pixels.
         forced: The first actions, whatever the agent thinks of them.
-        max_risk: Largest risk with which a tool may still run; below 1, the agent must have a
-            guard.
+        max_risk: Largest risk with which a tool may still run; None is the agent's own. Below 1,
+            the agent must know risks.
     """
 
     def __init__(
@@ -37,24 +37,20 @@ class Views:
         width: int,
         *,
         forced: Sequence[int] = (),
-        max_risk: float = 1.0,
+        max_risk: float | None = None,
     ) -> None:
         self._policy, self._max_risk = policy, max_risk
         self._height, self._forced = height, list(forced)
         self._positions = views(height, width, grid=policy.view_grid)
-        self._state = policy.initial_state(len(self._positions))
+        self._state = policy.initial_state(len(self._positions), together=True)
 
     def __call__(self, chain: Chain) -> Decision:
         """Decide what to do next with a chain of one photo."""
-        images = self._look(chain)
-        last_action = chain.last_action.expand(len(images))
-        values, self._state = self._policy.action_values(
-            images, last_action, self._state, together=True
-        )
-        return decide(
-            values.mean(dim=0, keepdim=True).cpu(),
-            stop_margin=self._policy.stop_margin,
-            guard=self._policy.guard,
+        seen = self._policy.see(self._look(chain))
+        last_action = chain.last_action.expand(len(seen))
+        judged, self._state = self._policy.judge(seen, last_action, self._state, together=True)
+        return self._policy.decide_on(
+            judged,
             allowed=chain.allowed(),
             max_risk=self._max_risk,
             forced=self._forced.pop(0) if self._forced else None,
@@ -65,8 +61,9 @@ class Views:
 
         It takes another look, so it is only for those who want to know.
         """
-        untouched = int(chain.num_steps[0]) == 0
-        return self._policy.clean_probability(self._look(chain)) if untouched else None
+        if int(chain.num_steps[0]) > 0:
+            return None
+        return self._policy.clean_probability(self._policy.see(self._look(chain)))
 
     def _look(self, chain: Chain) -> Tensor:
         image, grid = chain.current(0), self._policy.view_grid

@@ -94,7 +94,7 @@ def record(
     seed: int = 0,
     precision: Precision = "fp32",
     on_shard: Callable[[int, int], None] = lambda done, total: None,
-) -> None:
+) -> list[Path]:
     """Record what tools do to crops, in shards; those that are there already are left as they are.
 
     Args:
@@ -107,8 +107,12 @@ def record(
         seed: Seed of every random draw.
         precision: Number format that the tools compute in.
         on_shard: Called with (crops so far, crops in all) after every shard.
+
+    Returns:
+        The shards of these crops, in order.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    paths = []
     for number in range(-(-num_crops // CROPS_PER_SHARD)):
         path = folder / f"shard-{seed:03d}-{number:05d}.npz"
         if not path.is_file():
@@ -119,7 +123,9 @@ def record(
                 for start in range(0, len(drawn), _AT_ONCE)
             ]
             _save(path, _joined(played))
+        paths.append(path)
         on_shard(min((number + 1) * CROPS_PER_SHARD, num_crops), num_crops)
+    return paths
 
 
 def load(paths: Sequence[Path]) -> Outcomes:

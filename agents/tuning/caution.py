@@ -1,0 +1,157 @@
+"""How cautious an agent is to be: what its risks are worth, how much of them it takes, and where.
+
+All of it is learnt on recorded outcomes of photos that neither the agent nor its tools have seen.
+There, what every tool would have done is known, so no tool has to run.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from restoration_toolchain.agents.outcomes.batches import OutcomeBatches
+from restoration_toolchain.agents.policy.guard import Guard, features
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.tuning.guard import fit_logistic, look_of
+
+LIMITS: Final = (0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.04, 0.03, 0.02, 0.015, 0.01, 0.005)
+"""Candidates for the largest risk, the most daring first."""
+
+NOTICED: Final = 0.05
+"""dB; a smaller loss is no harm."""
+
+MAX_HARMED: Final = 0.01
+"""Share of images that may lose more than `NOTICED`."""
+
+UNFAMILIAR_SHARE: Final = 0.2
+"""Share of the largest risk that remains on photos that are unlike all that was learnt from."""
+
+_CHUNK: Final = 32  # crops
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What an agent would choose in M recorded states, views and whole crops, and what comes of it.
+
+    Attributes:
+        values: (M, n_tools) dB that tools promise beyond stopping.
+        claimed: (M, n_tools) probability of harm, as the network has it.
+        gains: (M, n_tools) dB that the tools bring.
+        is_first: (M,) whether no tool ran before.
+        is_whole: (M,) whether it is a crop as a whole.
+        family: (M,) name of the family of the damage.
+    """
+
+    values: npt.NDArray[np.float64]
+    claimed: npt.NDArray[np.float64]
+    gains: npt.NDArray[np.float64]
+    is_first: npt.NDArray[np.bool_]
+    is_whole: npt.NDArray[np.bool_]
+    family: npt.NDArray[np.str_]
+
+    def best(self, risk: npt.NDArray[np.float64], limit: float) -> npt.NDArray[np.int64]:
+        """Tool of the largest promise among those whose risk is permitted; -1 where there is none.
+
+        Args:
+            risk: (M, n_tools) probability of harm.
+            limit: Largest one that is permitted.
+        """
+        promised = np.where(risk <= limit, self.values, -np.inf)
+        best = promised.argmax(axis=1)
+        return np.where(promised.max(axis=1) > 0.0, best, -1)
+
+    def outcome(self, tools: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """What came of these choices, in dB; 0 where nothing ran."""
+        return np.where(tools >= 0, self.gains[np.arange(len(tools)), tools], 0.0)
+
+
+def choices_on(policy: LstmPolicy, batches: OutcomeBatches) -> Choices:
+    """Ask an agent about every recorded state, without any limit on the risk."""
+    daring = policy.changed(guard=None, max_risk=1.0, unfamiliar_risk=1.0)
+    parts = [_choices(daring, batches, start) for start in range(0, len(batches.episodes), _CHUNK)]
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Choices(*columns)
+
+
+def _choices(
+    policy: LstmPolicy, batches: OutcomeBatches, start: int
+) -> tuple[npt.NDArray[np.generic], ...]:
+    rows = batches.episodes[start : start + _CHUNK]
+    batch = batches.batch(rows)
+    count, views = batch.images.shape[:2]
+    seen = policy.see(batch.images.flatten(0, 1)).reshape(count, views, -1)
+    seen = torch.cat([seen, seen.mean(dim=1, keepdim=True)], dim=1)
+    columns = seen.shape[1]
+    padded = seen.new_zeros(*batch.rows.shape, *seen.shape[1:])
+    padded[batch.rows] = seen
+    state = policy.initial_state(len(rows) * columns)
+    values, claimed = [], []
+    for step in range(rows.shape[1]):
+        last = batch.last_action[:, step].repeat_interleave(columns)
+        judged, state = policy.judge(padded[:, step].flatten(0, 1), last, state)
+        assert judged.risks is not None
+        promised = judged.values[:, :-1] - judged.values[:, -1:]
+        values.append(promised.reshape(len(rows), columns, -1))
+        claimed.append(judged.risks.reshape(len(rows), columns, -1))
+    gains = batch.gains.numpy()
+    known = ~np.isnan(gains).any(axis=-1)
+    stacked = [torch.stack(parts, dim=1).cpu().double().numpy() for parts in (values, claimed)]
+    is_first = np.broadcast_to((np.arange(rows.shape[1]) == 0)[:, None], known.shape[1:])
+    is_whole = np.broadcast_to(np.arange(columns) == columns - 1, known.shape)
+    family = np.broadcast_to(batches.family_of(rows)[:, None, None], known.shape)
+    is_first = np.broadcast_to(is_first, known.shape)
+    kept = (*stacked, gains, is_first, is_whole, family)
+    return tuple(part[known] for part in kept)
+
+
+def make_cautious(
+    policy: LstmPolicy,
+    batches: OutcomeBatches,
+    *,
+    max_harmed: float = MAX_HARMED,
+) -> LstmPolicy:
+    """Give a policy that knows distributions its guard, and the largest risk that it takes.
+
+    Args:
+        policy: The policy; not changed.
+        batches: Recorded outcomes of photos that it did not learn from.
+        max_harmed: Share of images that may lose more than `NOTICED`.
+
+    Returns:
+        The same network. It takes the largest of `LIMITS` with which no more images are harmed
+        than permitted, of views and of whole crops each.
+    """
+    choices = choices_on(policy, batches)
+    chosen = choices.best(np.zeros_like(choices.claimed), 0.0)
+    ran = np.flatnonzero(chosen >= 0)
+    claimed = choices.claimed[ran, chosen[ran]]
+    is_worse = choices.gains[ran, chosen[ran]] < 0.0
+    intercept, slope = fit_logistic(np.log(claimed / (1.0 - claimed)), is_worse)
+    first_views = _first_views(batches)
+    guard = Guard(intercept, slope, *look_of(features(policy.q_net, first_views)))
+    risk = guard.risk(torch.logit(torch.from_numpy(choices.claimed))).numpy()
+    limit = next((one for one in LIMITS if _harmed(choices, risk, one) <= max_harmed), LIMITS[-1])
+    return policy.changed(guard=guard, max_risk=limit, unfamiliar_risk=UNFAMILIAR_SHARE * limit)
+
+
+def _harmed(choices: Choices, risk: npt.NDArray[np.float64], limit: float) -> float:
+    """Share of images that the first step harms, of views or of whole crops, whichever is more."""
+    outcome = choices.outcome(choices.best(risk, limit))
+    shares = [
+        float((outcome[choices.is_first & (choices.is_whole == whole)] < -NOTICED).mean())
+        for whole in (False, True)
+    ]
+    return max(shares)
+
+
+def _first_views(batches: OutcomeBatches) -> Tensor:
+    """One view of each crop as it came, (N, 3, 63, 63)."""
+    rows = batches.episodes[:, :1]
+    parts = [
+        batches.batch(rows[start : start + _CHUNK]).images[:, 0]
+        for start in range(0, len(rows), _CHUNK)
+    ]
+    return torch.cat(parts)

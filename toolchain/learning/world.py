@@ -1,0 +1,210 @@
+"""Train an agent for the world: record what its tools do, learn from it, and make it cautious.
+
+One run folder holds all three: ``outcomes`` and ``held_out`` are shards, ``learning`` is a run of
+its own with a checkpoint, and ``best`` is the agent. Each goes on from where it was interrupted.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from restoration_toolchain.agents.learning.outcome_learning import (
+    OutcomeLearningConfig,
+    OutcomeObjective,
+    Student,
+)
+from restoration_toolchain.agents.outcomes.batches import OutcomeBatches
+from restoration_toolchain.agents.outcomes.record import Outcomes, load, record
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.recognition import NOT_DAMAGED
+from restoration_toolchain.agents.policy.storage import load_policy, save_policy
+from restoration_toolchain.agents.tuning.caution import make_cautious
+from restoration_toolchain.data.damage.world import FAMILIES
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.data.images import ByteImage
+from restoration_toolchain.data.patches.world_crops import DRAWN_KINDS, WorldCrops
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
+from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
+from restoration_toolchain.tools_zoo.storage import load_toolbox
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
+from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, RunFolder
+
+OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
+"""Called with (phase, step, total, newest metrics)."""
+
+_OF_THE_RUN: Final = ("seed", "device", "precision")
+"""Settings of the learning that the run gives it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorldConfig:
+    """How an agent is trained for the world."""
+
+    photos: tuple[str, ...]
+    """Clean photos to learn from: folders, or names of public sets."""
+    held_out: str
+    """Other clean photos, on which the agent learns how cautious it has to be."""
+    held_out_photos: int = 50
+    """Photos of those that are used, in the order of their names."""
+    toolbox: str = DEFAULT_TOOLBOX
+    """Tools to choose from."""
+    num_crops: int = 12_000
+    """Crops to record; each is met by all tools, a few times."""
+    held_out_crops: int = 1_280
+    """Crops of the held-out photos."""
+    chains: tuple[tuple[str, str], ...] = ()
+    """Pairs of tools that are known to follow each other well."""
+    learning: OutcomeLearningConfig = field(default_factory=OutcomeLearningConfig)
+    """Settings of the learning."""
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    """Number format of the tools: the faster one, ``fp32`` or ``bf16``."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not self.photos:
+            raise ToolchainError("photos to learn from must be named")
+        if min(self.num_crops, self.held_out_crops, self.held_out_photos) < 1:
+            raise ValueError("num_crops, held_out_crops and held_out_photos must be positive")
+        if any(len(chain) != 2 for chain in self.chains):
+            raise ToolchainError("chains are pairs of tools")
+        plain = OutcomeLearningConfig()
+        for key in _OF_THE_RUN:
+            if getattr(self.learning, key) != getattr(plain, key):
+                raise ToolchainError(f"learning.{key} is that of the whole run: set {key}")
+
+    def batches(self, outcomes: Outcomes, names: Sequence[str]) -> OutcomeBatches:
+        """What is learnt from outcomes of the tools of these names."""
+        firsts = [names.index(first) for first, _ in self.chains]
+        return OutcomeBatches(
+            outcomes,
+            families_of_the_world(),
+            firsts,
+            batch_size=self.learning.batch_size,
+            epochs=self.learning.epochs,
+            seed=self.seed,
+        )
+
+
+def families_of_the_world() -> tuple[str, ...]:
+    """Names of everything that an agent of the world can recognise."""
+    return (*FAMILIES, NOT_DAMAGED, *DRAWN_KINDS)
+
+
+def train_world(
+    config: WorldConfig,
+    run_path: Path,
+    *,
+    resume: bool = False,
+    on_step: OnPhaseStep = lambda phase, step, total, metrics: None,
+) -> LstmPolicy:
+    """Train an agent for the world; it is left in ``run_path/best``.
+
+    Args:
+        config: Settings of the training.
+        run_path: Run folder.
+        resume: Go on from what the folder holds.
+        on_step: Progress.
+
+    Raises:
+        ToolchainError: The photos, the toolbox or the run folder are unusable.
+    """
+    run = RunFolder(run_path, config, resume=resume)
+    try:
+        toolbox = _open_toolbox(config)
+        device = choose_device(config.device)
+        precision = choose_precision(config.precision, device)
+        outcomes, held_out = (
+            _outcomes(config, toolbox.to(device), precision, run_path / name, on_step)
+            for name in ("outcomes", "held_out")
+        )
+        batches = config.batches(outcomes, toolbox.names)
+        student = _learn(
+            config, batches, config.batches(held_out, toolbox.names), run_path, on_step
+        )
+        policy = LstmPolicy(
+            student.q_net,
+            toolbox.names,
+            tool_checksums=toolbox.checksums,
+            recognition=student.recognition,
+        )
+        policy = make_cautious(policy, measured)
+        notes = {"num_crops": config.num_crops, "epochs": config.learning.epochs}
+        save_policy(policy, run_path / "best", notes)
+    finally:
+        run.close()
+    return load_policy(run_path / "best")
+
+
+def _open_toolbox(config: WorldConfig) -> Toolbox:
+    toolbox = load_toolbox(config.toolbox)
+    if max(toolbox.scales) > 1:
+        raise ToolchainError(f"{config.toolbox} has tools that enlarge; the world keeps the size")
+    for name in itertools.chain(*config.chains):
+        if name not in toolbox.names:
+            raise UnknownNameError("tool", name, toolbox.names)
+    return toolbox
+
+
+def _outcomes(
+    config: WorldConfig, toolbox: Toolbox, precision: Any, folder: Path, on_step: OnPhaseStep
+) -> Outcomes:
+    """Record the shards of a folder that are missing, and read all of them."""
+    is_held_out = folder.name == "held_out"
+    photos: list[ByteImage]
+    if is_held_out:
+        chosen = itertools.islice(open_source(config.held_out), config.held_out_photos)
+        photos = [photo for _, photo in chosen]
+    else:
+        photos = [photo for source in config.photos for _, photo in open_source(source)]
+    names = toolbox.names
+    paths = record(
+        toolbox,
+        WorldCrops(photos),
+        folder,
+        num_crops=config.held_out_crops if is_held_out else config.num_crops,
+        chains=[(names.index(first), names.index(second)) for first, second in config.chains],
+        seed=config.seed,
+        precision=precision,
+        on_shard=lambda done, total: on_step(f"recording {folder.name}", done, total, {}),
+    )
+    return load(paths)
+
+
+def _learn(
+    config: WorldConfig,
+    batches: OutcomeBatches,
+    held_out: OutcomeBatches,
+    run_path: Path,
+    on_step: OnPhaseStep,
+) -> Student:
+    learning = dataclasses.replace(
+        config.learning,
+        **{key: getattr(config, key) for key in _OF_THE_RUN},
+    )
+    folder = run_path / "learning"
+    n_tools = batches.batch(batches.episodes[:1]).gains.shape[-1]
+    fabric = make_fabric(learning)
+    student = Student(n_tools, families_of_the_world(), UNTOUCHED, learning.encoder)
+    averaged = train_module(
+        student,
+        OutcomeObjective(batches, held_out, learning),
+        learning,
+        folder,
+        fabric,
+        num_steps=len(batches),
+        resume=(folder / CHECKPOINT).is_file(),
+        on_step=lambda step, total, metrics: on_step("learning", step, total, metrics),
+    )
+    assert isinstance(averaged, Student)
+    return averaged
+
+
+UNTOUCHED: Final = (NOT_DAMAGED, *DRAWN_KINDS)
+"""Families whose images are to be left as they are."""
