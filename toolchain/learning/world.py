@@ -45,9 +45,9 @@ _OF_THE_RUN: Final = ("seed", "device", "precision")
 class WorldConfig:
     """How an agent is trained for the world."""
 
-    photos: tuple[str, ...]
+    photos: tuple[str, ...] = ()
     """Clean photos to learn from: folders, or names of public sets."""
-    held_out: str
+    held_out: str = ""
     """Other clean photos, on which the agent learns how cautious it has to be."""
     held_out_photos: int = 50
     """Photos of those that are used, in the order of their names."""
@@ -68,8 +68,8 @@ class WorldConfig:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not self.photos:
-            raise ToolchainError("photos to learn from must be named")
+        if not self.photos or not self.held_out:
+            raise ToolchainError("photos to learn from must be named, and others that are held out")
         if min(self.num_crops, self.held_out_crops, self.held_out_photos) < 1:
             raise ValueError("num_crops, held_out_crops and held_out_photos must be positive")
         if any(len(chain) != 2 for chain in self.chains):
@@ -124,10 +124,8 @@ def train_world(
             _outcomes(config, toolbox.to(device), precision, run_path / name, on_step)
             for name in ("outcomes", "held_out")
         )
-        batches = config.batches(outcomes, toolbox.names)
-        student = _learn(
-            config, batches, config.batches(held_out, toolbox.names), run_path, on_step
-        )
+        batches, measured = (config.batches(each, toolbox.names) for each in (outcomes, held_out))
+        student = _learn(config, batches, measured, run_path, on_step)
         policy = LstmPolicy(
             student.q_net,
             toolbox.names,
