@@ -6,7 +6,7 @@ from typing import Final, Literal, Self
 import cv2
 import numpy as np
 
-from restoration_toolchain.data.damage.step import Step
+from restoration_toolchain.data.damage.step import Step, is_number
 from restoration_toolchain.data.errors import UnknownNameError
 from restoration_toolchain.data.images import FloatImage, check_float_image, to_float, to_uint8
 
@@ -87,6 +87,6 @@ def whole(name: str, value: float, low: int, high: int) -> int:
     Raises:
         ValueError: It is no whole number, or lies outside its range.
     """
-    if not low <= value <= high or value != int(value):
+    if not is_number(value) or not low <= value <= high or value != int(value):
         raise ValueError(f"{name} must lie in {low} to {high} and be whole, got {value}")
     return int(value)

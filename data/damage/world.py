@@ -38,7 +38,7 @@ def _quality(rng: np.random.Generator, low: int, high: int) -> int:
 
 
 def _jpeg(rng: np.random.Generator, low: int, high: int) -> Jpeg:
-    """JPEG of some quality, on a grid of its own: half of the time with all of the colour."""
+    """JPEG of some quality, on a grid of its own: two in five with all of the colour."""
     kept: tuple[Subsampling, ...] = ("4:2:0", "4:2:0", "4:2:2", "4:4:4", "4:4:4")
     top, left = (int(offset) for offset in rng.integers(16, size=2))
     return Jpeg(_quality(rng, low, high), kept[rng.integers(len(kept))], top, left)
