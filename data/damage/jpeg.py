@@ -67,6 +67,11 @@ class Jpeg(Step):
         decoded = coded(whole_blocks, ".jpg", options)
         return np.ascontiguousarray(decoded[self.top :, self.left :])
 
+    def describe(self) -> str:
+        """``JPEG of quality 40``, and how much of colour is kept if it is more than a quarter."""
+        words = self.words.format(self.quality)
+        return words if self.subsampling == "4:2:0" else f"{words} ({self.subsampling})"
+
     @classmethod
     def of_strength(cls, strength: float) -> Self:
         """The nearest whole quality."""

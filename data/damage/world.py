@@ -28,7 +28,7 @@ CLEAN_SHARE: Final = 0.12
 """Share of photos in the world that nothing happened to."""
 
 WEAK_SHOT: Final = (1e-4, 3e-3)
-"""Photon noise of a camera on a good day (`camera.typical_camera`): 1 to 6 grey levels."""
+"""Photon noise of a camera on a good day (`camera.typical_camera`): mostly 1 to 7 grey levels."""
 NIGHT_SHOT: Final = (1e-3, 1.2e-2)
 """The same, indoors and at night."""
 

@@ -110,6 +110,15 @@ def test_an_unknown_subsampling_is_refused() -> None:
         Jpeg(50, "4:1")  # type: ignore[arg-type]
 
 
+def test_how_much_of_colour_is_kept_is_told_where_it_is_more_than_a_quarter() -> None:
+    assert Jpeg(50, top=3).describe() == "JPEG of quality 50"
+    assert Jpeg(50, "4:4:4").describe() == "JPEG of quality 50 (4:4:4)"
+
+
+def test_what_stores_of_before_say_of_jpeg_is_still_read() -> None:
+    assert Jpeg.from_dict({"quality": 50}) == Jpeg(50, "4:2:0", 0, 0)
+
+
 def test_numbers_of_numpy_become_those_of_python() -> None:
     step = Jpeg(np.int64(50), "4:4:4", np.uint8(3), np.float64(4.0))  # type: ignore[arg-type]
     assert step.to_dict() == {"quality": 50, "subsampling": "4:4:4", "top": 3, "left": 4}
