@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from restoration_toolchain.toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.levels import NAMES
 from restoration_toolchain.toolchain.cli.options import grouped
 from restoration_toolchain.toolchain.cli.progress import Download, Steps
 
@@ -30,10 +31,7 @@ class StoreOptions:
 
     level: Annotated[
         str | None,
-        typer.Option(
-            help="Damage: light, mild, moderate, severe, all, single, double or camera.  "
-            "[default: all]"
-        ),
+        typer.Option(help=f"Damage: {NAMES}.  [default: all]"),
     ] = None
     patch_size: Annotated[
         int | None,
@@ -52,7 +50,10 @@ class StoreOptions:
         float | None, typer.Option(help="Share of photos kept for validation.  [default: 0.05]")
     ] = None
     single_fraction: Annotated[
-        float | None, typer.Option(help="Share of pairs with one distortion.  [default: 0.5]")
+        float | None,
+        typer.Option(
+            help="Share of pairs with one distortion.  [default: 0.5 of mixtures, else 0]"
+        ),
     ] = None
     max_patches: Annotated[
         int | None, typer.Option(help="Most patches per photo; 0 is no bound.  [default: 0]")
