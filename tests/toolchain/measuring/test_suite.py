@@ -13,6 +13,7 @@ from restoration_toolchain.agents.players.play import play
 from restoration_toolchain.agents.players.reference import FixedPlayer
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.data.damage.steps import graded_kinds
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.toolchain.measuring.evaluation import (
@@ -186,8 +187,11 @@ def test_stops_and_gains_are_told_per_step(tiny_toolbox: Toolbox, levels: list[L
 
 def test_usage_is_counted_by_the_strength_of_the_input() -> None:
     actions = np.array([[0, 1], [STOP, STOP], [1, STOP]])
-    strengths = ((1, 4, 10), (2, 4, 10), (1, 5, 10))
+    found = [{"blur": 1, "noise": 4, "jpeg": 10}, {"blur": 2, "noise": 4, "jpeg": 10}]
+    found.append({"blur": 1, "noise": 5, "jpeg": 10})
+    strengths = tuple(tuple(one.get(kind.name, 0) for kind in graded_kinds()) for one in found)
     usages = {usage.by: usage for usage in usage_of([actions], [strengths], STOP)}
+    assert set(usages) == {"blur", "noise", "jpeg"}
     noise = usages["noise"]
     assert noise.columns == tuple(str(level) for level in range(1, 11))
     four, five = noise.columns.index("4"), noise.columns.index("5")

@@ -40,7 +40,7 @@ def decisions_on(level: str, results: EpisodeResults, stop: int) -> Decisions:
 def usage_of(
     actions: Sequence[npt.NDArray[np.int64]], strengths: Sequence[Strengths | None], stop: int
 ) -> tuple[Usage, ...]:
-    """Count which actions were chosen, by the strength of each distortion in the input.
+    """Count which actions were chosen, by the strength of each distortion that inputs have.
 
     Args:
         actions: Per level, (N, max_steps).
@@ -55,6 +55,7 @@ def usage_of(
     return tuple(
         _count(kind.name, columns, played, of_inputs[:, k], stop)
         for k, kind in enumerate(graded_kinds())
+        if of_inputs[:, k].any()
     )
 
 
