@@ -105,6 +105,53 @@ def prepare(
     _report_skipped(opened)
 
 
+@app.command("world")
+def world_command(
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Folders of photos, 'embedded', or public sets (see: data sets)."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HDF5 file to write.")],
+    count: Annotated[int, typer.Option(help="Patches per family.", min=0)] = 48,
+    photos: Annotated[int, typer.Option(help="Whole photos per family.", min=0)] = 6,
+    families: Annotated[
+        str | None,
+        typer.Option(help="Families, with commas: motion-blur,clean.", show_default="all"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
+    offline: Annotated[bool, typer.Option(help="Never touch the network.")] = False,
+    cache_dir: Annotated[Path | None, typer.Option(help="Folder of public sets.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing set.")] = False,
+) -> None:
+    """Make the validation set of 'evaluate --suite world' once, and keep it in a file."""
+    from restoration_toolchain.data.patches.world_set import (
+        WORLD,
+        WorldSetConfig,
+        save_world,
+        world_set,
+    )
+    from restoration_toolchain.toolchain.cli.suite import parse_families
+
+    if output.exists() and not overwrite:
+        fail(f"{output} exists; add --overwrite to replace it")
+    if not count and not photos:
+        fail("--count and --photos are both 0: nothing would be in the set")
+    names = parse_families(families) or WORLD
+    config = WorldSetConfig(families=names, count=count, photos=photos, seed=seed)
+    opened = _open_all(sources, cache_dir, offline=offline)
+    made = world_set(_chain(sources, opened), config)
+    with Steps("Damaging", unit="families") as steps:
+        done = itertools.count(1)
+        save_world(
+            output,
+            made,
+            config,
+            on_family=lambda name: steps.update(next(done), len(names), name),
+        )
+    typer.echo(f"{output}: {len(names)} families")
+    _report_skipped(opened)
+
+
 @app.command("sets")
 def list_sets() -> None:
     """List the sources that have a name."""
