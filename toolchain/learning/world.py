@@ -65,6 +65,8 @@ class WorldConfig:
     """Crops of the held-out photos."""
     chains: tuple[tuple[str, str], ...] = ()
     """Pairs of tools that are known to follow each other well."""
+    init_encoder: str | None = None
+    """Agent, by name or folder, whose encoder the learning begins with: one that learnt to see."""
     rounds: int = 2
     """Times that learning goes through its schedule, each from what the one before averaged."""
     learning: OutcomeLearningConfig = field(default_factory=OutcomeLearningConfig)
@@ -203,7 +205,10 @@ def _learn(
 ) -> Student:
     torch.manual_seed(config.seed)
     encoder = config.learning.encoder
-    student: nn.Module = Student(len(names), families_of_the_world(), UNTOUCHED, encoder)
+    begun = Student(len(names), families_of_the_world(), UNTOUCHED, encoder)
+    if config.init_encoder is not None:
+        _begin_with(begun, config.init_encoder)
+    student: nn.Module = begun
     measured = config.batches(held_out, names)
     for number in range(1, config.rounds + 1):
         batches, settings = config.batches(outcomes, names, number), config.round(number)
@@ -221,6 +226,18 @@ def _learn(
         )
     assert isinstance(student, Student)
     return student
+
+
+def _begin_with(student: Student, agent: str) -> None:
+    """Start from the encoder of an agent, as far as the layers are the same."""
+    encoder = student.q_net.encoder
+    known = load_policy(agent).q_net.encoder.state_dict()
+    try:
+        missing, unknown = encoder.load_state_dict(known, strict=False)
+    except RuntimeError:
+        missing, unknown = [], list(known)
+    if unknown or len(missing) == len(encoder.state_dict()):
+        raise ToolchainError(f"the agent {agent} sees with other layers; name another one")
 
 
 UNTOUCHED: Final = (NOT_DAMAGED, *DRAWN_KINDS)
