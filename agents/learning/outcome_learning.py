@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from restoration_toolchain.agents.learning.recurrent_dqn import ranking_errors, value_errors
+from restoration_toolchain.agents.learning.recurrent_dqn import ranking_errors
 from restoration_toolchain.agents.outcomes.batches import OutcomeBatch, OutcomeBatches
 from restoration_toolchain.agents.policy.q_net import (
     LEVELS,
+    LITTLE,
     EncoderName,
     LstmState,
     RecurrentQNet,
@@ -33,8 +34,8 @@ from restoration_toolchain.tools_zoo.training.config import LoopConfig
 MAX_GAIN: Final = 15.0
 """dB; a larger gain counts as this one."""
 
-LITTLE_GAIN: Final = 0.5
-"""dB; where the best tool gains so much, errors count half as much as where none gains."""
+ERROR_BEND: Final = 1.0
+"""dB; larger errors of values count linearly, or strong noise would rule all else."""
 
 WHOLE_WEIGHT: Final = 2.0
 """Weight of a crop as a whole beside that of each of its views."""
@@ -52,7 +53,7 @@ class OutcomeLearningConfig(LoopConfig):
     """What the agent sees with."""
     ranking: float = 0.05
     """Weight of the choice between tools (`recurrent_dqn.ranking_errors`)."""
-    distribution: float = 4.0
+    distribution: float = 2.0
     """Weight of the quantiles of gains."""
     recognition: float = 0.2
     """Weight of naming the family of the damage."""
@@ -190,15 +191,17 @@ def errors_of(told: Told, batch: OutcomeBatch) -> dict[str, Tensor]:
     """Mean errors of a batch: of values, of the choice, of distributions, and of names."""
     known = ~batch.gains.isnan()
     gains = torch.nan_to_num(batch.gains).clamp(-MAX_LOSS, MAX_GAIN)
-    # Where little is to be gained, little errors count: noise would rule the rest.
-    weight = known.float() / (LITTLE_GAIN + gains.amax(dim=-1, keepdim=True).clamp(min=0.0))
+    weight = known.float()
     weight[:, :, -1] *= WHOLE_WEIGHT
     weight = weight / weight.sum().clamp(min=1e-6)
     returns = torch.nan_to_num(batch.returns).clamp(-MAX_LOSS, MAX_GAIN)
     targets = torch.cat([returns, torch.zeros_like(returns[..., :1])], dim=-1)
     weights = torch.cat([weight, weight.mean(dim=-1, keepdim=True)], dim=-1)
     return {
-        "values": (value_errors(told.values, targets) * weights).sum(),
+        "values": (
+            functional.huber_loss(told.values, targets, reduction="none", delta=ERROR_BEND)
+            * weights
+        ).sum(),
         "ranking": (ranking_errors(told.values, targets) * weight.sum(dim=-1)).sum(),
         "distribution": (quantile_errors(told.quantiles, gains) * weight).sum(),
         "recognition": functional.cross_entropy(
@@ -212,9 +215,12 @@ def errors_of(told: Told, batch: OutcomeBatch) -> dict[str, Tensor]:
 def quantile_errors(quantiles: Tensor, gains: Tensor) -> Tensor:
     """Pinball loss of quantiles (..., len(LEVELS)), averaged over them, to the shape of gains.
 
+    Both are compared on a scale that is logarithmic above `LITTLE`: a quantile is one on any scale,
+    and so a tenth of a dB counts where little is to be gained.
+
     Source:
         Koenker and Bassett, "Regression Quantiles", Econometrica 1978.
     """
     levels = torch.tensor(LEVELS, device=quantiles.device)
-    above = gains.unsqueeze(-1) - quantiles
+    above = torch.asinh(gains.unsqueeze(-1) / LITTLE) - torch.asinh(quantiles / LITTLE)
     return torch.maximum(levels * above, (levels - 1.0) * above).mean(dim=-1)

@@ -20,6 +20,10 @@ HIDDEN_SIZE: Final = 50
 LEVELS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
 """Probabilities of the quantiles of a gain; closest where harm begins."""
 _MEDIAN: Final = LEVELS.index(0.5)
+LITTLE: Final = 0.25
+"""dB; below, gains count as they are, and above by their logarithm, where quantiles are learnt."""
+
+_MOST: Final = 6.0  # 50 dB
 
 EPS: Final = 1e-5
 """Energy that counts as none; a grey level of 8 bits is 6e-5."""
@@ -336,7 +340,9 @@ class RecurrentQNet(nn.Module):
         quantiles = None
         if self.spread is not None:
             raw = self.spread(torch.cat([state.hidden, read], dim=1))
-            quantiles = rising(raw.reshape(len(raw), self.n_tools, len(LEVELS)))
+            quantiles = LITTLE * torch.sinh(
+                rising(raw.reshape(len(raw), self.n_tools, len(LEVELS))).clamp(-_MOST, _MOST)
+            )
         return values, quantiles, state
 
     def forward(
