@@ -9,7 +9,9 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+import torch
 
 from restoration_toolchain.agents.learning.outcome_learning import (
     OutcomeLearningConfig,
@@ -29,6 +31,7 @@ from restoration_toolchain.data.patches.world_crops import DRAWN_KINDS, WorldCro
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
+from restoration_toolchain.tools_zoo.precision import Precision
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
@@ -121,7 +124,7 @@ def train_world(
         device = choose_device(config.device)
         precision = choose_precision(config.precision, device)
         outcomes, held_out = (
-            _outcomes(config, toolbox.to(device), precision, run_path / name, on_step)
+            _outcomes(config, toolbox.to(device), (device, precision), run_path / name, on_step)
             for name in ("outcomes", "held_out")
         )
         batches, measured = (config.batches(each, toolbox.names) for each in (outcomes, held_out))
@@ -151,7 +154,11 @@ def _open_toolbox(config: WorldConfig) -> Toolbox:
 
 
 def _outcomes(
-    config: WorldConfig, toolbox: Toolbox, precision: Any, folder: Path, on_step: OnPhaseStep
+    config: WorldConfig,
+    toolbox: Toolbox,
+    where: tuple[torch.device, Precision],
+    folder: Path,
+    on_step: OnPhaseStep,
 ) -> Outcomes:
     """Record the shards of a folder that are missing, and read all of them."""
     is_held_out = folder.name == "held_out"
@@ -169,7 +176,8 @@ def _outcomes(
         num_crops=config.held_out_crops if is_held_out else config.num_crops,
         chains=[(names.index(first), names.index(second)) for first, second in config.chains],
         seed=config.seed,
-        precision=precision,
+        device=where[0],
+        precision=where[1],
         on_shard=lambda done, total: on_step(f"recording {folder.name}", done, total, {}),
     )
     return load(paths)

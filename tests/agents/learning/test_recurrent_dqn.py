@@ -5,11 +5,10 @@ import pytest
 import torch
 
 from restoration_toolchain.agents.learning.buffer import EpisodeBatch
+from restoration_toolchain.agents.learning.errors import ranking_errors, value_errors
 from restoration_toolchain.agents.learning.recurrent_dqn import (
     RecurrentDqn,
-    ranking_errors,
     unroll,
-    value_errors,
 )
 from restoration_toolchain.envs import RestorationVecEnv
 from restoration_toolchain.envs.reward import MAX_LOSS

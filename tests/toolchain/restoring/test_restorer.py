@@ -12,7 +12,7 @@ import torch
 import restoration_toolchain
 from restoration_toolchain.agents.policy.guard import Guard
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.q_net import LstmState, RecurrentQNet
 from restoration_toolchain.agents.policy.storage import WEIGHTS_FOLDER, PolicyError
 from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
@@ -161,17 +161,17 @@ def test_the_decision_is_that_of_the_mean_value_and_not_of_the_majority(
     restorer = make_restorer()
     played = []
 
-    def values(
-        images: torch.Tensor, last_action: torch.Tensor, state: object, **_: object
-    ) -> object:
+    def judge(
+        seen: torch.Tensor, last_action: torch.Tensor, state: LstmState
+    ) -> tuple[torch.Tensor, None, LstmState]:
         played.append(last_action.tolist())
-        votes = torch.zeros(len(images), len(NAMES) + 1)
+        votes = torch.zeros(len(last_action), len(NAMES) + 1)
         votes[1:, 3] = 0.1  # most views like tool 3 a little
         votes[0, 3], votes[0, 5] = -9.0, 9.0  # one would be ruined by it, and saved by tool 5
         votes[:, -1] = 0.05 if len(played) == 1 else 99.0
-        return votes, state
+        return votes, None, state
 
-    monkeypatch.setattr(restorer._policy, "action_values", values)
+    monkeypatch.setattr(restorer._policy.q_net, "judge", judge)
     restoration = restorer.restore(photo(63, 63 * 4))
     assert restoration.sequence == (NAMES[5],)
     n_views = len(played[0])
