@@ -2,6 +2,7 @@
 
 One run folder holds all three: ``outcomes`` and ``held_out`` are shards, ``learning`` is a run of
 its own with a checkpoint, and ``best`` is the agent. Each goes on from where it was interrupted.
+The checkpoint of the whole says how much was recorded; it protects what other settings recorded.
 """
 
 import dataclasses
@@ -124,7 +125,7 @@ def train_world(
         device = choose_device(config.device)
         precision = choose_precision(config.precision, device)
         outcomes, held_out = (
-            _outcomes(config, toolbox.to(device), (device, precision), run_path / name, on_step)
+            _outcomes(config, toolbox.to(device), (device, precision), run, name, on_step)
             for name in ("outcomes", "held_out")
         )
         batches, measured = (config.batches(each, toolbox.names) for each in (outcomes, held_out))
@@ -157,11 +158,12 @@ def _outcomes(
     config: WorldConfig,
     toolbox: Toolbox,
     where: tuple[torch.device, Precision],
-    folder: Path,
+    run: RunFolder,
+    name: str,
     on_step: OnPhaseStep,
 ) -> Outcomes:
     """Record the shards of a folder that are missing, and read all of them."""
-    is_held_out = folder.name == "held_out"
+    is_held_out = name == "held_out"
     photos: list[ByteImage]
     if is_held_out:
         chosen = itertools.islice(open_source(config.held_out), config.held_out_photos)
@@ -169,16 +171,21 @@ def _outcomes(
     else:
         photos = [photo for source in config.photos for _, photo in open_source(source)]
     names = toolbox.names
+
+    def on_shard(done: int, total: int) -> None:
+        run.save({name: done})
+        on_step(f"recording {name}", done, total, {})
+
     paths = record(
         toolbox,
         WorldCrops(photos),
-        folder,
+        run.path / name,
         num_crops=config.held_out_crops if is_held_out else config.num_crops,
         chains=[(names.index(first), names.index(second)) for first, second in config.chains],
         seed=config.seed,
         device=where[0],
         precision=where[1],
-        on_shard=lambda done, total: on_step(f"recording {folder.name}", done, total, {}),
+        on_shard=on_shard,
     )
     return load(paths)
 
