@@ -59,10 +59,11 @@ def normal_quantiles(mean: float, std: float = 1.0) -> Tensor:
 
 
 def test_a_claimed_risk_falls_as_gains_grow() -> None:
-    shifts = torch.linspace(-8.0, 8.0, 321)
-    for inner in (normal_quantiles(0.0), rising(torch.randn(len(LEVELS)))):
+    shifts = torch.linspace(-40.0, 40.0, 1601)
+    uneven = rising(torch.randn(len(LEVELS), generator=torch.Generator().manual_seed(0)))
+    for inner in (normal_quantiles(0.0), uneven):
         risk = claimed_risk(inner + shifts[:, None])
-        assert risk.shape == (321,)
+        assert risk.shape == (1601,)
         assert (risk.diff() <= 1e-6).all()
         assert risk[0] > 0.99
         assert risk[-1] < 0.005
