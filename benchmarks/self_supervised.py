@@ -24,18 +24,13 @@ from benchmarks.bm3d import denoised_by_bm3d
 from benchmarks.crops import middle, save_crops
 from benchmarks.machine import machine_facts
 from benchmarks.report import Report, Row
-from restoration_toolchain.data.damage.camera import CAMERAS, photograph
-from restoration_toolchain.data.damage.noise_model import (
-    NoiseModel,
-    estimate_noise,
-    excess_over_quietest,
-)
+from restoration_toolchain.data.damage.camera import CAMERAS, Camera, photograph, typical_camera
+from restoration_toolchain.data.damage.noise_model import NoiseModel, estimate_noise
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.toolchain.learning.camera_fit import (
     NOTHING,
-    TEXTURED,
     Fitted,
     NoisyPhotos,
     cut_off,
@@ -48,7 +43,7 @@ from restoration_toolchain.tools_zoo.fitting.sure import denoised
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
 
-NLM_STRENGTHS: Final = (3, 5, 7, 10, 14, 20)
+NLM_STRENGTHS: Final = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 14.0, 20.0)
 BM3D_FACTORS: Final = (1.0, 1.5, 2.0)
 """Strengths of BM3D, as multiples of the measured noise."""
 BM3D_SEARCHED: Final = 2
@@ -86,12 +81,14 @@ class Options:
 
     Attributes:
         photos: Folder of clean photos.
-        cameras: Names in `data.damage.camera.CAMERAS`.
+        cameras: Cameras as `camera_of` reads them.
         methods: Names of ways to fit.
         evaluated: Photos that are measured on, spread evenly; all are fitted to.
         steps: Optimiser steps of a fit: unlike a time, they give the same result on any machine.
         bm3d: Whether to run BM3D (extra ``bench``).
         changes: Settings of the fits.
+        learn: Folder of the clean photos that are fitted to, if not those that are measured on.
+        learnt: Photos of that folder, drawn at random; 0 are all.
         single: Fit to the first of the evaluated photos alone that is not all texture, and measure
             on it.
         sheet: Also draw crops of the first photos behind the last camera, a .jpg.
@@ -104,6 +101,8 @@ class Options:
     steps: int
     bm3d: bool
     changes: Mapping[str, Any]
+    learn: Path | None = None
+    learnt: int = 0
     single: bool = False
     sheet: Path | None = None
 
@@ -118,6 +117,8 @@ def run(options: Options) -> tuple[Report, Report]:
         rows += measured
         judged += verdicts
     count = "one" if options.single else str(len(clean))
+    if options.learn is not None:
+        count = f"{options.learnt or 'all'} of {options.learn}; none"
     report = Report(
         title="Fitted to one noisy photo" if options.single else "Fitted to noisy photos",
         method=(
@@ -200,6 +201,8 @@ def _rows(
         bm3d = [functools.partial(denoised_by_bm3d, sigma=sigma) for sigma in sigmas]
         shown["BM3D"] = (_best(bm3d, measured[:BM3D_SEARCHED]), 0.0)
     learnt = measured if options.single else pairs
+    if options.learn is not None:
+        learnt = _learnt(camera, options)
     judged = []
     for method in options.methods:
         fitted, seconds = _fit(learnt, options, {**options.changes, "method": method})
@@ -226,9 +229,26 @@ def _row(camera: str, name: str, denoise: Denoise, pairs: Sequence[Pair], second
     return {"camera": camera, "method": name, "PSNR dB": f"{reached:.2f}", "fit s": seconds}
 
 
+def camera_of(text: str) -> Camera:
+    """A camera by its name in `CAMERAS`, or by its shot noise and JPEG quality: ``8e-4:90``."""
+    if text in CAMERAS:
+        return CAMERAS[text]
+    shot, _, quality = text.partition(":")
+    return typical_camera(float(shot), int(quality) if quality else None)
+
+
+def _learnt(camera: str, options: Options) -> list[Pair]:
+    """Photos to fit to that are not those measured on."""
+    clean = [to_float(photo) for _, photo in open_source(str(options.learn))]
+    count = min(options.learnt or len(clean), len(clean))
+    chosen = np.random.default_rng(0).choice(len(clean), count, replace=False)
+    return _photograph([clean[index] for index in chosen], camera)
+
+
 def _photograph(clean: Sequence[FloatImage], camera: str) -> list[Pair]:
     rngs = (np.random.default_rng((0, index)) for index in range(len(clean)))
-    return [Pair(*photograph(c, CAMERAS[camera], rng)) for c, rng in zip(clean, rngs, strict=True)]
+    taken_by = camera_of(camera)
+    return [Pair(*photograph(c, taken_by, rng)) for c, rng in zip(clean, rngs, strict=True)]
 
 
 def _evaluated(pairs: Sequence[Pair], options: Options) -> list[Pair]:
@@ -241,7 +261,7 @@ def _evaluated(pairs: Sequence[Pair], options: Options) -> list[Pair]:
 
 def _is_textured(photo: FloatImage) -> bool:
     """Whether ``toolchain fit`` would refuse a photo because its noise cannot be told."""
-    return excess_over_quietest([photo], estimate_noise([photo])) > TEXTURED
+    return not estimate_noise([photo]).is_sure
 
 
 def _best(denoisers: Sequence[Denoise], pairs: Sequence[Pair]) -> Denoise:
@@ -254,7 +274,7 @@ def as_denoise(tool: torch.nn.Module) -> Denoise:
     return lambda image: denoised(tool, image)
 
 
-def _nlm(image: FloatImage, strength: int) -> FloatImage:
+def _nlm(image: FloatImage, strength: float) -> FloatImage:
     bgr = cv2.cvtColor(to_uint8(image), cv2.COLOR_RGB2BGR)
     smooth = cv2.fastNlMeansDenoisingColored(bgr, None, strength, strength, 7, 21)
     return to_float(np.asarray(cv2.cvtColor(smooth, cv2.COLOR_BGR2RGB), np.uint8))
@@ -287,6 +307,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", type=_names, default="ams,sdap")
     parser.add_argument("--evaluated", type=int, default=10, help="photos to measure on")
     parser.add_argument("--steps", type=int, default=3000, help="optimiser steps of a fit")
+    parser.add_argument("--learn", type=Path, help="folder of other clean photos to fit to")
+    parser.add_argument("--learnt", type=int, default=0, help="photos of that folder; 0 are all")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of a fit")
     parser.add_argument("--no-bm3d", dest="bm3d", action="store_false")
     parser.add_argument("--single", action="store_true", help="fit to one photo alone")

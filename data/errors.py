@@ -43,6 +43,10 @@ class PatchSizeError(StoreError):
         self.patch_size = patch_size
 
 
+class WorldSetError(ToolchainError):
+    """A validation set of the world of damage is missing, damaged or of another version."""
+
+
 class DownloadError(ToolchainError):
     """A public data set could not be fetched."""
 

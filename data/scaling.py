@@ -1,11 +1,10 @@
 """Images made smaller and larger: the one place where their size changes by a kernel."""
 
-import functools
 from typing import Final, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -20,8 +19,6 @@ KERNELS: Final[tuple[Kernel, ...]] = get_args(Kernel)
 
 SMOOTH_KERNELS: Final[tuple[Kernel, ...]] = ("area", "bilinear", "bicubic")
 """The kernels of photos that are made smaller to be enlarged (Real-ESRGAN)."""
-
-LOBES: Final = 3
 
 SCALES: Final = (1, 2, 4)
 """Side of a clean image over side of its degraded partner."""
@@ -44,15 +41,13 @@ def resize(image: FloatImage, height: int, width: int, kernel: Kernel) -> FloatI
     """
     if kernel not in KERNELS:
         raise UnknownNameError("kernel", kernel, KERNELS)
+    if kernel == "lanczos":
+        planes = (Image.fromarray(plane) for plane in np.moveaxis(image, -1, 0).copy())
+        larger = (plane.resize((width, height), Image.Resampling.LANCZOS) for plane in planes)
+        return np.stack([np.asarray(plane) for plane in larger], axis=-1).clip(0.0, 1.0)
     # A contiguous copy: a view of a transposed window has strides that torch may refuse.
     images = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    if kernel == "lanczos":
-        down, across = (
-            torch.from_numpy(_lanczos(old, new))
-            for old, new in zip(image.shape[:2], (height, width), strict=True)
-        )
-        resized = down @ images @ across.T
-    elif kernel in ("area", "nearest"):
+    if kernel in ("area", "nearest"):
         mode = "nearest-exact" if kernel == "nearest" else kernel
         resized = interpolate(images, (height, width), mode=mode)
     else:
@@ -60,16 +55,6 @@ def resize(image: FloatImage, height: int, width: int, kernel: Kernel) -> FloatI
             images, (height, width), mode=kernel, align_corners=False, antialias=True
         )
     return np.ascontiguousarray(resized[0].permute(1, 2, 0).clamp(0.0, 1.0).numpy())
-
-
-@functools.lru_cache(maxsize=64)
-def _lanczos(old: int, new: int) -> npt.NDArray[np.float32]:
-    """Weights of the old pixels in the new ones along one side, (new, old); each row sums to 1."""
-    stretch = max(1.0, old / new)
-    places = (np.arange(new)[:, None] + 0.5) * (old / new) - 0.5
-    distance = (places - np.arange(old)) / stretch
-    weights = np.sinc(distance) * np.sinc(distance / LOBES) * (np.abs(distance) < LOBES)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def upsampled(image: FloatImage, scale: int) -> FloatImage:

@@ -12,7 +12,8 @@ import typer.main
 
 from restoration_toolchain.agents.learning.drqn import DrqnConfig
 from restoration_toolchain.agents.learning.ppo import PpoConfig
-from restoration_toolchain.data.damage.steps import STEP_KINDS
+from restoration_toolchain.data.damage.steps import STEP_KINDS, graded_kinds
+from restoration_toolchain.data.damage.world import KINDS, LIVES
 from restoration_toolchain.toolchain.cli import app
 from restoration_toolchain.toolchain.learning.joint import JointConfig
 from restoration_toolchain.tools_zoo.enlarging.config import (
@@ -89,6 +90,23 @@ def test_a_documented_setting_exists(page: str, line: str) -> None:
     command = " ".join(words[:2]) if words[0] == "train" else words[0]
     given = [words[i + 1].partition("=")[0] for i, word in enumerate(words) if word == "--set"]
     assert set(given) <= settings_of(command), f"{page}: {line!r} sets what is no option"
+
+
+def rows(page: Path, heading: str) -> dict[str, list[str]]:
+    """Rows of the tables below a heading that begin with a name in code, by that name."""
+    _, _, below = page.read_text().partition(f"{heading}\n")
+    section = re.split(r"^#", below, maxsplit=1, flags=re.MULTILINE)[0]
+    lines = re.findall(r"^\| `([\w-]+)` \| (.*) \|$", section, re.MULTILINE)
+    assert len(lines) == len(dict(lines))
+    return {name: cells.split(" | ") for name, cells in lines}
+
+
+def test_the_table_of_damage_says_what_the_classes_say() -> None:
+    tables = rows(ROOT / "docs" / "how-it-works.md", "### The world of damage")
+    assert tables.keys() == {*KINDS, *LIVES}
+    for kind in graded_kinds():
+        weakest, strongest = (f"{kind.edges[place]:g}" for place in (0, -1))
+        assert tables[kind.name][1:] == [kind.unit, weakest, strongest]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -30,7 +30,9 @@ HOME_VARIABLE: Final = "RESTORATION_TOOLCHAIN_HOME"
 WEAKEST: Final = 0.6
 STRONGEST: Final = 2.5
 """Bounds of a photo's noise over that of the photos a tool was fitted to; wider on the side where
-texture passes for noise (`NoiseModel.strength_beside`)."""
+a photo's own grain and texture add to it."""
+STRONGEST_UNSURE: Final = 1.5
+"""The upper bound where the noise may as well be texture: of clean photos, too."""
 CORRELATION_GAP: Final = 0.25
 """Largest difference of the correlation between neighbours."""
 
@@ -80,11 +82,13 @@ class OwnTool:
         """Say why a photo's noise is not the kind that the tool was fitted to; empty if it is."""
         ratio = noise.strength_beside(self.noise)
         own, theirs = self.noise.neighbour_correlation, noise.neighbour_correlation
+        if ratio > STRONGEST_UNSURE and not noise.is_sure:
+            return "its noise cannot be told from its texture"
         if not WEAKEST <= ratio <= STRONGEST:
             return (
                 f"its noise is {ratio:.1f} times as strong as that of the photos it was fitted to"
             )
-        if abs(own - theirs) > CORRELATION_GAP:
+        if noise.is_sure and abs(own - theirs) > CORRELATION_GAP:
             return (
                 f"neighbouring pixels share {theirs:.1f} of their noise, in the photos it was "
                 f"fitted to {own:.1f}"

@@ -112,11 +112,17 @@ class OutcomeBatches(Dataset[OutcomeBatch]):
 
 
 def episodes_of(outcomes: Outcomes) -> Rows:
-    """Rows of the states of each crop in order, (crops, longest); -1 where there are fewer."""
-    first = np.flatnonzero(np.diff(outcomes.episode, prepend=-1))
-    lengths = np.diff(np.append(first, len(outcomes.episode)))
+    """Rows of the states of each crop in order, (crops, longest); -1 where there are fewer.
+
+    The state behind the last step is left out: nothing is known of what tools would do there.
+    """
+    kept = np.flatnonzero(~np.isnan(outcomes.gains).any(axis=(1, 2)))
+    episode = outcomes.episode[kept]
+    first = np.flatnonzero(np.diff(episode, prepend=-1))
+    lengths = np.diff(np.append(first, len(kept)))
     steps = np.arange(int(lengths.max()))
-    return np.where(steps < lengths[:, None], first[:, None] + steps, -1)
+    places = np.minimum(first[:, None] + steps, len(kept) - 1)
+    return np.where(steps < lengths[:, None], kept[places], -1)
 
 
 def returns_of(outcomes: Outcomes, chains: Sequence[int]) -> npt.NDArray[np.float32]:

@@ -69,7 +69,9 @@ class _KernelBlur(Step):
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Blur; nothing is random."""
         check_float_image(image)
-        blurred = cv2.filter2D(image, -1, self.kernel(), borderType=cv2.BORDER_REPLICATE)
+        # OpenCV weighs the neighbours of a pixel, which is the other way round.
+        weights = np.ascontiguousarray(self.kernel()[::-1, ::-1])
+        blurred = cv2.filter2D(image, -1, weights, borderType=cv2.BORDER_REPLICATE)
         # A sum of products may miss 1 by a rounding.
         return np.asarray(blurred, dtype=np.float32).clip(0.0, 1.0)
 
@@ -108,7 +110,7 @@ class AnisotropicBlur(_KernelBlur):
 
     def kernel(self) -> Filter:
         """A Gaussian that is turned."""
-        if self.sigma == 0.0:
+        if self.sigma < 1.0 / BLUR_KERNEL_SIZE:  # nothing reaches the next pixel
             return _point()
         y, x = _grid(BLUR_KERNEL_SIZE)
         turned = math.radians(self.angle)
@@ -129,7 +131,8 @@ class MotionBlur(_KernelBlur):
     """Blur of a camera that moved while it took the photo: along a line, an arc or a wave.
 
     Attributes:
-        length: Length of the path in pixels, 1 to 31; 1 hardly changes anything.
+        length: Length of what a point is drawn out to, its own pixel included, 1 to 31: the path
+            is a pixel shorter; 1 changes nothing.
         angle: Direction in the middle of the path, in degrees.
         bend: Change of the direction from one end to the other, in degrees, -270 to 270.
         sway: Change of the direction to either side and back, in degrees, -90 to 90.
@@ -192,8 +195,8 @@ class Defocus(_KernelBlur):
     """Blur of a lens out of focus: a point becomes a disc with a soft edge.
 
     Attributes:
-        radius: Radius of the disc in pixels, 0.5 to 8.
-        softness: Standard deviation of its edge in pixels, 0 to 2.
+        radius: Radius of the disc in pixels, 0.5 to 8; one of 0.5 lies within a pixel.
+        softness: Standard deviation in pixels that its edge is smoothed by, 0 to 2.
 
     Raises:
         ValueError: A number lies outside its range.
@@ -215,7 +218,7 @@ class Defocus(_KernelBlur):
 
     def kernel(self) -> Filter:
         """The disc, a mean over the area of each pixel."""
-        reach = math.ceil(self.radius + 2.0 * self.softness)
+        reach = math.ceil(self.radius + 3.0 * self.softness)
         y, x = _grid(2 * reach + 1)
         beyond = np.hypot(x, y) - self.radius
         if self.softness == 0.0:

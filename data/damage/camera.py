@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from restoration_toolchain.data.damage.jpeg import Jpeg
-from restoration_toolchain.data.damage.step import Step, check_range
+from restoration_toolchain.data.damage.step import Step, check_range, is_number
 from restoration_toolchain.data.images import FloatImage, check_float_image, to_float, to_uint8
 
 Mosaic = npt.NDArray[np.float32]
@@ -66,7 +66,7 @@ class Camera(Step):
         """Check the ranges."""
         for name, least in {"shot": 0, "read": 0, "red_gain": 1, "blue_gain": 1}.items():
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= least):
+            if not (is_number(value) and math.isfinite(value) and value >= least):
                 raise ValueError(f"{name} must be finite and at least {least}, got {value}")
         check_range("contrast", self.contrast, 0.5, 3.0)
         check_range("smoothing", self.smoothing, 0.0, 5.0)

@@ -7,7 +7,7 @@ Source:
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
@@ -28,7 +28,8 @@ Pixel = TypeVar("Pixel", np.uint8, np.float32)
 JPEG_BLOCK: Final = 8  # pixels
 JPEG_GRID: Final = 2 * JPEG_BLOCK  # blocks of chroma at half size
 CONTEXT: Final = 16
-"""Pixels around a patch for `degrade_crop`: half the kernel of blur, or a cell of the grid."""
+"""Pixels around a patch for `degrade_crop`: half the widest blur, or a cell of the grid."""
+_WHOLE: Final = 12  # pixels; halves, thirds and quarters of it are whole, and two thirds
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +89,28 @@ class Degradation:
         return next(found, STEP_KINDS[kind].without)
 
     def with_step(self, step: Step) -> "Degradation":
-        """The same with a step in place of those of its kind, in the order of `STEP_KINDS`."""
+        """The same with a step in place of those of its kind, before kinds that come later."""
         order = list(STEP_KINDS)
+        own = order.index(step.name)
         others = [other for other in self.steps if other.name != step.name]
-        steps = sorted((*others, step), key=lambda each: order.index(each.name))
-        return Degradation(tuple(steps))
+        later = (k for k, other in enumerate(others) if order.index(other.name) > own)
+        others.insert(next(later, len(others)), step)
+        return Degradation(tuple(others))
 
     def shrunk(self, scale: int, kernel: Kernel = "bicubic") -> "Degradation":
-        """The same of a photo that is made smaller on the way, behind its first blur."""
+        """The same of a photo that is made smaller on the way, behind its first blur.
+
+        Sizes that it had on the way already become shares of the smaller photo.
+        """
         check_scale(scale)
         if scale == 1:
             return self
         around, others = self.split()
-        return Degradation((*around.steps, Resize(1.0 / scale, kernel), *others.steps))
+        after = (
+            replace(step, factor=step.factor / scale) if isinstance(step, Resize) else step
+            for step in others.steps
+        )
+        return Degradation((*around.steps, Resize(1.0 / scale, kernel), *after))
 
     def split(self) -> tuple["Degradation", "Degradation"]:
         """The first steps, as far as they look around, and all others."""
@@ -148,9 +158,12 @@ def mixture(
 
 
 def strength_levels(degradation: Degradation) -> tuple[int, ...]:
-    """The strength level, 1 to 10, of each of `graded_kinds` in a degradation; 0 is none."""
-    levels = {step.name: step.level for step in degradation.steps if step.edges}
-    return tuple(levels.get(kind.name, 0) for kind in graded_kinds())
+    """The highest strength level, 1 to 10, of each of `graded_kinds` in it; 0 is none."""
+    steps = degradation.steps
+    return tuple(
+        max((step.level for step in steps if step.name == kind.name), default=0)
+        for kind in graded_kinds()
+    )
 
 
 def degrade_crop(
@@ -160,7 +173,8 @@ def degrade_crop(
 
     A patch that is degraded on its own differs from that in two ways which networks learn to rely
     on: blur finds replicated pixels beyond its border, and the 8x8 blocks of JPEG begin at its
-    corner. So blur is given the patch's surroundings, and the grid of JPEG begins anywhere.
+    corner. So blur is given the patch's surroundings, and the grid of JPEG begins anywhere. Where
+    sizes change on the way, new pixels lie anywhere between the old ones in the same manner.
 
     Args:
         degradation: Damage of the photo.
@@ -180,15 +194,23 @@ def degrade_crop(
     scale, top, left = degradation.scale, 0, 0
     if not any(step.has_grid for step in degradation.steps):
         top, left = (int(offset) for offset in rng.integers(JPEG_GRID, size=2))
-    if scale == 1:
+    if scale == 1 and all(step.scale is None for step in degradation.steps):
         around, others = degradation.split()
         photo = others.apply(around.apply(window, rng)[top:, left:], rng)
         return central_patch(photo, CONTEXT - top, CONTEXT - left)
-    # The surroundings are narrower than a cell of the grid is at this scale, so they are continued.
-    photo = np.pad(window, ((top * scale, 0), (left * scale, 0), (0, 0)), mode="edge")
+    # The surroundings are narrower than a cell of the grid is at this scale, so they are continued;
+    # and to sizes whose common fractions are whole, as those of whole photos nearly are.
+    above, before = top * scale, left * scale
+    below, behind = (
+        -(side + first) % _WHOLE if scale == 1 else 0
+        for side, first in zip(window.shape[:2], (above, before), strict=True)
+    )
+    photo = np.pad(window, ((above, below), (before, behind), (0, 0)), mode="edge")
     lq = degradation.apply(photo, rng)
     margin = CONTEXT // scale
-    return np.ascontiguousarray(lq[top + margin : -margin, left + margin : -margin])
+    height, width = (side // scale - 2 * margin for side in window.shape[:2])
+    first = (top + margin, left + margin)
+    return np.ascontiguousarray(lq[first[0] : first[0] + height, first[1] : first[1] + width])
 
 
 def central_patch(

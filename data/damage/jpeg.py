@@ -6,7 +6,7 @@ from typing import Final, Literal, Self
 import cv2
 import numpy as np
 
-from restoration_toolchain.data.damage.step import Step
+from restoration_toolchain.data.damage.step import Step, is_number
 from restoration_toolchain.data.errors import UnknownNameError
 from restoration_toolchain.data.images import FloatImage, check_float_image, to_float, to_uint8
 
@@ -67,6 +67,11 @@ class Jpeg(Step):
         decoded = coded(whole_blocks, ".jpg", options)
         return np.ascontiguousarray(decoded[self.top :, self.left :])
 
+    def describe(self) -> str:
+        """``JPEG of quality 40``, and how much of colour is kept if it is more than a quarter."""
+        words = self.words.format(self.quality)
+        return words if self.subsampling == "4:2:0" else f"{words} ({self.subsampling})"
+
     @classmethod
     def of_strength(cls, strength: float) -> Self:
         """The nearest whole quality."""
@@ -87,6 +92,6 @@ def whole(name: str, value: float, low: int, high: int) -> int:
     Raises:
         ValueError: It is no whole number, or lies outside its range.
     """
-    if not low <= value <= high or value != int(value):
+    if not is_number(value) or not low <= value <= high or value != int(value):
         raise ValueError(f"{name} must lie in {low} to {high} and be whole, got {value}")
     return int(value)

@@ -131,6 +131,9 @@ SCALED_LEVELS: Final = (*LEVELS, "slight", "real")
 """Every distribution of photos that are made smaller: *slight* is what restoration leaves behind,
 *real* a second order of damage."""
 
+MIXED_LEVELS: Final = (*SEVERITY, "all", "light", "double")
+"""Distributions over mixtures of blur, noise and JPEG."""
+
 TRAINING_LEVELS: Final = (*SEVERITY, "light", "double", "single")
 """What tools are trained on in their chains; agents also meet clean patches."""
 

@@ -12,6 +12,9 @@ from restoration_toolchain.data.images import FloatImage, check_float_image
 LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 """Share of red, green and blue in brightness (ITU-R BT.601), as JPEG has it."""
 
+_UNSEEN: Final = 1e-3
+"""Grey levels; weaker noise would need more photons than can be counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Noise(Step):
@@ -54,7 +57,7 @@ class PhotonNoise(Step):
         is_gray: Whether all channels have the same noise.
 
     Raises:
-        ValueError: ``sigma`` lies outside its range.
+        ValueError: ``sigma`` lies outside its range, or ``is_gray`` is neither true nor false.
     """
 
     name = "photon-noise"
@@ -68,11 +71,13 @@ class PhotonNoise(Step):
     def __post_init__(self) -> None:
         """Check the range."""
         check_range("sigma", self.sigma, 0.0, 80.0)
+        if not isinstance(self.is_gray, bool | np.bool_):
+            raise ValueError(f"is_gray must be true or false, got {self.is_gray}")
 
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Count the light of each pixel, and scale back."""
         check_float_image(image)
-        if self.sigma == 0.0:
+        if self.sigma < _UNSEEN:
             return image.copy()
         full = (255.0 / self.sigma) ** 2  # photons of white
         if not self.is_gray:

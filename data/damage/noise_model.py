@@ -4,19 +4,26 @@ Self-supervised denoisers have no clean photo to be compared with. A model of th
 Monte-Carlo SURE judges a denoiser with noise drawn from it, and noise like that of a user's camera
 can be put on clean photos.
 
-The noise is measured on blocks that are flat but for it. Blocks of least variance would be those
-whose noise happens to be weak, so blocks are chosen by their coarse structure alone, 4 x 4 means,
-which holds little of the noise. What a photo without flat places at some brightness gives there is
-recognised by its share of coarse structure and weighs little against what its neighbours give.
+A photo of grass has no flat place, and what it has of texture would pass for noise. Texture only
+ever adds, and differs from place to place and from photo to photo; noise is the same function of
+brightness in all photos of a camera. So what counts is the lower edge of what is seen, in three
+ways: the quietest blocks of each brightness and photo, a smooth curve below all of these, and, as a
+measure of how sure that is, whether blocks crowd at the edge, as they do where noise alone keeps
+them from being quieter.
+
+The quietest blocks have noise that is weak by chance, too. So a block is chosen by one half of its
+frequencies, and measured by the other.
 
 Sources:
     Liu et al., "Noise Estimation from a Single Image", CVPR 2006 (noise level as a function of
-    brightness). Ramani et al., "Monte-Carlo SURE", IEEE Trans. Image Processing 2008.
+    brightness, as a lower envelope). Pyatykh et al., "Image Noise Level Estimation by Principal
+    Component Analysis", IEEE Trans. Image Processing 2013 (blocks of weak texture in place of flat
+    ones). Ramani et al., "Monte-Carlo SURE", IEEE Trans. Image Processing 2008.
 """
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -32,37 +39,55 @@ Array = npt.NDArray[np.float32]
 
 TINY: Final = 1e-8
 """What keeps divisions by a noise of 0 finite."""
+NO_POWER: Final = 1e-10
+"""Variance on the [0, 1] scale that stands for none at all: 0.003 grey levels."""
 
 BLOCK: Final = 16  # pixels, the side of a block
-CELL: Final = 4  # pixels, the side of the means that coarse structure is measured on
 STRIDE: Final = 8  # pixels between the corners of neighbouring blocks
 MAX_BLOCKS: Final = 20_000  # per photo; a larger photo is sampled more thinly
 MIN_BLOCKS: Final = 64  # in all photos together: one of 72 x 72 pixels
 
 BINS: Final = 16
-"""Bins of equal width over brightness, the mean of the channels; each has its own flat blocks."""
-FLATTER: Final = 0.03
-"""Share of a bin's blocks that are flat for sure; of all photos together `POOL_FLATTER`."""
-POOL_FLATTER: Final = 0.1
-SLACK: Final = 1.7
-"""How much more coarse structure the other flat blocks may have: the range that noise alone has.
+"""Bins of equal width over brightness, the mean of the channels; each has its own quiet blocks."""
+MIN_BIN: Final = 12  # blocks of a bin of a photo; with fewer it does not count
+QUIET: Final = 0.03
+"""Share of the blocks of a bin that are quiet for sure."""
+SLACK: Final = 1.2
+"""How much more power other quiet blocks may have, in the half of the frequencies that chooses."""
+ROUNDS: Final = 3
+"""Times that blocks are chosen: by white noise, then by the noise found before."""
 
-The flattest blocks alone would not do: their noise is the one with the weakest low frequencies.
-"""
-QUIET: Final = 0.02
-"""Share of a bin's blocks that are its quietest ones, in `excess_over_quietest`."""
-MIN_CHOSEN: Final = 12  # blocks of a bin; with fewer it does not count
-MAX_CHOSEN: Final = 256  # blocks of a bin and a photo
-MAX_POOLED: Final = 1024  # blocks of a bin
+BAND_EDGES: Final = (1.2, 3.0, 5.0, 8.0, 12.0, 30.0)
+"""Edges of bands of the frequencies of a block, as distances from 0 in half periods per block.
+Below the first lie the mean and the slopes, which are not noise's alone."""
+BANDS: Final = len(BAND_EDGES) - 1
+FLOOR: Final = 0.03
+"""Least power of a band over the mean of all: what JPEG took altogether says nothing."""
+
+DEGREE: Final = 3  # of the polynomial over levels that the logarithm of the variance is
+STIFFNESS: Final = (0.02, 0.08)
+"""Weights of the first and second differences of its coefficients, beside 1 for the data."""
+ABOVE: Final = 0.02
+"""Weight of data above the curve where those below have 0.98: an expectile far down."""
+NEAR: Final = 0.1
+"""Distance above the curve, in log variance, at which texture is as likely as noise."""
+WIDE: Final = 4.0
+"""How many times farther away data counts at first, so that the curve is not caught below it."""
+FITS: Final = 20
+"""Times that either curve is fitted, with weights from the fit before."""
+
+SURE: Final = 0.28
+"""Sureness from which noise was told from texture (docs/fitting.md)."""
+EDGE: Final = (-0.5, 0.25, 1.0)
+"""Log power over that of the noise: of blocks with noise alone, and of what lies above them."""
+
+MAX_SEEN: Final = 2048
+"""Quiet blocks that the correlation is measured on."""
 MAX_CLIPPED: Final = 0.02
 """Share of a block's values within 1 grey level of 0 or 255: where noise is cut off."""
 
 KNOTS: Final = 17
 """Levels from 0 to 1 at which the standard deviation is stored; in between it is linear."""
-LEVEL_WIDTH: Final = 0.06
-"""Standard deviation of the smoothing of noise over levels."""
-DISTRUST: Final = 10
-"""A bin with q times the share of coarse structure that noise alone has weighs q ** -10."""
 
 RADIUS: Final = 5
 """Pixels that the correlation of noise reaches: 2 for demosaicing, a few more for JPEG's chroma."""
@@ -79,6 +104,9 @@ class NoiseModel(Step):
         kernel: Filter of white noise: (3, 3, K, K) float32, K = 2 * RADIUS + 1. Channel
             i is the sum over j of white plane j correlated with ``kernel[i, j]``; each channel has
             a variance of 1.
+        sureness: How sure it is that this is noise and not texture, 0 to 1: of the blocks of a
+            photo with noise of this strength or of a little more, those with this strength, less a
+            standard error. Below `SURE` noise is at most as strong as this.
     """
 
     name = "measured-noise"
@@ -88,6 +116,12 @@ class NoiseModel(Step):
     deviation: Array
     share: Array
     kernel: Array
+    sureness: float = 1.0
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the noise was told from texture."""
+        return self.sureness >= SURE
 
     @property
     def sigma(self) -> float:
@@ -118,8 +152,7 @@ class NoiseModel(Step):
     def strength_beside(self, other: "NoiseModel") -> float:
         """Strength of this noise over that of another, at the levels of the photos of this one.
 
-        What a single photo has of texture adds to its noise: of one camera's photos some come out
-        twice as noisy as all together, and none below 0.9.
+        What a single photo has of texture may add to its noise, where that is not sure.
         """
         own, theirs = ((self.share * model.deviation).sum() for model in (self, other))
         return float(own / max(theirs, TINY))
@@ -154,7 +187,8 @@ class NoiseModel(Step):
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, about 20 kB; `from_dict` reads it."""
         names = ("deviation", "share", "kernel")
-        return {name: _to_list(getattr(self, name)) for name in names}
+        arrays = {name: _to_list(getattr(self, name)) for name in names}
+        return {**arrays, "sureness": self.sureness}
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Self:
@@ -167,148 +201,139 @@ class NoiseModel(Step):
         shapes = {"deviation": (3, KNOTS), "share": (3, KNOTS), "kernel": (3, 3, side, side)}
         try:
             arrays = {name: np.array(entry[name], np.float32) for name in shapes}
+            sureness = float(entry.get("sureness", 1.0))  # what was measured before has none
         except (KeyError, TypeError, ValueError) as error:
             raise ToolchainError(f"no noise model ({error}); measure the noise again") from None
         for name, array in arrays.items():
             if array.shape != shapes[name] or not np.isfinite(array).all():
                 raise ToolchainError(f"no noise model ({name} is damaged); measure the noise again")
-        return cls(**arrays)
+        return cls(**arrays, sureness=sureness)
 
 
 @dataclass(frozen=True, slots=True)
 class _Blocks:
-    """Blocks of photos: N of them.
+    """What is known of N blocks of a photo.
 
     Attributes:
-        residual: Each channel less its plane, (N, 3, BLOCK * BLOCK) float32.
+        number: Their numbers among all blocks of the photo, (N,).
         level: Mean of each channel, (N, 3).
-        coarse: Variance of noise that would give the coarse structure seen, if it were white,
-            summed over channels; (N,).
+        energy: Sum of squares of each channel's frequencies, of either half of them and by bands:
+            (N, 3, 2, BANDS).
     """
 
-    residual: Array
+    number: npt.NDArray[np.intp]
     level: Array
-    coarse: Array
+    energy: Array
 
     def __len__(self) -> int:
-        return len(self.level)
+        return len(self.number)
 
-    @property
-    def variance(self) -> Array:
-        """Variance of the residual of each channel, (N, 3); a plane takes 3 degrees of freedom."""
-        freedom = np.float32(BLOCK * BLOCK - 3)
-        return np.asarray(np.square(self.residual).sum(axis=2) / freedom)
-
-    def take(self, rows: npt.NDArray[Any] | slice) -> "_Blocks":
-        return _Blocks(self.residual[rows], self.level[rows], self.coarse[rows])
+    def take(self, rows: npt.NDArray[Any]) -> "_Blocks":
+        return _Blocks(self.number[rows], self.level[rows], self.energy[rows])
 
 
-class _Pool:
-    """The flat blocks of all photos so far, by bin; its memory does not grow with their number."""
+@dataclass(frozen=True, slots=True)
+class _Quiet:
+    """The quiet blocks of one brightness in one photo.
 
-    def __init__(self) -> None:
-        self.bins, self.seen = [_no_blocks()] * BINS, 0
+    Attributes:
+        photo: Number of the photo.
+        blocks: Numbers of the blocks.
+        level: Their mean level, (3,).
+        variance: Their variance, (3,): median over blocks.
+        spectrum: Power at either half and each band over the variance, (3, 2, BANDS).
+    """
 
-    def add(self, blocks: _Blocks) -> None:
-        index = _bin(blocks)
-        flat = [_thin(_flat(blocks.take(index == b), FLATTER), MAX_CHOSEN) for b in range(BINS)]
-        self.bins = [_thin(part, MAX_POOLED) for part in _join_each(self.bins, flat)]
-        self.seen += len(blocks)
+    photo: int
+    blocks: npt.NDArray[np.intp]
+    level: Array
+    variance: Array
+    spectrum: Array
 
 
-def estimate_noise(photos: Iterable[FloatImage]) -> NoiseModel:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Noise that was found: a smooth curve below all that was seen.
+
+    Attributes:
+        deviation: See `NoiseModel`.
+        spectrum: Power at either half and each band over the variance, (3, 2, BANDS).
+    """
+
+    deviation: Array
+    spectrum: Array
+
+    def ratios(self, blocks: _Blocks) -> Array:
+        """Power of blocks over that of the noise, by halves of the frequencies: (N, 2).
+
+        Bands count alike, however few frequencies they have: texture is strongest in the lowest.
+        """
+        expected = np.maximum(np.square(look_up(self.deviation, blocks.level)), NO_POWER)
+        spectrum = np.maximum(self.spectrum, FLOOR * self.spectrum.mean())
+        power = blocks.energy / _band_sizes() / spectrum / expected[:, :, None, None]
+        return np.asarray(power.mean(axis=(1, 3)))
+
+
+def estimate_noise(photos: Sequence[FloatImage]) -> NoiseModel:
     """Measure the noise that photos of one camera, at one setting, have in common.
 
-    From the five photos of scikit-image together, white noise of 5, 15 and 30 grey levels is found
-    within 4 %; from each alone within 11 %. The noise of `damage.camera` is found within 10 % at
-    most levels from 0.1 to 0.9, within 20 % at all, its correlation between neighbours within 0.06.
-    What clean photos have of texture passes for noise of 1.3 grey levels, of about 3 in one alone.
+    Of seven photos of BSDS500 together, noise of `damage.camera` of 1.6 to 9 grey levels is found
+    7 % too weak to 21 % too strong, white noise of 5 to 30 within 5 %. Of single ones the middle
+    one is 30 % too strong at 1.6 levels, 7 % at 9; where it is far more, `is_sure` mostly says so.
 
     Errors of JPEG that come from the content, at coloured edges for instance, do not count as
-    noise: flat blocks have none.
+    noise: quiet blocks have none.
 
     Args:
-        photos: RGB, each of shape (H, W, 3), float32, range [0, 1]; read once.
+        photos: RGB, each of shape (H, W, 3), float32, range [0, 1].
 
     Raises:
         ToolchainError: There are no photos, or they are too small.
         ImageFormatError: A photo is not float32 RGB.
     """
-    clear, clipped = _Pool(), _Pool()
-    counts = np.zeros((3, KNOTS))
     for photo in photos:
         check_float_image(photo)
-        counts += _count_levels(photo)
-        blocks, is_clipped = _cut(photo)
-        clear.add(blocks.take(~is_clipped))
-        clipped.add(blocks.take(is_clipped))
-    if not counts.any():
+    if not photos:
         raise ToolchainError("no photos to measure the noise of; give at least one")
-    if clear.seen + clipped.seen < MIN_BLOCKS:
+    seen = _blocks_of(photos)
+    if sum(map(len, seen)) < MIN_BLOCKS:
         raise ToolchainError("too few pixels to measure noise; give a photo of 80 x 80 or more")
-    # Clipped noise is weaker than it was; it counts where there is no other.
-    bins = clear.bins if clear.seen >= MIN_BLOCKS else _join_each(clear.bins, clipped.bins)
-    chosen = [part for part in bins if len(part) >= MIN_CHOSEN] or [_join(bins)]
-    chosen = [_flat(part, POOL_FLATTER) for part in chosen]
-    trust = _trust(chosen)
-    deviation = _deviation(chosen, trust)
-    spectrum = _spectrum(chosen, trust, deviation)
-    restored = _restore_plane(spectrum)
+    found = _Found(np.ones((3, KNOTS), np.float32), np.ones((3, 2, BANDS), np.float32))
+    for _ in range(ROUNDS):
+        quiet = [
+            part for number, blocks in enumerate(seen) for part in _quiet(number, blocks, found)
+        ]
+        deviation, excess = _curve_below(quiet)
+        trust = np.exp(-np.maximum(excess, 0.0) / NEAR)
+        found = _Found(deviation, _mean_spectrum(quiet, trust))
+    counts = np.sum([_count_levels(photo) for photo in photos], axis=0)
+    spectrum = _restore_plane(_periodogram(photos, quiet, trust, found.deviation))
     return NoiseModel(
-        deviation=deviation / _kept(spectrum, restored),
+        deviation=found.deviation,
         share=(counts / counts.sum()).astype(np.float32),
-        kernel=_kernel(restored),
+        kernel=_kernel(spectrum),
+        sureness=_sureness(seen, found),
     )
 
 
-def excess_over_quietest(photos: Iterable[FloatImage], noise: NoiseModel) -> float:
-    """How far measured noise lies above that of the quietest blocks, whatever their structure.
-
-    The quietest `QUIET` of the blocks of equal brightness have noise that is weak by chance, by a
-    tenth or so. Where a photo has no flat place, texture passed for noise, and they have much less.
-
-    Args:
-        photos: RGB, each (H, W, 3), float32, [0, 1]; read once.
-        noise: Measured on them.
-
-    Returns:
-        The ratio of standard deviations, a mean over blocks. Of single photos of simulated cameras
-        it is 1.1 to 1.2 where the noise was measured within 10 %, and more where texture passed
-        for up to a third of it.
-    """
-    parts = []
-    for photo in photos:
-        blocks, is_clipped = _cut(photo)
-        clear = blocks.take(~is_clipped) if not is_clipped.all() else blocks
-        expected = look_up(noise.deviation, clear.level)
-        likely = np.maximum(np.square(expected).mean(axis=1), TINY)
-        parts.append(np.stack([_bin(clear), np.sqrt(clear.variance.mean(axis=1) / likely)]))
-    index, ratio = np.concatenate(parts, axis=1)
-    bins = [own for b in range(BINS) if len(own := ratio[index == b]) >= MIN_CHOSEN]
-    excess = [1.0 / max(float(np.quantile(own, QUIET)), TINY) for own in bins]
-    return float(np.average(excess, weights=list(map(len, bins)))) if bins else 1.0
-
-
-def flat_blocks(photos: Sequence[FloatImage]) -> list[npt.NDArray[np.intp]]:
+def flat_blocks(photos: Sequence[FloatImage], noise: NoiseModel) -> list[npt.NDArray[np.intp]]:
     """Find where photos of one camera are flat, so that what is seen there is noise.
 
     Args:
         photos: Noisy RGB, each of shape (H, W, 3), float32, range [0, 1].
+        noise: Their noise.
 
     Returns:
         The numbers of each photo's flat blocks, for `block_residuals`; none where noise is cut
         off at black or white.
     """
-    cut = [_cut(photo) for photo in photos]
-    blocks = _join([blocks for blocks, _ in cut])
-    photo = np.repeat(np.arange(len(cut)), [len(blocks) for blocks, _ in cut])
-    number = np.concatenate([np.arange(len(blocks)) for blocks, _ in cut])
-    clear = ~np.concatenate([is_clipped for _, is_clipped in cut])
-    bins = np.where(clear, _bin(blocks), -1)
-    flat = [np.flatnonzero(bins == b) for b in range(BINS)]
-    flat = [rows[_flat_rows(blocks.coarse[rows], POOL_FLATTER)] for rows in flat if len(rows)]
-    chosen = np.concatenate([np.zeros(0, np.intp), *flat])
-    return [np.sort(number[chosen[photo[chosen] == index]]) for index in range(len(cut))]
+    found = _Found(noise.deviation, _band_spectrum(noise.kernel))
+    flat = []
+    for photo in photos:
+        blocks, is_clipped = _cut(photo)
+        ratio = found.ratios(blocks).mean(axis=1)
+        flat.append(blocks.number[~is_clipped & (ratio < math.exp(EDGE[1]))])
+    return flat
 
 
 def block_residuals(photo: FloatImage, numbers: npt.NDArray[np.intp]) -> Array:
@@ -322,7 +347,7 @@ def block_residuals(photo: FloatImage, numbers: npt.NDArray[np.intp]) -> Array:
         Shape (N, 3, BLOCK * BLOCK), float32.
     """
     if len(numbers) == 0:  # the photo may be smaller than a block
-        return _no_blocks().residual
+        return np.zeros((0, 3, BLOCK * BLOCK), np.float32)
     return _without_plane(_block_values(photo)[numbers])
 
 
@@ -342,24 +367,68 @@ def _plane_basis() -> Array:
     return basis
 
 
-def _no_blocks() -> _Blocks:
-    nothing = np.zeros((0, 3, BLOCK * BLOCK), np.float32)
-    return _Blocks(nothing, nothing[:, :, 0], nothing[:, 0, 0])
+@functools.cache
+def _cosines() -> Array:
+    """Orthonormal cosines over the side of a block, one a row: (BLOCK, BLOCK)."""
+    index = np.arange(BLOCK)
+    waves = np.cos(np.pi * (2 * index + 1) * index[:, None] / (2 * BLOCK))
+    waves /= np.linalg.norm(waves, axis=1, keepdims=True)
+    return np.asarray(waves, np.float32)
+
+
+@functools.cache
+def _band_masks() -> Array:
+    """Which frequencies belong to either half and each band: (BLOCK * BLOCK, 2, BANDS) of 0 and 1.
+
+    The halves are the fields of a chessboard: where one sees texture, so does the other.
+    """
+    rows, columns = np.indices((BLOCK, BLOCK))
+    band = np.digitize(np.hypot(rows, columns), BAND_EDGES) - 1
+    half = (rows + columns) % 2
+    masks = (half[..., None, None] == np.arange(2)[:, None]) & (
+        band[..., None, None] == range(BANDS)
+    )
+    return np.asarray(masks.reshape(BLOCK * BLOCK, 2, BANDS), np.float32)
+
+
+@functools.cache
+def _band_sizes() -> Array:
+    """Frequencies of either half and each band: (2, BANDS)."""
+    return np.asarray(_band_masks().sum(axis=0))
+
+
+def _blocks_of(photos: Sequence[FloatImage]) -> list[_Blocks]:
+    """The blocks of each photo that can tell its noise.
+
+    Those with clipped values count where there are too few others: clipped noise is weaker than it
+    was. Blocks without any variation are no photo, but a frame or a drawing.
+    """
+    cut = [_cut(photo) for photo in photos]
+    alive = [blocks.energy.sum(axis=(1, 2, 3)) > 0.0 for blocks, _ in cut]
+    if not any(rows.any() for rows in alive):
+        return [blocks for blocks, _ in cut]
+    clear = [a & ~is_clipped for a, (_, is_clipped) in zip(alive, cut, strict=True)]
+    enough = sum(int(rows.sum()) for rows in clear) >= MIN_BLOCKS
+    chosen = clear if enough else alive
+    return [blocks.take(rows) for (blocks, _), rows in zip(cut, chosen, strict=True)]
 
 
 def _cut(photo: FloatImage) -> tuple[_Blocks, npt.NDArray[np.bool_]]:
     """The N blocks of a photo, and which of them are clipped: (N,)."""
     if min(photo.shape[:2]) < BLOCK:
-        return _no_blocks(), np.zeros(0, np.bool_)
+        nothing = np.zeros((0, 3, 2, BANDS), np.float32)
+        return _Blocks(np.zeros(0, np.intp), nothing[..., 0, 0], nothing), np.zeros(0, np.bool_)
     values = _block_values(photo)
     at_an_end = (values < 1.5 / 255.0) | (values > 253.5 / 255.0)
-    residual = _without_plane(values)
-    cells = BLOCK // CELL
-    means = residual.reshape(-1, 3, cells, CELL, cells, CELL).mean(axis=(3, 5))
-    scale = np.float32(CELL**2 / (cells**2 - len(_plane_basis())))
-    coarse = np.square(means).sum(axis=(1, 2, 3)) * scale
     is_clipped = at_an_end.mean(axis=2).max(axis=1) > MAX_CLIPPED
-    return _Blocks(residual, values.mean(axis=2), coarse), is_clipped
+    level = values.mean(axis=2)
+    around = (values - level[..., None]).reshape(-1, 3, BLOCK, BLOCK)
+    waves = np.matmul(np.matmul(_cosines(), around), _cosines().T).reshape(-1, BLOCK * BLOCK)
+    energy = np.matmul(np.square(waves), _band_masks().reshape(BLOCK * BLOCK, -1))
+    return (
+        _Blocks(np.arange(len(level)), level, energy.reshape(-1, 3, 2, BANDS)),
+        is_clipped,
+    )
 
 
 def _block_values(photo: FloatImage) -> Array:
@@ -376,76 +445,146 @@ def _without_plane(values: Array) -> Array:
     return np.asarray(values - np.matmul(np.matmul(values, basis.T), basis))
 
 
-def _bin(blocks: _Blocks) -> npt.NDArray[np.intp]:
-    """The bin of brightness of each block, (N,)."""
-    return np.asarray(np.clip(blocks.level.mean(axis=1) * BINS, 0, BINS - 1), np.intp)
+def _quiet(photo: int, blocks: _Blocks, found: _Found) -> list[_Quiet]:
+    """The quiet blocks of a photo, bin by bin.
 
-
-def _join(parts: Iterable[_Blocks]) -> _Blocks:
-    residuals, levels, coarses = zip(*((p.residual, p.level, p.coarse) for p in parts), strict=True)
-    return _Blocks(np.concatenate(residuals), np.concatenate(levels), np.concatenate(coarses))
-
-
-def _join_each(some: Iterable[_Blocks], others: Iterable[_Blocks]) -> list[_Blocks]:
-    return [_join(pair) for pair in zip(some, others, strict=True)]
-
-
-def _thin(blocks: _Blocks, most: int) -> _Blocks:
-    """Every n-th block, so that there are no more than ``most``."""
-    return blocks.take(slice(None, None, max(1, math.ceil(len(blocks) / most))))
-
-
-def _flat(blocks: _Blocks, share: float) -> _Blocks:
-    return blocks.take(_flat_rows(blocks.coarse, share))
-
-
-def _flat_rows(coarse: Array, share: float) -> npt.NDArray[np.intp]:
-    """Blocks with hardly more coarse structure than the flattest ``share`` of them, sorted."""
-    rows = np.argsort(coarse, kind="stable")
-    if len(rows) <= MIN_CHOSEN:
-        return rows
-    limit = SLACK * coarse[rows[max(MIN_CHOSEN, int(share * len(rows)))]]
-    return np.asarray(rows[coarse[rows] <= limit])
-
-
-def _trust(bins: Sequence[_Blocks]) -> Array:
-    """How much each bin can be relied on, 0 to 1: whether its blocks hold noise and nothing else.
-
-    The share of coarse structure in the variance is the same for noise of any strength, and larger
-    for what is in a photo.
+    Args:
+        photo: Number of the photo.
+        blocks: All of its blocks.
+        found: Noise as far as it is known.
     """
-    total = [np.maximum(part.variance.sum(axis=1), TINY) for part in bins]
-    structure = [np.median(part.coarse / t) for part, t in zip(bins, total, strict=True)]
-    ratio = np.maximum(structure, TINY) / max(float(np.quantile(structure, 0.2)), TINY)
-    return (np.maximum(ratio, 1.0) ** -DISTRUST).astype(np.float32)
+    ratios = found.ratios(blocks)
+    bins = np.clip(blocks.level.mean(axis=1) * BINS, 0, BINS - 1).astype(np.intp)
+    groups = [rows for b in range(BINS) if len(rows := np.flatnonzero(bins == b)) >= MIN_BIN]
+    if not groups and len(blocks):
+        groups = [np.arange(len(blocks))]
+    return [_measured(photo, blocks.take(rows), ratios[rows]) for rows in groups]
 
 
-def _deviation(bins: Sequence[_Blocks], trust: Array) -> Array:
-    """The standard deviation of each channel at each knot, (3, KNOTS), smoothed over levels."""
-    levels = np.stack([np.median(part.level, axis=0) for part in bins])
-    variances = np.stack([np.median(part.variance, axis=0) for part in bins])
-    squared = ((np.linspace(0.0, 1.0, KNOTS)[:, None, None] - levels) / LEVEL_WIDTH) ** 2
-    # Far bins count where no near one can be relied on.
-    near = np.exp(-squared / 2) + 1e-3 * np.exp(-squared / 32) + 1e-9
-    weights = near * trust[:, None]
-    smooth = (weights * variances).sum(axis=1) / weights.sum(axis=1)
-    return np.asarray(np.sqrt(smooth.T), np.float32)
+def _measured(photo: int, blocks: _Blocks, ratios: Array) -> _Quiet:
+    """The quiet ones of blocks of one brightness: chosen by a half, measured by the other one."""
+    place = min(len(blocks) - 1, max(MIN_BIN // 2, int(QUIET * len(blocks))))
+    limits = SLACK * np.sort(ratios, axis=0)[place]
+    power = np.zeros((3, 2, BANDS), np.float32)
+    total = np.zeros(3, np.float32)
+    for half in range(2):
+        energy = blocks.energy[ratios[:, 1 - half] <= limits[1 - half], :, half]
+        power[:, half] = np.median(energy, axis=0) / _band_sizes()[half]
+        total += np.median(energy.sum(axis=2), axis=0)
+    # The mean and the slopes were left out: they would have the power of the lowest band.
+    left_out = BLOCK * BLOCK - _band_sizes().sum()
+    total += left_out * power[:, :, 0].mean(axis=1)
+    variance = np.maximum(total / (BLOCK * BLOCK), NO_POWER)
+    chosen = blocks.take((ratios <= limits).any(axis=1))
+    spectrum = np.asarray(np.maximum(power, NO_POWER) / variance[:, None, None], np.float32)
+    return _Quiet(photo, chosen.number, chosen.level.mean(axis=0), variance, spectrum)
 
 
-def _spectrum(
-    bins: Sequence[_Blocks], trust: Array, deviation: Array
+def _curve_below(quiet: Sequence[_Quiet]) -> tuple[Array, npt.NDArray[np.float64]]:
+    """A smooth curve of noise over levels, below what all quiet blocks have.
+
+    The logarithm of the variance is a polynomial, which starts as an expectile far down. Then all
+    that lies below or near it counts, and what lies far above does not: there texture was measured.
+
+    Returns:
+        The standard deviation of each channel at each knot, (3, KNOTS), and how far each of the
+        quiet blocks lies above the curve, in log variance.
+    """
+    seen = np.log([part.variance for part in quiet])
+    basis = _bernstein(np.stack([part.level for part in quiet]))
+    counts = np.sqrt([min(len(part.blocks), 100) for part in quiet])
+    counts /= counts.sum()
+    stiffness = sum(
+        weight * (difference := np.diff(np.eye(DEGREE + 1), order, axis=0)).T @ difference
+        for order, weight in enumerate(STIFFNESS, start=1)
+    )
+    excess = np.zeros(len(quiet))
+    for fit in range(2 * FITS):
+        if fit < FITS:
+            likely = np.where(excess > 0.0, ABOVE, 1.0 - ABOVE)
+        else:
+            near = NEAR * WIDE ** (2.0 - (fit + 1) / FITS)
+            likely = np.exp(-np.square(np.maximum(excess, 0.0) / near) / 2) + TINY
+        weights = counts * likely / (counts * likely).sum()
+        normal = np.einsum("k,kci,kcj->cij", weights, basis, basis) + stiffness
+        right = np.einsum("k,kci,kc->ci", weights, basis, seen)
+        curve = np.linalg.solve(normal, right[..., None])[..., 0]
+        excess = (seen - np.einsum("kci,ci->kc", basis, curve)).mean(axis=1)
+    knots = _bernstein(np.linspace(0.0, 1.0, KNOTS))
+    return np.exp(0.5 * curve @ knots.T).astype(np.float32), excess
+
+
+def _bernstein(level: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Bernstein polynomials at levels from 0 to 1: one more axis, of DEGREE + 1."""
+    terms = [
+        math.comb(DEGREE, i) * level**i * (1.0 - level) ** (DEGREE - i) for i in range(DEGREE + 1)
+    ]
+    return np.stack(terms, axis=-1)
+
+
+def _mean_spectrum(quiet: Sequence[_Quiet], trust: npt.NDArray[Any]) -> Array:
+    weights = trust * np.sqrt([min(len(part.blocks), 100) for part in quiet])
+    spectra = np.stack([part.spectrum for part in quiet])
+    return np.average(spectra, axis=0, weights=weights).astype(np.float32)
+
+
+def _band_spectrum(kernel: Array) -> Array:
+    """Power at either half and each band over the variance, of noise of a kernel: (3, 2, BANDS)."""
+    size = 2 * BLOCK
+    waves = np.fft.fft2(kernel, s=(size, size))
+    covariance = np.fft.ifft2((np.abs(waves) ** 2).sum(axis=1)).real  # (3, size, size), by lags
+    response = np.abs(np.fft.fft(_cosines(), size, axis=1)) ** 2
+    lags = np.fft.ifft(response, axis=1).real  # how a cosine overlaps with itself, moved
+    power = np.einsum("ua,cab,vb->cuv", lags, covariance, lags).reshape(3, -1)
+    bands = np.tensordot(power, _band_masks(), axes=1) / _band_sizes()
+    return np.asarray(bands, np.float32)
+
+
+def _sureness(seen: Sequence[_Blocks], found: _Found) -> float:
+    """The sureness of the photo that shows the noise best, see `NoiseModel`."""
+    counts = np.stack([_count_at_edge(blocks, found) for blocks in seen])
+    enough = counts.sum(axis=1) >= MIN_BLOCKS
+    counts = counts[enough] if enough.any() else counts.sum(axis=0, keepdims=True)
+    total = np.maximum(counts.sum(axis=1), 1)
+    share = counts[:, 0] / total
+    # Neighbouring blocks overlap, so that a quarter of them are independent.
+    error = np.sqrt(share * (1.0 - share) / total) * (BLOCK / STRIDE)
+    return max(0.0, float((share - error).max()))
+
+
+def _count_at_edge(blocks: _Blocks, found: _Found) -> npt.NDArray[np.intp]:
+    """How many blocks have noise alone, and how many a little more than that: (2,)."""
+    ratios = found.ratios(blocks).mean(axis=1)
+    return np.histogram(np.log(np.maximum(ratios, TINY)), EDGE)[0]
+
+
+def _periodogram(
+    photos: Sequence[FloatImage],
+    quiet: Sequence[_Quiet],
+    trust: npt.NDArray[Any],
+    deviation: Array,
 ) -> npt.NDArray[np.complex128]:
     """Mean periodogram of noise of variance 1, (BLOCK, BLOCK, 3, 3), less what planes took.
 
     It tells how channels correlate at each frequency; frequency 0 comes first.
     """
     total = np.zeros((BLOCK, BLOCK, 3, 3), np.complex128)
-    for part, weight in zip(bins, trust, strict=True):
-        scale = np.maximum(look_up(deviation, part.level), TINY)
-        noise = (part.residual / scale[..., None]).reshape(-1, 3, BLOCK, BLOCK)
-        waves = np.fft.fft2(noise) / BLOCK
-        total += weight * np.einsum("nihw,njhw->hwij", waves, waves.conj())
-    total /= sum(weight * len(part) for part, weight in zip(bins, trust, strict=True))
+    step = max(1, math.ceil(sum(len(part.blocks) for part in quiet) / MAX_SEEN))
+    for number, photo in enumerate(photos):
+        own = [
+            (part, weight)
+            for part, weight in zip(quiet, trust, strict=True)
+            if part.photo == number
+        ]
+        if not own:
+            continue
+        values = _block_values(photo)
+        for part, weight in own:
+            blocks = values[part.blocks[::step]]
+            scale = np.maximum(look_up(deviation, blocks.mean(axis=2)), TINY)
+            noise = (_without_plane(blocks) / scale[..., None]).reshape(-1, 3, BLOCK, BLOCK)
+            waves = np.fft.fft2(noise) / BLOCK
+            total += weight * np.einsum("nihw,njhw->hwij", waves, waves.conj())
     return total
 
 
@@ -456,17 +595,6 @@ def _restore_plane(spectrum: npt.NDArray[np.complex128]) -> npt.NDArray[np.compl
     restored: npt.NDArray[np.complex128] = spectrum / (1.0 - taken.sum(axis=0))[..., None, None]
     restored[0, 0] = (restored[0, 1] + restored[1, 0]).real / 2
     return restored
-
-
-def _kept(spectrum: npt.NDArray[np.complex128], restored: npt.NDArray[np.complex128]) -> Array:
-    """Deviation that the plane left by the true one, (3, 1); 1 for white noise.
-
-    White noise loses 3 of 256 degrees of freedom, which `_Blocks.variance` allows for. Correlated
-    noise has more of its variance at low frequencies and loses more.
-    """
-    left, whole = (np.einsum("hwcc->c", s).real for s in (spectrum, restored))
-    share = np.maximum(left, TINY) / np.maximum(whole, TINY) * BLOCK**2 / (BLOCK**2 - 3)
-    return np.asarray(np.sqrt(share)[:, None], np.float32)
 
 
 def _kernel(spectrum: npt.NDArray[np.complex128]) -> Array:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from restoration_toolchain.data.damage.step import Step
+from restoration_toolchain.data.damage.step import Step, is_number
 from restoration_toolchain.data.errors import UnknownNameError
 from restoration_toolchain.data.images import FloatImage, check_float_image
 from restoration_toolchain.data.scaling import KERNELS, Kernel, resize
@@ -19,7 +19,8 @@ class Resize(Step):
         kernel: Kernel of the interpolation.
 
     Raises:
-        ValueError: The factor lies outside its range, or there is no such kernel.
+        ValueError: The factor lies outside its range.
+        UnknownNameError: There is no such kernel.
     """
 
     name = "resize"
@@ -33,7 +34,7 @@ class Resize(Step):
         """Check the range and the kernel."""
         if self.kernel not in KERNELS:
             raise UnknownNameError("kernel", self.kernel, KERNELS)
-        if not 0.05 <= self.factor <= 4.0:
+        if not is_number(self.factor) or not 0.05 <= self.factor <= 4.0:
             raise ValueError(f"a resizing factor must lie in 0.05 to 4, got {self.factor}")
 
     @property

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,11 +116,17 @@ def check_range(name: str, value: float, low: float = -math.inf, high: float = m
     """Refuse a parameter of a step that is not finite, or that lies outside its range.
 
     Raises:
-        ValueError: It is or does; the message has its name, its range and its value.
+        ValueError: It is or does, or is no number; the message has its name, its range and its
+            value.
     """
-    if math.isfinite(value) and low <= value <= high:
+    if is_number(value) and math.isfinite(value) and low <= value <= high:
         return
     if high < math.inf:
         raise ValueError(f"{name} must lie in {low:g} to {high:g}, got {value}")
     least = "" if low == -math.inf else " and not negative"
     raise ValueError(f"{name} must be finite{least}, got {value}")
+
+
+def is_number(value: object) -> bool:
+    """Whether something is a number; truth values are none, nor are numbers in words."""
+    return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool)

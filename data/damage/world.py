@@ -28,7 +28,7 @@ CLEAN_SHARE: Final = 0.12
 """Share of photos in the world that nothing happened to."""
 
 WEAK_SHOT: Final = (1e-4, 3e-3)
-"""Photon noise of a camera on a good day (`camera.typical_camera`): 1 to 6 grey levels."""
+"""Photon noise of a camera on a good day (`camera.typical_camera`): mostly 1 to 7 grey levels."""
 NIGHT_SHOT: Final = (1e-3, 1.2e-2)
 """The same, indoors and at night."""
 
@@ -38,7 +38,7 @@ def _quality(rng: np.random.Generator, low: int, high: int) -> int:
 
 
 def _jpeg(rng: np.random.Generator, low: int, high: int) -> Jpeg:
-    """JPEG of some quality, on a grid of its own: half of the time with all of the colour."""
+    """JPEG of some quality, on a grid of its own: two in five with all of the colour."""
     kept: tuple[Subsampling, ...] = ("4:2:0", "4:2:0", "4:2:2", "4:4:4", "4:4:4")
     top, left = (int(offset) for offset in rng.integers(16, size=2))
     return Jpeg(_quality(rng, low, high), kept[rng.integers(len(kept))], top, left)

@@ -22,7 +22,7 @@ from restoration_toolchain.data.damage.degradation import (
     degrade_crop,
     mixture,
 )
-from restoration_toolchain.data.damage.levels import Sampler, check_level, sampler
+from restoration_toolchain.data.damage.levels import MIXED_LEVELS, Sampler, check_level, sampler
 from restoration_toolchain.data.errors import PatchSizeError, SourceError, StoreError
 from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
@@ -54,8 +54,9 @@ class StoreConfig:
 
     level: str = "all"
     """Level of the damage, see `data.damage.levels.LEVELS`."""
-    single_fraction: float = 0.5
-    """Share of pairs with one distortion only; they keep an agent good at mild damage."""
+    single_fraction: float | None = None
+    """Share of pairs with one distortion only, which keep an agent good at mild damage; None is a
+    half at levels of mixtures (`MIXED_LEVELS`), and none at others."""
     patch_size: int = 63
     """Side of a patch in pixels."""
     stride: int = 48
@@ -74,7 +75,10 @@ class StoreConfig:
         check_level(self.level)
         if self.level == "clean":
             raise ValueError("a store keeps damaged patches; level 'clean' would leave it empty")
-        if not 0.0 <= self.single_fraction <= 1.0:
+        if self.single_fraction is None:
+            share = 0.5 if self.level in MIXED_LEVELS else 0.0
+            object.__setattr__(self, "single_fraction", share)
+        if not 0.0 <= self._single_share <= 1.0:
             raise ValueError(f"single_fraction must lie in [0, 1], got {self.single_fraction}")
         if not 0.0 <= self.holdout < 1.0:
             raise ValueError(f"holdout must lie in [0, 1), got {self.holdout}")
@@ -86,7 +90,11 @@ class StoreConfig:
     def sampler(self) -> Sampler:
         """The distribution that the degraded partners are drawn from."""
         mixed, single = sampler(self.level), sampler("single")
-        return lambda rng: (single if rng.random() < self.single_fraction else mixed)(rng)
+        return lambda rng: (single if rng.random() < self._single_share else mixed)(rng)
+
+    @property
+    def _single_share(self) -> float:
+        return self.single_fraction or 0.0
 
 
 def prepare_store(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,13 @@ def test_a_tool_suits_the_noise_it_was_fitted_to_and_no_other(tmp_path: Path) ->
     assert "0.3 times as strong" in own.unfitting(noise(4.0))
     assert "4.0 times as strong" in own.unfitting(noise(48.0))
     assert "share 0.5 of their noise" in own.unfitting(noise(12.0, spread=True))
+
+
+def test_texture_alone_is_no_reason_to_use_a_tool_nor_to_say_that_the_noise_differs(
+    tmp_path: Path,
+) -> None:
+    own = save(tmp_path)
+    unsure = replace(noise(48.0), sureness=0.1)
+    assert own.unfitting(unsure) == "its noise cannot be told from its texture"
+    assert "0.3 times as strong" in own.unfitting(replace(noise(4.0), sureness=0.1))
+    assert not own.unfitting(replace(noise(14.0, spread=True), sureness=0.1))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from restoration_toolchain.toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.levels import NAMES
 from restoration_toolchain.toolchain.cli.options import grouped
 from restoration_toolchain.toolchain.cli.progress import Download, Steps
 
@@ -30,10 +31,7 @@ class StoreOptions:
 
     level: Annotated[
         str | None,
-        typer.Option(
-            help="Damage: light, mild, moderate, severe, all, single, double or camera.  "
-            "[default: all]"
-        ),
+        typer.Option(help=f"Damage: {NAMES}.  [default: all]"),
     ] = None
     patch_size: Annotated[
         int | None,
@@ -52,7 +50,10 @@ class StoreOptions:
         float | None, typer.Option(help="Share of photos kept for validation.  [default: 0.05]")
     ] = None
     single_fraction: Annotated[
-        float | None, typer.Option(help="Share of pairs with one distortion.  [default: 0.5]")
+        float | None,
+        typer.Option(
+            help="Share of pairs with one distortion.  [default: 0.5 of mixtures, else 0]"
+        ),
     ] = None
     max_patches: Annotated[
         int | None, typer.Option(help="Most patches per photo; 0 is no bound.  [default: 0]")
@@ -101,6 +102,53 @@ def prepare(
         held_out = len(store.val_indices)
         photos = len(store.attrs["photos"])
     typer.echo(f"{output}: {count:,} patches of {photos:,} photos, {held_out:,} held out")
+    _report_skipped(opened)
+
+
+@app.command("world")
+def world_command(
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Folders of photos, 'embedded', or public sets (see: data sets)."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HDF5 file to write.")],
+    count: Annotated[int, typer.Option(help="Patches per family.", min=0)] = 48,
+    photos: Annotated[int, typer.Option(help="Whole photos per family.", min=0)] = 6,
+    families: Annotated[
+        str | None,
+        typer.Option(help="Families, with commas: motion-blur,clean.", show_default="all"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
+    offline: Annotated[bool, typer.Option(help="Never touch the network.")] = False,
+    cache_dir: Annotated[Path | None, typer.Option(help="Folder of public sets.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing set.")] = False,
+) -> None:
+    """Make the validation set of 'evaluate --suite world' once, and keep it in a file."""
+    from restoration_toolchain.data.patches.world_set import (
+        WORLD,
+        WorldSetConfig,
+        save_world,
+        world_set,
+    )
+    from restoration_toolchain.toolchain.cli.suite import parse_families
+
+    if output.exists() and not overwrite:
+        fail(f"{output} exists; add --overwrite to replace it")
+    if not count and not photos:
+        fail("--count and --photos are both 0: nothing would be in the set")
+    names = parse_families(families) or WORLD
+    config = WorldSetConfig(families=names, count=count, photos=photos, seed=seed)
+    opened = _open_all(sources, cache_dir, offline=offline)
+    made = world_set(_chain(sources, opened), config)
+    with Steps("Damaging", unit="families") as steps:
+        done = itertools.count(1)
+        save_world(
+            output,
+            made,
+            config,
+            on_family=lambda name: steps.update(next(done), len(names), name),
+        )
+    typer.echo(f"{output}: {len(names)} families")
     _report_skipped(opened)
 
 

@@ -59,7 +59,10 @@ def evaluate(
     ] = None,
     suite: Annotated[
         str | None,
-        typer.Option(help="'paper': every comparison in one run, with costs, tables and plots."),
+        typer.Option(
+            help="Many comparisons in one run, with tables and plots: 'paper' (with costs, on the "
+            "paper's damage), 'world' (what users get on every family of damage)."
+        ),
     ] = None,
     suite_options: suites.SuiteOptions,
 ) -> None:

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from restoration_toolchain.toolchain.cli.errors import fail, failure_of_photos
+from restoration_toolchain.toolchain.cli.levels import NAMES
 from restoration_toolchain.toolchain.cli.options import OverwriteOption, grouped
 from restoration_toolchain.toolchain.cli.tables import print_inspection
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
@@ -34,8 +35,8 @@ def inspect(
     degrade: Annotated[
         str | None,
         typer.Option(
-            help="INPUT is clean: damage it first (light, mild, moderate, severe, all, single, "
-            "double, camera; with --scale, which makes it smaller too, also slight and real).",
+            help=f"INPUT is clean: damage it first ({NAMES}; with --scale, which makes it smaller "
+            "too, also slight and real).",
             metavar="LEVEL",
         ),
     ] = None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from restoration_toolchain.toolchain.cli.errors import fail
+from restoration_toolchain.toolchain.cli.levels import NAMES
 
 if TYPE_CHECKING:
     from restoration_toolchain.data.patches.store import Patches
@@ -27,7 +28,10 @@ class Material:
     restore: Annotated[bool, typer.Option("--restore", help="Restore --lq first.")] = False
     level: Annotated[
         list[str] | None,
-        typer.Option(help="Degradation, repeatable.", show_default=", ".join(ALL_LEVELS)),
+        typer.Option(
+            help=f"Damage, repeatable: {NAMES}; where photos are enlarged, also slight and real.",
+            show_default=", ".join(ALL_LEVELS),
+        ),
     ] = None
     count: Annotated[int, typer.Option(help="Patches per level.", min=1)] = 64
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0

@@ -15,9 +15,16 @@ from restoration_toolchain.toolchain.cli.options import OverwriteOption, is_offe
 from restoration_toolchain.toolchain.restoring.settings import SETTINGS, RestoreSettings
 
 if TYPE_CHECKING:
-    from restoration_toolchain.toolchain.measuring.suite import SuiteResults
+    from collections.abc import Iterator
 
-SUITES: Final = ("paper",)
+    from restoration_toolchain.data.patches.world_set import WorldFamily
+    from restoration_toolchain.toolchain.measuring.suite import SuiteResults
+    from restoration_toolchain.toolchain.measuring.suite.world import WorldResults
+
+SUITES: Final = ("paper", "world")
+
+CROPS: Final = 48
+"""Patches per family of the suite *world*, where nobody says how many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,23 @@ class SuiteOptions:
     oracle_count: Annotated[
         int, typer.Option(help="Most patches per level for the exhaustive oracle.", min=1)
     ] = 64
+    photos: Annotated[
+        int, typer.Option(help="Whole photos per family of the suite 'world'.", min=0)
+    ] = 6
+    families: Annotated[
+        str | None,
+        typer.Option(
+            help="Families of the suite 'world', with commas: motion-blur,clean.",
+            show_default="all",
+        ),
+    ] = None
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of networks trained on one family alone each, to compare with (see: "
+            "train references)."
+        ),
+    ] = None
     plots: Annotated[bool, typer.Option(help="Draw plots; needs matplotlib.")] = True
     overwrite: OverwriteOption = False
 
@@ -61,6 +85,12 @@ OTHER_OPTIONS: Final = (
 )
 """Parameters of ``toolchain evaluate`` that a suite has no use for."""
 
+OWN_OPTIONS: Final = {
+    "paper": ("level", "lq", "gt", "drqn", "ppo", "before", "baselines", "oracle_count"),
+    "world": ("photos", "families", "reference"),
+}
+"""Parameters that only one of the suites has a use for."""
+
 
 def refuse_stray_options(ctx: typer.Context, suite: str | None) -> None:
     """End the command if an option was given that the kind of evaluation has no use for."""
@@ -69,6 +99,10 @@ def refuse_stray_options(ctx: typer.Context, suite: str | None) -> None:
         if _was_given(ctx, name):
             flag = _flag_of(ctx, name)
             fail(f"{flag} goes with --suite" if suite is None else f"{flag} is not for --suite")
+    for owner, names in OWN_OPTIONS.items():
+        for name in names:
+            if suite in SUITES and suite != owner and _was_given(ctx, name):
+                fail(f"{_flag_of(ctx, name)} is for --suite {owner}, not for --suite {suite}")
 
 
 def run(
@@ -80,14 +114,21 @@ def run(
 ) -> None:
     """Measure everything, write the folder and print the tables."""
     from restoration_toolchain.data.errors import UnknownNameError
+
+    if suite not in SUITES:
+        raise UnknownNameError("suite", suite, SUITES)
+    (_run_paper if suite == "paper" else _run_world)(ctx, material, settings, options)
+
+
+def _run_paper(
+    ctx: typer.Context, material: Material, settings: RestoreSettings, options: SuiteOptions
+) -> None:
     from restoration_toolchain.toolchain.cli.progress import Steps
     from restoration_toolchain.toolchain.measuring import suite as suites
     from restoration_toolchain.toolchain.measuring.suite.plots import check_plotting
     from restoration_toolchain.toolchain.measuring.suite.report import check_folder, write_report
     from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 
-    if suite not in SUITES:
-        raise UnknownNameError("suite", suite, SUITES)
     check_folder(options.output_folder, overwrite=options.overwrite)
     if options.plots:
         check_plotting()
@@ -111,6 +152,74 @@ def run(
     paths = write_report(results, options.output_folder, plots=options.plots)
     _print(results)
     typer.echo(f"written: {', '.join(map(str, paths))}")
+
+
+def _run_world(
+    ctx: typer.Context, material: Material, settings: RestoreSettings, options: SuiteOptions
+) -> None:
+    from restoration_toolchain import load
+    from restoration_toolchain.toolchain.cli.progress import Steps
+    from restoration_toolchain.toolchain.measuring.suite.plots import check_plotting
+    from restoration_toolchain.toolchain.measuring.suite.report import check_folder
+    from restoration_toolchain.toolchain.measuring.suite.world import report, run_world
+    from restoration_toolchain.tools_zoo.storage import load_toolbox
+
+    check_folder(options.output_folder, overwrite=options.overwrite, results=report.RESULTS)
+    if options.plots:
+        check_plotting()
+    restorer = load(settings=settings)
+    reference = None if options.reference is None else load_toolbox(options.reference)
+    count = material.count if _was_given(ctx, "count") else CROPS
+    total, families = _world(ctx, material, options, count)
+    facts: dict[str, Any] = {"command": _command(ctx), "seed": material.seed}
+    with Steps("", unit="families") as steps:
+        results, examples = run_world(
+            restorer,
+            families,
+            total=total,
+            reference=reference,
+            facts=facts,
+            on_progress=steps.update,
+        )
+    paths = report.write_report(results, examples, options.output_folder, plots=options.plots)
+    _print_world(results)
+    typer.echo(report.headline(results))
+    typer.echo(f"written: {', '.join(map(str, paths))}")
+
+
+def _world(
+    ctx: typer.Context, material: Material, options: SuiteOptions, count: int
+) -> "tuple[int, Iterator[WorldFamily]]":
+    """The validation set, from a file or made of clean photos, and the number of its families."""
+    from restoration_toolchain.data.patches.world_set import (
+        WORLD,
+        WorldSetConfig,
+        load_world,
+        read_world_config,
+        world_set,
+    )
+    from restoration_toolchain.data.photos.sources import open_source
+    from restoration_toolchain.toolchain.cli.progress import Download
+
+    source = material.source or ""
+    names = parse_families(options.families)
+    if source.endswith((".h5", ".hdf5")):
+        for name in ("count", "photos", "seed"):
+            if _was_given(ctx, name):
+                fail(f"{_flag_of(ctx, name)} is settled in {source}")
+        families = load_world(Path(source), names)
+        return len(names or read_world_config(Path(source))["families"]), families
+    config = WorldSetConfig(
+        families=names or WORLD, count=count, photos=options.photos, seed=material.seed
+    )
+    with Download(source) as bar:
+        photos = open_source(source, progress=bar.update)
+    return len(config.families), world_set(photos, config)
+
+
+def parse_families(text: str | None) -> tuple[str, ...]:
+    """Names of families with commas between them; None is no name."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:
@@ -139,6 +248,36 @@ def _command(ctx: typer.Context) -> str:
             for one in value if isinstance(value, list | tuple) else [value]:
                 words += [_flag_of(ctx, name), str(one)]
     return shlex.join(words)
+
+
+def _print_world(results: "WorldResults") -> None:
+    console = Console()
+    for unit in results.units:
+        found = results.of(unit)
+        title = f"the world of damage, {unit}"
+        table = Table(title=title, box=None, header_style="bold", pad_edge=False)
+        table.add_column("", no_wrap=True)
+        for column in ("input", "single", "fixed", "agent", "oracle", "share", "worse", "same"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for one in found:
+            table.add_row(
+                one.family,
+                *(f"{v:.2f}" for v in (one.input, one.single, one.sequence, one.agent, one.oracle)),
+                "-" if one.share is None else f"{one.share:.0%}",
+                f"{one.harmed / one.count:.1%}",
+                f"{one.identical / one.count:.0%}",
+            )
+        mean = results.mean(unit)
+        if mean is not None:
+            table.add_section()
+            table.add_row(
+                "mean (damaged)",
+                *(f"{value:.2f}" for value in mean.psnr.values()),
+                "-" if mean.share is None else f"{mean.share:.0%}",
+                f"{mean.share_harmed:.1%}",
+            )
+        console.print(table)
+        console.print()
 
 
 def _print(results: "SuiteResults") -> None:

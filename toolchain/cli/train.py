@@ -178,6 +178,41 @@ def train_joint_command(
     typer.echo(f"toolbox with its agent: {best}")
 
 
+@app.command("references")
+@grouped()
+def train_references_command(
+    options: RunOptions,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Minutes for each network.", min=0.0, show_default="20"),
+    ] = None,
+    families: Annotated[
+        str | None,
+        typer.Option(help="Families of damage, with commas: motion-blur,webp.", show_default="all"),
+    ] = None,
+    run: Annotated[Path, typer.Option(help="Folder of the runs, one below it per family.")] = Path(
+        "runs/references"
+    ),
+    config: ConfigOption = None,
+) -> None:
+    """Train a network for each family of damage alone: what 'evaluate --suite world' compares with.
+
+    Families that are finished are skipped.
+    """
+    from restoration_toolchain.data.damage.world import FAMILIES
+    from restoration_toolchain.toolchain.cli.suite import parse_families
+    from restoration_toolchain.tools_zoo.recipes.references import (
+        ReferenceConfig,
+        train_references,
+    )
+
+    chosen = options.resolve(ReferenceConfig, config, minutes=minutes)
+    names = parse_families(families) or FAMILIES
+    work = partial(train_references, names, chosen, run, resume=options.resume)
+    folder = with_progress(run, work, "gain", "{:.2f} dB gained")
+    typer.echo(f"references: {folder}")
+
+
 @app.command("world")
 @grouped()
 def train_world_command(

@@ -9,11 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from restoration_toolchain.data.damage.noise_model import (
-    NoiseModel,
-    estimate_noise,
-    excess_over_quietest,
-)
+from restoration_toolchain.data.damage.noise_model import NoiseModel, estimate_noise
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import FloatImage
 from restoration_toolchain.toolchain.errors import PhotoError
@@ -38,21 +34,12 @@ MIN_STRIP: Final = 48  # pixels
 MAX_CROP: Final = 256  # pixels
 MAX_CROPS: Final = 16
 
-CLEAN: Final = 2.0
-"""Standard deviation in 8-bit grey levels that the texture of clean photos passes for."""
-CLEAN_ALONE: Final = 3.2
-"""The same, of one or two photos."""
-
-DISAGREEMENT: Final = 3.0
-"""Photos of one camera differ by less: a quarter of them may seem this much noisier than all do
-together, because of texture. Measured on BSDS500: 2.4 for weak noise, 1.5 for middle noise."""
+CLEAN: Final = 1.3
+"""Standard deviation in 8-bit grey levels that clean photos have, of JPEG and of their own."""
+DISAGREEMENT: Final = 2.5
+"""Photos of one camera differ by less: none whose noise is sure is this much noisier than all."""
 COLOUR_GAP: Final = 0.3
 """Most that the correlation between neighbours differs among photos of one camera."""
-
-TEXTURED: Final = 1.25
-"""Excess of the measured noise over that of the quietest blocks (`excess_over_quietest`) from which
-texture passed for noise. Photos of a simulated camera together lie at 1.16. Of 60 single ones,
-24 lie above, with noise that is measured up to 1.6 times as strong as it is; below, up to 1.2."""
 
 FLATTERY: Final = 0.5
 """dB by which a fitted tool has to be estimated better than a shipped one. It learnt from the noise
@@ -204,18 +191,18 @@ def measure_noise(photos: NoisyPhotos, *, allow_mixed: bool = False) -> NoiseMod
 
     Raises:
         NothingToLearnError: They have hardly any noise, or so different noise that they are not
-            of one camera at one setting, or no flat place to measure it on.
+            of one camera at one setting, or noise that may as well be texture.
     """
     noise = estimate_noise(photos.images)
-    limit = CLEAN if len(photos.images) > 2 else CLEAN_ALONE
-    if noise.sigma < limit:
-        raise NothingToLearnError(
-            f"nothing to learn: the photos are clean (noise of {noise.sigma:.1f} of 255 grey "
-            f"levels, which texture alone can be taken for)"
-        )
     if not allow_mixed:
         _check_one_camera(photos, noise)
-        _check_texture(photos, noise)
+    if noise.sigma < CLEAN:
+        raise NothingToLearnError(
+            f"nothing to learn: the photos are clean (noise of {noise.sigma:.1f} of 255 grey "
+            "levels)"
+        )
+    if not allow_mixed:
+        _check_sure(photos, noise)
     return noise
 
 
@@ -298,29 +285,38 @@ def _middle(image: FloatImage, max_pixels: int) -> FloatImage:
     return image[top : top + sides[0], left : left + sides[1]].copy()  # lets the rest go
 
 
-def _check_texture(photos: NoisyPhotos, noise: NoiseModel) -> None:
-    if excess_over_quietest(photos.images, noise) > TEXTURED:
-        one = len(photos.images) == 1
-        raise NothingToLearnError(
-            f"{'the photo has' if one else 'the photos have'} too few flat places to tell noise "
-            "from texture, which a tool would learn to take away; give more photos of the same "
-            "camera, or add --mixed to try anyway"
-        )
+def _check_sure(photos: NoisyPhotos, noise: NoiseModel) -> None:
+    if noise.is_sure:
+        return
+    one = len(photos.images) == 1
+    raise NothingToLearnError(
+        f"{'the photo has' if one else 'the photos have'} noise of at most {noise.sigma:.1f} grey "
+        f"levels, which may as well be texture that a tool would learn to take away; give more "
+        "photos of the same camera, or add --mixed to try anyway"
+    )
 
 
 def _check_one_camera(photos: NoisyPhotos, noise: NoiseModel) -> None:
+    """Compare the photos whose noise is sure: of the others nothing is known."""
     models = [estimate_noise([image]) for image in photos.images]
-    ratios = np.array([model.strength_beside(noise) for model in models])
-    colours = np.array([model.neighbour_correlation for model in models])
-    gap = float(np.ptp(np.quantile(colours, [0.1, 0.9], method="nearest")))
-    if np.quantile(ratios, 0.75, method="higher") < DISAGREEMENT and gap < COLOUR_GAP:
+    sure = [index for index, model in enumerate(models) if model.is_sure]
+    if len(sure) < 2:
+        return
+    # Clean photos differ, too, and are all the same to a tool.
+    is_clean = noise.sigma < CLEAN
+    ratios = np.array([models[index].strength_beside(noise) for index in sure])
+    ratios *= noise.sigma / CLEAN if is_clean else 1.0
+    colours = np.array([models[index].neighbour_correlation for index in sure])
+    gap = 0.0 if is_clean else float(np.ptp(np.quantile(colours, [0.1, 0.9], method="nearest")))
+    if ratios.max() < DISAGREEMENT and gap < COLOUR_GAP:
         return
     differing = ratios if gap < COLOUR_GAP else colours
-    least, most = int(differing.argmin()), int(differing.argmax())
+    ends = [int(differing.argmin()), int(differing.argmax())]
+    (least, most), (low, high) = ([sure[end] for end in ends], colours[ends])
     raise NothingToLearnError(
         "the photos do not have the same noise, so one tool cannot fit them: "
         f"{Path(photos.names[least]).name} has noise of {models[least].sigma:.0f} and "
         f"{Path(photos.names[most]).name} of {models[most].sigma:.0f} grey levels, with a "
-        f"correlation between neighbours of {colours[least]:.1f} and {colours[most]:.1f}; give the "
+        f"correlation between neighbours of {low:.1f} and {high:.1f}; give the "
         "photos of one camera at one ISO setting, or add --mixed"
     )

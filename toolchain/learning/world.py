@@ -1,11 +1,13 @@
 """Train an agent for the world: record what its tools do, learn from it, and make it cautious.
 
-One run folder holds all three: ``outcomes`` and ``held_out`` are shards, ``learning`` is a run of
-its own with a checkpoint, and ``best`` is the agent. Each goes on from where it was interrupted.
-The checkpoint of the whole says how much was recorded; it protects what other settings recorded.
+One run folder holds all three: ``outcomes`` and ``held_out`` are shards, ``learning-1`` and so on
+are runs of their own with checkpoints, and ``best`` is the agent. Each goes on from where it was
+interrupted. The checkpoint of the whole keeps a folder from being taken for other settings.
 """
 
+import copy
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from torch import nn
 
 from restoration_toolchain.agents.learning.outcome_learning import (
     OutcomeLearningConfig,
@@ -63,8 +66,10 @@ class WorldConfig:
     """Crops of the held-out photos."""
     chains: tuple[tuple[str, str], ...] = ()
     """Pairs of tools that are known to follow each other well."""
+    rounds: int = 2
+    """Times that learning goes through its schedule, each from what the one before averaged."""
     learning: OutcomeLearningConfig = field(default_factory=OutcomeLearningConfig)
-    """Settings of the learning."""
+    """Settings of a round of learning."""
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
@@ -74,8 +79,9 @@ class WorldConfig:
         """Check the ranges."""
         if not self.photos or not self.held_out:
             raise ToolchainError("photos to learn from must be named, and others that are held out")
-        if min(self.num_crops, self.held_out_crops, self.held_out_photos) < 1:
-            raise ValueError("num_crops, held_out_crops and held_out_photos must be positive")
+        counts = ("num_crops", "held_out_crops", "held_out_photos", "rounds")
+        if min(getattr(self, name) for name in counts) < 1:
+            raise ValueError(f"{', '.join(counts[:-1])} and {counts[-1]} must be positive")
         if any(len(chain) != 2 for chain in self.chains):
             raise ToolchainError("chains are pairs of tools")
         plain = OutcomeLearningConfig()
@@ -83,8 +89,8 @@ class WorldConfig:
             if getattr(self.learning, key) != getattr(plain, key):
                 raise ToolchainError(f"learning.{key} is that of the whole run: set {key}")
 
-    def batches(self, outcomes: Outcomes, names: Sequence[str]) -> OutcomeBatches:
-        """What is learnt from outcomes of the tools of these names."""
+    def batches(self, outcomes: Outcomes, names: Sequence[str], number: int = 0) -> OutcomeBatches:
+        """What is learnt in a round from outcomes of the tools of these names."""
         firsts = [names.index(first) for first, _ in self.chains]
         return OutcomeBatches(
             outcomes,
@@ -92,7 +98,17 @@ class WorldConfig:
             firsts,
             batch_size=self.learning.batch_size,
             epochs=self.learning.epochs,
-            seed=self.seed,
+            seed=self.seed + number,
+        )
+
+    def round(self, number: int) -> OutcomeLearningConfig:
+        """Settings of a round of learning; every round draws another order."""
+        device = choose_device(self.device)
+        return dataclasses.replace(
+            self.learning,
+            seed=self.seed + number,
+            device=str(device),
+            precision=choose_precision(self.precision, device),
         )
 
 
@@ -128,15 +144,14 @@ def train_world(
             _outcomes(config, toolbox.to(device), (device, precision), run, name, on_step)
             for name in ("outcomes", "held_out")
         )
-        batches, measured = (config.batches(each, toolbox.names) for each in (outcomes, held_out))
-        student = _learn(config, batches, measured, run_path, on_step)
+        student = _learn(config, toolbox.names, outcomes, held_out, run_path, on_step)
         policy = LstmPolicy(
             student.q_net,
             toolbox.names,
             tool_checksums=toolbox.checksums,
             recognition=student.recognition,
         )
-        policy = make_cautious(policy, measured)
+        policy = make_cautious(policy, config.batches(held_out, toolbox.names))
         notes = {"num_crops": config.num_crops, "epochs": config.learning.epochs}
         save_policy(policy, run_path / "best", notes)
     finally:
@@ -192,31 +207,32 @@ def _outcomes(
 
 def _learn(
     config: WorldConfig,
-    batches: OutcomeBatches,
-    held_out: OutcomeBatches,
+    names: Sequence[str],
+    outcomes: Outcomes,
+    held_out: Outcomes,
     run_path: Path,
     on_step: OnPhaseStep,
 ) -> Student:
-    learning = dataclasses.replace(
-        config.learning,
-        **{key: getattr(config, key) for key in _OF_THE_RUN},
-    )
-    folder = run_path / "learning"
-    n_tools = batches.batch(batches.episodes[:1]).gains.shape[-1]
-    fabric = make_fabric(learning)
-    student = Student(n_tools, families_of_the_world(), UNTOUCHED, learning.encoder)
-    averaged = train_module(
-        student,
-        OutcomeObjective(batches, held_out, learning),
-        learning,
-        folder,
-        fabric,
-        num_steps=len(batches),
-        resume=(folder / CHECKPOINT).is_file(),
-        on_step=lambda step, total, metrics: on_step("learning", step, total, metrics),
-    )
-    assert isinstance(averaged, Student)
-    return averaged
+    torch.manual_seed(config.seed)
+    encoder = config.learning.encoder
+    student: nn.Module = Student(len(names), families_of_the_world(), UNTOUCHED, encoder)
+    measured = config.batches(held_out, names)
+    for number in range(1, config.rounds + 1):
+        batches, settings = config.batches(outcomes, names, number), config.round(number)
+        folder = run_path / f"learning-{number}"
+        fabric = make_fabric(settings)
+        student = train_module(
+            copy.deepcopy(student).requires_grad_(True),
+            OutcomeObjective(batches, measured, settings),
+            settings,
+            folder,
+            fabric,
+            num_steps=len(batches),
+            resume=(folder / CHECKPOINT).is_file(),
+            on_step=functools.partial(on_step, f"learning, round {number}"),
+        )
+    assert isinstance(student, Student)
+    return student
 
 
 UNTOUCHED: Final = (NOT_DAMAGED, *DRAWN_KINDS)

@@ -107,7 +107,7 @@ def _left_besides(
 
     At least 0, and 0 where too little is flat to tell.
     """
-    flat = flat_blocks(photos)
+    flat = flat_blocks(photos, noise)
     if sum(map(len, flat)) < MIN_FLAT:
         return 0.0
     own = own_left = drawn = drawn_left = 0.0

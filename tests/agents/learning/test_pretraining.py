@@ -6,27 +6,31 @@ from restoration_toolchain.agents.learning.drqn import DrqnConfig, DrqnLearner
 from restoration_toolchain.agents.learning.pretraining import facts, num_facts, pretrain_encoder
 from restoration_toolchain.agents.policy.q_net import StatisticsEncoder
 from restoration_toolchain.data.damage.camera import typical_camera
-from restoration_toolchain.data.damage.degradation import Degradation, mixture
+from restoration_toolchain.data.damage.degradation import MIXTURE, Degradation, mixture
+from restoration_toolchain.data.damage.noise import Noise
+from restoration_toolchain.data.damage.steps import graded_kinds
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.patches.store import PatchStore
 
 
 def test_facts_are_the_strengths_and_the_error():
     gt = np.full((63, 63, 3), 100, np.uint8)
-    clean = facts(mixture(), gt, gt)
-    assert clean[:3] == [0.0, 0.0, 0.0]
-    assert clean[4] == 1.0
-    worst = facts(mixture(5.0, 50.0, 10), np.full_like(gt, 151), gt)
-    assert worst[:3] == [1.0, 1.0, 1.0]
-    assert worst[4] == 0.0
-    assert 0.0 <= clean[3] < worst[3] <= 1.0
-    assert len(clean) == num_facts()
+    *strengths, clean_error, is_clean = facts(mixture(), gt, gt)
+    assert set(strengths) == {0.0}
+    assert is_clean == 1.0
+    *strengths, error, is_clean = facts(mixture(5.0, 50.0, 10), np.full_like(gt, 151), gt)
+    mixed = [float(kind in MIXTURE) for kind in graded_kinds()]
+    assert strengths == mixed
+    assert is_clean == 0.0
+    assert 0.0 <= clean_error < error <= 1.0
+    assert len(strengths) + 2 == num_facts()
 
 
 def test_noise_of_a_camera_is_told_as_white_noise_of_the_same_error():
     gt = np.full((63, 63, 3), 100, np.uint8)
     night = Degradation((typical_camera(1e-2),))
-    weak, strong = (facts(night, np.full_like(gt, 100 + step), gt)[1] for step in (5, 25))
+    place = graded_kinds().index(Noise)
+    weak, strong = (facts(night, np.full_like(gt, 100 + step), gt)[place] for step in (5, 25))
     assert weak == pytest.approx(0.1, abs=1e-3)
     assert strong == pytest.approx(0.5, abs=1e-3)
 

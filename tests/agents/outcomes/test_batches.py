@@ -107,6 +107,14 @@ def test_episodes_are_rows_in_order(outcomes: Outcomes) -> None:
     assert sorted(rows[rows >= 0].tolist()) == list(range(16))
 
 
+def test_a_state_that_no_tool_ran_on_is_not_looked_at(outcomes: Outcomes) -> None:
+    outcomes.gains[[1, 8]] = NAN  # second states
+    rows = episodes_of(outcomes)
+    assert rows.shape == (12, 2)
+    assert set(range(16)) - set(rows[rows >= 0].tolist()) == {1, 8}
+    assert rows[:3].tolist() == [[0, -1], [2, -1], [3, 4]]
+
+
 def test_a_return_is_a_gain_and_the_best_that_is_known_to_follow() -> None:
     # One crop of four states, at most three tools; the first tool begins the only chain.
     gains = [[[1.0, 0.5]], [[0.2, 2.0]], [[0.3, -1.0]], [[NAN, NAN]]]

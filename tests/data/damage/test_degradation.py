@@ -12,6 +12,7 @@ from restoration_toolchain.data.damage.blur import Blur
 from restoration_toolchain.data.damage.camera import typical_camera
 from restoration_toolchain.data.damage.degradation import (
     CONTEXT,
+    MIXTURE,
     Degradation,
     central_patch,
     degrade_crop,
@@ -22,6 +23,7 @@ from restoration_toolchain.data.damage.jpeg import Jpeg
 from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.damage.noise_model import estimate_noise
 from restoration_toolchain.data.damage.resampling import Resize
+from restoration_toolchain.data.damage.steps import graded_kinds
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError
 from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.data.photos.sources import open_source
@@ -113,7 +115,9 @@ def test_any_mixture_keeps_shape_dtype_and_range(height, width, blur, noise, qua
 def test_strengths_lie_in_their_levels(
     degradation: Degradation, levels: tuple[int, int, int]
 ) -> None:
-    assert strength_levels(degradation) == levels
+    of_kinds = dict(zip(graded_kinds(), strength_levels(degradation), strict=True))
+    assert tuple(of_kinds.pop(kind) for kind in MIXTURE) == levels
+    assert set(of_kinds.values()) == {0}
 
 
 def test_strengths_are_looked_up_by_kind() -> None:
@@ -133,6 +137,18 @@ def test_a_step_takes_the_place_of_its_kind(before: Degradation, after: Degradat
     assert before.with_step(Noise(7.0)) == after
 
 
+def test_steps_that_stay_keep_their_order() -> None:
+    life = Degradation((Resize(0.5), Jpeg(30), Resize(1.0), Jpeg(80)))
+    steps = life.with_step(Noise(7.0)).steps
+    assert steps == (Resize(0.5), Noise(7.0), *life.steps[1:])
+    assert life.with_step(Jpeg(50)).steps == (Resize(0.5), Resize(1.0), Jpeg(50))
+
+
+def test_of_several_steps_of_a_kind_the_strongest_counts() -> None:
+    found = strength_levels(Degradation((Jpeg(12), Jpeg(95), Noise(3.0))))
+    assert found == strength_levels(mixture(0.0, 3.0, 12))
+
+
 @pytest.mark.parametrize("scale", [0, 3, 8])
 def test_another_scale_is_refused(scale: int) -> None:
     with pytest.raises(ValueError, match="scale must be one of 1, 2, 4"):
@@ -144,6 +160,16 @@ def test_damage_must_end_at_a_scale() -> None:
         Degradation((Resize(0.25), Resize(0.3)))
     assert Degradation((Resize(0.3), Resize(0.25))).scale == 4
     assert mixture(1.0).shrunk(1) == mixture(1.0)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_sizes_on_the_way_become_shares_of_a_smaller_photo(scale: int) -> None:
+    life = Degradation((Blur(1.0), Resize(0.5, "area"), Jpeg(60), Resize(1.0)))
+    small = life.shrunk(scale)
+    assert small.scale == scale
+    sizes = [step.factor for step in small.steps if isinstance(step, Resize)]
+    assert sizes == [1 / scale, 0.5 / scale, 1 / scale]
+    assert small.apply(noise_image(40, 80), rng()).shape == (40 // scale, 80 // scale, 3)
 
 
 def test_a_side_that_does_not_divide_is_refused() -> None:

@@ -8,6 +8,7 @@ import pytest
 from restoration_toolchain.data.damage.camera import Camera
 from restoration_toolchain.data.damage.degradation import (
     CONTEXT,
+    MIXTURE,
     Degradation,
     degrade_crop,
     strength_levels,
@@ -23,7 +24,7 @@ from restoration_toolchain.data.damage.resampling import Resize
 from restoration_toolchain.data.damage.steps import graded_kinds
 from restoration_toolchain.data.errors import ScaleError, UnknownNameError
 from restoration_toolchain.data.images import FloatImage
-from restoration_toolchain.data.scaling import KERNELS
+from restoration_toolchain.data.scaling import SMOOTH_KERNELS
 
 CLASSES = pytest.mark.parametrize("level", SEVERITY)
 
@@ -35,6 +36,14 @@ def rng(seed: int = 0) -> np.random.Generator:
 def draws(count: int, *levels: str, scale: int = 1) -> list[Degradation]:
     draw, generator = sampler(*levels, scale=scale), rng()
     return [draw(generator) for _ in range(count)]
+
+
+def mixture_levels(damage: Degradation) -> tuple[int, ...]:
+    """Strength levels of blur, noise and JPEG; there is no other damage."""
+    levels = dict(zip(graded_kinds(), strength_levels(damage), strict=True))
+    found = tuple(levels.pop(kind) for kind in MIXTURE)
+    assert not any(levels.values())
+    return found
 
 
 @pytest.mark.parametrize(
@@ -82,7 +91,7 @@ def test_drawn_strengths_lie_in_levels_of_the_class(level):
     triples = np.array(level_triples(level))
     for drawn in draws(200, level):
         fits = np.ones(len(triples), bool)
-        for kind, levels, slack in zip(graded_kinds(), triples.T, (0, 0, 0.5), strict=True):
+        for kind, levels, slack in zip(MIXTURE, triples.T, (0, 0, 0.5), strict=True):
             ends = np.sort([np.take(kind.edges, levels - 1), np.take(kind.edges, levels)], axis=0)
             value = drawn.strength(kind.name)
             fits &= (ends[0] - slack <= value) & (value <= ends[1] + slack)
@@ -92,7 +101,7 @@ def test_drawn_strengths_lie_in_levels_of_the_class(level):
 @CLASSES
 def test_the_levels_of_a_mixture_are_found_again(level: str) -> None:
     triples = set(level_triples(level))
-    found = [strength_levels(drawn) for drawn in draws(300, level)]
+    found = [mixture_levels(drawn) for drawn in draws(300, level)]
     # A quality is rounded, which may move it across an edge, by one level.
     assert np.mean([triple in triples for triple in found]) > 0.9
     assert all(1 <= strength <= 10 for triple in found for strength in triple)
@@ -101,13 +110,13 @@ def test_the_levels_of_a_mixture_are_found_again(level: str) -> None:
 def test_the_levels_of_a_class_are_drawn_evenly():
     n = 4000
     share = np.mean([triple[0] == 10 for triple in level_triples("moderate")])
-    drawn = np.mean([strength_levels(drawn)[0] == 10 for drawn in draws(n, "moderate")])
+    drawn = np.mean([mixture_levels(drawn)[0] == 10 for drawn in draws(n, "moderate")])
     assert drawn == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / n))
 
 
 @pytest.mark.parametrize(("level", "count"), [("single", 1), ("double", 2)])
 def test_draws_have_so_many_distortions_and_each_comes_as_often(level, count):
-    present = np.array([strength_levels(drawn) for drawn in draws(1500, level)]) > 0
+    present = np.array([mixture_levels(drawn) for drawn in draws(1500, level)]) > 0
     assert (present.sum(axis=1) == count).all()
     assert present.mean(axis=0) == pytest.approx(np.full(3, count / 3), abs=0.05)
 
@@ -121,7 +130,7 @@ def test_a_kind_alone_is_a_level_by_its_name(kind):
 
 def test_light_damage_is_any_of_the_three_and_below_mild():
     drawn = draws(1500, "light")
-    levels = np.array([strength_levels(each) for each in drawn])
+    levels = np.array([mixture_levels(each) for each in drawn])
     assert levels.sum(axis=1).max() - 2 < SEVERITY["mild"][0]
     assert max(each.strength("blur") for each in drawn) <= 3.0
     assert max(each.strength("noise") for each in drawn) <= 10.0
@@ -164,11 +173,11 @@ def test_one_seed_gives_one_degradation_of_the_scale_and_one_image(level: str, s
 
 def test_kernels_are_drawn():
     steps = [step for drawn in draws(60, "mild", scale=4) for step in drawn.steps]
-    assert {step.kernel for step in steps if isinstance(step, Resize)} == set(KERNELS)
+    assert {step.kernel for step in steps if isinstance(step, Resize)} == set(SMOOTH_KERNELS)
 
 
 def test_several_levels_are_drawn_alike_often() -> None:
-    mixtures = [all(strength_levels(drawn)) for drawn in draws(400, "mild", "single")]
+    mixtures = [all(mixture_levels(drawn)) for drawn in draws(400, "mild", "single")]
     assert 0.4 < np.mean(mixtures) < 0.6
 
 

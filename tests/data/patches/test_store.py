@@ -149,6 +149,17 @@ def test_the_single_fraction_is_the_share_of_single_distortions(
     assert np.mean([len(degradation.steps) == 1 for degradation in drawn]) == share
 
 
+@pytest.mark.parametrize(
+    ("level", "share"), [("moderate", 0.5), ("light", 0.5), ("world", 0.0), ("messenger", 0.0)]
+)
+def test_single_distortions_go_with_mixtures_unless_told_otherwise(
+    level: str, share: float
+) -> None:
+    assert StoreConfig(level=level).single_fraction == share
+    assert StoreConfig(level=level, single_fraction=0.25).single_fraction == 0.25
+    assert StoreConfig(level=level, single_fraction=0.0).single_fraction == 0.0
+
+
 def test_no_photo_gives_more_patches_than_the_bound(tmp_path: Path) -> None:
     config = StoreConfig(stride=7, scales=(1.0,), max_patches=3)
     prepare_store(tmp_path / "store.h5", marked_photos(4), config)
@@ -288,6 +299,21 @@ def test_a_store_remembers_the_noise_of_a_camera(tmp_path: Path) -> None:
         done = store.read_degradation(np.arange(len(store)))
     assert {tuple(step.name for step in each.steps) for each in done} == {("camera", "jpeg")}
     assert len({each.strength("camera") for each in done}) == len(done)
+
+
+def test_a_store_remembers_whatever_happens_in_the_world(tmp_path: Path) -> None:
+    config = StoreConfig(level="world", scales=(1.0,), stride=11, max_patches=30)
+    prepare_store(tmp_path / "store.h5", marked_photos(3, 96, 140), config)
+    with PatchStore(tmp_path / "store.h5") as store:
+        indices = np.arange(len(store))
+        done = store.read_degradation(indices)
+        lq, gt = store.read_lq(indices), store.read_gt(indices)
+    assert lq.shape == gt.shape
+    assert all(each.steps and each.scale == 1 for each in done)  # clean pairs are left out
+    kinds = {step.name for each in done for step in each.steps}
+    assert len(kinds) >= 8
+    draw, rng = config.sampler(), np.random.default_rng(1)
+    assert {len(draw(rng).steps) for _ in range(200)} == set(range(7))
 
 
 def test_a_store_of_the_layout_before_is_still_read(tmp_path: Path, store_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from restoration_toolchain.data.damage.levels import LEVELS, SCALED_LEVELS
+from restoration_toolchain.data.damage.steps import graded_kinds
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.toolchain.cli import app
@@ -153,8 +154,10 @@ def test_information_on_no_store_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "levels"), [(("data", "prepare"), LEVELS), (("inspect",), SCALED_LEVELS)]
+    ("command", "levels"),
+    [(("data", "prepare"), LEVELS), (("inspect",), SCALED_LEVELS), (("evaluate",), SCALED_LEVELS)],
 )
 def test_help_names_every_level_with_damage(command: tuple[str, ...], levels: list[str]) -> None:
     result = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"})
-    assert set(levels) - {"clean"} <= set(re.findall(r"\w+", result.output))
+    named = set(re.findall(r"[\w-]+", result.output))
+    assert {*levels, *(kind.name for kind in graded_kinds())} - {"clean"} <= named

@@ -73,7 +73,8 @@ def test_an_agent_for_the_world_knows_risks_names_and_its_limits_and_goes_on_whe
     phases: list[str] = []
     run = tmp_path / "whole"
     policy = train_world(config, run, on_step=lambda phase, *_: phases.append(phase))
-    assert phases == ["recording outcomes", "recording held_out", "learning", "learning"]
+    learning = [f"learning, round {number}" for number in (1, 1, 2, 2)]
+    assert phases == ["recording outcomes", "recording held_out", *learning]
     check_fits(policy, load_toolbox(pair))
     assert policy.knows_risk
     assert policy.guard is not None
@@ -102,7 +103,7 @@ def test_an_agent_for_the_world_knows_risks_names_and_its_limits_and_goes_on_whe
     with pytest.raises(RunTakenError):  # what was recorded is not for other settings
         train_world(dataclasses.replace(config, seed=1), parts)
     with pytest.raises(KeyboardInterrupt):
-        train_world(config, parts, resume=True, on_step=interrupt("learning"))
+        train_world(config, parts, resume=True, on_step=interrupt("learning, round 2"))
     again = train_world(config, parts, resume=True)
     assert shard.stat().st_mtime_ns == written
     assert (again.max_risk, again.unfamiliar_risk) == (policy.max_risk, policy.unfamiliar_risk)

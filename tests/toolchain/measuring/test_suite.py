@@ -12,7 +12,8 @@ import torch
 from restoration_toolchain.agents.players.play import play
 from restoration_toolchain.agents.players.reference import FixedPlayer
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.q_net import LEVELS, RecurrentQNet
+from restoration_toolchain.data.damage.degradation import mixture, strength_levels
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.toolchain.measuring.evaluation import (
@@ -166,6 +167,21 @@ def test_the_looks_of_both_encoders_are_counted_as_by_hand() -> None:
     assert agent_macs(statistics) == convs + rest
 
 
+def test_what_a_pooled_encoder_concludes_and_what_tells_distributions_counts_too() -> None:
+    names = tuple("abcdefghijkl")
+    plain, knowing = (
+        LstmPolicy(RecurrentQNet(12, "world_statistics", quantiles=knows), names)
+        for knows in (False, True)
+    )
+    spread = (50 + 128) * 12 * len(LEVELS)
+    assert agent_macs(knowing) == agent_macs(plain) + spread
+    convs = 9 * (63**2 * 16 * 3 + 32**2 * 32 * 16 + 16**2 * (64 * 32 + 96 * 64) + 8**2 * 128 * 96)
+    width = 16 + 32 + 64 + 96 + 128 + 128 + 2 * (16 + 32 + 64 + 96)
+    said = width * 256 + 256 * 96 + 2 * 96 * 128
+    rest = 4 * 50 * (128 + 12 + 50) + 50 * 13 + 128 * 13
+    assert agent_macs(plain) == convs + said + rest
+
+
 def test_what_follows_a_stop_was_not_chosen() -> None:
     actions = np.array([[0, 1, 2], [0, STOP, STOP], [STOP, STOP, STOP]])
     expected = [[True, True, True], [True, True, False], [True, False, False]]
@@ -186,8 +202,11 @@ def test_stops_and_gains_are_told_per_step(tiny_toolbox: Toolbox, levels: list[L
 
 def test_usage_is_counted_by_the_strength_of_the_input() -> None:
     actions = np.array([[0, 1], [STOP, STOP], [1, STOP]])
-    strengths = ((1, 4, 10), (2, 4, 10), (1, 5, 10))
+    strengths = tuple(
+        strength_levels(mixture(*each)) for each in ((0.4, 18, 10), (0.8, 18, 10), (0.4, 22, 10))
+    )
     usages = {usage.by: usage for usage in usage_of([actions], [strengths], STOP)}
+    assert list(usages) == ["blur", "noise", "jpeg"]  # no other kind occurs
     noise = usages["noise"]
     assert noise.columns == tuple(str(level) for level in range(1, 11))
     four, five = noise.columns.index("4"), noise.columns.index("5")
@@ -196,9 +215,10 @@ def test_usage_is_counted_by_the_strength_of_the_input() -> None:
     assert [row[five] for row in noise.first] == [0, 1, 0, 0]
     assert [row[five] for row in noise.every] == [0, 1, 0, 1]
     assert sum(map(sum, usages["blur"].first)) == 3
-    (unknown,) = usage_of([actions], [None], STOP)
-    assert unknown.columns == ("all",)
-    assert unknown.first == ((1,), (1,), (0,), (1,))
+    for nothing_known in (None, (strength_levels(mixture()),) * 3):
+        (unknown,) = usage_of([actions], [nothing_known], STOP)
+        assert unknown.columns == ("all",)
+        assert unknown.first == ((1,), (1,), (0,), (1,))
 
 
 def test_results_go_to_json_as_they_are(results: SuiteResults) -> None:

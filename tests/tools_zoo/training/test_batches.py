@@ -73,9 +73,7 @@ def test_the_own_strength_stays_in_the_range_of_the_tool(
 @SPECS
 def test_mixtures_carry_all_three_distortions(spec: ToolSpec, applied: list[Degradation]) -> None:
     draw_many(ToolDegrader(spec, mixed=1.0))
-    levels = np.array([strength_levels(d) for d in applied])
-    assert levels.shape[1] == 3
-    assert (levels > 0).all()
+    assert {tuple(step.name for step in d.steps) for d in applied} == {("blur", "noise", "jpeg")}
 
 
 def test_jitter_is_a_slight_noise_and_jpeg_after_the_own_distortion(

@@ -40,7 +40,7 @@ def decisions_on(level: str, results: EpisodeResults, stop: int) -> Decisions:
 def usage_of(
     actions: Sequence[npt.NDArray[np.int64]], strengths: Sequence[Strengths | None], stop: int
 ) -> tuple[Usage, ...]:
-    """Count which actions were chosen, by the strength of each distortion in the input.
+    """Count which actions were chosen, by the strength of each distortion that occurs in the input.
 
     Args:
         actions: Per level, (N, max_steps).
@@ -48,13 +48,14 @@ def usage_of(
         stop: Index of the stop action.
     """
     played = np.concatenate(actions)
-    if any(known is None for known in strengths):
-        return (_count("patches", ("all",), played, np.zeros(len(played), np.int64), stop),)
     of_inputs = np.array([levels for known in strengths if known for levels in known])
+    if any(known is None for known in strengths) or not of_inputs.any():
+        return (_count("patches", ("all",), played, np.zeros(len(played), np.int64), stop),)
     columns = tuple(map(str, range(NUM_LEVELS + 1)))
     return tuple(
         _count(kind.name, columns, played, of_inputs[:, k], stop)
         for k, kind in enumerate(graded_kinds())
+        if of_inputs[:, k].any()
     )
 
 

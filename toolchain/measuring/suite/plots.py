@@ -55,7 +55,7 @@ def draw_gain_per_step(results: SuiteResults) -> "Figure":
     """Draw the mean gain after each step, with a colour per level and a line style per row."""
     from matplotlib.ticker import MaxNLocator
 
-    figure = _new_figure(7.0, 4.5)
+    figure = new_figure(7.0, 4.5)
     axes = figure.subplots()
     for k, level in enumerate(results.levels):
         for row in results.of_level(level):
@@ -72,7 +72,7 @@ def draw_gain_per_step(results: SuiteResults) -> "Figure":
 
 def draw_usage(results: SuiteResults) -> "Figure":
     """Draw heat maps: the share of the inputs of a strength that met an action, first and ever."""
-    figure = _new_figure(1.5 + 4.0 * len(results.usage), 7.5)
+    figure = new_figure(1.5 + 4.0 * len(results.usage), 7.5)
     grid = figure.subplots(2, len(results.usage), squeeze=False)
     for column, usage in enumerate(results.usage):
         inputs = np.array(usage.first).sum(axis=0, dtype=np.float64)
@@ -95,7 +95,7 @@ def draw_usage(results: SuiteResults) -> "Figure":
 
 def draw_calibration(results: SuiteResults) -> "Figure":
     """Draw predicted against realised gains of all tool runs, with means of groups of one size."""
-    figure = _new_figure(9.0, 4.5)
+    figure = new_figure(9.0, 4.5)
     for axes, attribute, title in zip(
         figure.subplots(1, 2),
         ("gains", "gains_to_end"),
@@ -117,7 +117,7 @@ def draw_calibration(results: SuiteResults) -> "Figure":
 
 def draw_stops(results: SuiteResults) -> "Figure":
     """Draw bars: the share of the patches on which the agent stopped in each step, or did not."""
-    figure = _new_figure(6.5, 4.0)
+    figure = new_figure(6.5, 4.0)
     axes = figure.subplots()
     width = 0.8 / max(len(results.decisions), 1)
     for k, decisions in enumerate(results.decisions):
@@ -142,7 +142,7 @@ def _group_means(values: Any, gains: Any) -> tuple[list[float], list[float]]:
     )
 
 
-def _new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     """Make an empty figure, sides in inches, without pyplot, whose figures are global."""
     from matplotlib.figure import Figure
 

@@ -14,15 +14,20 @@ RESULTS: Final = "results.json"
 TABLES: Final = "results.md"
 
 
-def check_folder(folder: Path, *, overwrite: bool) -> None:
+def check_folder(folder: Path, *, overwrite: bool, results: str = RESULTS) -> None:
     """Make sure, before anything is measured, that the results can be written.
+
+    Args:
+        folder: Folder for the results.
+        overwrite: Whether results that are there may be replaced.
+        results: Name of the file that says that results are there.
 
     Raises:
         PhotoError: ``folder`` is a file, or holds results that must not be replaced.
     """
     if folder.exists() and not folder.is_dir():
         raise PhotoError(f"{folder} is a file; name a folder for the results")
-    if (folder / RESULTS).exists() and not overwrite:
+    if (folder / results).exists() and not overwrite:
         raise PhotoError(
             f"{folder} already holds results; add --overwrite or name another folder with -o"
         )
@@ -91,7 +96,7 @@ def _overview(results: SuiteResults) -> str:
         label = rows[0].label + ("" if is_whole else f", on {rows[0].count} patches")
         lines.append([label, *cells, *_costs(rows)])
     heads = ["", *results.levels, "made worse, at most", "stored", "run", "MACs", "ms"]
-    return _table(heads, lines)
+    return markdown_table(heads, lines)
 
 
 def _costs(rows: Sequence[Row]) -> list[str]:
@@ -113,7 +118,7 @@ def _oracle_table(results: SuiteResults) -> str:
         lines.append([share.level, f"{share.count}", *gains, part])
     heads = ["gain in dB", "patches", "exhaustive oracle", "greedy oracle", "agent"]
     heads += ["agent's share"]
-    return "The agent and the oracles on the same patches:\n\n" + _table(heads, lines)
+    return "The agent and the oracles on the same patches:\n\n" + markdown_table(heads, lines)
 
 
 def _level_table(rows: Sequence[Row]) -> str:
@@ -133,9 +138,12 @@ def _level_table(rows: Sequence[Row]) -> str:
         ]
         for row in rows
     ]
-    return _table(heads, lines, left=(0, len(heads) - 1))
+    return markdown_table(heads, lines, left=(0, len(heads) - 1))
 
 
-def _table(heads: Sequence[str], lines: Iterable[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+def markdown_table(
+    heads: Sequence[str], lines: Iterable[Sequence[str]], left: Sequence[int] = (0,)
+) -> str:
+    """Write a table of Markdown; ``left`` are the columns of words."""
     rule = ["---" if k in left else "---:" for k in range(len(heads))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rule, *lines))

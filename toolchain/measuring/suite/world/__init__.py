@@ -1,0 +1,9 @@
+"""The suite ``world``: what users get on every family of damage, and what would be possible."""
+
+from restoration_toolchain.toolchain.measuring.suite.world.measure import Example, run_world
+from restoration_toolchain.toolchain.measuring.suite.world.results import (
+    FamilyResult,
+    WorldResults,
+)
+
+__all__ = ["Example", "FamilyResult", "WorldResults", "run_world"]

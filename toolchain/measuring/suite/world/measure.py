@@ -1,0 +1,258 @@
+"""Run the suite of the world: every family, by everyone who can be compared, in one go."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
+from restoration_toolchain.data.metrics import psnr
+from restoration_toolchain.data.patches.world_set import UNITS, Pair, Unit, WorldFamily
+from restoration_toolchain.toolchain.measuring.suite.world.outcomes import (
+    PSNR_CAP,
+    Outcomes,
+    best_sequence,
+    best_single,
+    greedy_oracle,
+)
+from restoration_toolchain.toolchain.measuring.suite.world.results import (
+    GREAT_HARM,
+    HARM,
+    RISK_EDGES,
+    FamilyResult,
+    Kept,
+    RiskGroup,
+    WorldResults,
+)
+from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.tools_zoo.device import choose_precision
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+
+OnProgress = Callable[[int, int, str, str], None]
+"""Called with (done, total, what was done last, what is going on)."""
+
+_WORSE: Final = 1e-6
+"""dB by which a step must lower the PSNR to count as one that made the image worse."""
+
+
+class Example(NamedTuple):
+    """One picture of a family, and what came of it.
+
+    Attributes:
+        family: Name of the family.
+        label: Damage in words, or the kind of drawing.
+        clean: Clean picture, RGB uint8 (H, W, 3).
+        damaged: Degraded picture, likewise.
+        restored: What users get, likewise.
+        chain: Names of the tools that ran.
+        before: PSNR of the degraded picture in dB, capped.
+        after: PSNR of the restored picture in dB, capped.
+    """
+
+    family: str
+    label: str
+    clean: ByteImage
+    damaged: ByteImage
+    restored: ByteImage
+    chain: tuple[str, ...]
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Restored:
+    """What came of one picture.
+
+    Attributes:
+        psnr: PSNR in dB, capped, before and after every tool.
+        image: Result, RGB uint8 (H, W, 3).
+        chain: Names of the tools that ran.
+        steps: Claimed risk of every tool that ran, and whether it made the picture worse.
+        seconds: Time taken.
+        is_identical: Whether the result is the input, to the last bit of 8.
+        is_unfamiliar: Whether it was called unlike what the agent was trained on.
+        is_held_back: Whether a tool promised a gain and was too risky.
+    """
+
+    psnr: tuple[float, ...]
+    image: ByteImage
+    chain: tuple[str, ...]
+    steps: tuple[tuple[float, bool], ...]
+    seconds: float
+    is_identical: bool
+    is_unfamiliar: bool
+    is_held_back: bool
+
+
+def run_world(
+    restorer: Restorer,
+    families: Iterable[WorldFamily],
+    *,
+    total: int,
+    reference: Toolbox | None = None,
+    facts: dict[str, str | int | float] | None = None,
+    on_progress: OnProgress = lambda done, total, note, title: None,
+) -> tuple[WorldResults, list[Example]]:
+    """Measure what users get on every family, and what would have been possible.
+
+    Args:
+        restorer: Agent and toolbox, told everything that a user could tell them.
+        families: The validation set, one family at a time.
+        total: Number of families.
+        reference: Networks that were trained on one family alone each, named like it.
+        facts: Facts to record beside those known here.
+        on_progress: Progress, over families.
+
+    Returns:
+        The results, and one example of each family.
+
+    Raises:
+        ToolchainError: There is nothing to measure on.
+    """
+    results: list[FamilyResult] = []
+    examples: list[Example] = []
+    for number, family in enumerate(families, start=1):
+        units = [unit for unit in UNITS if family.of(unit)]
+        for unit in units:
+            result, example = _measure(restorer, family, unit, reference)
+            results.append(result)
+            if unit == units[0]:
+                examples.append(example)
+        on_progress(number, total, family.name, "the world, by family")
+    if not results:
+        raise ToolchainError("there is no picture to measure on")
+    in_order = sorted(results, key=lambda one: UNITS.index(one.unit))
+    facts = {**_facts(restorer), **(facts or {})}
+    return WorldResults(facts=facts, families=tuple(in_order)), examples
+
+
+def _measure(
+    restorer: Restorer, family: WorldFamily, unit: Unit, reference: Toolbox | None
+) -> tuple[FamilyResult, Example]:
+    pairs = family.of(unit)
+    settings = restorer.provenance.settings
+    toolbox, max_steps = restorer.toolbox, settings.max_steps
+    outcomes = Outcomes(
+        toolbox,
+        pairs,
+        device=settings.device,
+        precision=choose_precision(settings.precision, torch.device(settings.device)),
+    )
+    single, single_psnr = best_single(outcomes)
+    sequence, sequence_psnr = best_sequence(outcomes, max_steps=max_steps)
+    _, oracle_psnr = greedy_oracle(outcomes, max_steps=max_steps)
+    alone = None
+    if reference is not None and family.name in reference.names:
+        alone = float(outcomes.alone(reference[family.name]).mean())
+    restored = [_restore(restorer, pair) for pair in pairs]
+    # By the same measure before and after, so that what is left alone loses nothing at all.
+    losses = np.array([one.psnr[0] - one.psnr[-1] for one in restored])
+    result = FamilyResult(
+        family=family.name,
+        kind=family.kind,
+        unit=unit,
+        count=len(pairs),
+        input=float(outcomes.inputs.mean()),
+        single=float(single_psnr.mean()),
+        sequence=float(sequence_psnr.mean()),
+        agent=float((outcomes.inputs - losses).mean()),
+        oracle=float(oracle_psnr.mean()),
+        reference=alone,
+        single_tool=tuple(toolbox.names[action] for action in single),
+        sequence_tools=tuple(toolbox.names[action] for action in sequence),
+        chains=tuple(Counter(one.chain for one in restored).most_common()),
+        harmed=int((losses > HARM).sum()),
+        greatly_harmed=int((losses > GREAT_HARM).sum()),
+        worst_loss=float(max(losses.max(), 0.0)),
+        identical=sum(one.is_identical for one in restored),
+        kept=tuple(_kept(family, pairs, restored, losses)),
+        risks=_risk_groups([step for one in restored for step in one.steps]),
+        unfamiliar=sum(one.is_unfamiliar for one in restored),
+        held_back=sum(one.is_held_back for one in restored),
+        seconds=float(np.mean([one.seconds for one in restored])),
+    )
+    chosen = int(np.abs(losses - losses.mean()).argmin())  # the one that is most like all of them
+    pair, one = pairs[chosen], restored[chosen]
+    pictures, ends = (pair.gt, pair.lq, one.image), (one.psnr[0], one.psnr[-1])
+    return result, Example(family.name, pair.label, *pictures, one.chain, *ends)
+
+
+def _restore(restorer: Restorer, pair: Pair) -> _Restored:
+    """Restore a picture as a user would."""
+    restoration = restorer.restore(pair.lq, keep_frames=True)
+    clean = to_float(pair.gt)
+    reached = [psnr(frame, clean) for frame in restoration.frames]
+    tools = [step for step in restoration.steps if not step.is_stop]
+    steps = [
+        (step.risk, after < before - _WORSE)
+        for step, (before, after) in zip(tools, pairwise(reached), strict=True)
+        if step.risk is not None
+    ]
+    image = to_uint8(restoration.image)
+    return _Restored(
+        psnr=tuple(min(value, PSNR_CAP) for value in reached),
+        image=image,
+        chain=restoration.sequence,
+        steps=tuple(steps),
+        seconds=restoration.seconds,
+        is_identical=np.array_equal(image, pair.lq),
+        is_unfamiliar=(restoration.unfamiliarity or 0.0) > 1.0,
+        is_held_back=any(step.is_held_back for step in restoration.steps),
+    )
+
+
+def _kept(
+    family: WorldFamily,
+    pairs: Sequence[Pair],
+    restored: Sequence[_Restored],
+    losses: npt.NDArray[np.float64],
+) -> Iterator[Kept]:
+    is_drawn = "drawings" in family.kind
+    labels = [pair.label if is_drawn else family.name for pair in pairs]
+    for label in dict.fromkeys(labels):
+        rows = [row for row, other in enumerate(labels) if other == label]
+        yield Kept(
+            label=label,
+            count=len(rows),
+            identical=sum(restored[row].is_identical for row in rows),
+            worst_loss=float(max(0.0, *(losses[row] for row in rows))),
+        )
+
+
+def _risk_groups(steps: Sequence[tuple[float, bool]]) -> tuple[RiskGroup, ...]:
+    """Sort steps into the groups between `RISK_EDGES`; groups without any are left out."""
+    if not steps:
+        return ()
+    risks, is_worse = np.array([risk for risk, _ in steps]), np.array([worse for _, worse in steps])
+    places = np.clip(np.searchsorted(RISK_EDGES, risks) - 1, 0, len(RISK_EDGES) - 2)
+    return tuple(
+        RiskGroup(
+            low=RISK_EDGES[place],
+            high=RISK_EDGES[place + 1],
+            count=int((places == place).sum()),
+            claimed=float(risks[places == place].sum()),
+            worse=int(is_worse[places == place].sum()),
+        )
+        for place in np.unique(places).tolist()
+    )
+
+
+def _facts(restorer: Restorer) -> dict[str, Any]:
+    made_by = restorer.provenance
+    settings = made_by.settings
+    device = torch.device(settings.device)
+    return {
+        "toolbox": made_by.toolbox,
+        "agent": made_by.agent_checksum[:12],
+        "max_steps": settings.max_steps,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "precision": settings.precision,
+        "torch": torch.__version__,
+    }
