@@ -10,6 +10,7 @@ the best, and sometimes any, so that half-restored and spoilt images are met, to
 
 import io
 import itertools
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.data.atomic import write_atomically
+from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import to_float, to_tensor
 from restoration_toolchain.data.patches.world_crops import Crop, gather
 from restoration_toolchain.envs.chain import MAX_STEPS
@@ -132,12 +134,22 @@ def record(
 
 
 def load(paths: Sequence[Path]) -> Outcomes:
-    """Read shards, one behind the other."""
-    parts = []
-    for path in paths:
+    """Read shards, one behind the other.
+
+    Raises:
+        ToolchainError: A shard is damaged.
+    """
+    return _joined([_read(path) for path in paths])
+
+
+def _read(path: Path) -> Outcomes:
+    try:
         with np.load(path, allow_pickle=False) as file:
-            parts.append(Outcomes(**{name: file[name] for name in Outcomes.__slots__}))
-    return _joined(parts)
+            return Outcomes(**{name: file[name] for name in Outcomes.__slots__})
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ToolchainError(
+            f"{path} is damaged; remove it and resume the run: it is recorded again"
+        ) from error
 
 
 def _joined(parts: Sequence[Outcomes]) -> Outcomes:

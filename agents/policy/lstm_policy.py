@@ -182,6 +182,7 @@ class LstmPolicy:
             values += self._margins[last_action.cpu()].to(values)
             if together:
                 values = values.mean(dim=0, keepdim=True)
+                quantiles = None if quantiles is None else quantiles.mean(dim=0, keepdim=True)
             return Judgement(values, self._risks(values, quantiles)), state
 
     def _risks(self, values: Tensor, quantiles: Tensor | None) -> Tensor | None:

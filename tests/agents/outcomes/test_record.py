@@ -11,6 +11,7 @@ from restoration_toolchain.agents.outcomes import record as recording
 from restoration_toolchain.agents.outcomes.record import Outcomes, corner_views, load, record
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import to_float, to_numpy, to_tensor
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.patches.world_crops import Crop
@@ -82,6 +83,13 @@ def test_what_is_missing_is_recorded_and_what_is_there_stays(
     assert told == [(8, 15), (15, 15)]
     assert_same(load(paths), whole)
     assert len(record(shifts, DarkCrops(), tmp_path, num_crops=8)) == 1  # of those that are there
+
+
+def test_a_damaged_shard_is_named(shifts: Toolbox, tmp_path: Path) -> None:
+    (path,) = record(shifts, DarkCrops(), tmp_path, num_crops=8, max_steps=1)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ToolchainError, match=f"{path.name} is damaged; remove it"):
+        load([path])
 
 
 def test_a_gain_is_what_the_psnr_gains_on_each_view_and_on_the_whole(

@@ -128,6 +128,12 @@ def test_views_of_an_encoder_that_is_not_pooled_are_averaged_by_their_values() -
     alone, _ = policy.judge(seen, START, state)
     torch.testing.assert_close(photo.values[0], alone.values.mean(dim=0))
     assert photo.risks is None
+    torch.manual_seed(0)
+    knowing = LstmPolicy(RecurrentQNet(3, "statistics", quantiles=True), NAMES, max_risk=0.5)
+    judged, _ = knowing.judge(seen, START, state, together=True)
+    assert judged.risks is not None
+    assert judged.risks.shape == (1, 3)
+    assert len(knowing.decide_on(judged).actions) == 1
 
 
 def test_a_guard_corrects_what_an_agent_claims(policy: LstmPolicy) -> None:

@@ -1,5 +1,6 @@
 """Properties of the restoration of one photo."""
 
+import dataclasses
 import doctest
 import json
 import math
@@ -471,3 +472,21 @@ def test_a_photo_is_judged_strange_before_a_tool_runs(toolbox_folder: Path) -> N
     assert restoration.sequence == SEQUENCE
     stopped = Restorer(load_toolbox(toolbox_folder), policy).restore(photo(), forced=["stop"])
     assert restoration.unfamiliarity == stopped.unfamiliarity
+
+
+def test_an_agent_with_other_limits_is_another_agent(toolbox_folder: Path) -> None:
+    toolbox, sure = load_toolbox(toolbox_folder), sure_policy(0.5, max_risk=0.2)
+    assert sure.guard is not None
+    corrected = dataclasses.replace(sure.guard, intercept=1.0)
+    policies = (
+        sure,
+        sure.changed(max_risk=0.1),
+        sure.changed(unfamiliar_risk=0.1),
+        sure.changed(guard=corrected),
+        sure.changed(max_risk=1.0),
+    )
+    told_apart = {Restorer(toolbox, each).provenance.agent_checksum for each in policies}
+    assert len(told_apart) == len(policies)
+    # Where nothing is limited, a guard tells and decides nothing.
+    plain = sure.changed(max_risk=1.0, guard=corrected)
+    assert Restorer(toolbox, plain).provenance.agent_checksum in told_apart
