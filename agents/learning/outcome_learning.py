@@ -36,6 +36,9 @@ from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.envs.reward import MAX_LOSS
 from restoration_toolchain.tools_zoo.training.config import LoopConfig
 
+LITTLE_GAIN: Final = 0.5
+"""dB; where the best tool gains so much, errors count half as much as where none gains."""
+
 WHOLE_WEIGHT: Final = 2.0
 """Weight of a crop as a whole beside that of each of its views."""
 
@@ -48,13 +51,13 @@ class OutcomeLearningConfig(LoopConfig):
     """Times that every crop is seen."""
     batch_size: int = 24
     """Crops in a step."""
-    encoder: EncoderName = "world_statistics"
+    encoder: EncoderName = "pooled_statistics"
     """What the agent sees with."""
     ranking: float = 0.05
     """Weight of the choice between tools (`errors.ranking_errors`)."""
     distribution: float = 4.0
     """Weight of the quantiles of gains."""
-    recognition: float = 0.05
+    recognition: float = 0.2
     """Weight of naming the family of the damage."""
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float = 2e-3
@@ -195,10 +198,11 @@ class OutcomeObjective:
 def errors_of(told: Told, batch: OutcomeBatch) -> dict[str, Tensor]:
     """Mean errors of a batch: of values, of the choice, of distributions, and of names."""
     known = ~batch.gains.isnan()
-    weight = known.float()
-    weight[:, :, -1] *= WHOLE_WEIGHT
-    weight = weight / weight.sum().clamp(min=1.0)
     gains = torch.nan_to_num(batch.gains).clamp(-MAX_LOSS, MAX_GAIN)
+    # Where little is to be gained, little errors count: noise would rule the rest.
+    weight = known.float() / (LITTLE_GAIN + gains.amax(dim=-1, keepdim=True).clamp(min=0.0))
+    weight[:, :, -1] *= WHOLE_WEIGHT
+    weight = weight / weight.sum().clamp(min=1e-6)
     returns = torch.nan_to_num(batch.returns).clamp(-MAX_LOSS, MAX_GAIN)
     targets = torch.cat([returns, torch.zeros_like(returns[..., :1])], dim=-1)
     weights = torch.cat([weight, weight.mean(dim=-1, keepdim=True)], dim=-1)

@@ -25,7 +25,7 @@ EPS: Final = 1e-5
 """Energy that counts as none; a grey level of 8 bits is 6e-5."""
 
 EncoderName = Literal[
-    "world_statistics", "fine_statistics", "local_statistics", "statistics", "rl_restore"
+    "pooled_statistics", "fine_statistics", "local_statistics", "statistics", "rl_restore"
 ]
 
 OptimizerName = Literal["muon", "adam"]
@@ -134,10 +134,9 @@ class StatisticsLayers:
 
 
 _COARSE: Final = ((24, 7, 2, 3), (32, 3, 2, 0), (48, 3, 2, 0), (64, 3, 2, 0))
-_WORLD: Final = ((16, 3, 1, 1), (32, 3, 2, 1), (64, 3, 2, 1), (96, 3, 1, 1), (128, 3, 2, 1))
 _FINE: Final = ((12, 3, 1, 1), (24, 3, 2, 1), (48, 3, 2, 1), (64, 3, 1, 1), (96, 3, 2, 1))
 STATISTICS_LAYERS: Final[Mapping[EncoderName, StatisticsLayers]] = {
-    "world_statistics": StatisticsLayers(_WORLD, (16, 8, 8, 5), slope=0.1, hidden=256),
+    "pooled_statistics": StatisticsLayers(_FINE, (16, 8, 8, 5), slope=0.1, hidden=128),
     "fine_statistics": StatisticsLayers(_FINE, (16, 8, 8, 5), slope=0.1, hidden=128),
     "local_statistics": StatisticsLayers(_COARSE, (8, 5)),
     "statistics": StatisticsLayers(_COARSE),
@@ -212,7 +211,6 @@ class PooledEncoder(StatisticsEncoder):
     """
 
     out_features = 128
-    says = 96
     is_pooled = True
 
     def __init__(self, name: EncoderName) -> None:
@@ -237,7 +235,7 @@ class PooledEncoder(StatisticsEncoder):
 
 ENCODERS: Final[Mapping[str, type[Encoder]]] = {
     **dict.fromkeys(STATISTICS_LAYERS, StatisticsEncoder),
-    "world_statistics": PooledEncoder,
+    "pooled_statistics": PooledEncoder,
     "rl_restore": RlRestoreEncoder,
 }
 """Class of each encoder."""

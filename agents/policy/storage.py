@@ -30,6 +30,7 @@ WEIGHTS_FOLDER: Final = Path(__file__).parents[1] / "weights"
 BUILTIN_AGENTS: Final = (
     "classic",
     "efficient",
+    "efficient-paper",
     "generative",
     "generative-texture",
     "generative-x2",

@@ -66,6 +66,8 @@ class WorldConfig:
     """Crops of the held-out photos."""
     chains: tuple[tuple[str, str], ...] = ()
     """Pairs of tools that are known to follow each other well."""
+    init_encoder: str | None = None
+    """Agent, by name or folder, whose encoder the learning begins with: one that learnt to see."""
     rounds: int = 2
     """Times that learning goes through its schedule, each from what the one before averaged."""
     learning: OutcomeLearningConfig = field(default_factory=OutcomeLearningConfig)
@@ -138,13 +140,14 @@ def train_world(
     run = RunFolder(run_path, config, resume=resume)
     try:
         toolbox = _open_toolbox(config)
+        student = _beginner(config, toolbox.names)  # what is wrong with it is said before the hours
         device = choose_device(config.device)
         precision = choose_precision(config.precision, device)
         outcomes, held_out = (
             _outcomes(config, toolbox.to(device), (device, precision), run, name, on_step)
             for name in ("outcomes", "held_out")
         )
-        student = _learn(config, toolbox.names, outcomes, held_out, run_path, on_step)
+        student = _learn(student, config, toolbox.names, (outcomes, held_out), run_path, on_step)
         policy = LstmPolicy(
             student.q_net,
             toolbox.names,
@@ -206,16 +209,15 @@ def _outcomes(
 
 
 def _learn(
+    begun: Student,
     config: WorldConfig,
     names: Sequence[str],
-    outcomes: Outcomes,
-    held_out: Outcomes,
+    recorded: tuple[Outcomes, Outcomes],
     run_path: Path,
     on_step: OnPhaseStep,
 ) -> Student:
-    torch.manual_seed(config.seed)
-    encoder = config.learning.encoder
-    student: nn.Module = Student(len(names), families_of_the_world(), UNTOUCHED, encoder)
+    student: nn.Module = begun
+    outcomes, held_out = recorded
     measured = config.batches(held_out, names)
     for number in range(1, config.rounds + 1):
         batches, settings = config.batches(outcomes, names, number), config.round(number)
@@ -233,6 +235,26 @@ def _learn(
         )
     assert isinstance(student, Student)
     return student
+
+
+def _beginner(config: WorldConfig, names: Sequence[str]) -> Student:
+    torch.manual_seed(config.seed)
+    student = Student(len(names), families_of_the_world(), UNTOUCHED, config.learning.encoder)
+    if config.init_encoder is not None:
+        _begin_with(student, config.init_encoder)
+    return student
+
+
+def _begin_with(student: Student, agent: str) -> None:
+    """Start from the encoder of an agent, as far as the layers are the same."""
+    encoder = student.q_net.encoder
+    known = load_policy(agent).q_net.encoder.state_dict()
+    try:
+        missing, unknown = encoder.load_state_dict(known, strict=False)
+    except RuntimeError:
+        missing, unknown = [], list(known)
+    if unknown or len(missing) == len(encoder.state_dict()):
+        raise ToolchainError(f"the agent {agent} sees with other layers; name another one")
 
 
 UNTOUCHED: Final = (NOT_DAMAGED, *DRAWN_KINDS)

@@ -58,7 +58,7 @@ def batches_of(count: int, *, seed: int = 0, epochs: int = 1) -> OutcomeBatches:
 
 def student() -> Student:
     torch.manual_seed(0)
-    return Student(2, FAMILIES, (), "world_statistics")
+    return Student(2, FAMILIES, (), "pooled_statistics")
 
 
 def test_it_learns_which_tool_helps_how_surely_and_what_it_sees() -> None:

@@ -306,7 +306,7 @@ def test_the_ranking_is_part_of_the_loss(learner):
 def knowing(shifts):
     """An agent that knows distributions, names of damage, and its own limits."""
     torch.manual_seed(1)
-    net = RecurrentQNet(3, "world_statistics", quantiles=True)
+    net = RecurrentQNet(3, "pooled_statistics", quantiles=True)
     named = Recognition(net.encoder.out_features, ("dark", "clean"))
     return LstmPolicy(
         net,
@@ -321,7 +321,7 @@ def knowing(shifts):
 def make_knowing_learner(shifts, dark_pairs, knowing, **options):
     env = RestorationVecEnv(shifts, dark_pairs, 4, seed=0)
     how = {"buffer_size": 50, "batch_size": 4, "learning_starts": 4, "train_freq": 1, "seed": 0}
-    return RecurrentDqn(env, encoder="world_statistics", start=knowing, **how, **options)
+    return RecurrentDqn(env, encoder="pooled_statistics", start=knowing, **how, **options)
 
 
 def test_what_an_agent_knows_stays_with_it_but_for_its_guard(shifts, dark_pairs, knowing):

@@ -273,13 +273,13 @@ def test_settings_that_cannot_work_are_refused(enlarging_folder, store_path, tmp
 
 def test_an_extended_agent_that_knows_distributions_learns_its_new_tool(toolbox_folder, tmp_path):
     torch.manual_seed(0)
-    net = RecurrentQNet(1, "world_statistics", quantiles=True)
+    net = RecurrentQNet(1, "pooled_statistics", quantiles=True)
     named = Recognition(net.encoder.out_features, ("grain", "clean"))
     limits = {"max_risk": 0.5, "unfamiliar_risk": 0.1}
     policy = LstmPolicy(net, ("a",), recognition=named, **limits)
     start = extend_policy(policy, "b", like="a")
     save_policy(start, tmp_path / "start")
-    known = {"init": str(tmp_path / "start"), "encoder": "world_statistics"}
+    known = {"init": str(tmp_path / "start"), "encoder": "pooled_statistics"}
     config = drqn_config(toolbox_folder, **known, train_encoder=False)
     trained = train_drqn(config, tmp_path / "run")
     assert (trained.max_risk, trained.unfamiliar_risk) == (0.5, 0.1)

@@ -24,7 +24,7 @@ NAMES = ("a", "b", "c")
 
 def world_net(**how: bool) -> RecurrentQNet:
     torch.manual_seed(0)
-    net = RecurrentQNet(3, "world_statistics", **{"quantiles": True, **how})
+    net = RecurrentQNet(3, "pooled_statistics", **{"quantiles": True, **how})
     with torch.no_grad():
         for layer in filter(None, (net.head, net.shortcut, net.spread)):
             torch.nn.init.normal_(layer.weight, std=0.3)

@@ -86,7 +86,7 @@ def test_the_new_tool_need_not_promise_more_than_the_chains_to_fall_back_on(
 
 def test_distributions_of_old_tools_stay_and_the_new_one_begins_with_those_of_its_like() -> None:
     torch.manual_seed(0)
-    q_net = RecurrentQNet(len(NAMES), "world_statistics", quantiles=True)
+    q_net = RecurrentQNet(len(NAMES), "pooled_statistics", quantiles=True)
     with torch.no_grad():
         for parameter in q_net.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

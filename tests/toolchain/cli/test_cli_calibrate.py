@@ -49,7 +49,7 @@ def test_an_agent_that_knows_distributions_learns_what_its_claims_are_worth_and_
     store_path: Path, toolbox_folder: Path, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    net = RecurrentQNet(len(NAMES), "world_statistics", quantiles=True)
+    net = RecurrentQNet(len(NAMES), "pooled_statistics", quantiles=True)
     with torch.no_grad():
         net.head.bias[:3] = 1.0  # some tool runs on everything, and the limits are left out
     limits = {"max_risk": 0.04, "unfamiliar_risk": 0.01}

@@ -170,7 +170,7 @@ def test_an_agent_that_knows_distributions_still_does_when_it_has_learnt_new_too
 ) -> None:
     toolbox = load_toolbox(bundle)
     torch.manual_seed(0)
-    net = RecurrentQNet(len(toolbox), "world_statistics", quantiles=True)
+    net = RecurrentQNet(len(toolbox), "pooled_statistics", quantiles=True)
     named = Recognition(net.encoder.out_features, ("grain", "clean"))
     limits = {"max_risk": 0.9, "unfamiliar_risk": 0.5}
     knowing = LstmPolicy(net, toolbox.names, recognition=named, **limits)
@@ -179,7 +179,7 @@ def test_an_agent_that_knows_distributions_still_does_when_it_has_learnt_new_too
     settings = config(store_path, tmp_path / "knowing", tools_only=False, agent=agent)
     train_joint(settings, tmp_path / "run")
     trained = load_policy(tmp_path / "run" / "round-1-agent" / "best")
-    assert trained.q_net.encoder_name == "world_statistics"
+    assert trained.q_net.encoder_name == "pooled_statistics"
     assert trained.q_net.spread is not None
     assert net.spread is not None
     assert not torch.equal(trained.q_net.spread.weight, net.spread.weight)

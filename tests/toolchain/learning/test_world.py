@@ -12,9 +12,11 @@ from PIL import Image
 from restoration_toolchain.agents.learning.outcome_learning import OutcomeLearningConfig
 from restoration_toolchain.agents.outcomes import record as recording
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.storage import check_fits, load_policy
+from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.storage import check_fits, load_policy, save_policy
 from restoration_toolchain.agents.tuning.caution import LIMITS, UNFAMILIAR_SHARE
 from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.toolchain.learning import world
 from restoration_toolchain.toolchain.learning.world import (
     WorldConfig,
     families_of_the_world,
@@ -111,6 +113,24 @@ def test_an_agent_for_the_world_knows_risks_names_and_its_limits_and_goes_on_whe
         assert torch.equal(value, weights_of(policy)[name]), name
     kept = load_policy(parts / "best")
     assert torch.equal(kept.guard.mean, policy.guard.mean)  # type: ignore[union-attr]
+
+
+def test_an_agent_begins_with_the_eyes_of_another_or_says_at_once_that_it_cannot(
+    config: WorldConfig, tmp_path: Path
+) -> None:
+    torch.manual_seed(5)
+    seeing = LstmPolicy(RecurrentQNet(1, "fine_statistics"), ("other",))
+    save_policy(seeing, tmp_path / "seeing")
+    begins = dataclasses.replace(config, init_encoder=str(tmp_path / "seeing"))
+    student = world._beginner(begins, ("a", "b"))
+    found, known = student.q_net.encoder.state_dict(), seeing.q_net.encoder.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in known.items())
+    save_policy(LstmPolicy(RecurrentQNet(1, "rl_restore"), ("other",)), tmp_path / "other")
+    for agent, says in ((str(tmp_path / "other"), "sees with other layers"), ("nobody", "nobody")):
+        other, run = dataclasses.replace(config, init_encoder=agent), tmp_path / "run"
+        with pytest.raises(ToolchainError, match=says):
+            train_world(other, run)
+        assert not (run / "outcomes").exists()  # nothing was recorded in vain
 
 
 def test_bad_settings_are_one_clear_line(config: WorldConfig, pair: Path, tmp_path: Path) -> None:

@@ -170,14 +170,14 @@ def test_the_looks_of_both_encoders_are_counted_as_by_hand() -> None:
 def test_what_a_pooled_encoder_concludes_and_what_tells_distributions_counts_too() -> None:
     names = tuple("abcdefghijkl")
     plain, knowing = (
-        LstmPolicy(RecurrentQNet(12, "world_statistics", quantiles=knows), names)
+        LstmPolicy(RecurrentQNet(12, "pooled_statistics", quantiles=knows), names)
         for knows in (False, True)
     )
     spread = (50 + 128) * 12 * len(LEVELS)
     assert agent_macs(knowing) == agent_macs(plain) + spread
-    convs = 9 * (63**2 * 16 * 3 + 32**2 * 32 * 16 + 16**2 * (64 * 32 + 96 * 64) + 8**2 * 128 * 96)
-    width = 16 + 32 + 64 + 96 + 128 + 128 + 2 * (16 + 32 + 64 + 96)
-    said = width * 256 + 256 * 96 + 2 * 96 * 128
+    convs = 9 * (63**2 * 12 * 3 + 32**2 * 24 * 12 + 16**2 * (48 * 24 + 64 * 48) + 8**2 * 96 * 64)
+    width = 12 + 24 + 48 + 64 + 96 + 96 + 2 * (12 + 24 + 48 + 64)
+    said = width * 128 + 128 * 64 + 2 * 64 * 128
     rest = 4 * 50 * (128 + 12 + 50) + 50 * 13 + 128 * 13
     assert agent_macs(plain) == convs + said + rest
 
