@@ -313,6 +313,7 @@ class RecurrentDqn(DQN):
                 "recognition": start.recognition,
                 "max_risk": start.max_risk,
                 "unfamiliar_risk": start.unfamiliar_risk,
+                "caution": start.caution,
             }
         return LstmPolicy(
             copy.deepcopy(self.policy.q_net_averaged).cpu(),

@@ -9,6 +9,7 @@ which a mask, a limit on the risk, or the user may overrule.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,13 +53,29 @@ class Decision:
         return replace(self, actions=self.actions.masked_fill(where, stop))
 
 
+class Limits(NamedTuple):
+    """How much risk a decision takes.
+
+    Attributes:
+        max_risk: Largest risk with which a tool may still run; below 1, risks must be known.
+        caution: Price of a risk (`cautious`).
+    """
+
+    max_risk: float = 1.0
+    caution: float = 0.0
+
+
+DARING: Final = Limits()
+"""Whatever the risk."""
+
+
 def decide(
     values: Tensor,
     *,
     stop_margin: float = 0.0,
     risks: Tensor | None = None,
     allowed: Tensor | None = None,
-    max_risk: float = 1.0,
+    limits: Limits = DARING,
     proposed: Tensor | None = None,
     forced: int | None = None,
 ) -> Decision:
@@ -69,7 +86,7 @@ def decide(
         stop_margin: Part of the value of *stop* that is a margin.
         risks: (N, n_tools) probability that each tool makes the image worse, if that is known.
         allowed: (N, n_tools + 1) bool, actions that may be chosen; None allows all.
-        max_risk: Largest risk with which a tool may still run; below 1, risks must be known.
+        limits: How much risk is taken.
         proposed: (N,) actions that were settled by the values in another way; None proposes those
             of the largest value.
         forced: Action that is taken whatever the values and the risk; None leaves the choice.
@@ -77,10 +94,10 @@ def decide(
     if allowed is not None:
         values = permitted(values, allowed)
     stop = values.shape[1] - 1
-    safe = values
-    if max_risk < 1.0:
+    safe = values if risks is None else cautious(values, risks, limits.caution)
+    if limits.max_risk < 1.0:
         assert risks is not None
-        safe = permitted(values, functional.pad(risks <= max_risk, (0, 1), value=True))
+        safe = permitted(safe, functional.pad(risks <= limits.max_risk, (0, 1), value=True))
     wanted = values.argmax(dim=1) if proposed is None else proposed
     if forced is not None:
         actions = wanted = torch.full((len(values),), forced)
@@ -94,6 +111,18 @@ def decide(
     expected = expected_gain(values, stop_margin).gather(1, meant)[:, 0]
     risk = None if risks is None else risks.gather(1, meant)[:, 0]
     return Decision(actions, values, expected, risk, held_back)
+
+
+def cautious(values: Tensor, risks: Tensor, caution: float) -> Tensor:
+    """Values (N, n_tools + 1) of tools less the price of their risks (N, n_tools).
+
+    Args:
+        values: Action values, the last being *stop*, which risks nothing.
+        risks: Probability that a tool makes the image worse.
+        caution: dB that certain harm would have to bring. Where few images may be harmed, no other
+            rule gains more: a risk is taken where much is to be gained (Neyman and Pearson, 1933).
+    """
+    return values - caution * functional.pad(risks, (0, 1)).to(values)
 
 
 def permitted(values: Tensor, allowed: Tensor) -> Tensor:

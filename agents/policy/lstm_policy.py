@@ -11,6 +11,7 @@ from torch import Tensor
 
 from restoration_toolchain.agents.policy.decision import (
     Decision,
+    Limits,
     decide,
     expected_gain,
     margins,
@@ -66,9 +67,10 @@ class LstmPolicy:
         recognition: Names the damage, if the network was taught to (`agents.policy.recognition`).
         max_risk: Largest risk of harm with which it runs a tool, 0 to 1.
         unfamiliar_risk: The same, on photos that are unlike all that it learnt from.
+        caution: Price of a risk, in dB (`decision.cautious`).
 
     Raises:
-        ValueError: The network has another number of tools, or risks are limited and not known.
+        ValueError: The network has another number of tools, or risks count and are not known.
     """
 
     q_net: RecurrentQNet
@@ -85,14 +87,16 @@ class LstmPolicy:
     recognition: Recognition | None = None
     max_risk: float = 1.0
     unfamiliar_risk: float = 1.0
+    caution: float = 0.0
     precision: Precision = field(default="fp32", init=False)
 
     def __post_init__(self) -> None:
         """Freeze the networks."""
         if len(self.tool_names) != self.q_net.n_tools:
             raise ValueError(f"{self.q_net.n_tools} actions but {len(self.tool_names)} tool names")
-        if min(self.max_risk, self.unfamiliar_risk) < 1.0 and not self.knows_risk:
-            raise ValueError("the largest risk is limited, and no risk is known")
+        is_limited = min(self.max_risk, self.unfamiliar_risk) < 1.0 or self.caution > 0.0
+        if is_limited and not self.knows_risk:
+            raise ValueError("the risk is limited or has a price, and no risk is known")
         self.q_net.requires_grad_(False).eval()
         self.q_net.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for part in (self.pristine, self.recognition):
@@ -228,19 +232,23 @@ class LstmPolicy:
         return self.decide_on(judged, allowed=allowed), state
 
     def decide_on(
-        self, judged: Judgement, *, max_risk: float | None = None, **how: Any
+        self,
+        judged: Judgement,
+        *,
+        limits: Limits | None = None,
+        **how: Any,
     ) -> Decision:
         """Decide by a judgement.
 
         Args:
             judged: What every action promises.
-            max_risk: Largest risk with which a tool may still run; None is the policy's own.
+            limits: How much risk is taken; None is as much as the policy takes itself.
             **how: Further arguments of `policy.decision.decide`.
         """
         return decide(
             judged.values.cpu(),
             stop_margin=self.stop_margin,
             risks=None if judged.risks is None else judged.risks.cpu(),
-            max_risk=self.max_risk if max_risk is None else max_risk,
+            limits=Limits(self.max_risk, self.caution) if limits is None else limits,
             **how,
         )

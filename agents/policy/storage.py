@@ -85,6 +85,7 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
         "knows_distributions": policy.q_net.spread is not None,
         "max_risk": policy.max_risk,
         "unfamiliar_risk": policy.unfamiliar_risk,
+        "caution": policy.caution,
         "families": [] if named is None else list(named.families),
         "untouched": [] if named is None else list(named.untouched),
         "task": policy.task,
@@ -144,6 +145,7 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
             "default_margin": float(config.get("default_margin", 0.0)),
             "max_risk": float(config.get("max_risk", 1.0)),
             "unfamiliar_risk": float(config.get("unfamiliar_risk", 1.0)),
+            "caution": float(config.get("caution", 0.0)),
         }
         check_task(facts["task"])
         sha256 = config["sha256"]

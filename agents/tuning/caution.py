@@ -17,17 +17,20 @@ from restoration_toolchain.agents.policy.guard import Guard, features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.tuning.guard import fit_logistic, look_of
 
-LIMITS: Final = (0.3, 0.2, 0.15, 0.1, 0.07, 0.05, 0.04, 0.03, 0.02, 0.015, 0.01, 0.005)
-"""Candidates for the largest risk, the most daring first."""
+PRICES: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 15.0, 20.0, 40.0)
+"""Candidates for the price of a risk in dB, the most daring first."""
+
+MAX_RISK: Final = 0.3
+"""Largest risk that is taken at any price."""
 
 NOTICED: Final = 0.05
 """dB; a smaller loss is no harm."""
 
-MAX_HARMED: Final = 0.01
-"""Share of images that may lose more than `NOTICED`."""
+MAX_HARMED: Final = 0.008
+"""Share of images that the first step may harm: all steps together are to stay below 1 %."""
 
-UNFAMILIAR_SHARE: Final = 0.2
-"""Share of the largest risk that remains on photos that are unlike all that was learnt from."""
+UNFAMILIAR_RISK: Final = 0.05
+"""Largest risk that is taken on photos that are unlike all that was learnt from."""
 
 _CHUNK: Final = 32  # crops
 
@@ -52,16 +55,15 @@ class Choices:
     is_whole: npt.NDArray[np.bool_]
     family: npt.NDArray[np.str_]
 
-    def best(self, risk: npt.NDArray[np.float64], limit: float) -> npt.NDArray[np.int64]:
-        """Tool of the largest promise among those whose risk is permitted; -1 where there is none.
+    def best(self, risk: npt.NDArray[np.float64], caution: float) -> npt.NDArray[np.int64]:
+        """Tool of the largest worth; -1 where none is worth more than to stop.
 
         Args:
-            risk: (M, n_tools) probability of harm.
-            limit: Largest one that is permitted.
+            risk: (M, n_tools) probability of harm; above `MAX_RISK`, a tool does not run.
+            caution: Price of a risk (`policy.decision.cautious`).
         """
-        promised = np.where(risk <= limit, self.values, -np.inf)
-        best = promised.argmax(axis=1)
-        return np.where(promised.max(axis=1) > 0.0, best, -1)
+        worth = np.where(risk <= MAX_RISK, self.values - caution * risk, -np.inf)
+        return np.where(worth.max(axis=1) > 0.0, worth.argmax(axis=1), -1)
 
     def outcome(self, tools: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """What came of these choices, in dB; 0 where nothing ran."""
@@ -70,7 +72,7 @@ class Choices:
 
 def choices_on(policy: LstmPolicy, batches: OutcomeBatches) -> Choices:
     """Ask an agent about every recorded state, without any limit on the risk."""
-    daring = policy.changed(guard=None, max_risk=1.0, unfamiliar_risk=1.0)
+    daring = policy.changed(guard=None, max_risk=1.0, unfamiliar_risk=1.0, caution=0.0)
     parts = [_choices(daring, batches, start) for start in range(0, len(batches.episodes), _CHUNK)]
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Choices(*columns)
@@ -113,7 +115,7 @@ def make_cautious(
     *,
     max_harmed: float = MAX_HARMED,
 ) -> LstmPolicy:
-    """Give a policy that knows distributions its guard, and the largest risk that it takes.
+    """Give a policy that knows distributions its guard, and the price that it sets on risks.
 
     Args:
         policy: The policy; not changed.
@@ -121,11 +123,11 @@ def make_cautious(
         max_harmed: Share of images that may lose more than `NOTICED`.
 
     Returns:
-        The same network. It takes the largest of `LIMITS` with which no more images are harmed
-        than permitted, of views and of whole crops each.
+        The same network. It sets the lowest of `PRICES` with which no more images are harmed than
+        permitted, of views and of whole crops each.
     """
     choices = choices_on(policy, batches)
-    chosen = choices.best(np.zeros_like(choices.claimed), 0.0)
+    chosen = choices.best(np.zeros_like(choices.claimed), 0.0)  # whatever the risk
     ran = np.flatnonzero(chosen >= 0)
     claimed = choices.claimed[ran, chosen[ran]]
     is_worse = choices.gains[ran, chosen[ran]] < 0.0
@@ -133,13 +135,15 @@ def make_cautious(
     first_views = _first_views(batches)
     guard = Guard(intercept, slope, *look_of(features(policy.q_net, first_views)))
     risk = guard.risk(torch.logit(torch.from_numpy(choices.claimed))).numpy()
-    limit = next((one for one in LIMITS if _harmed(choices, risk, one) <= max_harmed), LIMITS[-1])
-    return policy.changed(guard=guard, max_risk=limit, unfamiliar_risk=UNFAMILIAR_SHARE * limit)
+    price = next((one for one in PRICES if _harmed(choices, risk, one) <= max_harmed), PRICES[-1])
+    return policy.changed(
+        guard=guard, max_risk=MAX_RISK, unfamiliar_risk=UNFAMILIAR_RISK, caution=price
+    )
 
 
-def _harmed(choices: Choices, risk: npt.NDArray[np.float64], limit: float) -> float:
+def _harmed(choices: Choices, risk: npt.NDArray[np.float64], caution: float) -> float:
     """Share of images that the first step harms, of views or of whole crops, whichever is more."""
-    outcome = choices.outcome(choices.best(risk, limit))
+    outcome = choices.outcome(choices.best(risk, caution))
     shares = [
         float((outcome[choices.is_first & (choices.is_whole == whole)] < -NOTICED).mean())
         for whole in (False, True)

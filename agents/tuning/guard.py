@@ -90,7 +90,7 @@ def watch(
     Returns:
         The score of each of M steps (`Guard`), (M,), and whether it made its image worse.
     """
-    policy = policy.changed(guard=None, max_risk=1.0, unfamiliar_risk=1.0)
+    policy = policy.changed(guard=None, max_risk=1.0, unfamiliar_risk=1.0, caution=0.0)
     results = play_as_trained(policy, toolbox, pairs, device=device)
     ran = results.actions != toolbox.stop
     change = np.diff(results.value, axis=1)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from restoration_toolchain.agents.policy.decision import Decision
+from restoration_toolchain.agents.policy.decision import Decision, Limits, cautious
 from restoration_toolchain.agents.policy.lstm_policy import Judgement, LstmPolicy
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.envs.chain import Episodes
@@ -143,17 +143,21 @@ class Cells:
     Args:
         policy: Who decides.
         chain: The photo.
-        max_risk: Largest risk with which a cell may still choose a tool; None is the agent's own.
-            Below 1, the agent must know risks.
+        limits: How much risk is taken; None is as much as the agent takes itself.
 
     Attributes:
         values: (n_tools + 1,) mean action values of the cells that could still choose.
     """
 
     def __init__(
-        self, policy: LstmPolicy, chain: RegionChain, *, max_risk: float | None = None
+        self,
+        policy: LstmPolicy,
+        chain: RegionChain,
+        *,
+        limits: Limits | None = None,
     ) -> None:
-        self._policy, self._max_risk = policy, max_risk
+        self._policy = policy
+        self._limits = Limits(policy.max_risk, policy.caution) if limits is None else limits
         tops, lefts = (
             [_view_start(cell, length, policy.view_grid) for cell in range(count)]
             for count, length in zip(chain.shape, chain.image.shape[-2:], strict=True)
@@ -167,11 +171,11 @@ class Cells:
         """Decide for all cells together; one that has stopped stays so."""
         judged = self._judge(chain)
         self.values = judged.values[self._active.flatten()].mean(dim=0)
-        by_place = judged.values.reshape(*chain.shape, -1)
-        settled = settle(by_place, self._active, Smoothing())
-        decision = self._policy.decide_on(
-            judged, max_risk=self._max_risk, proposed=settled.flatten()
-        )
+        worth = judged.values
+        if judged.risks is not None:
+            worth = cautious(worth, judged.risks, self._limits.caution)
+        settled = settle(worth.reshape(*chain.shape, -1), self._active, Smoothing())
+        decision = self._policy.decide_on(judged, limits=self._limits, proposed=settled.flatten())
         self._active = (decision.actions != chain.stop).reshape(chain.shape)
         return decision
 
@@ -182,7 +186,8 @@ class Cells:
         if self._policy.q_net.encoder.is_pooled:
             seen = torch.lerp(seen, seen.mean(dim=0, keepdim=True), Smoothing().share)
         judged, self._state = self._policy.judge(seen, chain.last_action, self._state)
-        return Judgement(judged.values.cpu(), judged.risks)
+        risks = None if judged.risks is None else judged.risks.cpu()
+        return Judgement(judged.values.cpu(), risks)
 
 
 def _view_start(cell: int, length: int, grid: int) -> int:

@@ -271,14 +271,20 @@ def _explain_last(restoration: Restoration) -> str:
     ((rival, value), *_) = last.runners_up(1)
     stop = last.action_values[STOP]
     allowed = restoration.permitted_risk
-    if last.is_held_back:
-        if last.risk is None:  # of regions, each of which has its own
-            return f"Stopped: every tool that promises something has a risk above {allowed:.0%}."
+    if last.is_held_back and last.risk is None:  # of regions, each of which has its own
+        return f"Stopped: every tool that promises something has a risk above {allowed:.0%}."
+    if last.is_held_back and last.risk is not None and last.risk > allowed:
         return (
             f"Stopped: the best tool, {rival}, would make the photo worse with a probability of "
             f"{last.risk:.0%}, more than the {allowed:.0%} permitted."
         )
     what = "Left as it is" if not restoration.sequence else "Stopped"
+    if last.is_held_back and last.risk is not None:
+        return (
+            f"{what}: the best tool, {rival}, promises {value - stop:+.2f}"
+            f"{restoration.provenance.unit and ' ' + restoration.provenance.unit}, too little for "
+            f"the risk of {last.risk:.0%} that it makes the photo worse."
+        )
     unit = f" {restoration.provenance.unit}".rstrip()
     if last.clean is not None and last.clean > 0.5:
         return f"{what}: the agent takes it for undamaged, with a probability of {last.clean:.0%}."

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import restoration_toolchain
 from restoration_toolchain.agents.players.rollout import rollout
+from restoration_toolchain.agents.policy.decision import Limits
 from restoration_toolchain.agents.policy.guard import features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.storage import PolicyError, check_fits
@@ -240,7 +241,9 @@ class Restorer:
         max_steps = settings.max_steps - len(record.steps)
         if max_steps:
             play = self._play_regions if settings.regions else self._play
-            for step, image_after in play(restored, max_steps, settings.forced, permitted, arrays):
+            caution = 0.0 if settings.even_if_unsure else self._policy.caution
+            limits = Limits(permitted, caution)
+            for step, image_after in play(restored, max_steps, settings.forced, limits, arrays):
                 restored = image_after
                 record.add(step, restored)
         notes += unused(self.toolbox, settings, [step.tool for step in record.steps])
@@ -252,7 +255,7 @@ class Restorer:
         lq: FloatImage,
         max_steps: int,
         forced: Sequence[str],
-        permitted: float,
+        limits: Limits,
         arrays: Arrays,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """One chain for the whole photo: every decision, and the image after it."""
@@ -269,7 +272,7 @@ class Restorer:
             apply=apply,
         )
         actions = [self._action(name) for name in forced]
-        look = Views(self._policy, *lq.shape[:2], forced=actions, max_risk=permitted)
+        look = Views(self._policy, *lq.shape[:2], forced=actions, limits=limits)
         for decision, _, seconds in rollout(chain, look):
             assert decision.values is not None
             action = int(decision.actions[0])
@@ -287,7 +290,7 @@ class Restorer:
         lq: FloatImage,
         max_steps: int,
         forced: Sequence[str],
-        permitted: float,
+        limits: Limits,
         arrays: Arrays,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """A chain per region: every round of decisions, and the image after it."""
@@ -304,7 +307,7 @@ class Restorer:
             halo=max(tool.halo for tool in self.toolbox),
             grid=math.lcm(*(tool.grid for tool in self.toolbox)),
         )
-        look = Cells(self._policy, chain, max_risk=permitted)
+        look = Cells(self._policy, chain, limits=limits)
         for decision, _, seconds in rollout(chain, look):
             # The step is named after what most of the cells that went on got.
             counts = torch.bincount(decision.actions, minlength=chain.stop + 1)
@@ -503,8 +506,9 @@ def _check_names(toolbox: Toolbox, own_tools: Sequence[OwnTool]) -> None:
 
 def _checksum(policy: LstmPolicy) -> str:
     state = policy.q_net.state_dict()
-    if min(policy.max_risk, policy.unfamiliar_risk) < 1.0:  # then what is known of risks decides
-        state["limits"] = torch.tensor([policy.max_risk, policy.unfamiliar_risk])
+    limits = (policy.max_risk, policy.unfamiliar_risk, policy.caution)
+    if limits != (1.0, 1.0, 0.0):  # then what is known of risks decides, too
+        state["limits"] = torch.tensor(limits)
         guard = policy.guard
         if guard is not None:
             state["guard"] = torch.tensor([guard.intercept, guard.slope, guard.limit])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from restoration_toolchain.agents.policy.decision import Decision
+from restoration_toolchain.agents.policy.decision import Decision, Limits
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.envs.chain import Chain
@@ -26,8 +26,7 @@ class Views:
         height: Height of the photo in pixels.
         width: Width of the photo in pixels.
         forced: The first actions, whatever the agent thinks of them.
-        max_risk: Largest risk with which a tool may still run; None is the agent's own. Below 1,
-            the agent must know risks.
+        limits: How much risk is taken; None is as much as the agent takes itself.
     """
 
     def __init__(
@@ -37,9 +36,9 @@ class Views:
         width: int,
         *,
         forced: Sequence[int] = (),
-        max_risk: float | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        self._policy, self._max_risk = policy, max_risk
+        self._policy, self._limits = policy, limits
         self._height, self._forced = height, list(forced)
         self._positions = views(height, width, grid=policy.view_grid)
         self._state = policy.initial_state(len(self._positions), together=True)
@@ -52,7 +51,7 @@ class Views:
         return self._policy.decide_on(
             judged,
             allowed=chain.allowed(),
-            max_risk=self._max_risk,
+            limits=self._limits,
             forced=self._forced.pop(0) if self._forced else None,
         )
 

@@ -314,6 +314,7 @@ def knowing(shifts):
         recognition=named,
         max_risk=0.1,
         unfamiliar_risk=0.02,
+        caution=3.0,
         guard=Guard(0.0, 1.0, torch.zeros(1), torch.eye(1), 1.0),
     )
 
@@ -329,7 +330,7 @@ def test_what_an_agent_knows_stays_with_it_but_for_its_guard(shifts, dark_pairs,
     start = knowing.q_net.state_dict()
     assert all(torch.equal(value, start[name]) for name, value in found.q_net.state_dict().items())
     assert found.recognition is knowing.recognition
-    assert (found.max_risk, found.unfamiliar_risk) == (0.1, 0.02)
+    assert (found.max_risk, found.unfamiliar_risk, found.caution) == (0.1, 0.02, 3.0)
     assert found.guard is None  # other weights than it was learnt from
 
 

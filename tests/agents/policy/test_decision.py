@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from restoration_toolchain.agents.policy.decision import (
+    Limits,
     decide,
     expected_gain,
     margins,
@@ -54,7 +55,7 @@ def test_too_risky_a_tool_gives_way_to_the_best_of_the_others() -> None:
     values = torch.tensor([[0.5, 0.4, 0.3], [0.5, 0.2, 0.3]])
     for limit, actions in ((1.0, [0, 0]), (0.3, [0, 0]), (0.2, [1, STOP]), (0.05, [STOP, STOP])):
         risks = torch.tensor([[0.3, 0.1], [0.3, 0.1]])
-        assert decide(values, risks=risks, max_risk=limit).actions.tolist() == actions
+        assert decide(values, risks=risks, limits=Limits(limit)).actions.tolist() == actions
 
 
 def test_an_image_is_held_back_if_nothing_but_the_risk_keeps_a_tool_from_it() -> None:
@@ -64,20 +65,24 @@ def test_an_image_is_held_back_if_nothing_but_the_risk_keeps_a_tool_from_it() ->
         ([1], 0.1, False),  # stop is best there
         ([0, 1], 0.1, True),  # one of two, and nothing runs on the other
     ):
-        decision = decide(VALUES[images], risks=RISKS[images], max_risk=limit)
+        decision = decide(VALUES[images], risks=RISKS[images], limits=Limits(limit))
         assert decision.is_held_back == is_held_back
-    assert not decide(VALUES[:1], risks=RISKS[:1], max_risk=0.1, forced=STOP).is_held_back
-    some = decide(torch.tensor([[0.5, 0.4, 0.3], [0.5, 0.2, 0.3]]), risks=RISKS, max_risk=0.25)
+    assert not decide(VALUES[:1], risks=RISKS[:1], limits=Limits(0.1), forced=STOP).is_held_back
+    some = decide(
+        torch.tensor([[0.5, 0.4, 0.3], [0.5, 0.2, 0.3]]), risks=RISKS, limits=Limits(0.25)
+    )
     assert some.held_back is not None
     assert (some.actions.tolist(), some.held_back.tolist()) == ([1, 0], [False, False])
-    careful = decide(torch.tensor([[0.5, 0.4, 0.3], [0.5, 0.2, 0.3]]), risks=RISKS, max_risk=0.15)
+    careful = decide(
+        torch.tensor([[0.5, 0.4, 0.3], [0.5, 0.2, 0.3]]), risks=RISKS, limits=Limits(0.15)
+    )
     assert careful.held_back is not None
     assert (careful.actions.tolist(), careful.held_back.tolist()) == ([1, STOP], [False, True])
     assert not careful.is_held_back  # a tool runs on one of them
 
 
 def test_a_forced_action_runs_whatever_its_risk() -> None:
-    forced = decide(VALUES, risks=RISKS, max_risk=0.0, forced=1)
+    forced = decide(VALUES, risks=RISKS, limits=Limits(0.0), forced=1)
     assert forced.actions.tolist() == [1, 1]
     assert forced.risk is not None
     assert torch.allclose(forced.risk, RISKS[:, 1])
@@ -86,7 +91,7 @@ def test_a_forced_action_runs_whatever_its_risk() -> None:
 def test_a_proposal_takes_the_place_of_the_largest_value_and_is_limited_too() -> None:
     proposed = torch.tensor([1, 0])
     assert decide(VALUES, risks=RISKS, proposed=proposed).actions.tolist() == [1, 0]
-    careful = decide(VALUES, risks=RISKS, proposed=proposed, max_risk=0.15)
+    careful = decide(VALUES, risks=RISKS, proposed=proposed, limits=Limits(0.15))
     assert careful.actions.tolist() == [1, STOP]
     assert careful.held_back is not None
     assert careful.held_back.tolist() == [False, True]
@@ -96,8 +101,8 @@ def test_what_is_allowed_and_what_is_safe_limit_a_choice_together() -> None:
     values = torch.tensor([[0.5, 0.4, 0.3]])
     allowed = torch.tensor([[True, False, True]])
     risks = torch.tensor([[0.3, 0.0]])
-    assert decide(values, risks=risks, allowed=allowed, max_risk=0.4).actions.tolist() == [0]
-    careful = decide(values, risks=risks, allowed=allowed, max_risk=0.2)
+    assert decide(values, risks=risks, allowed=allowed, limits=Limits(0.4)).actions.tolist() == [0]
+    careful = decide(values, risks=risks, allowed=allowed, limits=Limits(0.2))
     assert careful.actions.tolist() == [STOP]
     assert careful.is_held_back
 

@@ -10,9 +10,10 @@ from restoration_toolchain.agents.outcomes.record import Outcomes
 from restoration_toolchain.agents.policy.lstm_policy import Judgement, LstmPolicy
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE, LstmState, RecurrentQNet
 from restoration_toolchain.agents.tuning.caution import (
-    LIMITS,
+    MAX_RISK,
     NOTICED,
-    UNFAMILIAR_SHARE,
+    PRICES,
+    UNFAMILIAR_RISK,
     choices_on,
     make_cautious,
 )
@@ -67,30 +68,30 @@ def honest() -> OutcomeBatches:
     return batches_of(brightness, rng.random(COUNT) < brightness / 8.0)
 
 
-def harmed(policy: LstmPolicy, batches: OutcomeBatches, limit: float) -> float:
+def harmed(policy: LstmPolicy, batches: OutcomeBatches, caution: float) -> float:
     choices = choices_on(policy, batches)
     assert policy.guard is not None
     risk = policy.guard.risk(torch.logit(torch.from_numpy(choices.claimed))).numpy()
-    return float((choices.outcome(choices.best(risk, limit)) < -NOTICED).mean())
+    return float((choices.outcome(choices.best(risk, caution)) < -NOTICED).mean())
 
 
 @pytest.mark.parametrize("max_harmed", [0.002, 0.01, 0.03])
-def test_the_limit_is_the_largest_that_harms_no_more_than_permitted(
+def test_the_price_is_the_lowest_that_harms_no_more_than_permitted(
     frank: Frank, honest: OutcomeBatches, max_harmed: float
 ) -> None:
     cautious = make_cautious(frank, honest, max_harmed=max_harmed)
-    place = LIMITS.index(cautious.max_risk)
-    assert place == len(LIMITS) - 1 or harmed(cautious, honest, LIMITS[place]) <= max_harmed
-    for daring in LIMITS[:place]:
+    place = PRICES.index(cautious.caution)
+    assert place == len(PRICES) - 1 or harmed(cautious, honest, PRICES[place]) <= max_harmed
+    for daring in PRICES[:place]:
         assert harmed(cautious, honest, daring) > max_harmed
-    assert cautious.unfamiliar_risk == pytest.approx(UNFAMILIAR_SHARE * cautious.max_risk)
-    assert (frank.guard, frank.max_risk) == (None, 1.0)  # not changed
+    assert (cautious.max_risk, cautious.unfamiliar_risk) == (MAX_RISK, UNFAMILIAR_RISK)
+    assert (frank.guard, frank.max_risk, frank.caution) == (None, 1.0, 0.0)  # not changed
 
 
-def test_more_harm_permitted_is_more_risk_taken(frank: Frank, honest: OutcomeBatches) -> None:
-    limits = [make_cautious(frank, honest, max_harmed=m).max_risk for m in (0.0, 0.01, 0.1)]
-    assert limits == sorted(limits)
-    assert limits[0] < limits[-1] == LIMITS[0]
+def test_more_harm_permitted_is_a_lower_price(frank: Frank, honest: OutcomeBatches) -> None:
+    prices = [make_cautious(frank, honest, max_harmed=m).caution for m in (0.0, 0.01, 0.1)]
+    assert prices == sorted(prices, reverse=True)
+    assert prices[0] > prices[-1] == PRICES[0]
 
 
 def test_a_risk_that_was_said_too_low_is_put_right(frank: Frank) -> None:
@@ -109,15 +110,14 @@ def test_an_agent_that_always_harms_does_nothing_any_more(frank: Frank) -> None:
     brightness = np.random.default_rng(0).uniform(0.1, 1.0, 64)
     batches = batches_of(brightness, np.ones(64, bool))
     cautious = make_cautious(frank, batches)
-    assert harmed(frank.changed(guard=cautious.guard), batches, 1.0) == 1.0
-    assert harmed(cautious, batches, cautious.max_risk) == 0.0
+    assert harmed(cautious, batches, 0.0) == 0.0  # riskier than any price would permit
 
 
-def test_where_no_limit_keeps_to_it_the_smallest_is_taken(frank: Frank) -> None:
-    # One of very many is harmed, and nothing tells it from the others.
+def test_where_no_price_keeps_to_it_the_highest_is_taken(frank: Frank) -> None:
+    # One of very many is harmed, nothing tells it from the others, and all promise 1 dB.
     is_harmed = np.arange(COUNT) == 7
     cautious = make_cautious(frank, batches_of(np.full(COUNT, 0.1), is_harmed), max_harmed=0.0)
-    assert cautious.max_risk == LIMITS[-1]
+    assert cautious.caution == PRICES[-1]
 
 
 def test_only_the_first_step_and_the_better_promise_are_chosen(
@@ -128,8 +128,10 @@ def test_only_the_first_step_and_the_better_promise_are_chosen(
     assert choices.is_whole.sum() == COUNT
     assert choices.is_first.all()
     assert (choices.best(np.zeros_like(choices.claimed), 0.0) == 0).all()
-    risk = np.tile([0.5, 0.1], (2 * COUNT, 1))
-    assert (choices.best(risk, 0.2) == 1).all()  # the second best, which is safe
-    nothing = choices.best(risk, 0.05)
+    risk = np.tile([0.29, 0.1], (2 * COUNT, 1))  # of tools that promise 1 and 0.5 dB
+    assert (choices.best(risk, 1.0) == 0).all()
+    assert (choices.best(risk, 3.0) == 1).all()  # the second best, which is safer
+    assert (choices.best(risk + 0.02, 0.0) == 1).all()  # too risky at any price
+    nothing = choices.best(risk, 6.5)
     assert (nothing == -1).all()
     assert (choices.outcome(nothing) == 0.0).all()

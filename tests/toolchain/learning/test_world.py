@@ -14,7 +14,7 @@ from restoration_toolchain.agents.outcomes import record as recording
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.q_net import RecurrentQNet
 from restoration_toolchain.agents.policy.storage import check_fits, load_policy, save_policy
-from restoration_toolchain.agents.tuning.caution import LIMITS, UNFAMILIAR_SHARE
+from restoration_toolchain.agents.tuning.caution import MAX_RISK, PRICES, UNFAMILIAR_RISK
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.toolchain.learning import world
 from restoration_toolchain.toolchain.learning.world import (
@@ -80,8 +80,8 @@ def test_an_agent_for_the_world_knows_risks_names_and_its_limits_and_goes_on_whe
     check_fits(policy, load_toolbox(pair))
     assert policy.knows_risk
     assert policy.guard is not None
-    assert policy.max_risk in LIMITS
-    assert policy.unfamiliar_risk == pytest.approx(UNFAMILIAR_SHARE * policy.max_risk)
+    assert policy.caution in PRICES
+    assert (policy.max_risk, policy.unfamiliar_risk) == (MAX_RISK, UNFAMILIAR_RISK)
     assert policy.recognition is not None
     assert policy.recognition.families == families_of_the_world()
     assert set(policy.recognition.untouched) < set(families_of_the_world())
@@ -108,7 +108,7 @@ def test_an_agent_for_the_world_knows_risks_names_and_its_limits_and_goes_on_whe
         train_world(config, parts, resume=True, on_step=interrupt("learning, round 2"))
     again = train_world(config, parts, resume=True)
     assert shard.stat().st_mtime_ns == written
-    assert (again.max_risk, again.unfamiliar_risk) == (policy.max_risk, policy.unfamiliar_risk)
+    assert again.caution == policy.caution
     for name, value in weights_of(again).items():
         assert torch.equal(value, weights_of(policy)[name]), name
     kept = load_policy(parts / "best")

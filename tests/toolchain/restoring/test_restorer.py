@@ -482,6 +482,7 @@ def test_an_agent_with_other_limits_is_another_agent(toolbox_folder: Path) -> No
         sure,
         sure.changed(max_risk=0.1),
         sure.changed(unfamiliar_risk=0.1),
+        sure.changed(caution=2.0),
         sure.changed(guard=corrected),
         sure.changed(max_risk=1.0),
     )
