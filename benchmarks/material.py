@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.lstm_policy import Judgement, LstmPolicy
 from restoration_toolchain.agents.policy.q_net import LstmState, RecurrentQNet
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.store import StoreConfig, prepare_store
@@ -56,14 +56,14 @@ class ScriptedPolicy(LstmPolicy):
         # At the start of an episode the previous action is stop.
         self._next = dict(zip([toolbox.stop, *actions], [*actions, toolbox.stop], strict=True))
 
-    def action_values(
-        self, images: Tensor, last_action: Tensor, state: LstmState, *, together: bool = False
-    ) -> tuple[Tensor, LstmState]:
+    def judge(
+        self, seen: Tensor, last_action: Tensor, state: LstmState, *, together: bool = False
+    ) -> tuple[Judgement, LstmState]:
         """Value the next action of the sequence at 1 dB, all others at 0."""
-        values, state = super().action_values(images, last_action, state)
-        values = torch.zeros_like(values)
+        judged, state = super().judge(seen, last_action, state, together=together)
+        values = torch.zeros_like(judged.values)
         values[:, self._next[int(last_action[0])]] = 1.0
-        return values, state
+        return Judgement(values, judged.risks), state
 
 
 def synthetic_photo(height: int, width: int) -> ByteImage:

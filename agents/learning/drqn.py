@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from torch import nn
-
 from restoration_toolchain.agents.learning.pretraining import pretrain_encoder
 from restoration_toolchain.agents.learning.recurrent_dqn import RecurrentDqn
 from restoration_toolchain.agents.learning.run import (
@@ -60,7 +58,7 @@ class DrqnConfig(AgentTrainConfig):
     the first, if it is in none). A tool that enlarges comes last."""
     ranking: float = 0.0
     """With ``full_backup``, weight of a loss on which tool is best, beside that on values: tells
-    tools apart that gain nearly the same (`agents.learning.recurrent_dqn.ranking_errors`)."""
+    tools apart that gain nearly the same (`agents.learning.errors.ranking_errors`)."""
     double_q: bool = True
     encoder: EncoderName = DEFAULT_ENCODER
     """How the agent looks at images; ``rl_restore`` is the paper's."""
@@ -132,7 +130,11 @@ class DrqnLearner(Learner):
         env = config.make_env()
         check_view(env, config.encoder)
         self._config, self._toolbox, self._precision = config, env.toolbox, env.precision
-        self._pristine: Pristine | None = None
+        start = None if config.init is None else load_policy(config.init)
+        if start is not None:
+            check_same_actions(start, self._toolbox)
+            _check_encoder(start.q_net.encoder_name, config.encoder)
+        self._pristine: Pristine | None = None if start is None else start.pristine
         self.algorithm = RecurrentDqn(
             env,
             full_backup=config.full_backup,
@@ -154,24 +156,16 @@ class DrqnLearner(Learner):
             exploration_initial_eps=config.exploration_initial_eps,
             exploration_final_eps=FINAL_EPSILON,
             max_grad_norm=MAX_GRAD_NORM,
+            start=start,
             ema_decay=config.ema_decay,
             seed=config.seed,
             device=config.device,
         )
-        if config.init is not None:
-            policy = load_policy(config.init)
-            check_same_actions(policy, self._toolbox)
-            self._load(self.algorithm.q_net, policy.q_net)
-            self._pristine = policy.pristine
-        elif config.init_encoder is not None:
-            self._load(self.algorithm.q_net.encoder, load_policy(config.init_encoder).q_net.encoder)
-
-    def _load(self, network: nn.Module, start: nn.Module) -> None:
-        try:
-            network.load_state_dict(start.state_dict())
-        except RuntimeError as error:
-            raise ToolchainError("the agent to start from has another encoder") from error
-        self.algorithm.follow()
+        if config.init_encoder is not None:
+            seen_with = load_policy(config.init_encoder).q_net
+            _check_encoder(seen_with.encoder_name, config.encoder)
+            self.algorithm.q_net.encoder.load_state_dict(seen_with.encoder.state_dict())
+            self.algorithm.follow()
 
     def pretrain(self, on_step: OnStep) -> None:
         """Teach the encoder what damage looks like, if the configuration asks for it."""
@@ -210,6 +204,11 @@ class DrqnLearner(Learner):
             precision=self._precision,
         )
         return policy.changed(pristine=pristine)
+
+
+def _check_encoder(name: EncoderName, wanted: EncoderName) -> None:
+    if name != wanted:
+        raise ToolchainError(f"the agent to start from has another encoder: {name}, not {wanted}")
 
 
 def _rollout_chains(config: DrqnConfig, toolbox: Toolbox) -> list[list[int]]:

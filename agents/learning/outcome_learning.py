@@ -18,21 +18,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from restoration_toolchain.agents.learning.recurrent_dqn import ranking_errors
+from restoration_toolchain.agents.learning.errors import (
+    MAX_GAIN,
+    quantile_errors,
+    ranking_errors,
+)
 from restoration_toolchain.agents.outcomes.batches import OutcomeBatch, OutcomeBatches
 from restoration_toolchain.agents.policy.q_net import (
-    LEVELS,
-    LITTLE,
     EncoderName,
     LstmState,
     RecurrentQNet,
+    find_encoder,
 )
 from restoration_toolchain.agents.policy.recognition import Recognition
+from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.envs.reward import MAX_LOSS
 from restoration_toolchain.tools_zoo.training.config import LoopConfig
-
-MAX_GAIN: Final = 15.0
-"""dB; a larger gain counts as this one."""
 
 ERROR_BEND: Final = 1.0
 """dB; larger errors of values count linearly, or strong noise would rule all else."""
@@ -52,7 +53,7 @@ class OutcomeLearningConfig(LoopConfig):
     encoder: EncoderName = "pooled_statistics"
     """What the agent sees with."""
     ranking: float = 0.05
-    """Weight of the choice between tools (`recurrent_dqn.ranking_errors`)."""
+    """Weight of the choice between tools (`errors.ranking_errors`)."""
     distribution: float = 2.0
     """Weight of the quantiles of gains."""
     recognition: float = 0.2
@@ -68,6 +69,11 @@ class OutcomeLearningConfig(LoopConfig):
         LoopConfig.__post_init__(self)
         if min(self.epochs, self.batch_size) < 1:
             raise ValueError("epochs and batch_size must be at least 1")
+        if not find_encoder(self.encoder).is_pooled:
+            raise ToolchainError(
+                f"the encoder {self.encoder} judges each view for itself; "
+                "here all views of a crop are judged together"
+            )
 
 
 class Student(nn.Module):
@@ -173,8 +179,9 @@ class OutcomeObjective:
         for start in range(0, len(self._held_out.episodes), self._config.batch_size):
             rows = self._held_out.episodes[start : start + self._config.batch_size]
             batch = self._held_out.batch(rows)
-            told = module(OutcomeBatch(*(part.to(device) for part in batch)))
-            errors.append(float(errors_of(told, batch)["distribution"]))
+            moved = OutcomeBatch(*(part.to(device) for part in batch))
+            told = module(moved)
+            errors.append(float(errors_of(told, moved)["distribution"]))
             gains = batch.gains[:, 0, -1]
             values = told.values[:, 0, -1].float().cpu()
             best = (values[:, :-1] - values[:, -1:]).max(dim=1)
@@ -210,17 +217,3 @@ def errors_of(told: Told, batch: OutcomeBatch) -> dict[str, Tensor]:
             ignore_index=-1,
         ),
     }
-
-
-def quantile_errors(quantiles: Tensor, gains: Tensor) -> Tensor:
-    """Pinball loss of quantiles (..., len(LEVELS)), averaged over them, to the shape of gains.
-
-    Both are compared on a scale that is logarithmic above `LITTLE`: a quantile is one on any scale,
-    and so a tenth of a dB counts where little is to be gained.
-
-    Source:
-        Koenker and Bassett, "Regression Quantiles", Econometrica 1978.
-    """
-    levels = torch.tensor(LEVELS, device=quantiles.device)
-    above = torch.asinh(gains.unsqueeze(-1) / LITTLE) - torch.asinh(quantiles / LITTLE)
-    return torch.maximum(levels * above, (levels - 1.0) * above).mean(dim=-1)

@@ -103,7 +103,7 @@ def pretrain_encoder(
             for group in learner.param_groups:
                 group["lr"] = learning_rate * max(0.02, 1.0 - done / num_patches)
             with computing(precision, device):
-                told = head(encoder(images.to(device)))
+                told = head(encoder.read(encoder(images.to(device))))
             loss = functional.mse_loss(told.float(), known.to(device))
             learner.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -17,9 +17,14 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
-from torch.nn import functional
 
 from restoration_toolchain.agents.learning.buffer import EpisodeBatch, EpisodeReplayBuffer
+from restoration_toolchain.agents.learning.errors import (
+    MAX_GAIN,
+    quantile_errors,
+    ranking_errors,
+    value_errors,
+)
 from restoration_toolchain.agents.players.reference import draw_permitted
 from restoration_toolchain.agents.policy.decision import permitted
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
@@ -38,8 +43,8 @@ from restoration_toolchain.envs.task import task_at
 from restoration_toolchain.tools_zoo.precision import Precision
 from restoration_toolchain.tools_zoo.training.loop import average_into
 
-TEMPERATURE: Final = 0.1
-"""dB; tools that differ by less are about as good as each other."""
+DISTRIBUTION: Final = 4.0
+"""Weight of the errors of distributions beside those of values."""
 
 
 class RecurrentQPolicy(BasePolicy):
@@ -53,10 +58,11 @@ class RecurrentQPolicy(BasePolicy):
         encoder: EncoderName,
         train_encoder: bool = True,
         optimizer: OptimizerName = "muon",
+        quantiles: bool = False,
     ) -> None:
         super().__init__(observation_space, action_space, normalize_images=False)
         self._train_encoder = train_encoder
-        self.q_net = RecurrentQNet(int(action_space.n) - 1, encoder)
+        self.q_net = RecurrentQNet(int(action_space.n) - 1, encoder, quantiles=quantiles)
         self.q_net.encoder.requires_grad_(train_encoder)
         self.q_net_target = copy.deepcopy(self.q_net).eval()
         self.q_net_target.requires_grad_(False)
@@ -98,6 +104,9 @@ class RecurrentDqn(DQN):
         encoder: Name of the encoder that the value network looks at images with.
         train_encoder: Whether the encoder is learnt too, its normalisation included.
         optimizer: Optimiser of the value network (`agents.policy.q_net.make_optimizer`).
+        start: Agent of the same tools whose network is trained on. What else it knows stays with
+            what is trained, except its guard, which was learnt from other weights. Distributions
+            that it knows are trained, too, where ``full_backup`` tells what every tool gains.
         ema_decay: Decay of the averaged weights that `lstm_policy` plays with.
         **kwargs: Arguments of `stable_baselines3.DQN`; ``buffer_size`` and ``batch_size`` count
             episodes.
@@ -119,12 +128,13 @@ class RecurrentDqn(DQN):
         encoder: EncoderName = DEFAULT_ENCODER,
         train_encoder: bool = True,
         optimizer: OptimizerName = "muon",
+        start: LstmPolicy | None = None,
         ema_decay: float = 0.998,
         **kwargs: Any,
     ) -> None:
         self.full_backup, self.rollout_chains = full_backup, tuple(rollout_chains)
         self.ema_decay, self.ranking, self.double_q = ema_decay, ranking, double_q
-        self._simulator = env
+        self._simulator, self._start = env, start
         self._enlarges = torch.tensor([*(scale > 1 for scale in env.toolbox.scales), False])
         self._lstm_state = LstmState.zeros(env.num_envs)
         self._look_ahead: tuple[Any, Any] = (None, None)
@@ -137,11 +147,15 @@ class RecurrentDqn(DQN):
                 "encoder": encoder,
                 "train_encoder": train_encoder,
                 "optimizer": optimizer,
+                "quantiles": start is not None and start.q_net.spread is not None,
             },
             replay_buffer_kwargs={"max_steps": env.max_steps, "seed": kwargs.get("seed")},
             **kwargs,
         )
         self._explorer = np.random.default_rng(self.seed)
+        if start is not None:
+            self.q_net.load_state_dict(start.q_net.state_dict())
+            self.follow()
 
     # Gathering experience ----------------------------------------------------------------------
 
@@ -239,8 +253,11 @@ class RecurrentDqn(DQN):
         self.logger.record("train/loss", float(np.mean(losses)))
 
     def loss(self, batch: EpisodeBatch) -> Tensor:
-        """`value_errors`, averaged over the actions and the steps of all episodes."""
-        values = unroll(self.q_net, batch, self._simulator.precision)
+        """`value_errors`, averaged over the actions and the steps of all episodes.
+
+        Of an agent that knows distributions, `quantile_errors` are added.
+        """
+        values, quantiles = judge_all(self.q_net, batch, self._simulator.precision)
         if self.full_backup:
             stop = torch.zeros_like(batch.gains[..., :1])
             gains = batch.gains.clamp(min=-MAX_LOSS)
@@ -250,6 +267,10 @@ class RecurrentDqn(DQN):
             errors = value_errors(values, targets).mean(dim=2)
             if self.ranking:
                 errors = errors + self.ranking * ranking_errors(values, targets)
+            if quantiles is not None:
+                known = quantile_errors(quantiles, gains.clamp(max=MAX_GAIN))
+                known = torch.where(self.allowed(batch)[..., :-1], known, 0.0)
+                errors = errors + DISTRIBUTION * known.mean(dim=2)
         else:
             targets = self.targets(batch, values.detach())
             taken = values.gather(2, batch.actions.unsqueeze(2)).squeeze(2)
@@ -285,40 +306,23 @@ class RecurrentDqn(DQN):
 
     def lstm_policy(self) -> LstmPolicy:
         """A frozen copy of the greedy policy, with averaged weights."""
-        toolbox = self._simulator.toolbox
+        toolbox, start = self._simulator.toolbox, self._start
+        kept: dict[str, Any] = {}
+        if start is not None and start.q_net.spread is not None:  # whose risks need no guard
+            kept = {
+                "recognition": start.recognition,
+                "max_risk": start.max_risk,
+                "unfamiliar_risk": start.unfamiliar_risk,
+                "caution": start.caution,
+            }
         return LstmPolicy(
             copy.deepcopy(self.policy.q_net_averaged).cpu(),
             toolbox.names,
             tool_checksums=toolbox.checksums,
             task=task_at(self._simulator.scale),
             reward=self._simulator.reward,
+            **kept,
         )
-
-
-def value_errors(values: Tensor, targets: Tensor) -> Tensor:
-    """Huber loss between values and targets, in dB; same shape as both.
-
-    Errors count squared up to `MAX_LOSS`, so that values become means of what may follow. Medians,
-    which a loss that turns linear at 1 dB leads to, deny a risk: of photos that look noisy, some
-    are clean.
-    """
-    return functional.huber_loss(values, targets, reduction="none", delta=MAX_LOSS)
-
-
-def ranking_errors(values: Tensor, targets: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of two ways to choose, over the last dimension.
-
-    ``KL(softmax(targets / T) || softmax(values / T))``, T being `TEMPERATURE`. Among tools that are
-    nearly as good as each other, what all of them gain depends on the image a hundred times as much
-    as which is best, and errors of values hardly notice that.
-
-    Source:
-        The softmax of outcomes that are known, as a target, is that of policy distillation, Rusu et
-        al., ICLR 2016.
-    """
-    wanted = functional.log_softmax(targets / TEMPERATURE, dim=-1)
-    found = functional.log_softmax(values / TEMPERATURE, dim=-1)
-    return functional.kl_div(found, wanted, reduction="none", log_target=True).sum(dim=-1)
 
 
 def unroll(q_net: RecurrentQNet, batch: EpisodeBatch, precision: Precision = "fp32") -> Tensor:
@@ -326,17 +330,26 @@ def unroll(q_net: RecurrentQNet, batch: EpisodeBatch, precision: Precision = "fp
 
     The encoder computes in ``precision``, all else in float32.
     """
+    return judge_all(q_net, batch, precision)[0]
+
+
+def judge_all(
+    q_net: RecurrentQNet, batch: EpisodeBatch, precision: Precision = "fp32"
+) -> tuple[Tensor, Tensor | None]:
+    """`unroll`, and quantiles of gains, (E, T, n_tools, len(LEVELS)), if the network knows them."""
     episodes, steps = batch.actions.shape
     # The convolutions see only the steps that count; padding costs nothing.
     seen = q_net.see(batch.images[batch.mask], precision)
     embedding = seen.new_zeros(episodes, steps, seen.shape[1])
     embedding[batch.mask] = seen
     state = LstmState.zeros(episodes, batch.images.device)
-    values = []
+    values, quantiles = [], []
     for step in range(steps):
-        value, state = q_net.remember(embedding[:, step], batch.last_action[:, step], state)
+        value, spread, state = q_net.judge(embedding[:, step], batch.last_action[:, step], state)
         values.append(value)
-    return torch.stack(values, dim=1)
+        if spread is not None:
+            quantiles.append(spread)
+    return torch.stack(values, dim=1), torch.stack(quantiles, dim=1) if quantiles else None
 
 
 def augment(batch: EpisodeBatch, rng: np.random.Generator) -> EpisodeBatch:

@@ -136,8 +136,10 @@ def returns_of(outcomes: Outcomes, chains: Sequence[int]) -> npt.NDArray[np.floa
         chains: First tools of the chains that were recorded.
     """
     returns = outcomes.gains.copy()
-    last_step = int(outcomes.step.max()) - 1  # behind it nothing follows
-    goes_on = (outcomes.step < last_step)[:, None]
+    # Where no tool ran any more, the largest number of them was reached: nothing follows the last.
+    over = np.isnan(outcomes.gains).all(axis=(1, 2))
+    most = outcomes.step[over].min(initial=int(outcomes.step.max()) + 2)
+    goes_on = (outcomes.step < most - 1)[:, None]
     for index, tool in enumerate(chains):
         added = np.nan_to_num(outcomes.chained[..., index], nan=0.0).clip(min=0.0)
         returns[..., tool] += np.where(goes_on, added, 0.0)

@@ -10,6 +10,7 @@ the best, and sometimes any, so that half-restored and spoilt images are met, to
 
 import io
 import itertools
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.data.atomic import write_atomically
+from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import to_float, to_tensor
 from restoration_toolchain.data.patches.world_crops import Crop, gather
 from restoration_toolchain.envs.chain import MAX_STEPS
@@ -92,19 +94,21 @@ def record(
     chains: Sequence[tuple[int, int]] = (),
     max_steps: int = MAX_STEPS,
     seed: int = 0,
+    device: torch.device | str = "cpu",
     precision: Precision = "fp32",
     on_shard: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Path]:
     """Record what tools do to crops, in shards; those that are there already are left as they are.
 
     Args:
-        toolbox: The tools, which keep the size of images.
+        toolbox: The tools, which keep the size of images; on the device.
         crops: Where crops come from.
         folder: Folder of the shards.
         num_crops: Number of crops in all; the last shard may have a few more.
         chains: Pairs of tools (indices) whose second one is run behind the first as well.
         max_steps: Largest number of tools on one crop.
         seed: Seed of every random draw.
+        device: Device that the tools run on.
         precision: Number format that the tools compute in.
         on_shard: Called with (crops so far, crops in all) after every shard.
 
@@ -113,13 +117,14 @@ def record(
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
+    playing = _Playing(toolbox, chains, max_steps, torch.device(device), precision)
     for number in range(-(-num_crops // CROPS_PER_SHARD)):
         path = folder / f"shard-{seed:03d}-{number:05d}.npz"
         if not path.is_file():
             rng = np.random.default_rng((seed, number))
             drawn = [crops.draw(rng) for _ in range(CROPS_PER_SHARD)]
             played = [
-                _play(toolbox, drawn[start : start + _AT_ONCE], chains, max_steps, rng, precision)
+                _play(playing, drawn[start : start + _AT_ONCE], rng)
                 for start in range(0, len(drawn), _AT_ONCE)
             ]
             _save(path, _joined(played))
@@ -129,12 +134,22 @@ def record(
 
 
 def load(paths: Sequence[Path]) -> Outcomes:
-    """Read shards, one behind the other."""
-    parts = []
-    for path in paths:
+    """Read shards, one behind the other.
+
+    Raises:
+        ToolchainError: A shard is damaged.
+    """
+    return _joined([_read(path) for path in paths])
+
+
+def _read(path: Path) -> Outcomes:
+    try:
         with np.load(path, allow_pickle=False) as file:
-            parts.append(Outcomes(**{name: file[name] for name in Outcomes.__slots__}))
-    return _joined(parts)
+            return Outcomes(**{name: file[name] for name in Outcomes.__slots__})
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ToolchainError(
+            f"{path} is damaged; remove it and resume the run: it is recorded again"
+        ) from error
 
 
 def _joined(parts: Sequence[Outcomes]) -> Outcomes:
@@ -155,27 +170,32 @@ def _save(path: Path, outcomes: Outcomes) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _play(
-    toolbox: Toolbox,
-    crops: Sequence[Crop],
-    chains: Sequence[tuple[int, int]],
-    max_steps: int,
-    rng: np.random.Generator,
-    precision: Precision,
-) -> Outcomes:
-    lq, gt = (to_tensor(to_float(side)) for side in gather(crops))
+@dataclass(frozen=True, slots=True)
+class _Playing:
+    """How crops are played; the arguments of `record`."""
+
+    toolbox: Toolbox
+    chains: Sequence[tuple[int, int]]
+    max_steps: int
+    device: torch.device
+    precision: Precision
+
+
+def _play(playing: _Playing, crops: Sequence[Crop], rng: np.random.Generator) -> Outcomes:
+    toolbox, chains, max_steps = playing.toolbox, playing.chains, playing.max_steps
+    lq, gt = (to_tensor(to_float(side)).to(playing.device) for side in gather(crops))
     images, rows = lq, np.arange(len(crops))
     last = np.full(len(crops), len(toolbox))
     states: list[tuple[npt.NDArray[Any], ...]] = []
     for step in range(max_steps + 1):
-        clean = gt[torch.from_numpy(rows)]
+        clean = gt[torch.from_numpy(rows).to(gt.device)]
         before = _scores(images, clean)
         empty = np.full((len(rows), before.shape[1], 1), np.nan, np.float32)
         gains = np.repeat(empty, len(toolbox), axis=2)
         chained = np.repeat(empty, len(chains), axis=2)
         after: list[Tensor] = []
         if step < max_steps:
-            with torch.inference_mode(), computing(precision, images.device):
+            with torch.inference_mode(), computing(playing.precision, images.device):
                 batch = images.contiguous(memory_format=torch.channels_last)
                 after = [tool(batch) for tool in toolbox]
                 behind = [toolbox[second](after[first]) for first, second in chains]
@@ -186,7 +206,7 @@ def _play(
                 pairs = zip(behind, firsts, strict=True)
                 chained = np.stack([_scores(each, clean) - one for each, one in pairs], axis=2)
         names = np.array([crops[int(row)].family for row in rows])
-        pixels = (images.permute(0, 2, 3, 1).numpy() * 255.0).round().astype(np.uint8)
+        pixels = (images.permute(0, 2, 3, 1).cpu().numpy() * 255.0).round().astype(np.uint8)
         steps = np.full(len(rows), step)
         states.append((pixels, gains, chained, before, last, steps, rows, names))
         if step == max_steps:
@@ -211,7 +231,7 @@ def _scores(images: Tensor, clean: Tensor) -> npt.NDArray[np.float32]:
     ]
     mse = torch.stack([*squares, error.mean(dim=(1, 2))], dim=1)
     floor = 10.0 ** (-PSNR_CAP / 10.0)
-    return np.asarray(-10.0 * torch.log10(mse.clamp(min=floor)).numpy(), np.float32)
+    return np.asarray(-10.0 * torch.log10(mse.clamp(min=floor)).cpu().numpy(), np.float32)
 
 
 def _chosen(gains: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.int64]:

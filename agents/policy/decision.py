@@ -30,21 +30,23 @@ class Decision:
             out; of *stop*, that of the best tool. None without values.
         risk: (N,) probability that the action makes the image worse; of *stop*, that the best tool
             would. None of an agent that was not calibrated.
+        held_back: (N,) bool, whether a tool promised more than *stop*, was too risky, and no other
+            ran in its place. None of a player that has no values.
     """
 
     actions: Tensor
     values: Tensor | None = None
     expected: Tensor | None = None
     risk: Tensor | None = None
+    held_back: Tensor | None = None
 
     @property
     def is_held_back(self) -> bool:
-        """Whether a tool promised more than *stop* for all images, and none ran."""
-        if self.values is None:
+        """Whether nothing runs on any image, and on one at least only because of the risk."""
+        if self.values is None or self.held_back is None:
             return False
-        stop = self.values.shape[1] - 1
-        wanted = self.values.argmax(dim=1) != stop
-        return bool(((self.actions == stop) & wanted).all())
+        nothing_runs = self.actions == self.values.shape[1] - 1
+        return bool(nothing_runs.all() and self.held_back.any())
 
     def stopping(self, where: Tensor, stop: int) -> "Decision":
         """The same decision with the action *stop* for some images, (N,) bool."""
@@ -96,17 +98,19 @@ def decide(
     if limits.max_risk < 1.0:
         assert risks is not None
         safe = permitted(safe, functional.pad(risks <= limits.max_risk, (0, 1), value=True))
+    wanted = values.argmax(dim=1) if proposed is None else proposed
     if forced is not None:
-        actions = torch.full((len(values),), forced)
+        actions = wanted = torch.full((len(values),), forced)
     elif proposed is not None:
         too_risky = safe.gather(1, proposed[:, None])[:, 0] == -torch.inf
         actions = proposed.masked_fill(too_risky, stop)
     else:
         actions = safe.argmax(dim=1)
+    held_back = (actions == stop) & (wanted != stop)
     meant = torch.where(actions == stop, values[:, :stop].argmax(dim=1), actions)[:, None]
     expected = expected_gain(values, stop_margin).gather(1, meant)[:, 0]
     risk = None if risks is None else risks.gather(1, meant)[:, 0]
-    return Decision(actions, values, expected, risk)
+    return Decision(actions, values, expected, risk, held_back)
 
 
 def cautious(values: Tensor, risks: Tensor, caution: float) -> Tensor:

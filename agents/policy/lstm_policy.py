@@ -1,7 +1,7 @@
 """The trained LSTM policy: it looks at images, remembers, and values every action."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,8 +122,7 @@ class LstmPolicy:
 
     def changed(self, **facts: Any) -> "LstmPolicy":
         """The same network with other arguments of the constructor."""
-        same = {one.name: getattr(self, one.name) for one in fields(self) if one.init}
-        return LstmPolicy(**{**same, **facts})
+        return replace(self, **facts)
 
     def initial_state(self, n_envs: int, *, together: bool = False) -> LstmState:
         """The memory at the start of episodes.
@@ -179,13 +178,15 @@ class LstmPolicy:
             last = last_action.to(seen.device)
             values, quantiles, state = self.q_net.judge(seen, last, state)
             if self.pristine is not None:
-                clean = self.pristine.to(seen.device).probability(seen, together=together)
+                read = self.q_net.encoder.read(seen)
+                clean = self.pristine.to(seen.device).probability(read, together=together)
                 # Once a tool has run, nothing is clean any more.
                 clean = torch.where(last == len(self.tool_names), clean, 0.0)
                 values = tempered(values, clean)
             values += self._margins[last_action.cpu()].to(values)
             if together:
                 values = values.mean(dim=0, keepdim=True)
+                quantiles = None if quantiles is None else quantiles.mean(dim=0, keepdim=True)
             return Judgement(values, self._risks(values, quantiles)), state
 
     def _risks(self, values: Tensor, quantiles: Tensor | None) -> Tensor | None:
@@ -204,7 +205,10 @@ class LstmPolicy:
                 return self.recognition.to(seen.device).untouched_probability(read)
             if self.pristine is None:
                 return None
-            return float(self.pristine.to(seen.device).probability(seen, together=True)[0])
+            if self.q_net.encoder.is_pooled:
+                seen = seen.mean(dim=0, keepdim=True)
+            read = self.q_net.encoder.read(seen)
+            return float(self.pristine.to(seen.device).probability(read, together=True)[0])
 
     def predict(
         self, obs: Obs, state: Any = None, episode_start: Starts = None, deterministic: bool = True

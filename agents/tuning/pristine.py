@@ -51,7 +51,8 @@ def learn_pristine(
     for _ in range(max(1, num_patches // _BATCH_SIZE)):
         lq, gt = pairs.pairs(rng.integers(len(pairs), size=_BATCH_SIZE), rng)
         with torch.no_grad():
-            seen.append(q_net.see(to_tensor(lq).to(device), precision).cpu())
+            said = q_net.see(to_tensor(lq).to(device), precision)
+            seen.append(q_net.encoder.read(said).cpu())
         is_clean.append(torch.from_numpy((lq == gt).all(axis=(1, 2, 3))).float())
     return _fit(torch.cat(seen), torch.cat(is_clean), learning_rate, seed).to(device)
 

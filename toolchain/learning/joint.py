@@ -104,12 +104,14 @@ class JointConfig:
         )
 
     def agent_phase(self, number: int, bundle: Path) -> AgentPhaseConfig:
-        """Settings of the agent phase of a round."""
+        """Settings of the agent phase of a round; the agent keeps its kind of encoder."""
+        agent = bundle / policies.AGENT_FOLDER
         return dataclasses.replace(
             self.agent,
             store=self.store,
             toolbox=str(bundle),
-            init=str(bundle / policies.AGENT_FOLDER),
+            init=str(agent),
+            encoder=policies.load_policy(agent).q_net.encoder_name,
             seed=self.seed + number,
             device=self.device,
             precision=self.precision,

@@ -2,7 +2,7 @@
 
 One run folder holds all three: ``outcomes`` and ``held_out`` are shards, ``learning-1`` and so on
 are runs of their own with checkpoints, and ``best`` is the agent. Each goes on from where it was
-interrupted.
+interrupted. The checkpoint of the whole keeps a folder from being taken for other settings.
 """
 
 import copy
@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import nn
@@ -35,6 +35,7 @@ from restoration_toolchain.data.patches.world_crops import DRAWN_KINDS, WorldCro
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
+from restoration_toolchain.tools_zoo.precision import Precision
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
@@ -139,13 +140,14 @@ def train_world(
     run = RunFolder(run_path, config, resume=resume)
     try:
         toolbox = _open_toolbox(config)
+        student = _beginner(config, toolbox.names)  # what is wrong with it is said before the hours
         device = choose_device(config.device)
         precision = choose_precision(config.precision, device)
         outcomes, held_out = (
-            _outcomes(config, toolbox.to(device), precision, run_path / name, on_step)
+            _outcomes(config, toolbox.to(device), (device, precision), run, name, on_step)
             for name in ("outcomes", "held_out")
         )
-        student = _learn(config, toolbox.names, outcomes, held_out, run_path, on_step)
+        student = _learn(student, config, toolbox.names, (outcomes, held_out), run_path, on_step)
         policy = LstmPolicy(
             student.q_net,
             toolbox.names,
@@ -171,10 +173,15 @@ def _open_toolbox(config: WorldConfig) -> Toolbox:
 
 
 def _outcomes(
-    config: WorldConfig, toolbox: Toolbox, precision: Any, folder: Path, on_step: OnPhaseStep
+    config: WorldConfig,
+    toolbox: Toolbox,
+    where: tuple[torch.device, Precision],
+    run: RunFolder,
+    name: str,
+    on_step: OnPhaseStep,
 ) -> Outcomes:
     """Record the shards of a folder that are missing, and read all of them."""
-    is_held_out = folder.name == "held_out"
+    is_held_out = name == "held_out"
     photos: list[ByteImage]
     if is_held_out:
         chosen = itertools.islice(open_source(config.held_out), config.held_out_photos)
@@ -182,33 +189,35 @@ def _outcomes(
     else:
         photos = [photo for source in config.photos for _, photo in open_source(source)]
     names = toolbox.names
+
+    def on_shard(done: int, total: int) -> None:
+        run.save({name: done})
+        on_step(f"recording {name}", done, total, {})
+
     paths = record(
         toolbox,
         WorldCrops(photos),
-        folder,
+        run.path / name,
         num_crops=config.held_out_crops if is_held_out else config.num_crops,
         chains=[(names.index(first), names.index(second)) for first, second in config.chains],
         seed=config.seed,
-        precision=precision,
-        on_shard=lambda done, total: on_step(f"recording {folder.name}", done, total, {}),
+        device=where[0],
+        precision=where[1],
+        on_shard=on_shard,
     )
     return load(paths)
 
 
 def _learn(
+    begun: Student,
     config: WorldConfig,
     names: Sequence[str],
-    outcomes: Outcomes,
-    held_out: Outcomes,
+    recorded: tuple[Outcomes, Outcomes],
     run_path: Path,
     on_step: OnPhaseStep,
 ) -> Student:
-    torch.manual_seed(config.seed)
-    encoder = config.learning.encoder
-    begun = Student(len(names), families_of_the_world(), UNTOUCHED, encoder)
-    if config.init_encoder is not None:
-        _begin_with(begun, config.init_encoder)
     student: nn.Module = begun
+    outcomes, held_out = recorded
     measured = config.batches(held_out, names)
     for number in range(1, config.rounds + 1):
         batches, settings = config.batches(outcomes, names, number), config.round(number)
@@ -225,6 +234,14 @@ def _learn(
             on_step=functools.partial(on_step, f"learning, round {number}"),
         )
     assert isinstance(student, Student)
+    return student
+
+
+def _beginner(config: WorldConfig, names: Sequence[str]) -> Student:
+    torch.manual_seed(config.seed)
+    student = Student(len(names), families_of_the_world(), UNTOUCHED, config.learning.encoder)
+    if config.init_encoder is not None:
+        _begin_with(student, config.init_encoder)
     return student
 
 

@@ -271,7 +271,9 @@ def _explain_last(restoration: Restoration) -> str:
     ((rival, value), *_) = last.runners_up(1)
     stop = last.action_values[STOP]
     allowed = restoration.permitted_risk
-    if last.risk is not None and last.risk > allowed:
+    if last.is_held_back and last.risk is None:  # of regions, each of which has its own
+        return f"Stopped: every tool that promises something has a risk above {allowed:.0%}."
+    if last.is_held_back and last.risk is not None and last.risk > allowed:
         return (
             f"Stopped: the best tool, {rival}, would make the photo worse with a probability of "
             f"{last.risk:.0%}, more than the {allowed:.0%} permitted."

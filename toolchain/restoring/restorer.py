@@ -505,6 +505,13 @@ def _check_names(toolbox: Toolbox, own_tools: Sequence[OwnTool]) -> None:
 
 
 def _checksum(policy: LstmPolicy) -> str:
-    state = policy.q_net.state_dict().items()
-    content = save({name: value.cpu().contiguous() for name, value in state})
+    state = policy.q_net.state_dict()
+    limits = (policy.max_risk, policy.unfamiliar_risk, policy.caution)
+    if limits != (1.0, 1.0, 0.0):  # then what is known of risks decides, too
+        state["limits"] = torch.tensor(limits)
+        guard = policy.guard
+        if guard is not None:
+            state["guard"] = torch.tensor([guard.intercept, guard.slope, guard.limit])
+            state |= {"guard.mean": guard.mean, "guard.whitening": guard.whitening}
+    content = save({name: value.cpu().contiguous() for name, value in state.items()})
     return hashlib.sha256(content).hexdigest()

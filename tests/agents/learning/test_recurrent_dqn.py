@@ -5,12 +5,20 @@ import pytest
 import torch
 
 from restoration_toolchain.agents.learning.buffer import EpisodeBatch
-from restoration_toolchain.agents.learning.recurrent_dqn import (
-    RecurrentDqn,
+from restoration_toolchain.agents.learning.errors import (
+    quantile_errors,
     ranking_errors,
-    unroll,
     value_errors,
 )
+from restoration_toolchain.agents.learning.recurrent_dqn import (
+    RecurrentDqn,
+    judge_all,
+    unroll,
+)
+from restoration_toolchain.agents.policy.guard import Guard
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.recognition import Recognition
 from restoration_toolchain.envs import RestorationVecEnv
 from restoration_toolchain.envs.reward import MAX_LOSS
 
@@ -292,3 +300,59 @@ def test_the_ranking_is_part_of_the_loss(learner):
     targets = torch.cat([batch.gains.clamp(min=-MAX_LOSS), stop], dim=2)
     expected = plain + 0.5 * float(ranking_errors(values, targets)[batch.mask].mean())
     assert float(learner.loss(batch).detach()) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.fixture
+def knowing(shifts):
+    """An agent that knows distributions, names of damage, and its own limits."""
+    torch.manual_seed(1)
+    net = RecurrentQNet(3, "pooled_statistics", quantiles=True)
+    named = Recognition(net.encoder.out_features, ("dark", "clean"))
+    return LstmPolicy(
+        net,
+        shifts.names,
+        recognition=named,
+        max_risk=0.1,
+        unfamiliar_risk=0.02,
+        caution=3.0,
+        guard=Guard(0.0, 1.0, torch.zeros(1), torch.eye(1), 1.0),
+    )
+
+
+def make_knowing_learner(shifts, dark_pairs, knowing, **options):
+    env = RestorationVecEnv(shifts, dark_pairs, 4, seed=0)
+    how = {"buffer_size": 50, "batch_size": 4, "learning_starts": 4, "train_freq": 1, "seed": 0}
+    return RecurrentDqn(env, encoder="pooled_statistics", start=knowing, **how, **options)
+
+
+def test_what_an_agent_knows_stays_with_it_but_for_its_guard(shifts, dark_pairs, knowing):
+    found = make_knowing_learner(shifts, dark_pairs, knowing, full_backup=True).lstm_policy()
+    start = knowing.q_net.state_dict()
+    assert all(torch.equal(value, start[name]) for name, value in found.q_net.state_dict().items())
+    assert found.recognition is knowing.recognition
+    assert (found.max_risk, found.unfamiliar_risk, found.caution) == (0.1, 0.02, 3.0)
+    assert found.guard is None  # other weights than it was learnt from
+
+
+def test_distributions_are_learnt_on_where_it_is_known_what_every_tool_gains(
+    shifts, dark_pairs, knowing
+):
+    learner = make_knowing_learner(shifts, dark_pairs, knowing, full_backup=True, gamma=0.0)
+    batch = make_batch()
+
+    def error():
+        _, quantiles = judge_all(learner.q_net, batch)
+        return float(quantile_errors(quantiles, batch.gains)[batch.mask].mean().detach())
+
+    learner.policy.set_training_mode(False)
+    before = error()
+    optimizer = torch.optim.Adam(learner.q_net.spread.parameters(), lr=1e-2)
+    for _ in range(10):
+        optimizer.zero_grad()
+        learner.loss(batch).backward()
+        optimizer.step()
+    assert error() < 0.9 * before
+    learner.full_backup = False  # nothing is known of the other tools
+    optimizer.zero_grad()
+    learner.loss(batch).backward()
+    assert learner.q_net.spread.weight.grad is None

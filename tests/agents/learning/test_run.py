@@ -12,7 +12,11 @@ from restoration_toolchain.agents.learning.ppo import (
     PpoLearner,
     train_ppo,
 )
-from restoration_toolchain.agents.policy.storage import BUILTIN_AGENTS, load_policy
+from restoration_toolchain.agents.policy.extension import extend_policy
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.recognition import Recognition
+from restoration_toolchain.agents.policy.storage import BUILTIN_AGENTS, load_policy, save_policy
 from restoration_toolchain.data.errors import StoreError, ToolchainError, UnknownNameError
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
@@ -265,3 +269,21 @@ def test_settings_that_cannot_work_are_refused(enlarging_folder, store_path, tmp
         train_drqn(wrong, tmp_path / "run")
     with pytest.raises(ToolchainError, match="give levels"):
         DrqnConfig(task="real-sr", levels=(), **common)
+
+
+def test_an_extended_agent_that_knows_distributions_learns_its_new_tool(toolbox_folder, tmp_path):
+    torch.manual_seed(0)
+    net = RecurrentQNet(1, "pooled_statistics", quantiles=True)
+    named = Recognition(net.encoder.out_features, ("grain", "clean"))
+    limits = {"max_risk": 0.5, "unfamiliar_risk": 0.1}
+    policy = LstmPolicy(net, ("a",), recognition=named, **limits)
+    start = extend_policy(policy, "b", like="a")
+    save_policy(start, tmp_path / "start")
+    known = {"init": str(tmp_path / "start"), "encoder": "pooled_statistics"}
+    config = drqn_config(toolbox_folder, **known, train_encoder=False)
+    trained = train_drqn(config, tmp_path / "run")
+    assert (trained.max_risk, trained.unfamiliar_risk) == (0.5, 0.1)
+    assert trained.recognition.families == ("grain", "clean")
+    assert not torch.equal(trained.q_net.spread.weight, start.q_net.spread.weight)
+    before, after = start.q_net.encoder.state_dict(), trained.q_net.encoder.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())

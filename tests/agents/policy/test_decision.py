@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from restoration_toolchain.agents.policy.decision import (
+    Limits,
     decide,
     expected_gain,
     margins,
     permitted,
     tempered,
 )
-from restoration_toolchain.agents.policy.guard import Guard
 from restoration_toolchain.envs.reward import MAX_LOSS
 
 STOP = 2
 VALUES = torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.2, 0.3]])
-GUARD = Guard(0.0, -4.0, torch.zeros(1), torch.eye(1), 1.0)  # a risk of 1/2 where no gain is likely
+RISKS = torch.tensor([[0.3, 0.1], [0.2, 0.2]])
 
 
 def test_the_largest_value_wins() -> None:
@@ -46,27 +46,65 @@ def test_what_is_not_allowed_is_not_chosen_whatever_it_is_worth() -> None:
 
 
 def test_a_risk_is_that_of_the_action_and_of_stop_that_of_the_best_tool() -> None:
-    decision = decide(VALUES, guard=GUARD)
+    decision = decide(VALUES, risks=RISKS)
     assert decision.risk is not None
-    expected = torch.sigmoid(-4.0 * torch.tensor([0.5 - 0.3, 0.2 - 0.3]))
-    assert torch.allclose(decision.risk, expected)
+    assert torch.allclose(decision.risk, torch.tensor([0.3, 0.2]))
 
 
-def test_too_risky_a_tool_does_not_run_unless_it_is_forced() -> None:
-    risk = float(torch.sigmoid(torch.tensor(-0.8)))
-    for limit, action in ((1.0, 0), (risk + 0.01, 0), (risk - 0.01, STOP)):
-        assert decide(VALUES, guard=GUARD, max_risk=limit).actions.tolist() == [action, STOP]
-    forced = decide(VALUES, guard=GUARD, max_risk=0.0, forced=1)
+def test_too_risky_a_tool_gives_way_to_the_best_of_the_others() -> None:
+    values = torch.tensor([[0.5, 0.4, 0.3], [0.5, 0.2, 0.3]])
+    for limit, actions in ((1.0, [0, 0]), (0.3, [0, 0]), (0.2, [1, STOP]), (0.05, [STOP, STOP])):
+        risks = torch.tensor([[0.3, 0.1], [0.3, 0.1]])
+        assert decide(values, risks=risks, limits=Limits(limit)).actions.tolist() == actions
+
+
+def test_an_image_is_held_back_if_nothing_but_the_risk_keeps_a_tool_from_it() -> None:
+    for images, limit, is_held_back in (
+        ([0], 0.1, True),
+        ([0], 0.3, False),
+        ([1], 0.1, False),  # stop is best there
+        ([0, 1], 0.1, True),  # one of two, and nothing runs on the other
+    ):
+        decision = decide(VALUES[images], risks=RISKS[images], limits=Limits(limit))
+        assert decision.is_held_back == is_held_back
+    assert not decide(VALUES[:1], risks=RISKS[:1], limits=Limits(0.1), forced=STOP).is_held_back
+    some = decide(
+        torch.tensor([[0.5, 0.4, 0.3], [0.5, 0.2, 0.3]]), risks=RISKS, limits=Limits(0.25)
+    )
+    assert some.held_back is not None
+    assert (some.actions.tolist(), some.held_back.tolist()) == ([1, 0], [False, False])
+    careful = decide(
+        torch.tensor([[0.5, 0.4, 0.3], [0.5, 0.2, 0.3]]), risks=RISKS, limits=Limits(0.15)
+    )
+    assert careful.held_back is not None
+    assert (careful.actions.tolist(), careful.held_back.tolist()) == ([1, STOP], [False, True])
+    assert not careful.is_held_back  # a tool runs on one of them
+
+
+def test_a_forced_action_runs_whatever_its_risk() -> None:
+    forced = decide(VALUES, risks=RISKS, limits=Limits(0.0), forced=1)
     assert forced.actions.tolist() == [1, 1]
     assert forced.risk is not None
-    assert torch.allclose(forced.risk, torch.sigmoid(torch.tensor([0.4, 0.4])))
+    assert torch.allclose(forced.risk, RISKS[:, 1])
 
 
 def test_a_proposal_takes_the_place_of_the_largest_value_and_is_limited_too() -> None:
     proposed = torch.tensor([1, 0])
-    assert decide(VALUES, guard=GUARD, proposed=proposed).actions.tolist() == [1, 0]
-    careful = decide(VALUES, guard=GUARD, proposed=proposed, max_risk=0.6)
+    assert decide(VALUES, risks=RISKS, proposed=proposed).actions.tolist() == [1, 0]
+    careful = decide(VALUES, risks=RISKS, proposed=proposed, limits=Limits(0.15))
     assert careful.actions.tolist() == [1, STOP]
+    assert careful.held_back is not None
+    assert careful.held_back.tolist() == [False, True]
+
+
+def test_what_is_allowed_and_what_is_safe_limit_a_choice_together() -> None:
+    values = torch.tensor([[0.5, 0.4, 0.3]])
+    allowed = torch.tensor([[True, False, True]])
+    risks = torch.tensor([[0.3, 0.0]])
+    assert decide(values, risks=risks, allowed=allowed, limits=Limits(0.4)).actions.tolist() == [0]
+    careful = decide(values, risks=risks, allowed=allowed, limits=Limits(0.2))
+    assert careful.actions.tolist() == [STOP]
+    assert careful.is_held_back
 
 
 def test_an_episode_that_has_ended_stops() -> None:

@@ -82,3 +82,30 @@ def test_the_new_tool_need_not_promise_more_than_the_chains_to_fall_back_on(
     (values,) = walk(extended, [], stop=4)
     lowered = (values - plain)[0].round(decimals=4).tolist()
     assert lowered == pytest.approx([-0.6, 0.0, -0.6, 0.0, 0.0], abs=1e-4)
+
+
+def test_distributions_of_old_tools_stay_and_the_new_one_begins_with_those_of_its_like() -> None:
+    torch.manual_seed(0)
+    q_net = RecurrentQNet(len(NAMES), "pooled_statistics", quantiles=True)
+    with torch.no_grad():
+        for parameter in q_net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    policy = LstmPolicy(q_net, NAMES, max_risk=0.1, unfamiliar_risk=0.02)
+    extended = extend_policy(policy, "mine", like="noise")
+    assert (extended.max_risk, extended.unfamiliar_risk) == (0.1, 0.02)
+    seen = policy.see(torch.rand(5, 3, 63, 63))
+    states = [one.initial_state(5) for one in (policy, extended)]
+    for action in (None, 1, 2):
+        told = []
+        for index, (one, stop) in enumerate(((policy, 3), (extended, 4))):
+            last = torch.full((5,), stop if action is None else action)
+            with torch.inference_mode():
+                values, quantiles, states[index] = one.q_net.judge(seen, last, states[index])
+            assert quantiles is not None
+            told.append((values, quantiles))
+        (old_values, old), (new_values, new) = told
+        torch.testing.assert_close(new[:, :3], old, rtol=0, atol=1e-6)
+        torch.testing.assert_close(new[:, 3], old[:, 1], rtol=0, atol=1e-6)
+        kept = torch.cat([new_values[:, :3], new_values[:, 4:]], dim=1)
+        torch.testing.assert_close(kept, old_values, rtol=0, atol=1e-6)
+        torch.testing.assert_close(new_values[:, 3], old_values[:, 1] - BEHIND, rtol=0, atol=1e-6)

@@ -92,10 +92,12 @@ def test_of_a_damaged_photo_it_changes_nothing_and_a_clean_one_is_left_alone(q_n
 
 def test_a_photo_is_clean_with_the_probability_that_its_views_give_together(q_net):
     images = torch.rand(20, 3, 63, 63)
-    assert LstmPolicy(q_net, NAMES).clean_probability(images) is None
+    plain = LstmPolicy(q_net, NAMES)
+    seen = plain.see(images)
+    assert plain.clean_probability(seen) is None
     knowing = LstmPolicy(q_net, NAMES, pristine=certain(0.5))
     pooled = float(torch.sigmoid(torch.tensor(0.5 * POOLED)))
-    assert knowing.clean_probability(images) == pytest.approx(pooled)
+    assert knowing.clean_probability(seen) == pytest.approx(pooled)
 
 
 def test_it_is_kept_on_disk_and_in_an_agent_that_gets_one_more_tool(q_net, tmp_path):

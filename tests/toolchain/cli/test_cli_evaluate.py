@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
@@ -219,3 +220,25 @@ def test_patches_follow_from_the_seed(photos: NamedPhotos) -> None:
     first, again, other = (evaluation_patches(photos, 4, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_patches_are_played_as_cautiously_as_the_agent_is_unless_told_otherwise(
+    store_path: Path, tiny_toolbox: Toolbox, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    net = RecurrentQNet(len(tiny_toolbox), quantiles=True)
+    with torch.no_grad():
+        net.head.bias[0] = 1.0  # it wants its first tool, and knows nothing of the gain
+    save_toolbox(tiny_toolbox, tmp_path / "box")
+    save_policy(LstmPolicy(net, tiny_toolbox.names, max_risk=0.01), tmp_path / "agent")
+    where = ("--toolbox", tmp_path / "box", "--agent", tmp_path / "agent", "--device", "cpu")
+    changes = []
+    for number, more in enumerate(((), ("--even-if-unsure",))):
+        output = tmp_path / f"{number}.json"
+        words = ("--players", "agent", "--level", "mild", "--count", COUNT, "--json", output)
+        result = run(store_path, *words, *where, *more)
+        assert result.exit_code == 0, result.output
+        (found,) = read_json(output)
+        changes.append(found["psnr_after"] - found["psnr_before"])
+    assert changes[0] == 0.0
+    assert changes[1] != 0.0

@@ -9,8 +9,10 @@ import torch
 from typer.testing import CliRunner, Result
 
 from restoration_toolchain.agents.learning import drqn
+from restoration_toolchain.agents.outcomes import record as recording
 from restoration_toolchain.agents.policy.storage import load_policy
 from restoration_toolchain.toolchain.cli import app
+from restoration_toolchain.toolchain.learning.world import WorldConfig
 from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
 from restoration_toolchain.tools_zoo.recipes import train as train_toolbox
 from restoration_toolchain.tools_zoo.recipes.plan import (
@@ -19,8 +21,10 @@ from restoration_toolchain.tools_zoo.recipes.plan import (
     plan_training,
     read_recipe,
 )
-from restoration_toolchain.tools_zoo.storage import load_toolbox, read_manifest
+from restoration_toolchain.tools_zoo.storage import load_toolbox, read_manifest, save_toolbox
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training import supervised as training
+from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
 from tests.toolchain.conftest import assert_one_line
 
 TINY = ("--set", "batch_size=2", "--set", "eval_every=2", "--set", "eval_patches=4",
@@ -322,3 +326,47 @@ def test_chains_are_trained_into_a_toolbox_that_says_so(store_path: Path, tmp_pa
     again = run("chains", *flags, "--run", tmp_path / "run", *TINY, "--set", stages)
     assert again.exit_code == 2
     assert "--resume" in again.output
+
+
+def test_an_agent_for_the_world_is_trained_from_photos_and_a_recipe(
+    tiny_toolbox: Toolbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "CROPS_PER_SHARD", 8)
+    save_toolbox(tiny_toolbox, tmp_path / "tiny")
+    first, second, _ = tiny_toolbox.names
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f'toolbox = "{tmp_path / "tiny"}"\nrounds = 1\nnum_crops = 800\nheld_out_crops = 8\n'
+        f'chains = [["{first}", "{second}"]]\n[learning]\nbatch_size = 4\nnum_workers = 0\n'
+    )
+    words = ("world", "embedded", "--held-out", "embedded", "--config", recipe, "--device", "cpu")
+    small = ("--num-crops", 8, "--set", "precision=fp32", "--set", "learning.epochs=1")
+    folder = tmp_path / "run"
+    result = run(*words, *small, "--run", folder)
+    assert result.exit_code == 0, result.output
+    assert f"agent: {folder / 'best'}" in result.output
+    assert recorded(folder)["num_crops"] == 8  # the flag wins over the file
+    assert recorded(folder)["chains"] == [[first, second]]
+    assert load_policy(folder / "best").tool_names == tiny_toolbox.names
+    assert_one_line(run(*words, *small, "--run", folder), 2, "--resume")
+
+
+def test_what_an_agent_for_the_world_cannot_be_trained_from_is_one_line(tmp_path: Path) -> None:
+    where = ("--run", tmp_path / "run", "--device", "cpu")
+    for words, says in (
+        (("embedded",), "photos to learn from must be named, and others that are held out"),
+        (("--held-out", "embedded"), "photos to learn from must be named"),
+        (("--config", "efficient_wrld"), "cannot read the config efficient_wrld"),
+        (("embedded", "--held-out", "embedded", "--set", "learning.epoch=1"), "learning.epochs"),
+        (("embedded", "--held-out", "embedded", "--set", "rounds=0"), "must be positive"),
+        (("embedded", "--held-out", "embedded", "--resume"), "nothing to resume"),
+    ):
+        assert_one_line(run("world", *words, *where), 2, says)
+
+
+def test_the_recipe_of_the_agent_that_ships_fits_its_tools() -> None:
+    recipe = read_recipe("efficient_world")
+    names = load_toolbox(recipe["toolbox"]).names
+    chosen = {"photos": ("embedded",), "held_out": "embedded"}
+    config = config_from_dict(WorldConfig, {**recipe, **chosen})
+    assert all(name in names for chain in config.chains for name in chain)

@@ -8,6 +8,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.recognition import Recognition
 from restoration_toolchain.agents.policy.storage import (
     AGENT_FOLDER,
     PolicyError,
@@ -160,6 +163,29 @@ def test_the_agent_phase_starts_from_the_agent_and_learns_the_new_tools(
     trained = load_policy(tmp_path / "run" / "round-1-agent" / "best")
     assert trained.tool_checksums == toolbox.checksums
     assert policy.tool_names == toolbox.names
+
+
+def test_an_agent_that_knows_distributions_still_does_when_it_has_learnt_new_tools(
+    store_path: Path, bundle: Path, tmp_path: Path
+) -> None:
+    toolbox = load_toolbox(bundle)
+    torch.manual_seed(0)
+    net = RecurrentQNet(len(toolbox), "pooled_statistics", quantiles=True)
+    named = Recognition(net.encoder.out_features, ("grain", "clean"))
+    limits = {"max_risk": 0.9, "unfamiliar_risk": 0.5}
+    knowing = LstmPolicy(net, toolbox.names, recognition=named, **limits)
+    save_bundle(toolbox, knowing, tmp_path / "knowing")
+    agent = {"total_timesteps": 64, "n_envs": 4, "gradient_steps": 1, "learning_starts": 4}
+    settings = config(store_path, tmp_path / "knowing", tools_only=False, agent=agent)
+    train_joint(settings, tmp_path / "run")
+    trained = load_policy(tmp_path / "run" / "round-1-agent" / "best")
+    assert trained.q_net.encoder_name == "pooled_statistics"
+    assert trained.q_net.spread is not None
+    assert net.spread is not None
+    assert not torch.equal(trained.q_net.spread.weight, net.spread.weight)
+    assert trained.recognition is not None
+    assert torch.equal(trained.recognition.fc.weight, named.fc.weight)
+    assert (trained.max_risk, trained.unfamiliar_risk) == (0.9, 0.5)
 
 
 def test_held_out_pairs_are_fixed_and_degraded(store_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from restoration_toolchain.agents.players.play import play
 from restoration_toolchain.agents.players.reference import FixedPlayer
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.q_net import LEVELS, RecurrentQNet
 from restoration_toolchain.data.damage.degradation import mixture, strength_levels
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.pairs import ArrayPairs
@@ -165,6 +165,21 @@ def test_the_looks_of_both_encoders_are_counted_as_by_hand() -> None:
     width = 24 + 32 + 48 + 64 + 64
     rest = width * 64 + 64 * 64 + 4 * 50 * (64 + 12 + 50) + 50 * 13 + 64 * 13
     assert agent_macs(statistics) == convs + rest
+
+
+def test_what_a_pooled_encoder_concludes_and_what_tells_distributions_counts_too() -> None:
+    names = tuple("abcdefghijkl")
+    plain, knowing = (
+        LstmPolicy(RecurrentQNet(12, "pooled_statistics", quantiles=knows), names)
+        for knows in (False, True)
+    )
+    spread = (50 + 128) * 12 * len(LEVELS)
+    assert agent_macs(knowing) == agent_macs(plain) + spread
+    convs = 9 * (63**2 * 12 * 3 + 32**2 * 24 * 12 + 16**2 * (48 * 24 + 64 * 48) + 8**2 * 96 * 64)
+    width = 12 + 24 + 48 + 64 + 96 + 96 + 2 * (12 + 24 + 48 + 64)
+    said = width * 128 + 128 * 64 + 2 * 64 * 128
+    rest = 4 * 50 * (128 + 12 + 50) + 50 * 13 + 128 * 13
+    assert agent_macs(plain) == convs + said + rest
 
 
 def test_what_follows_a_stop_was_not_chosen() -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from restoration_toolchain.agents.players.rollout import rollout
-from restoration_toolchain.agents.policy.q_net import HIDDEN_SIZE, LstmState
+from restoration_toolchain.agents.policy.lstm_policy import Judgement, LstmPolicy
+from restoration_toolchain.agents.policy.q_net import LstmState, RecurrentQNet
 from restoration_toolchain.data.errors import UnknownNameError
 from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.toolchain.photos.read import read_photo
@@ -42,24 +43,22 @@ def shift(action: int, part: Tensor) -> Tensor:
     return (part + 0.1 * (action + 1)).clamp(0.0, 1.0)
 
 
-class SidesPolicy:
+class SidesPolicy(LstmPolicy):
     """Plays tool 0 on dark views, tool 1 on bright ones, then stops."""
 
-    tool_names = ("dark", "bright")
-    view_grid = 1
-    stop_margin = 0.0
-    guard = None
+    def __init__(self) -> None:
+        super().__init__(RecurrentQNet(2), ("dark", "bright"))
 
-    def initial_state(self, n_envs: int) -> LstmState:
-        return LstmState(*(torch.zeros(n_envs, HIDDEN_SIZE) for _ in range(2)))
+    def see(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(1, 2, 3))[:, None]
 
-    def action_values(
-        self, images: Tensor, last_action: Tensor, state: LstmState
-    ) -> tuple[Tensor, LstmState]:
-        bright = images.mean(dim=(1, 2, 3)) > 0.5
+    def judge(
+        self, seen: Tensor, last_action: Tensor, state: LstmState, *, together: bool = False
+    ) -> tuple[Judgement, LstmState]:
+        bright = seen[:, 0] > 0.5
         values = torch.stack([~bright, bright, torch.zeros_like(bright)], dim=1).float()
         values[last_action != STOP, STOP] = 9.0
-        return values, state
+        return Judgement(values, None), state
 
 
 def two_sides(height: int = 96, width: int = 192) -> Tensor:
@@ -75,7 +74,7 @@ def region_chain(image: Tensor, max_steps: int) -> RegionChain:
 def test_each_side_gets_its_tool_and_the_border_fades() -> None:
     image = two_sides()
     chain = region_chain(image, 3)
-    look = Cells(SidesPolicy(), chain)  # type: ignore[arg-type]
+    look = Cells(SidesPolicy(), chain)
     first, second = [(move.decision.actions, chain.image) for move in rollout(chain, look)]
     assert first[0].reshape(chain.shape).tolist() == [[0, 0, 0, 1, 1, 1]] * 3
     change = (first[1] - image)[0, 0, 0]
@@ -132,14 +131,12 @@ def test_the_agent_looks_at_few_views_at_a_time_so_that_a_large_photo_takes_litt
     looks = []
 
     class Counting(SidesPolicy):
-        def action_values(
-            self, images: Tensor, last_action: Tensor, state: LstmState
-        ) -> tuple[Tensor, LstmState]:
+        def see(self, images: Tensor) -> Tensor:
             looks.append(len(images))
-            return super().action_values(images, last_action, state)
+            return super().see(images)
 
     chain = region_chain(two_sides(320, 640), 1)
-    (first,) = rollout(chain, Cells(Counting(), chain))  # type: ignore[arg-type]
+    (first,) = rollout(chain, Cells(Counting(), chain))
     assert sum(looks) == 10 * 20 == len(first.decision.actions)
     assert max(looks) <= 64
 

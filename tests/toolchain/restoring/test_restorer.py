@@ -1,7 +1,9 @@
 """Properties of the restoration of one photo."""
 
+import dataclasses
 import doctest
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 import restoration_toolchain
 from restoration_toolchain.agents.policy.guard import Guard
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.q_net import RecurrentQNet
+from restoration_toolchain.agents.policy.q_net import LEVELS, LstmState, RecurrentQNet
 from restoration_toolchain.agents.policy.storage import WEIGHTS_FOLDER, PolicyError
 from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.errors import ImageFormatError, ToolchainError, UnknownNameError
@@ -21,7 +23,12 @@ from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.toolchain.restoring.load import load
 from restoration_toolchain.toolchain.restoring.restoration import Restoration, explain_end
-from restoration_toolchain.toolchain.restoring.restorer import UNFAMILIAR, Restorer
+from restoration_toolchain.toolchain.restoring.restorer import (
+    LEFT,
+    LEFT_UNFAMILIAR,
+    UNFAMILIAR,
+    Restorer,
+)
 from restoration_toolchain.toolchain.restoring.settings import SettingError
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from tests.toolchain.conftest import (
@@ -161,17 +168,17 @@ def test_the_decision_is_that_of_the_mean_value_and_not_of_the_majority(
     restorer = make_restorer()
     played = []
 
-    def values(
-        images: torch.Tensor, last_action: torch.Tensor, state: object, **_: object
-    ) -> object:
+    def judge(
+        seen: torch.Tensor, last_action: torch.Tensor, state: LstmState
+    ) -> tuple[torch.Tensor, None, LstmState]:
         played.append(last_action.tolist())
-        votes = torch.zeros(len(images), len(NAMES) + 1)
+        votes = torch.zeros(len(last_action), len(NAMES) + 1)
         votes[1:, 3] = 0.1  # most views like tool 3 a little
         votes[0, 3], votes[0, 5] = -9.0, 9.0  # one would be ruined by it, and saved by tool 5
         votes[:, -1] = 0.05 if len(played) == 1 else 99.0
-        return votes, state
+        return votes, None, state
 
-    monkeypatch.setattr(restorer._policy, "action_values", values)
+    monkeypatch.setattr(restorer._policy.q_net, "judge", judge)
     restoration = restorer.restore(photo(63, 63 * 4))
     assert restoration.sequence == (NAMES[5],)
     n_views = len(played[0])
@@ -370,3 +377,117 @@ def test_the_risk_of_an_agent_that_was_not_calibrated_is_unknown(
     restoration = make_restorer(*SEQUENCE).restore(photo())
     assert restoration.steps[0].risk is None
     assert restoration.unfamiliarity is None
+
+
+def sure_policy(lowest: float, *, limit: float = 1e9, **limits: float) -> LstmPolicy:
+    """Plays `SEQUENCE`, and says that every tool gains ``lowest`` dB at least, and evenly more."""
+    script = scripted_policy(*SEQUENCE)
+    q_net = RecurrentQNet(len(NAMES), "rl_restore", quantiles=True)
+    q_net.load_state_dict(script.q_net.state_dict(), strict=False)
+    assert q_net.spread is not None
+    with torch.no_grad():
+        q_net.spread.weight.zero_()
+        # Steps of a tenth dB from one level to the next, and where the middle one lies.
+        step = math.log(math.expm1(0.1))
+        bias = torch.full((len(NAMES), len(LEVELS)), step)
+        bias[:, LEVELS.index(0.5)] = lowest + 0.1 * LEVELS.index(0.5)
+        q_net.spread.bias.copy_(bias.flatten())
+    guard = Guard(0.0, 1.0, torch.zeros(32), torch.eye(32), limit)  # as the network has it
+    return LstmPolicy(q_net, NAMES, guard=guard, **limits)
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_where_the_agent_is_not_sure_a_photo_is_left_as_it_is_unless_told_otherwise(
+    toolbox_folder: Path, regions: bool
+) -> None:
+    toolbox = load_toolbox(toolbox_folder)
+    # Gains from -0.35 dB on: a risk of about 8 %.
+    restorer = Restorer(toolbox, sure_policy(-0.35, max_risk=0.05), told(regions=regions))
+    left = restorer.restore(photo())
+    assert left.sequence == ()
+    assert np.array_equal(left.image, photo())
+    assert left.notes == (LEFT,)
+    assert left.permitted_risk == 0.05
+    says = "has a risk above 5%" if regions else "more than the 5% permitted"
+    assert says in explain_end(left)
+    trace = left.trace()
+    assert trace["permitted_risk"] == 0.05
+    assert [step["held_back"] for step in trace["steps"]] == [True]
+    gone_on = restorer.restore(photo(), even_if_unsure=True)
+    assert gone_on.sequence == SEQUENCE
+    assert gone_on.notes == ()
+    assert gone_on.trace()["permitted_risk"] == 1.0
+    assert not any(step["held_back"] for step in gone_on.trace()["steps"])
+    daring = Restorer(toolbox, sure_policy(-0.35, max_risk=0.2), told(regions=regions))
+    assert daring.restore(photo()).sequence == SEQUENCE
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_on_a_strange_photo_an_agent_is_surer_or_leaves_it(
+    toolbox_folder: Path, regions: bool
+) -> None:
+    toolbox = load_toolbox(toolbox_folder)
+    limits = {"max_risk": 0.2, "unfamiliar_risk": 0.05}
+
+    def restorer(lowest: float, limit: float) -> Restorer:
+        policy = sure_policy(lowest, limit=limit, **limits)
+        return Restorer(toolbox, policy, told(regions=regions))
+
+    known = restorer(-0.35, 1e9).restore(photo())
+    assert (known.sequence, known.permitted_risk, known.notes) == (SEQUENCE, 0.2, ())
+    strange = restorer(-0.35, 1e-6).restore(photo())
+    assert (strange.sequence, strange.permitted_risk) == ((), 0.05)
+    assert strange.notes == (LEFT_UNFAMILIAR,)
+    all_the_same = restorer(-0.35, 1e-6).restore(photo(), even_if_unsure=True)
+    assert (all_the_same.sequence, all_the_same.permitted_risk) == (SEQUENCE, 1.0)
+    assert all_the_same.notes == (UNFAMILIAR,)
+    sure = restorer(0.5, 1e-6).restore(photo())  # a risk below the half percent
+    assert (sure.sequence, sure.permitted_risk) == (SEQUENCE, 0.05)
+    assert sure.notes == (UNFAMILIAR,)
+
+
+def test_the_largest_risk_that_a_user_permits_counts_in_any_case(toolbox_folder: Path) -> None:
+    toolbox, policy = load_toolbox(toolbox_folder), sure_policy(-0.35, max_risk=0.2)
+    careful = Restorer(toolbox, policy, told(max_risk=0.01))
+    for even_if_unsure in (False, True):
+        left = careful.restore(photo(), even_if_unsure=even_if_unsure)
+        assert (left.sequence, left.permitted_risk) == ((), 0.01)
+        assert "more than the 1% permitted" in explain_end(left)
+    daring = Restorer(toolbox, policy, told(max_risk=0.5)).restore(photo())
+    assert daring.permitted_risk == 0.2
+
+
+def test_a_photo_that_is_stopped_by_hand_was_not_held_back(toolbox_folder: Path) -> None:
+    policy = sure_policy(-0.35, max_risk=0.2)
+    stopped = Restorer(load_toolbox(toolbox_folder), policy).restore(photo(), forced=["stop"])
+    assert not stopped.steps[0].is_held_back
+    assert stopped.notes == ()
+    forced = Restorer(load_toolbox(toolbox_folder), sure_policy(-0.35, max_risk=0.01))
+    assert forced.restore(photo(), forced=[NAMES[4]]).sequence == (NAMES[4],)  # risky, but asked
+
+
+def test_a_photo_is_judged_strange_before_a_tool_runs(toolbox_folder: Path) -> None:
+    policy = sure_policy(0.5, limit=1.0, max_risk=0.2, unfamiliar_risk=0.05)
+    restoration = Restorer(load_toolbox(toolbox_folder), policy).restore(photo())
+    assert restoration.sequence == SEQUENCE
+    stopped = Restorer(load_toolbox(toolbox_folder), policy).restore(photo(), forced=["stop"])
+    assert restoration.unfamiliarity == stopped.unfamiliarity
+
+
+def test_an_agent_with_other_limits_is_another_agent(toolbox_folder: Path) -> None:
+    toolbox, sure = load_toolbox(toolbox_folder), sure_policy(0.5, max_risk=0.2)
+    assert sure.guard is not None
+    corrected = dataclasses.replace(sure.guard, intercept=1.0)
+    policies = (
+        sure,
+        sure.changed(max_risk=0.1),
+        sure.changed(unfamiliar_risk=0.1),
+        sure.changed(caution=2.0),
+        sure.changed(guard=corrected),
+        sure.changed(max_risk=1.0),
+    )
+    told_apart = {Restorer(toolbox, each).provenance.agent_checksum for each in policies}
+    assert len(told_apart) == len(policies)
+    # Where nothing is limited, a guard tells and decides nothing.
+    plain = sure.changed(max_risk=1.0, guard=corrected)
+    assert Restorer(toolbox, plain).provenance.agent_checksum in told_apart

@@ -244,7 +244,7 @@ def call(server: str, path: str) -> str:
         for dependency in config["dependencies"]
         if any(event == "upload" for _, event in dependency["targets"])
     )
-    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, 1.0, False]
+    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, 1.0, False, False]
     body = {"data": data, "fn_index": on_upload["id"], "session_hash": "a-session"}
     request = urllib.request.Request(
         f"{server}/gradio_api/queue/join",
