@@ -133,7 +133,8 @@ def make_cautious(
     is_worse = choices.gains[ran, chosen[ran]] < 0.0
     intercept, slope = fit_logistic(np.log(claimed / (1.0 - claimed)), is_worse)
     first_views = _first_views(batches)
-    guard = Guard(intercept, slope, *look_of(features(policy.q_net, first_views)))
+    described = features(policy.q_net, first_views.flatten(0, 1))
+    guard = Guard(intercept, slope, *look_of(described, first_views.shape[1]))
     risk = guard.risk(torch.logit(torch.from_numpy(choices.claimed))).numpy()
     price = next((one for one in PRICES if _harmed(choices, risk, one) <= max_harmed), PRICES[-1])
     return policy.changed(
@@ -152,10 +153,9 @@ def _harmed(choices: Choices, risk: npt.NDArray[np.float64], caution: float) -> 
 
 
 def _first_views(batches: OutcomeBatches) -> Tensor:
-    """One view of each crop as it came, (N, 3, 63, 63)."""
+    """The views of each crop as it came, one behind the other: (N, V, 3, 63, 63)."""
     rows = batches.episodes[:, :1]
     parts = [
-        batches.batch(rows[start : start + _CHUNK]).images[:, 0]
-        for start in range(0, len(rows), _CHUNK)
+        batches.batch(rows[start : start + _CHUNK]).images for start in range(0, len(rows), _CHUNK)
     ]
     return torch.cat(parts)

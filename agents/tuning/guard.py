@@ -18,7 +18,7 @@ from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 FAMILIAR: Final = 0.97
-"""Share of the views of the calibration that count as familiar."""
+"""Share of the photos, or views, of the calibration that count as familiar."""
 
 _RIDGE: Final = 1e-2
 """Added to the variances of features: some hardly vary."""
@@ -68,16 +68,22 @@ def calibrate(
     return Guard(intercept, slope, *look_of(described))
 
 
-def look_of(described: Tensor) -> tuple[Tensor, Tensor, float]:
-    """What is familiar, by the features (N, D) of views: mean, whitening and limit of a `Guard`."""
+def look_of(described: Tensor, views: int = 1) -> tuple[Tensor, Tensor, float]:
+    """What is familiar, by features of views: mean, whitening and limit of a `Guard`.
+
+    Args:
+        described: Features (N, D); those of the views of one photo follow each other.
+        views: Views of each photo, whose median distance says how familiar it is.
+    """
     # What is familiar is measured on others than the mean: so many numbers fit their own sample.
-    known, other = described.double()[::2], described.double()[1::2]
+    photos = described.double().unflatten(0, (-1, views))
+    known, other = photos[::2].flatten(0, 1), photos[1::2]
     mean = known.mean(dim=0)
     covariance = torch.cov((known - mean).T)
     covariance += _RIDGE * torch.eye(len(covariance), dtype=covariance.dtype)
     values, vectors = torch.linalg.eigh(covariance)
     whitening = vectors / values.sqrt()
-    distances = ((other - mean) @ whitening).norm(dim=1)
+    distances = ((other - mean) @ whitening).norm(dim=2).median(dim=1).values
     limit = float(torch.quantile(distances, FAMILIAR))
     return mean.float(), whitening.float(), limit
 

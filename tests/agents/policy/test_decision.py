@@ -123,3 +123,20 @@ def test_margins_favour_stopping_and_the_chains_but_make_nobody_begin() -> None:
     assert torch.allclose(found, torch.tensor([[0, 0, 0.1], [0, 0, 0.6], [-0.5, 0, 0.1]]))
     with pytest.raises(ValueError, match="no chain of different tools"):
         margins(("a", "b"), 0.0, (("c",),), 0.5)
+
+
+def test_a_risk_has_a_price_and_is_taken_where_more_is_to_be_gained() -> None:
+    values = torch.tensor([[5.0, 0.6, 0.0], [0.5, 0.6, 0.0], [0.5, 0.1, 0.0]])
+    risks = torch.tensor([[0.2, 0.01], [0.2, 0.01], [0.2, 0.2]])
+    decision = decide(values, risks=risks, limits=Limits(1.0, caution=4.0))
+    # 5.0 - 0.8 is worth more than 0.6 - 0.04; 0.5 - 0.8 is not; nothing is left of the last.
+    assert decision.actions.tolist() == [0, 1, STOP]
+    assert decision.held_back is not None
+    assert decision.held_back.tolist() == [False, False, True]
+    assert decision.values is not None
+    assert torch.equal(decision.values, values)  # what is told has no price in it
+
+
+def test_a_price_changes_nothing_where_no_risk_is_known() -> None:
+    decision = decide(VALUES, limits=Limits(1.0, caution=100.0))
+    assert decision.actions.tolist() == decide(VALUES).actions.tolist()
