@@ -157,7 +157,7 @@ class Cells:
         limits: Limits | None = None,
     ) -> None:
         self._policy = policy
-        self._limits = Limits(policy.max_risk, policy.caution) if limits is None else limits
+        self._limits = policy.limits if limits is None else limits
         tops, lefts = (
             [_view_start(cell, length, policy.view_grid) for cell in range(count)]
             for count, length in zip(chain.shape, chain.image.shape[-2:], strict=True)
@@ -173,7 +173,8 @@ class Cells:
         self.values = judged.values[self._active.flatten()].mean(dim=0)
         worth = judged.values
         if judged.risks is not None:
-            worth = cautious(worth, judged.risks, self._limits.caution)
+            is_first = chain.last_action == chain.stop
+            worth = cautious(worth, judged.risks, self._limits.prices(is_first))
         settled = settle(worth.reshape(*chain.shape, -1), self._active, Smoothing())
         decision = self._policy.decide_on(judged, limits=self._limits, proposed=settled.flatten())
         self._active = (decision.actions != chain.stop).reshape(chain.shape)
@@ -186,8 +187,7 @@ class Cells:
         if self._policy.q_net.encoder.is_pooled:
             seen = torch.lerp(seen, seen.mean(dim=0, keepdim=True), Smoothing().share)
         judged, self._state = self._policy.judge(seen, chain.last_action, self._state)
-        risks = None if judged.risks is None else judged.risks.cpu()
-        return Judgement(judged.values.cpu(), risks)
+        return judged.cpu()
 
 
 def _view_start(cell: int, length: int, grid: int) -> int:
