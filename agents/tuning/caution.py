@@ -17,7 +17,7 @@ from restoration_toolchain.agents.policy.guard import Guard, features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.tuning.guard import fit_logistic, look_of
 
-PRICES: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0, 10.0, 15.0, 20.0, 40.0)
+PRICES: Final = (*(0.5 * i for i in range(20)), *(2.0 * i for i in range(5, 11)), 40.0)
 """Candidates for the price of a risk in dB, the most daring first."""
 
 MAX_RISK: Final = 0.3

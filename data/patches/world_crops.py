@@ -29,7 +29,7 @@ CROP_SIDE: Final = 128
 SURROUNDINGS: Final = 32
 """Pixels around a crop that are degraded with it."""
 
-DRAWN_SHARE: Final = 0.12
+DRAWN_SHARE: Final = 0.15
 """Share of crops of pictures that are no photos."""
 TOUCHED_SHARE: Final = 0.3
 """Share of drawn pictures that are compressed, lightly, or damaged as photos are."""

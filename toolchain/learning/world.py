@@ -66,10 +66,13 @@ class WorldConfig:
     """Crops of the held-out photos."""
     chains: tuple[tuple[str, str], ...] = ()
     """Pairs of tools that are known to follow each other well."""
+    default_margin: float = 0.05
+    """dB that anything else must promise more than these pairs (`policy.decision.margins`)."""
     init_encoder: str | None = None
     """Agent, by name or folder, whose encoder the learning begins with: one that learnt to see."""
     rounds: int = 2
-    """Times that learning goes through its schedule, each from what the one before averaged."""
+    """Times that learning goes through its schedule, each from what the one before averaged; the
+    agent has the mean weights of all rounds."""
     learning: OutcomeLearningConfig = field(default_factory=OutcomeLearningConfig)
     """Settings of a round of learning."""
     seed: int = 0
@@ -153,6 +156,8 @@ def train_world(
             toolbox.names,
             tool_checksums=toolbox.checksums,
             recognition=student.recognition,
+            default_chains=config.chains,
+            default_margin=config.default_margin if config.chains else 0.0,
         )
         policy = make_cautious(policy, config.batches(held_out, toolbox.names))
         notes = {"num_crops": config.num_crops, "epochs": config.learning.epochs}
@@ -218,7 +223,7 @@ def _learn(
 ) -> Student:
     student: nn.Module = begun
     outcomes, held_out = recorded
-    measured = config.batches(held_out, names)
+    measured, learnt = config.batches(held_out, names), list[Student]()
     for number in range(1, config.rounds + 1):
         batches, settings = config.batches(outcomes, names, number), config.round(number)
         folder = run_path / f"learning-{number}"
@@ -233,8 +238,27 @@ def _learn(
             resume=(folder / CHECKPOINT).is_file(),
             on_step=functools.partial(on_step, f"learning, round {number}"),
         )
-    assert isinstance(student, Student)
-    return student
+        assert isinstance(student, Student)
+        learnt.append(student)
+    return mean_of(learnt)
+
+
+def mean_of(students: Sequence[Student]) -> Student:
+    """A student with the mean weights of several that learnt one from the other.
+
+    Source:
+        Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI
+        2018.
+    """
+    states = [student.state_dict() for student in students]
+    mean = copy.deepcopy(students[-1])
+    mean.load_state_dict({
+        name: torch.stack([state[name] for state in states]).mean(dim=0)
+        if value.is_floating_point()
+        else value
+        for name, value in states[-1].items()
+    })  # fmt: skip
+    return mean
 
 
 def _beginner(config: WorldConfig, names: Sequence[str]) -> Student:
