@@ -142,8 +142,7 @@ class RestoreSettings:
         row=lambda names: ("Chosen by hand", ", ".join(names)),
     ).default(())
     max_risk: float = Setting(
-        "Stop rather than run a tool that makes the photo worse with a larger probability than "
-        "this.",
+        "Run no tool that makes the photo worse with a larger probability than this.",
         low=0.0,
         high=1.0,
         commands=("serve",),

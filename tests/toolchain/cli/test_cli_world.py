@@ -70,6 +70,8 @@ def test_a_set_in_a_file_gives_the_same_figures(
     few, path = ("--count", 2, "--photos", 1, "--families", FEW), tmp_path / "world.h5"
     assert run("data", "world", folder, *few, "-o", path).exit_code == 0
     assert_one_line(run("data", "world", folder, *few, "-o", path), 2, "add --overwrite")
+    twice = ("--families", "clean,clean", "--count", 1, "--photos", 0, "-o", tmp_path / "once.h5")
+    assert "1 families" in run("data", "world", folder, *twice).output
     results = []
     for source, words, out in ((folder, few, "made"), (path, (), "read")):
         done = run("evaluate", source, *suite, *words, "--no-plots", "-o", tmp_path / out)
