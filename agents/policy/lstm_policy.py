@@ -124,6 +124,10 @@ class LstmPolicy:
         """The same network with other arguments of the constructor."""
         return replace(self, **facts)
 
+    def without_limits(self) -> "LstmPolicy":
+        """The same policy whatever the risk."""
+        return self.changed(max_risk=1.0, unfamiliar_risk=1.0, caution=0.0)
+
     def initial_state(self, n_envs: int, *, together: bool = False) -> LstmState:
         """The memory at the start of episodes.
 

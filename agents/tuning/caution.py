@@ -72,7 +72,7 @@ class Choices:
 
 def choices_on(policy: LstmPolicy, batches: OutcomeBatches) -> Choices:
     """Ask an agent about every recorded state, without any limit on the risk."""
-    daring = policy.changed(guard=None, max_risk=1.0, unfamiliar_risk=1.0, caution=0.0)
+    daring = policy.without_limits().changed(guard=None)
     parts = [_choices(daring, batches, start) for start in range(0, len(batches.episodes), _CHUNK)]
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Choices(*columns)

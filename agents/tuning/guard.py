@@ -76,7 +76,7 @@ def look_of(described: Tensor, views: int = 1) -> tuple[Tensor, Tensor, float]:
         views: Views of each photo, whose median distance says how familiar it is.
     """
     # What is familiar is measured on others than the mean: so many numbers fit their own sample.
-    photos = described.double().unflatten(0, (-1, views))
+    photos = described.double().reshape(-1, views, described.shape[1])
     known, other = photos[::2].flatten(0, 1), photos[1::2]
     mean = known.mean(dim=0)
     covariance = torch.cov((known - mean).T)
@@ -96,7 +96,7 @@ def watch(
     Returns:
         The score of each of M steps (`Guard`), (M,), and whether it made its image worse.
     """
-    policy = policy.changed(guard=None, max_risk=1.0, unfamiliar_risk=1.0, caution=0.0)
+    policy = policy.without_limits().changed(guard=None)
     results = play_as_trained(policy, toolbox, pairs, device=device)
     ran = results.actions != toolbox.stop
     change = np.diff(results.value, axis=1)
