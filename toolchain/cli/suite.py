@@ -87,7 +87,7 @@ OTHER_OPTIONS: Final = (
 
 OWN_OPTIONS: Final = {
     "paper": ("level", "lq", "gt", "drqn", "ppo", "before", "baselines", "oracle_count"),
-    "world": ("photos", "families", "reference"),
+    "world": ("photos", "families", "reference", "even_if_unsure"),
 }
 """Parameters that only one of the suites has a use for."""
 
