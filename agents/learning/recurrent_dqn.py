@@ -314,6 +314,7 @@ class RecurrentDqn(DQN):
                 "max_risk": start.max_risk,
                 "unfamiliar_risk": start.unfamiliar_risk,
                 "caution": start.caution,
+                "later_caution": start.later_caution,
             }
         return LstmPolicy(
             copy.deepcopy(self.policy.q_net_averaged).cpu(),

@@ -58,11 +58,18 @@ class Limits(NamedTuple):
 
     Attributes:
         max_risk: Largest risk with which a tool may still run; below 1, risks must be known.
-        caution: Price of a risk (`cautious`).
+        caution: Price of a risk (`cautious`), as long as no tool has run.
+        later_caution: The same, once one has: what it left is less of a riddle.
     """
 
     max_risk: float = 1.0
     caution: float = 0.0
+    later_caution: float = 0.0
+
+    def prices(self, is_first: Tensor) -> Tensor:
+        """Price of a risk for each of N images, (N, 1), by whether no tool has run, (N,)."""
+        prices = torch.where(is_first, self.caution, self.later_caution)
+        return prices.unsqueeze(1)
 
 
 DARING: Final = Limits()
@@ -76,6 +83,7 @@ def decide(
     risks: Tensor | None = None,
     allowed: Tensor | None = None,
     limits: Limits = DARING,
+    is_first: Tensor | None = None,
     proposed: Tensor | None = None,
     forced: int | None = None,
 ) -> Decision:
@@ -87,6 +95,7 @@ def decide(
         risks: (N, n_tools) probability that each tool makes the image worse, if that is known.
         allowed: (N, n_tools + 1) bool, actions that may be chosen; None allows all.
         limits: How much risk is taken.
+        is_first: (N,) bool, whether no tool has run; None is for all of them.
         proposed: (N,) actions that were settled by the values in another way; None proposes those
             of the largest value.
         forced: Action that is taken whatever the values and the risk; None leaves the choice.
@@ -94,7 +103,9 @@ def decide(
     if allowed is not None:
         values = permitted(values, allowed)
     stop = values.shape[1] - 1
-    safe = values if risks is None else cautious(values, risks, limits.caution)
+    if is_first is None:
+        is_first = torch.ones(len(values), dtype=torch.bool)
+    safe = values if risks is None else cautious(values, risks, limits.prices(is_first))
     if limits.max_risk < 1.0:
         assert risks is not None
         safe = permitted(safe, functional.pad(risks <= limits.max_risk, (0, 1), value=True))
@@ -113,14 +124,15 @@ def decide(
     return Decision(actions, values, expected, risk, held_back)
 
 
-def cautious(values: Tensor, risks: Tensor, caution: float) -> Tensor:
+def cautious(values: Tensor, risks: Tensor, caution: Tensor) -> Tensor:
     """Values (N, n_tools + 1) of tools less the price of their risks (N, n_tools).
 
     Args:
         values: Action values, the last being *stop*, which risks nothing.
         risks: Probability that a tool makes the image worse.
-        caution: dB that certain harm would have to bring. Where few images may be harmed, no other
-            rule gains more: a risk is taken where much is to be gained (Neyman and Pearson, 1933).
+        caution: (N, 1) dB that certain harm would have to bring. Where few images may be harmed, no
+            other rule gains more: a risk is taken where much is to be gained (Neyman and Pearson,
+            1933).
     """
     return values - caution * functional.pad(risks, (0, 1)).to(values)
 

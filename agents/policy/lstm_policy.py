@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from restoration_toolchain.agents.policy.decision import (
+    DARING,
     Decision,
     Limits,
     decide,
@@ -37,10 +38,16 @@ class Judgement(NamedTuple):
         values: (N, n_tools + 1) dB, the last being *stop*.
         risks: (N, n_tools) probability that the next step of each tool does harm; None if that is
             not known.
+        is_first: (N,) bool, whether no tool has run; None is for all of them.
     """
 
     values: Tensor
     risks: Tensor | None
+    is_first: Tensor | None = None
+
+    def cpu(self) -> "Judgement":
+        """The same in main memory."""
+        return Judgement(*(None if part is None else part.cpu() for part in self))  # type: ignore[arg-type]
 
 
 @dataclass(eq=False)
@@ -67,7 +74,8 @@ class LstmPolicy:
         recognition: Names the damage, if the network was taught to (`agents.policy.recognition`).
         max_risk: Largest risk of harm with which it runs a tool, 0 to 1.
         unfamiliar_risk: The same, on photos that are unlike all that it learnt from.
-        caution: Price of a risk, in dB (`decision.cautious`).
+        caution: Price of a risk, in dB (`decision.cautious`), as long as no tool has run.
+        later_caution: The same, once one has.
 
     Raises:
         ValueError: The network has another number of tools, or risks count and are not known.
@@ -88,13 +96,14 @@ class LstmPolicy:
     max_risk: float = 1.0
     unfamiliar_risk: float = 1.0
     caution: float = 0.0
+    later_caution: float = 0.0
     precision: Precision = field(default="fp32", init=False)
 
     def __post_init__(self) -> None:
         """Freeze the networks."""
         if len(self.tool_names) != self.q_net.n_tools:
             raise ValueError(f"{self.q_net.n_tools} actions but {len(self.tool_names)} tool names")
-        is_limited = min(self.max_risk, self.unfamiliar_risk) < 1.0 or self.caution > 0.0
+        is_limited = self.unfamiliar_risk < 1.0 or self.limits != DARING
         if is_limited and not self.knows_risk:
             raise ValueError("the risk is limited or has a price, and no risk is known")
         self.q_net.requires_grad_(False).eval()
@@ -105,6 +114,11 @@ class LstmPolicy:
         self._margins = margins(
             self.tool_names, self.stop_margin, self.default_chains, self.default_margin
         )
+
+    @property
+    def limits(self) -> Limits:
+        """How much risk it takes itself."""
+        return Limits(self.max_risk, self.caution, self.later_caution)
 
     @property
     def knows_risk(self) -> bool:
@@ -120,13 +134,13 @@ class LstmPolicy:
         """The same network with another margin; minus infinity never stops."""
         return self.changed(stop_margin=stop_margin)
 
+    def daring(self) -> "LstmPolicy":
+        """The same network, which takes any risk."""
+        return self.changed(max_risk=1.0, unfamiliar_risk=1.0, caution=0.0, later_caution=0.0)
+
     def changed(self, **facts: Any) -> "LstmPolicy":
         """The same network with other arguments of the constructor."""
         return replace(self, **facts)
-
-    def without_limits(self) -> "LstmPolicy":
-        """The same policy whatever the risk."""
-        return self.changed(max_risk=1.0, unfamiliar_risk=1.0, caution=0.0)
 
     def initial_state(self, n_envs: int, *, together: bool = False) -> LstmState:
         """The memory at the start of episodes.
@@ -191,7 +205,8 @@ class LstmPolicy:
             if together:
                 values = values.mean(dim=0, keepdim=True)
                 quantiles = None if quantiles is None else quantiles.mean(dim=0, keepdim=True)
-            return Judgement(values, self._risks(values, quantiles)), state
+            is_first = (last_action == len(self.tool_names))[: len(values)]
+            return Judgement(values, self._risks(values, quantiles), is_first), state
 
     def _risks(self, values: Tensor, quantiles: Tensor | None) -> Tensor | None:
         if quantiles is not None:
@@ -249,10 +264,12 @@ class LstmPolicy:
             limits: How much risk is taken; None is as much as the policy takes itself.
             **how: Further arguments of `policy.decision.decide`.
         """
+        judged = judged.cpu()
         return decide(
-            judged.values.cpu(),
+            judged.values,
             stop_margin=self.stop_margin,
-            risks=None if judged.risks is None else judged.risks.cpu(),
-            limits=Limits(self.max_risk, self.caution) if limits is None else limits,
+            risks=judged.risks,
+            limits=self.limits if limits is None else limits,
+            is_first=judged.is_first,
             **how,
         )

@@ -86,6 +86,7 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
         "max_risk": policy.max_risk,
         "unfamiliar_risk": policy.unfamiliar_risk,
         "caution": policy.caution,
+        "later_caution": policy.later_caution,
         "families": [] if named is None else list(named.families),
         "untouched": [] if named is None else list(named.untouched),
         "task": policy.task,
@@ -146,6 +147,7 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
             "max_risk": float(config.get("max_risk", 1.0)),
             "unfamiliar_risk": float(config.get("unfamiliar_risk", 1.0)),
             "caution": float(config.get("caution", 0.0)),
+            "later_caution": float(config.get("later_caution", 0.0)),
         }
         check_task(facts["task"])
         sha256 = config["sha256"]

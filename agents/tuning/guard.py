@@ -96,7 +96,7 @@ def watch(
     Returns:
         The score of each of M steps (`Guard`), (M,), and whether it made its image worse.
     """
-    policy = policy.without_limits().changed(guard=None)
+    policy = policy.daring().changed(guard=None)
     results = play_as_trained(policy, toolbox, pairs, device=device)
     ran = results.actions != toolbox.stop
     change = np.diff(results.value, axis=1)

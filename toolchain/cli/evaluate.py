@@ -137,7 +137,7 @@ def _play(
     if "agent" in names:
         tools, policy = load_bundle(toolbox, settings.agent, prefer=settings.prefer)
         if settings.even_if_unsure:
-            policy = policy.without_limits()
+            policy = policy.daring()
     else:
         tools = load_toolbox(toolbox)
     n_alone = sum(scale > 1 for scale in tools.scales) if "sr-alone" in names else 1

@@ -158,7 +158,7 @@ class Cells:
         limits: Limits | None = None,
     ) -> None:
         self._policy = policy
-        self._limits = Limits(policy.max_risk, policy.caution) if limits is None else limits
+        self._limits = policy.limits if limits is None else limits
         tops, lefts = (
             [_view_start(cell, length, policy.view_grid) for cell in range(count)]
             for count, length in zip(chain.shape, chain.image.shape[-2:], strict=True)
@@ -173,9 +173,9 @@ class Cells:
         judged = self._judge(chain)
         self.values = judged.values[self._active.flatten()].mean(dim=0)
         settled = wanted = self._settled(chain, judged.values)
-        if judged.risks is not None and self._limits.caution > 0.0:
-            worth = cautious(judged.values, judged.risks, self._limits.caution)
-            settled = self._settled(chain, worth)
+        if judged.risks is not None:
+            prices = self._limits.prices(chain.last_action == chain.stop)
+            settled = self._settled(chain, cautious(judged.values, judged.risks, prices))
         decision = self._policy.decide_on(judged, limits=self._limits, proposed=settled)
         stops = decision.actions == chain.stop
         self._active = ~stops.reshape(chain.shape)
@@ -191,8 +191,7 @@ class Cells:
         if self._policy.q_net.encoder.is_pooled:
             seen = torch.lerp(seen, seen.mean(dim=0, keepdim=True), Smoothing().share)
         judged, self._state = self._policy.judge(seen, chain.last_action, self._state)
-        risks = None if judged.risks is None else judged.risks.cpu()
-        return Judgement(judged.values.cpu(), risks)
+        return judged.cpu()
 
 
 def _view_start(cell: int, length: int, grid: int) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import restoration_toolchain
 from restoration_toolchain.agents.players.rollout import rollout
-from restoration_toolchain.agents.policy.decision import Limits
+from restoration_toolchain.agents.policy.decision import DARING, Limits
 from restoration_toolchain.agents.policy.guard import features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.storage import PolicyError, check_fits
@@ -241,8 +241,8 @@ class Restorer:
         max_steps = settings.max_steps - len(record.steps)
         if max_steps:
             play = self._play_regions if settings.regions else self._play
-            caution = 0.0 if settings.even_if_unsure else self._policy.caution
-            limits = Limits(permitted, caution)
+            taken = DARING if settings.even_if_unsure else self._policy.limits
+            limits = taken._replace(max_risk=permitted)
             for step, image_after in play(restored, max_steps, settings.forced, limits, arrays):
                 restored = image_after
                 record.add(step, restored)
@@ -506,8 +506,8 @@ def _check_names(toolbox: Toolbox, own_tools: Sequence[OwnTool]) -> None:
 
 def _checksum(policy: LstmPolicy) -> str:
     state = policy.q_net.state_dict()
-    limits = (policy.max_risk, policy.unfamiliar_risk, policy.caution)
-    if limits != (1.0, 1.0, 0.0):  # then what is known of risks decides, too
+    limits = (*policy.limits, policy.unfamiliar_risk)
+    if limits != (*DARING, 1.0):  # then what is known of risks decides, too
         state["limits"] = torch.tensor(limits)
         guard = policy.guard
         if guard is not None:
