@@ -83,7 +83,7 @@ class Student(nn.Module):
         n_tools: Tools of the toolbox.
         families: Names of families of damage, of *clean*, and of kinds of drawn pictures.
         untouched: Those of them whose images are to be left as they are.
-        encoder: Name of the encoder.
+        encoder: Name of the encoder, a pooled one.
     """
 
     def __init__(
@@ -102,11 +102,12 @@ class Student(nn.Module):
         """Judge all states of a batch, each view for itself and all of a crop together."""
         images, episodes, steps = batch.images, len(batch.rows), batch.rows.shape[1]
         count, views = images.shape[:2]
-        said = self.q_net.encoder(images.flatten(0, 1).contiguous(memory_format=_CHANNELS_LAST))
+        said = self.q_net.encoder(
+            images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        )
         with torch.autocast(images.device.type, enabled=False):
             said = said.float().reshape(count, views, -1)
-            if self.q_net.encoder.is_pooled:
-                said = torch.cat([said, said.mean(dim=1, keepdim=True)], dim=1)
+            said = torch.cat([said, said.mean(dim=1, keepdim=True)], dim=1)
             columns = said.shape[1]
             padded = said.new_zeros(episodes, steps, columns, said.shape[2])
             padded[batch.rows] = said
@@ -124,9 +125,6 @@ class Student(nn.Module):
             torch.stack(quantiles, dim=1),
             named.reshape(episodes, columns, -1),
         )
-
-
-_CHANNELS_LAST: Final = torch.channels_last
 
 
 class Told(NamedTuple):

@@ -1,7 +1,8 @@
 """A guard beside the agent: how likely a step is to do harm, and whether a photo looks familiar.
 
-An agent expects gains; it does not say how sure it is. Both numbers here are learnt on held-out
-pairs, after the agent, and kept beside it (`agents.tuning.guard`).
+Some agents expect gains and do not say how sure they are; others do (`claimed_risk`), and are not
+quite right. Both numbers here are learnt on held-out images, after the agent, and kept beside it
+(`agents.tuning.guard`, `agents.tuning.caution`).
 
 Source:
     The risk is Platt's scaling of a score ("Probabilistic outputs for support vector machines",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,10 @@ from restoration_toolchain.tools_zoo.precision import Precision
 Actions = npt.NDArray[np.int64]
 Obs = Mapping[str, npt.NDArray[Any]]
 Starts = npt.NDArray[np.bool_] | None
+
+
+MAX_PRICE: Final = 1000.0
+"""dB; nothing gains as much."""
 
 
 class Judgement(NamedTuple):
@@ -78,7 +82,8 @@ class LstmPolicy:
         later_caution: The same, once one has.
 
     Raises:
-        ValueError: The network has another number of tools, or risks count and are not known.
+        ValueError: The network has another number of tools, risks count and are not known, or a
+            risk or a price lies outside its range.
     """
 
     q_net: RecurrentQNet
@@ -103,6 +108,11 @@ class LstmPolicy:
         """Freeze the networks."""
         if len(self.tool_names) != self.q_net.n_tools:
             raise ValueError(f"{self.q_net.n_tools} actions but {len(self.tool_names)} tool names")
+        risks, prices = (self.max_risk, self.unfamiliar_risk), (self.caution, self.later_caution)
+        if not all(0.0 <= risk <= 1.0 for risk in risks):  # this way round it also catches NaN
+            raise ValueError(f"risks must lie in 0 to 1, got {risks}")
+        if not all(0.0 <= price <= MAX_PRICE for price in prices):
+            raise ValueError(f"prices of a risk must lie in 0 to {MAX_PRICE:g} dB, got {prices}")
         is_limited = self.unfamiliar_risk < 1.0 or self.limits != DARING
         if is_limited and not self.knows_risk:
             raise ValueError("the risk is limited or has a price, and no risk is known")

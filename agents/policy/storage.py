@@ -158,7 +158,11 @@ def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
     weights = folder / "model.safetensors"
     load_weights(q_net, read_checked(weights, sha256), weights, apart=parts)
     facts |= {prefix.removesuffix("."): part for prefix, part in parts.items()}
-    return LstmPolicy(q_net, tuple(config["tools"]), **facts, guard=load_guard(folder, sha256))
+    guard = load_guard(folder, sha256)
+    try:
+        return LstmPolicy(q_net, tuple(config["tools"]), **facts, guard=guard)
+    except ValueError as error:
+        raise PolicyError(f"the agent in {folder} cannot be used: {error}") from error
 
 
 def agent_folder(name_or_path: str | Path) -> Path:

@@ -6,7 +6,7 @@ from typing import Final, Literal, Self
 import cv2
 import numpy as np
 
-from restoration_toolchain.data.damage.step import Step, is_number
+from restoration_toolchain.data.damage.step import Step, check_whole
 from restoration_toolchain.data.errors import UnknownNameError
 from restoration_toolchain.data.images import FloatImage, check_float_image, to_float, to_uint8
 
@@ -49,9 +49,9 @@ class Jpeg(Step):
 
     def __post_init__(self) -> None:
         """Check the ranges, and keep ints of whatever type the numbers have."""
-        object.__setattr__(self, "quality", whole("JPEG quality", self.quality, 1, 100))
+        object.__setattr__(self, "quality", check_whole("JPEG quality", self.quality, 1, 100))
         for side in ("top", "left"):
-            object.__setattr__(self, side, whole(side, getattr(self, side), 0, _GRID - 1))
+            object.__setattr__(self, side, check_whole(side, getattr(self, side), 0, _GRID - 1))
         if self.subsampling not in _FACTORS:
             raise UnknownNameError("subsampling", self.subsampling, _FACTORS)
 
@@ -84,14 +84,3 @@ def coded(image: FloatImage, suffix: str, options: list[int]) -> FloatImage:
     _, code = cv2.imencode(suffix, bgr, options)
     decoded = np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR))
     return to_float(np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8))
-
-
-def whole(name: str, value: float, low: int, high: int) -> int:
-    """A parameter as an int.
-
-    Raises:
-        ValueError: It is no whole number, or lies outside its range.
-    """
-    if not is_number(value) or not low <= value <= high or value != int(value):
-        raise ValueError(f"{name} must lie in {low} to {high} and be whole, got {value}")
-    return int(value)

@@ -127,6 +127,17 @@ def check_range(name: str, value: float, low: float = -math.inf, high: float = m
     raise ValueError(f"{name} must be finite{least}, got {value}")
 
 
+def check_whole(name: str, value: float, low: int, high: int) -> int:
+    """A parameter of a step that is whole, as an int.
+
+    Raises:
+        ValueError: It is no whole number, or lies outside its range.
+    """
+    if not is_number(value) or not low <= value <= high or value != int(value):
+        raise ValueError(f"{name} must lie in {low} to {high} and be whole, got {value}")
+    return int(value)
+
+
 def is_number(value: object) -> bool:
     """Whether something is a number; truth values are none, nor are numbers in words."""
     return isinstance(value, numbers.Real | np.number) and not isinstance(value, bool)

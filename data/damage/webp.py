@@ -6,8 +6,8 @@ from typing import Self
 import cv2
 import numpy as np
 
-from restoration_toolchain.data.damage.jpeg import coded, whole
-from restoration_toolchain.data.damage.step import Step
+from restoration_toolchain.data.damage.jpeg import coded
+from restoration_toolchain.data.damage.step import Step, check_whole
 from restoration_toolchain.data.images import FloatImage, check_float_image
 
 
@@ -32,7 +32,7 @@ class Webp(Step):
 
     def __post_init__(self) -> None:
         """Check the range, and keep an int of whatever type the number has."""
-        object.__setattr__(self, "quality", whole("WebP quality", self.quality, 1, 100))
+        object.__setattr__(self, "quality", check_whole("WebP quality", self.quality, 1, 100))
 
     def apply(self, image: FloatImage, rng: np.random.Generator) -> FloatImage:
         """Encode and decode an image, rounded to 8 bits for that; nothing is random."""

@@ -214,8 +214,10 @@ class PatchStore(AbstractContextManager["PatchStore"]):
         except OSError as error:
             raise StoreError(f"{path} is not a readable HDF5 file") from error
         if self._file.attrs.get("format_version") not in (COLUMNS_VERSION, FORMAT_VERSION):
+            is_world = "world_version" in self._file.attrs
             self._file.close()
-            raise StoreError(f"{path} has another layout")
+            what = "is a set of the world, not a patch store" if is_world else "has another layout"
+            raise StoreError(f"{path} {what}")
         if (size := self.patch_size) % scale:
             self._file.close()
             raise PatchSizeError(

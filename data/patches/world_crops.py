@@ -29,6 +29,9 @@ CROP_SIDE: Final = 128
 SURROUNDINGS: Final = 32
 """Pixels around a crop that are degraded with it."""
 
+CORNER: Final = (SURROUNDINGS - 8, SURROUNDINGS + 8)
+"""Range of the corner of a crop within its window, in pixels: a cell of the grid of JPEG."""
+
 DRAWN_SHARE: Final = 0.15
 """Share of crops of pictures that are no photos."""
 TOUCHED_SHARE: Final = 0.3
@@ -39,7 +42,6 @@ _SOFT: Final[tuple[Kernel, ...]] = ("area", "bilinear", "bicubic", "lanczos")
 CLEAN: Final = "clean"
 PRINT: Final = "print"
 """Kind of the pictures that are photos, but printed in dots: to be left as they are, too."""
-
 
 DRAWN_KINDS: Final = (*DRAWINGS, PRINT)
 """Kinds of pictures that are no photos, or not any more."""
@@ -131,7 +133,7 @@ class WorldCrops:
         # The clean side is what 8 bits can hold, so that no damage is no error.
         clean = to_uint8(window)
         lq = to_uint8(damage.apply(to_float(clean), rng))
-        top, left = (int(offset) for offset in rng.integers(SURROUNDINGS - 8, SURROUNDINGS + 8, 2))
+        top, left = (int(offset) for offset in rng.integers(*CORNER, 2))
         place = (slice(top, top + self._side), slice(left, left + self._side))
         lq, clean = (np.ascontiguousarray(image[place]) for image in (lq, clean))
         return Crop(lq, clean, family, damage)

@@ -19,7 +19,7 @@ from restoration_toolchain.data.damage.levels import Sampler, sampler
 from restoration_toolchain.data.damage.world import FAMILIES
 from restoration_toolchain.data.errors import SourceError, UnknownNameError, WorldSetError
 from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
-from restoration_toolchain.data.patches.world_crops import CLEAN, SURROUNDINGS, printed
+from restoration_toolchain.data.patches.world_crops import CLEAN, CORNER, SURROUNDINGS, printed
 from restoration_toolchain.data.photos.drawings import DRAWINGS
 
 FORMAT_VERSION: Final = 1
@@ -39,9 +39,6 @@ LIGHT_JPEG: Final = (75, 96)
 
 MOST_OF_A_PHOTO: Final = 32
 """Clean windows kept of one photo, so that a few large ones neither rule nor fill the memory."""
-
-_CORNER: Final = (SURROUNDINGS - 8, SURROUNDINGS + 8)
-"""Range of the corner of a crop within its window, in pixels: a cell of the grid of JPEG."""
 
 _WORKING_SIDES: Final = 2
 """A photo whose shorter side is longer than so many sides of a whole photo is reduced to that: at
@@ -180,7 +177,7 @@ def _crops(
     for window in _pictures(name, windows, config.side + 2 * SURROUNDINGS, rng):
         pair = _degraded(name, window, rng)
         # No nearer to the border than it has to be, and anywhere in a cell of the grid of JPEG.
-        top, left = (int(offset) for offset in rng.integers(*_CORNER, size=2))
+        top, left = (int(offset) for offset in rng.integers(*CORNER, size=2))
         place = slice(top, top + config.side), slice(left, left + config.side)
         lq, gt = (np.ascontiguousarray(image[place]) for image in (pair.lq, pair.gt))
         yield Pair(lq, gt, pair.label)

@@ -21,7 +21,10 @@ class Material:
 
     source: Annotated[
         str | None,
-        typer.Argument(help="Clean photos: a folder, 'embedded', a public set, or a store (.h5)."),
+        typer.Argument(
+            help="Clean photos: a folder, 'embedded', a public set, a store (.h5), or with --suite "
+            "world a set of it (.h5, see: data world)."
+        ),
     ] = None
     lq: Annotated[Path | None, typer.Option(help="Degraded photos, to compare with --gt.")] = None
     gt: Annotated[Path | None, typer.Option(help="Clean photos with the names of --lq.")] = None
@@ -33,7 +36,14 @@ class Material:
             show_default=", ".join(ALL_LEVELS),
         ),
     ] = None
-    count: Annotated[int, typer.Option(help="Patches per level.", min=1)] = 64
+    count: Annotated[
+        int,
+        typer.Option(
+            help="Patches per level, or per family.",
+            min=1,
+            show_default="64; with --suite world 48",
+        ),
+    ] = 64
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0
 
     @property

@@ -87,7 +87,7 @@ OTHER_OPTIONS: Final = (
 
 OWN_OPTIONS: Final = {
     "paper": ("level", "lq", "gt", "drqn", "ppo", "before", "baselines", "oracle_count"),
-    "world": ("photos", "families", "reference"),
+    "world": ("photos", "families", "reference", "even_if_unsure"),
 }
 """Parameters that only one of the suites has a use for."""
 
@@ -218,8 +218,9 @@ def _world(
 
 
 def parse_families(text: str | None) -> tuple[str, ...]:
-    """Names of families with commas between them; None is no name."""
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    """Names of families with commas between them, each once; None is no name."""
+    names = (name.strip() for name in (text or "").split(","))
+    return tuple(dict.fromkeys(filter(None, names)))
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:

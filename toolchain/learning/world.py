@@ -44,6 +44,13 @@ from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, RunF
 OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (phase, step, total, newest metrics)."""
 
+OUTCOMES: Final = "outcomes"
+HELD_OUT: Final = "held_out"
+"""Folders of the shards within a run: of what is learnt from, and of what caution is learnt on."""
+
+UNTOUCHED: Final = (NOT_DAMAGED, *DRAWN_KINDS)
+"""Families whose images are to be left as they are."""
+
 _OF_THE_RUN: Final = ("seed", "device", "precision")
 """Settings of the learning that the run gives it."""
 
@@ -143,12 +150,14 @@ def train_world(
     run = RunFolder(run_path, config, resume=resume)
     try:
         toolbox = _open_toolbox(config)
-        student = _beginner(config, toolbox.names)  # what is wrong with it is said before the hours
+        # What is wrong with any of it is said before the hours.
+        student = _beginner(config, toolbox.names)
+        crops = {name: WorldCrops(_photos(config, name)) for name in (OUTCOMES, HELD_OUT)}
         device = choose_device(config.device)
         precision = choose_precision(config.precision, device)
         outcomes, held_out = (
-            _outcomes(config, toolbox.to(device), (device, precision), run, name, on_step)
-            for name in ("outcomes", "held_out")
+            _outcomes(config, toolbox.to(device), (device, precision), run, (name, some), on_step)
+            for name, some in crops.items()
         )
         student = _learn(student, config, toolbox.names, (outcomes, held_out), run_path, on_step)
         policy = LstmPolicy(
@@ -177,23 +186,24 @@ def _open_toolbox(config: WorldConfig) -> Toolbox:
     return toolbox
 
 
+def _photos(config: WorldConfig, name: str) -> list[ByteImage]:
+    """The clean photos that a folder's crops are cut from."""
+    if name == HELD_OUT:
+        chosen = itertools.islice(open_source(config.held_out), config.held_out_photos)
+        return [photo for _, photo in chosen]
+    return [photo for source in config.photos for _, photo in open_source(source)]
+
+
 def _outcomes(
     config: WorldConfig,
     toolbox: Toolbox,
     where: tuple[torch.device, Precision],
     run: RunFolder,
-    name: str,
+    folder: tuple[str, WorldCrops],
     on_step: OnPhaseStep,
 ) -> Outcomes:
-    """Record the shards of a folder that are missing, and read all of them."""
-    is_held_out = name == "held_out"
-    photos: list[ByteImage]
-    if is_held_out:
-        chosen = itertools.islice(open_source(config.held_out), config.held_out_photos)
-        photos = [photo for _, photo in chosen]
-    else:
-        photos = [photo for source in config.photos for _, photo in open_source(source)]
-    names = toolbox.names
+    """Record the shards of a folder that are missing, from its crops, and read all of them."""
+    (name, crops), names = folder, toolbox.names
 
     def on_shard(done: int, total: int) -> None:
         run.save({name: done})
@@ -201,9 +211,9 @@ def _outcomes(
 
     paths = record(
         toolbox,
-        WorldCrops(photos),
+        crops,
         run.path / name,
-        num_crops=config.held_out_crops if is_held_out else config.num_crops,
+        num_crops=config.held_out_crops if name == HELD_OUT else config.num_crops,
         chains=[(names.index(first), names.index(second)) for first, second in config.chains],
         seed=config.seed,
         device=where[0],
@@ -279,7 +289,3 @@ def _begin_with(student: Student, agent: str) -> None:
         missing, unknown = [], list(known)
     if unknown or len(missing) == len(encoder.state_dict()):
         raise ToolchainError(f"the agent {agent} sees with other layers; name another one")
-
-
-UNTOUCHED: Final = (NOT_DAMAGED, *DRAWN_KINDS)
-"""Families whose images are to be left as they are."""

@@ -7,6 +7,7 @@ over the width of a cell, so that no seam shows. Yu et al. (CVPR 2018) tried to 
 for themselves and to blend what came of it, and found the result unpleasant.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -171,14 +172,17 @@ class Cells:
         """Decide for all cells together; one that has stopped stays so."""
         judged = self._judge(chain)
         self.values = judged.values[self._active.flatten()].mean(dim=0)
-        worth = judged.values
+        settled = wanted = self._settled(chain, judged.values)
         if judged.risks is not None:
-            is_first = chain.last_action == chain.stop
-            worth = cautious(worth, judged.risks, self._limits.prices(is_first))
-        settled = settle(worth.reshape(*chain.shape, -1), self._active, Smoothing())
-        decision = self._policy.decide_on(judged, limits=self._limits, proposed=settled.flatten())
-        self._active = (decision.actions != chain.stop).reshape(chain.shape)
-        return decision
+            prices = self._limits.prices(chain.last_action == chain.stop)
+            settled = self._settled(chain, cautious(judged.values, judged.risks, prices))
+        decision = self._policy.decide_on(judged, limits=self._limits, proposed=settled)
+        stops = decision.actions == chain.stop
+        self._active = ~stops.reshape(chain.shape)
+        return dataclasses.replace(decision, held_back=stops & (wanted != chain.stop))
+
+    def _settled(self, chain: RegionChain, values: Tensor) -> Tensor:
+        return settle(values.reshape(*chain.shape, -1), self._active, Smoothing()).flatten()
 
     def _judge(self, chain: RegionChain) -> Judgement:
         starts = range(0, len(self._positions), _CHUNK)

@@ -272,7 +272,8 @@ def _explain_last(restoration: Restoration) -> str:
     stop = last.action_values[STOP]
     allowed = restoration.permitted_risk
     if last.is_held_back and last.risk is None:  # of regions, each of which has its own
-        return f"Stopped: every tool that promises something has a risk above {allowed:.0%}."
+        above = f"above {allowed:.0%}" if allowed < 1.0 else "too high for it"
+        return f"Stopped: every tool that promises something has a risk {above}."
     if last.is_held_back and last.risk is not None and last.risk > allowed:
         return (
             f"Stopped: the best tool, {rival}, would make the photo worse with a probability of "

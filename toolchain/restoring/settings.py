@@ -142,8 +142,7 @@ class RestoreSettings:
         row=lambda names: ("Chosen by hand", ", ".join(names)),
     ).default(())
     max_risk: float = Setting(
-        "Stop rather than run a tool that makes the photo worse with a larger probability than "
-        "this.",
+        "Run no tool that makes the photo worse with a larger probability than this.",
         low=0.0,
         high=1.0,
         commands=("serve",),
@@ -152,7 +151,7 @@ class RestoreSettings:
     even_if_unsure: bool = Setting(
         "Go on where the agent is not sure enough, or where the photo is unlike all that it learnt "
         "from: run what promises most.",
-        commands=("serve", "evaluate"),
+        commands=("serve", "evaluate", "suite"),
         of_call=True,
         row=lambda _: ("When unsure", "went on"),
         control=("Go on when unsure", "Run what promises most, even if it may do harm."),

@@ -134,10 +134,10 @@ def smooth_field(height: int, width: int, rng: np.random.Generator, cell: float)
     size = (max(round(columns * cell), width), max(round(rows * cell), height))
     field = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
     top, left = (field.shape[0] - height) // 2, (field.shape[1] - width) // 2
-    return spread(np.asarray(field[top : top + height, left : left + width], np.float32))
+    return stretched(np.asarray(field[top : top + height, left : left + width], np.float32))
 
 
-def spread(field: npt.NDArray[np.floating]) -> Field:
+def stretched(field: npt.NDArray[np.floating]) -> Field:
     """Stretch values so that they fill [0, 1]."""
     low, high = float(field.min()), float(field.max())
     return np.asarray((field - low) / max(high - low, 1e-6), np.float32)

@@ -25,7 +25,7 @@ from restoration_toolchain.data.photos.drawings.canvas import (
     random_polygon,
     rounded_box,
     smooth_field,
-    spread,
+    stretched,
     whole,
 )
 
@@ -132,7 +132,7 @@ def _field(way: str, height: int, width: int, rng: np.random.Generator) -> Field
         field = smooth_field(height, width, rng, max(height, width) * between(rng, 0.15, 0.8))
         if chance(rng, 0.4):
             field = field + 0.4 * smooth_field(height, width, rng, max(height, width) * 0.12)
-    return spread(np.asarray(field, np.float32))
+    return stretched(np.asarray(field, np.float32))
 
 
 def _corners(height: int, width: int, rng: np.random.Generator, count: int) -> ByteImage:

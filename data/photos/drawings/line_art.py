@@ -203,9 +203,7 @@ def _map(picture: ByteImage, ink: Colour, smooth: bool, rng: np.random.Generator
         write(picture, random_text(rng, 1), whole(rng, 0, width), whole(rng, 0, height), face, ink)
 
 
-def _rounder(
-    contour: npt.NDArray[np.int32],
-) -> npt.NDArray[np.int32]:
+def _rounder(contour: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """A contour from pixel to pixel without its steps, in sixteenths of a pixel."""
     points = contour[:, 0].astype(np.float64)
     if len(points) < 8:

@@ -22,7 +22,7 @@ from restoration_toolchain.data.photos.drawings.canvas import (
     random_colour,
     random_palette,
     smooth_field,
-    spread,
+    stretched,
     whole,
 )
 from restoration_toolchain.data.photos.drawings.canvas import fill as fill_polygon
@@ -57,7 +57,7 @@ def sprite(side: int, rng: np.random.Generator) -> _Numbers:
         body = _neighbours(body) + body >= 5
     cell = 1 if chance(rng, 0.4) else 3
     patches = smooth_field(side, half, rng, cell)
-    light = spread((x + y) / (2 * side) + between(rng, 0, 1.5) * patches)
+    light = stretched((x + y) / (2 * side) + between(rng, 0, 1.5) * patches)
     shades = whole(rng, 1, 4)
     numbers = np.where(body, 1 + np.minimum((light * shades).astype(np.int64), shades - 1), -1)
     if half < side:

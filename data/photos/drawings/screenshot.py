@@ -31,7 +31,7 @@ from restoration_toolchain.data.photos.drawings.canvas import (
     random_polygon,
     rounded_box,
     smooth_field,
-    spread,
+    stretched,
     trace,
     whole,
 )
@@ -588,7 +588,7 @@ def _lines(screen: ByteImage, plot: Box, theme: Theme, rng: np.random.Generator)
     smooth, wide = chance(rng, 0.8), whole(rng, 1, 3)
     x = np.linspace(plot[0], plot[2], count)
     for colour in theme.accents[: whole(rng, 1, 5)]:
-        values = spread(rng.normal(0, 1, count).cumsum()) * between(rng, 0.3, 1)
+        values = stretched(rng.normal(0, 1, count).cumsum()) * between(rng, 0.3, 1)
         y = plot[3] - values * (plot[3] - plot[1])
         curve = np.stack([x, y], 1)
         if chance(rng, 0.15):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from restoration_toolchain.agents.learning.pretraining import num_facts, pretrain_encoder
-from restoration_toolchain.agents.policy.guard import Guard, claimed_risk
+from restoration_toolchain.agents.policy.guard import GUARD_FILE, Guard, claimed_risk
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.pristine import Pristine
 from restoration_toolchain.agents.policy.q_net import LEVELS, RecurrentQNet, rising
 from restoration_toolchain.agents.policy.recognition import NOT_DAMAGED, Recognition
-from restoration_toolchain.agents.policy.storage import load_policy, save_policy
+from restoration_toolchain.agents.policy.storage import PolicyError, load_policy, save_policy
 from restoration_toolchain.agents.tuning.pristine import learn_pristine
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.data.patches.store import PatchStore
@@ -152,6 +152,16 @@ def test_a_risk_that_nobody_knows_cannot_be_limited() -> None:
         assert LstmPolicy(world_net(), NAMES, **limited).knows_risk
         guard = Guard(0.0, -1.0, torch.zeros(1), torch.eye(1), 1.0)
         assert LstmPolicy(RecurrentQNet(3), NAMES, guard=guard, **limited).knows_risk
+
+
+def test_an_agent_on_disk_whose_limits_need_a_guard_that_is_gone_is_one_clear_line(
+    tmp_path: Path,
+) -> None:
+    guard = Guard(0.0, -1.0, torch.zeros(1), torch.eye(1), 1.0)
+    save_policy(LstmPolicy(RecurrentQNet(3), NAMES, guard=guard, max_risk=0.5), tmp_path)
+    (tmp_path / GUARD_FILE).unlink()
+    with pytest.raises(PolicyError, match="cannot be used: .* no risk is known"):
+        load_policy(tmp_path)
 
 
 def test_played_it_runs_nothing_that_is_riskier_than_it_permits(policy: LstmPolicy) -> None:

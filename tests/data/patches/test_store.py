@@ -263,6 +263,10 @@ def test_another_layout_is_refused(tmp_path: Path, store_path: Path) -> None:
         file.attrs["format_version"] = 99
     with pytest.raises(StoreError, match="another layout"):
         PatchStore(path)
+    with h5py.File(path, "w") as file:
+        file.attrs["world_version"] = 1
+    with pytest.raises(StoreError, match="a set of the world, not a patch store"):
+        PatchStore(path)
 
 
 @pytest.mark.parametrize(

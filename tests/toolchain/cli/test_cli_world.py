@@ -46,7 +46,7 @@ def test_one_run_writes_figures_page_and_pictures(
     folder: Path, suite: tuple[object, ...], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words = (*suite, "--count", 2, "--photos", 1, "--families", FEW, "-o", out)
+    words = (*suite, "--count", 2, "--photos", 1, "--families", FEW, "-o", out, "--even-if-unsure")
     result = run("evaluate", folder, *words)
     assert result.exit_code == 0, result.output
     expected = ["world.jpg", "world.json", "world.md", "world.png"]
@@ -58,6 +58,7 @@ def test_one_run_writes_figures_page_and_pictures(
     command = content["facts"]["command"]
     assert "--suite world" in command
     assert f"--families {FEW}" in command
+    assert "--even-if-unsure" in command
     assert command in (out / "world.md").read_text()
     assert "clean drawings left bit-identical: 3 of 3" in result.output
     refused = run("evaluate", folder, *words)
@@ -70,6 +71,8 @@ def test_a_set_in_a_file_gives_the_same_figures(
     few, path = ("--count", 2, "--photos", 1, "--families", FEW), tmp_path / "world.h5"
     assert run("data", "world", folder, *few, "-o", path).exit_code == 0
     assert_one_line(run("data", "world", folder, *few, "-o", path), 2, "add --overwrite")
+    twice = ("--families", "clean,clean", "--count", 1, "--photos", 0, "-o", tmp_path / "once.h5")
+    assert "1 families" in run("data", "world", folder, *twice).output
     results = []
     for source, words, out in ((folder, few, "made"), (path, (), "read")):
         done = run("evaluate", source, *suite, *words, "--no-plots", "-o", tmp_path / out)
@@ -108,6 +111,8 @@ def test_options_of_the_world_are_not_for_the_paper(tmp_path: Path) -> None:
     result = run("evaluate", "embedded", "--suite", "paper", "--photos", 3)
     assert_one_line(result, 2, "--photos is for --suite world, not for --suite paper")
     assert_one_line(run("evaluate", "embedded", "--families", "jpeg"), 2, "goes with --suite")
+    daring = run("evaluate", "embedded", "--suite", "paper", "--even-if-unsure")
+    assert_one_line(daring, 2, "--even-if-unsure is for --suite world, not for --suite paper")
 
 
 def test_a_patch_store_is_no_set_of_the_world(

@@ -157,5 +157,8 @@ def test_bad_settings_are_one_clear_line(config: WorldConfig, pair: Path, tmp_pa
     with pytest.raises(ToolchainError, match="no photo has 192 pixels a side"):
         train_world(small, tmp_path / "small-run")
     nowhere = dataclasses.replace(config, held_out=str(tmp_path / "nowhere"))
-    with pytest.raises(ToolchainError):
-        train_world(nowhere, tmp_path / "nowhere-run")
+    few = dataclasses.replace(config, held_out=str(tmp_path / "small"))
+    for other, says in ((nowhere, "nowhere"), (few, "no photo has 192 pixels a side")):
+        with pytest.raises(ToolchainError, match=says):
+            train_world(other, tmp_path / says[:7])
+        assert not (tmp_path / says[:7] / "outcomes").exists()  # nothing was recorded in vain

