@@ -4,6 +4,7 @@ All of it is learnt on recorded outcomes of photos that neither the agent nor it
 There, what every tool would have done is known, so no tool has to run.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from restoration_toolchain.agents.outcomes.batches import OutcomeBatches
 from restoration_toolchain.agents.policy.guard import Guard, features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
+from restoration_toolchain.agents.policy.recognition import NOT_DAMAGED
 from restoration_toolchain.agents.tuning.guard import fit_logistic, look_of
 
 PRICES: Final = (*(0.5 * i for i in range(20)), *(2.0 * i for i in range(5, 11)), 40.0)
@@ -31,6 +33,9 @@ MAX_HARMED: Final = 0.006
 
 UNFAMILIAR_RISK: Final = 0.05
 """Largest risk that is taken on photos that are unlike all that was learnt from."""
+
+FAMILIAR: Final = 0.99
+"""Share of the photos of the calibration that count as familiar."""
 
 _CHUNK: Final = 32  # crops
 
@@ -132,9 +137,9 @@ def make_cautious(
     claimed = choices.claimed[ran, chosen[ran]]
     is_worse = choices.gains[ran, chosen[ran]] < 0.0
     intercept, slope = fit_logistic(np.log(claimed / (1.0 - claimed)), is_worse)
-    first_views = _first_views(batches)
+    first_views = _first_views(batches, not_photos(policy))
     described = features(policy.q_net, first_views.flatten(0, 1))
-    guard = Guard(intercept, slope, *look_of(described, first_views.shape[1]))
+    guard = Guard(intercept, slope, *look_of(described, first_views.shape[1], FAMILIAR))
     risk = guard.risk(torch.logit(torch.from_numpy(choices.claimed))).numpy()
     prices = [
         next((one for one in PRICES if harmed(choices, risk, one, first) <= max_harmed), PRICES[-1])
@@ -158,9 +163,16 @@ def harmed(
     return float((outcome[counted] < -NOTICED).mean()) if counted.any() else 0.0
 
 
-def _first_views(batches: OutcomeBatches) -> Tensor:
+def not_photos(policy: LstmPolicy) -> tuple[str, ...]:
+    """Families of pictures that are no photos: seen in training, and strange all the same."""
+    known = policy.recognition
+    return () if known is None else tuple(n for n in known.untouched if n != NOT_DAMAGED)
+
+
+def _first_views(batches: OutcomeBatches, left_out: Sequence[str]) -> Tensor:
     """The views of each crop as it came, one behind the other: (N, V, 3, 63, 63)."""
     rows = batches.episodes[:, :1]
+    rows = rows[~np.isin(batches.family_of(rows), left_out)]
     parts = [
         batches.batch(rows[start : start + _CHUNK]).images for start in range(0, len(rows), _CHUNK)
     ]

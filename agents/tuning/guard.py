@@ -68,12 +68,15 @@ def calibrate(
     return Guard(intercept, slope, *look_of(described))
 
 
-def look_of(described: Tensor, views: int = 1) -> tuple[Tensor, Tensor, float]:
+def look_of(
+    described: Tensor, views: int = 1, familiar: float = FAMILIAR
+) -> tuple[Tensor, Tensor, float]:
     """What is familiar, by features of views: mean, whitening and limit of a `Guard`.
 
     Args:
         described: Features (N, D); those of the views of one photo follow each other.
         views: Views of each photo, whose median distance says how familiar it is.
+        familiar: Share of the photos that are to count as familiar.
     """
     # What is familiar is measured on others than the mean: so many numbers fit their own sample.
     photos = described.double().reshape(-1, views, described.shape[1])
@@ -84,7 +87,7 @@ def look_of(described: Tensor, views: int = 1) -> tuple[Tensor, Tensor, float]:
     values, vectors = torch.linalg.eigh(covariance)
     whitening = vectors / values.sqrt()
     distances = ((other - mean) @ whitening).norm(dim=2).median(dim=1).values
-    limit = float(torch.quantile(distances, FAMILIAR))
+    limit = float(torch.quantile(distances, familiar))
     return mean.float(), whitening.float(), limit
 
 
