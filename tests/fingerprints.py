@@ -329,7 +329,7 @@ CASES: Final = (
         commands=(
             "train agent --algo drqn --store embedded --run {out} "
             """--set task=real-sr --set 'levels=["slight","real"]' """
-            "--set init_encoder=efficient " + DRQN + " --set eval_pairs=4",
+            "--set init_encoder=efficient-paper " + DRQN + " --set eval_pairs=4",
         ),
     ),
     Case(
