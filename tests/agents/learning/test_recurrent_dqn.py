@@ -347,7 +347,7 @@ def test_distributions_are_learnt_on_where_it_is_known_what_every_tool_gains(
     learner.policy.set_training_mode(False)
     before = error()
     optimizer = torch.optim.Adam(learner.q_net.spread.parameters(), lr=1e-2)
-    for _ in range(10):
+    for _ in range(40):
         optimizer.zero_grad()
         learner.loss(batch).backward()
         optimizer.step()

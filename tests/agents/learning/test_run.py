@@ -248,10 +248,10 @@ def test_ppo_trains_on_it_too(enlarging_folder, tmp_path):
 @pytest.mark.parametrize("name", BUILTIN_AGENTS)
 def test_agents_that_ship_know_their_task_and_their_tools(name):
     policy = load_policy(name)
-    toolbox = name.removesuffix("-texture")
+    toolbox = name.removesuffix("-texture").removesuffix("-paper")
     enlarges = toolbox in {"generative", "generative-x2"}
     assert policy.task == ("real-sr" if enlarges else "restore")
-    assert policy.reward == (PSNR if toolbox == name else REWARDS["mixed"])
+    assert policy.reward == (REWARDS["mixed"] if name.endswith("-texture") else PSNR)
     assert policy.tool_checksums == load_toolbox(toolbox).checksums
 
 
