@@ -17,6 +17,9 @@ scale where an image shrinks; and the nearest pixel alone."""
 
 KERNELS: Final[tuple[Kernel, ...]] = get_args(Kernel)
 
+SOFT_KERNELS: Final = tuple(kernel for kernel in KERNELS if kernel != "nearest")
+"""All but the nearest pixel: what programs offer people by default."""
+
 SMOOTH_KERNELS: Final[tuple[Kernel, ...]] = ("area", "bilinear", "bicubic")
 """The kernels of photos that are made smaller to be enlarged (Real-ESRGAN)."""
 

@@ -100,17 +100,13 @@ class Student(nn.Module):
 
     def forward(self, batch: OutcomeBatch) -> "Told":
         """Judge all states of a batch, each view for itself and all of a crop together."""
-        images, episodes, steps = batch.images, len(batch.rows), batch.rows.shape[1]
-        count, views = images.shape[:2]
+        images = batch.images
         said = self.q_net.encoder(
             images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         )
         with torch.autocast(images.device.type, enabled=False):
-            said = said.float().reshape(count, views, -1)
-            said = torch.cat([said, said.mean(dim=1, keepdim=True)], dim=1)
-            columns = said.shape[1]
-            padded = said.new_zeros(episodes, steps, columns, said.shape[2])
-            padded[batch.rows] = said
+            padded = batch.arranged(said.float())
+            episodes, steps, columns = padded.shape[:3]
             state = LstmState.zeros(episodes * columns, images.device)
             values, quantiles = [], []
             for step in range(steps):

@@ -34,6 +34,18 @@ class OutcomeBatch(NamedTuple):
     returns: Tensor
     family: Tensor
 
+    def arranged(self, said: Tensor) -> Tensor:
+        """Arrange what was said of all views, (N * V, F), by crop, step and column.
+
+        Returns:
+            (E, T, V + 1, F): the last column is the mean over views; zeros where there is no state.
+        """
+        said = said.reshape(*self.images.shape[:2], -1)
+        said = torch.cat([said, said.mean(dim=1, keepdim=True)], dim=1)
+        padded = said.new_zeros(*self.rows.shape, *said.shape[1:])
+        padded[self.rows] = said
+        return padded
+
 
 class OutcomeBatches(Dataset[OutcomeBatch]):
     """Batches of recorded crops, in another order in each epoch.

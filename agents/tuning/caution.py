@@ -88,12 +88,8 @@ def _choices(
 ) -> tuple[npt.NDArray[np.generic], ...]:
     rows = batches.episodes[start : start + _CHUNK]
     batch = batches.batch(rows)
-    count, views = batch.images.shape[:2]
-    seen = policy.see(batch.images.flatten(0, 1)).reshape(count, views, -1)
-    seen = torch.cat([seen, seen.mean(dim=1, keepdim=True)], dim=1)
-    columns = seen.shape[1]
-    padded = seen.new_zeros(*batch.rows.shape, *seen.shape[1:])
-    padded[batch.rows] = seen
+    padded = batch.arranged(policy.see(batch.images.flatten(0, 1)))
+    columns = padded.shape[2]
     state = policy.initial_state(len(rows) * columns)
     values, claimed = [], []
     for step in range(rows.shape[1]):
@@ -106,10 +102,9 @@ def _choices(
     gains = batch.gains.numpy()
     known = ~np.isnan(gains).any(axis=-1)
     stacked = [torch.stack(parts, dim=1).cpu().double().numpy() for parts in (values, claimed)]
-    is_first = np.broadcast_to((np.arange(rows.shape[1]) == 0)[:, None], known.shape[1:])
+    is_first = np.broadcast_to((np.arange(rows.shape[1]) == 0)[:, None], known.shape)
     is_whole = np.broadcast_to(np.arange(columns) == columns - 1, known.shape)
     family = np.broadcast_to(batches.family_of(rows)[:, None, None], known.shape)
-    is_first = np.broadcast_to(is_first, known.shape)
     kept = (*stacked, gains, is_first, is_whole, family)
     return tuple(part[known] for part in kept)
 

@@ -19,7 +19,7 @@ from restoration_toolchain.data.damage.noise import ChromaNoise, FilmGrain, Nois
 from restoration_toolchain.data.damage.resampling import Resize
 from restoration_toolchain.data.damage.step import NUM_LEVELS, Step
 from restoration_toolchain.data.damage.webp import Webp
-from restoration_toolchain.data.scaling import KERNELS, Kernel
+from restoration_toolchain.data.scaling import KERNELS, SOFT_KERNELS, Kernel
 
 Steps = tuple[Step, ...]
 Life = Callable[[np.random.Generator], Steps]
@@ -49,8 +49,7 @@ def _kernel(rng: np.random.Generator) -> Kernel:
 
 
 def _smooth_kernel(rng: np.random.Generator) -> Kernel:
-    smooth = [kernel for kernel in KERNELS if kernel != "nearest"]
-    return smooth[rng.integers(len(smooth))]
+    return SOFT_KERNELS[rng.integers(len(SOFT_KERNELS))]
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

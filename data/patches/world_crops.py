@@ -21,7 +21,7 @@ from restoration_toolchain.data.damage.world import CLEAN_SHARE, FAMILIES
 from restoration_toolchain.data.errors import SourceError
 from restoration_toolchain.data.images import ByteImage, FloatImage, to_float, to_uint8
 from restoration_toolchain.data.photos.drawings import DRAWINGS, draw_picture
-from restoration_toolchain.data.scaling import Kernel, resize
+from restoration_toolchain.data.scaling import SOFT_KERNELS, resize
 
 CROP_SIDE: Final = 128
 """Side of a crop in pixels: four views of an agent, and as many as its tools look around."""
@@ -36,8 +36,6 @@ DRAWN_SHARE: Final = 0.15
 """Share of crops of pictures that are no photos."""
 TOUCHED_SHARE: Final = 0.3
 """Share of drawn pictures that are compressed, lightly, or damaged as photos are."""
-
-_SOFT: Final[tuple[Kernel, ...]] = ("area", "bilinear", "bicubic", "lanczos")
 
 CLEAN: Final = "clean"
 PRINT: Final = "print"
@@ -123,7 +121,7 @@ class WorldCrops:
         top, left = (int(rng.integers(length - side + 1)) for length in photo.shape[:2])
         window = to_float(np.ascontiguousarray(photo[top : top + side, left : left + side]))
         if side != self._window:
-            kernel = _SOFT[rng.integers(len(_SOFT))]
+            kernel = SOFT_KERNELS[rng.integers(len(SOFT_KERNELS))]
             window = resize(window, self._window, self._window, kernel)
         return another_look(window, rng)
 
@@ -189,7 +187,7 @@ def printed(photo: FloatImage, rng: np.random.Generator) -> FloatImage:
         planes.append(large[..., channel] > 0.5 + 0.5 * screen)
     dark, light = np.float32(rng.uniform(0.0, 0.25)), np.float32(rng.uniform(0.8, 1.0))
     dots = np.where(np.stack(planes, axis=-1), light, dark).astype(np.float32)
-    kernel = _SOFT[rng.integers(len(_SOFT))]
+    kernel = SOFT_KERNELS[rng.integers(len(SOFT_KERNELS))]
     return resize(dots, height, width, kernel) if fine > 1 else dots
 
 

@@ -7,25 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset
-
 from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.damage.world import FAMILIES
 from restoration_toolchain.data.errors import UnknownNameError
-from restoration_toolchain.data.metrics import batch_psnr
-from restoration_toolchain.data.patches.store import PatchStore
-from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.storage import MANIFEST, load_toolbox, save_toolbox
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from restoration_toolchain.tools_zoo.training.batches import (
-    Batch,
-    ToolBatches,
-    level_degrader,
-    validation_pairs,
-)
+from restoration_toolchain.tools_zoo.training.batches import level_degrader
 from restoration_toolchain.tools_zoo.training.config import PatchConfig
 from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
 from restoration_toolchain.tools_zoo.training.loop import (
@@ -34,6 +22,7 @@ from restoration_toolchain.tools_zoo.training.loop import (
     train_module,
 )
 from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, recorded_config
+from restoration_toolchain.tools_zoo.training.supervised import PairsObjective
 
 NETWORK: Final = "unshuffled_unet"
 """Layers of every reference: those of the largest tools that ship."""
@@ -128,13 +117,13 @@ def _train(
         planned = recorded_config(run_path)["total_patches"]
         config = dataclasses.replace(config, total_patches=config.total_patches or planned)
     elif not config.total_patches:
-        trial = _FamilyPairs(family, dataclasses.replace(config, total_patches=config.batch_size))
+        trial = _family_pairs(family, dataclasses.replace(config, total_patches=config.batch_size))
         seconds = 60.0 * config.minutes
         steps = count_steps_within(seconds, tool.network, trial, config.eval_every, fabric)
         config = dataclasses.replace(config, total_patches=steps * config.batch_size)
     averaged = train_module(
         tool.network,
-        _FamilyPairs(family, config),
+        _family_pairs(family, config),
         config,
         run_path,
         fabric,
@@ -151,30 +140,9 @@ def _add(tool: Tool, folder: Path) -> None:
     save_toolbox(Toolbox("references", [*others, tool]), folder)
 
 
-class _FamilyPairs:
-    """Training objective: the clean partners of patches with the damage of one family."""
-
-    def __init__(self, family: str, config: ReferenceConfig) -> None:
-        self._config, self._loss = config, pixel_loss(config.loss)
-        self._degrade = level_degrader(sampler(family))
-        with PatchStore(Path(config.store)) as store:
-            self._held_out = validation_pairs(
-                store, self._degrade, count=config.eval_patches, seed=config.seed
-            )
-
-    @property
-    def batches(self) -> Dataset[Batch]:
-        config = self._config
-        return ToolBatches(
-            Path(config.store), self._degrade, config.batch_size, config.num_batches, config.seed
-        )
-
-    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
-        lq = batch.lq.contiguous(memory_format=torch.channels_last)
-        return self._loss(module(lq).float(), batch.gt)
-
-    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
-        """PSNR in dB on held-out patches, and of doing nothing."""
-        lq, gt = self._held_out
-        after = float(batch_psnr(module(lq.to(device)), gt.to(device)).mean())
-        return {"psnr": after, "gain": after - float(batch_psnr(lq, gt).mean())}
+def _family_pairs(family: str, config: ReferenceConfig) -> PairsObjective:
+    degrade = level_degrader(sampler(family))
+    measured = {"": degrade}
+    return PairsObjective(
+        config, degrade, measured, loss=config.loss, eval_patches=config.eval_patches
+    )

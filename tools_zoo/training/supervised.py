@@ -1,5 +1,6 @@
 """The trainer of restoration tools on pairs of degraded and clean patches."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -86,7 +87,7 @@ def train_tool(
         scale_residual(tool.network, config.residual_scale)
     averaged = train_module(
         tool.network,  # not the tool, whose door clips
-        _Pairs(spec, config),
+        _pairs(spec, config),
         config,
         run_path,
         fabric,
@@ -97,43 +98,62 @@ def train_tool(
     return Tool(spec, averaged).eval()
 
 
-class _Pairs:
-    """Training objective: the clean partners of degraded patches."""
+class PairsObjective:
+    """Training objective: the clean partners of degraded patches.
 
-    def __init__(self, spec: ToolSpec, config: ToolTrainConfig) -> None:
-        self._config = config
-        self._loss = pixel_loss(config.loss)
-        self._degrader = ToolDegrader(spec, mixed=config.mixed, jitter=config.jitter)
-        self._eval_sets = self._load_eval_sets()
+    Args:
+        config: Settings.
+        degrade: What is done to the patches.
+        measured: What is done to held-out ones, by the ending of the names of metrics.
+        loss: Name of the loss (`tools_zoo.losses.pixel_loss`).
+        eval_patches: Number of held-out patches.
+    """
+
+    def __init__(
+        self,
+        config: PatchConfig,
+        degrade: Degrade,
+        measured: Mapping[str, Degrade],
+        *,
+        loss: str,
+        eval_patches: int,
+    ) -> None:
+        self._config, self._degrade, self._loss = config, degrade, pixel_loss(loss)
+        with PatchStore(Path(config.store)) as store:
+            self._held_out = {
+                ending: validation_pairs(store, done, count=eval_patches, seed=config.seed)
+                for ending, done in measured.items()
+            }
 
     @property
     def batches(self) -> Dataset[Batch]:
+        """Batches of the whole run."""
         config = self._config
         return ToolBatches(
-            Path(config.store), self._degrader, config.batch_size, config.num_batches, config.seed
+            Path(config.store), self._degrade, config.batch_size, config.num_batches, config.seed
         )
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        """Mean loss of the batch."""
         lq = batch.lq.contiguous(memory_format=torch.channels_last)
         return self._loss(module(lq).float(), batch.gt)
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """PSNR in dB on held-out patches, and of doing nothing."""
         metrics = {}
-        for name, (lq, gt) in self._eval_sets.items():
+        for ending, (lq, gt) in self._held_out.items():
             after = batch_psnr(module(lq.to(device)), gt.to(device)).mean()
-            metrics[f"psnr_{name}"] = float(after)
-            metrics[f"gain_{name}"] = float(after) - float(batch_psnr(lq, gt).mean())
+            metrics[f"psnr{ending}"] = float(after)
+            metrics[f"gain{ending}"] = float(after) - float(batch_psnr(lq, gt).mean())
         return metrics
 
-    def _load_eval_sets(self) -> dict[str, tuple[Tensor, Tensor]]:
-        config = self._config
-        degraders: dict[str, Degrade] = {"own": self._degrader.own_only, "chain": self._degrader}
-        with PatchStore(Path(config.store)) as store:
-            return {
-                name: validation_pairs(store, degrade, count=config.eval_patches, seed=config.seed)
-                for name, degrade in degraders.items()
-            }
+
+def _pairs(spec: ToolSpec, config: ToolTrainConfig) -> PairsObjective:
+    degrader = ToolDegrader(spec, mixed=config.mixed, jitter=config.jitter)
+    measured: dict[str, Degrade] = {"_own": degrader.own_only, "_chain": degrader}
+    return PairsObjective(
+        config, degrader, measured, loss=config.loss, eval_patches=config.eval_patches
+    )
 
 
 def scale_residual(network: nn.Module, factor: float) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from restoration_toolchain.agents.outcomes.record import PSNR_CAP
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.patches.world_set import UNITS, Pair, Unit, WorldFamily
 from restoration_toolchain.toolchain.measuring.suite.world.outcomes import (
-    PSNR_CAP,
     Outcomes,
     best_sequence,
     best_single,

@@ -8,15 +8,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from restoration_toolchain.agents.outcomes.record import PSNR_CAP
 from restoration_toolchain.data.images import to_tensor
 from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.world_set import Pair
 from restoration_toolchain.tools_zoo.precision import Precision, computing
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-
-PSNR_CAP: Final = 50.0
-"""dB; what nobody can see counts as equal, and a mean is not ruled by it."""
 
 _PIXELS: Final = 512 * 512
 """Pixels that are worked on together; bounds the memory."""
