@@ -38,14 +38,17 @@ class ToolSpec:
         network: Name of its layers in `tools_zoo.networks.NETWORKS`.
         scale: Side of the output over side of the input: 1, 2 or 4.
         source: Paper or repository the layers come from.
+        families: Families of damage of the world that it was trained on (`data.damage.world`), in
+            place of a range; none for a tool of the paper.
     """
 
     name: str
     task: Task
-    strength: tuple[float, float]
-    network: str
+    strength: tuple[float, float] = (0.0, 1.0)
+    network: str = "unshuffled_unet"
     scale: int = 1
     source: str = ""
+    families: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the task and the range."""
@@ -77,7 +80,9 @@ class ToolSpec:
 
     @property
     def label(self) -> str:
-        """What it treats, for people: ``noise 25-37.5``."""
+        """What it treats, for people: ``noise 25-37.5``, or families of damage."""
+        if self.families:
+            return ", ".join(self.families)
         low, high = self.strength
         return (
             f"{self.task} x{self.scale}" if self.task == "sr" else f"{self.task} {low:g}-{high:g}"
@@ -85,7 +90,10 @@ class ToolSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest; `from_dict` reads it."""
-        return asdict(self)
+        entry = asdict(self)
+        if not self.families:
+            del entry["families"]  # manifests of the paper's tools stay as they were
+        return entry
 
     @classmethod
     def from_dict(cls, entry: dict[str, Any]) -> "ToolSpec":
@@ -96,7 +104,8 @@ class ToolSpec:
         """
         try:
             low, high = entry["strength"]
-            return cls(**{**entry, "strength": (low, high)})
+            families = tuple(entry.get("families", ()))
+            return cls(**{**entry, "strength": (low, high), "families": families})
         except (KeyError, TypeError, ValueError) as error:
             raise ToolchainError(f"malformed tool entry in a manifest: {error}") from error
 

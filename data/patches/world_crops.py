@@ -69,6 +69,7 @@ class WorldCrops:
         photos: Clean photos, RGB uint8 (H, W, 3); those too small for a crop are left out.
         side: Side of a crop in pixels.
         drawn_share: Share of crops of pictures that are no photos, 0 to 1.
+        clean_share: Share of crops of photos that nothing happens to, 0 to 1.
         weights: How often each family is drawn beside the others; 1 where nothing is said, and 0
             leaves one out.
 
@@ -82,6 +83,7 @@ class WorldCrops:
         *,
         side: int = CROP_SIDE,
         drawn_share: float = DRAWN_SHARE,
+        clean_share: float = CLEAN_SHARE,
         weights: Mapping[str, float] | None = None,
     ) -> None:
         self._side, self._window = side, side + 2 * SURROUNDINGS
@@ -89,14 +91,15 @@ class WorldCrops:
         if not self._photos:
             raise SourceError(f"no photo has {self._window} pixels a side, as crops need")
         chances = np.array([(weights or {}).get(family, 1.0) for family in FAMILIES])
-        self._chances, self._drawn_share = chances / chances.sum(), drawn_share
+        self._chances = chances / chances.sum()
+        self._drawn_share, self._clean_share = drawn_share, clean_share
 
     def draw(self, rng: np.random.Generator) -> Crop:
         """Draw a crop: some are drawn pictures, some are clean, and the others of any family."""
         if rng.random() < self._drawn_share:
             return self._drawn(rng)
         window = self._photo_window(rng)
-        if rng.random() < CLEAN_SHARE:
+        if rng.random() < self._clean_share:
             return self._degraded(window, CLEAN, Degradation(), rng)
         family = FAMILIES[rng.choice(len(FAMILIES), p=self._chances)]
         return self._degraded(window, family, sampler(family)(rng), rng)

@@ -58,9 +58,9 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], within: str 
         if key not in known:
             raise _unknown_option(within + key, value, option_names(kind, within))
         if dataclasses.is_dataclass(hints[key]):
-            if not isinstance(value, Mapping):
-                raise ToolchainError(f"{within}{key} must be a table, got {_shown(value)}")
-            value = config_from_dict(hints[key], value, f"{within}{key}.")
+            value = config_from_dict(hints[key], _table(value, within + key), f"{within}{key}.")
+        elif get_origin(hints[key]) is Mapping:
+            value = _mapping(value, get_args(hints[key])[1], within + key)
         else:
             _check_type(within + key, value, hints[key])
         plain[key] = tuple(value) if isinstance(value, list) else value
@@ -71,6 +71,24 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], within: str 
         if within:  # most messages begin with the name of a field
             says = within + says if says.split()[0] in known else f"{within[:-1]}: {says}"
         raise ToolchainError(says) from error
+
+
+def _table(value: Any, key: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ToolchainError(f"{key} must be a table, got {_shown(value)}")
+    return value
+
+
+def _mapping(value: Any, kind: Any, key: str) -> dict[str, Any]:
+    """Read a table with names of one's own: of values, or of config dataclasses."""
+    entries = dict(_table(value, key))
+    for name, entry in entries.items():
+        if dataclasses.is_dataclass(kind):
+            assert isinstance(kind, type)
+            entries[name] = config_from_dict(kind, _table(entry, f"{key}.{name}"), f"{key}.{name}.")
+        else:
+            _check_type(f"{key}.{name}", entry, kind)
+    return entries
 
 
 def _unknown_option(name: str, value: Any, known: Sequence[str]) -> UnknownNameError:

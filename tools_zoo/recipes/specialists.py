@@ -1,0 +1,318 @@
+"""Tools that know one kind of damage each, as photos have it: how those of `world` are trained."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from restoration_toolchain.data.damage.world import FAMILIES
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.data.images import ByteImage, to_float, to_tensor
+from restoration_toolchain.data.metrics import batch_psnr, psnr
+from restoration_toolchain.data.patches.store import MAX_INPUT_PSNR
+from restoration_toolchain.data.patches.world_crops import Crop, WorldCrops, gather
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.tools_zoo.losses import pixel_loss
+from restoration_toolchain.tools_zoo.storage import MANIFEST, load_toolbox, read_notes, save_toolbox
+from restoration_toolchain.tools_zoo.tool import Task, Tool, ToolSpec
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.batches import MAX_DRAWS, Batch
+from restoration_toolchain.tools_zoo.training.config import NOT_NOTED, LoopConfig
+from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
+from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
+from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
+
+OnToolStep = Callable[[str, int, int, dict[str, float]], None]
+"""Called with (tool, step, total, newest metrics)."""
+
+DRAWN_SHARE: Final = 0.05
+"""Share of crops of drawn pictures: a tool meets text and screens, too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Specialist:
+    """One tool of a plan.
+
+    Attributes:
+        families: Families of damage that it is trained on, and how often each beside the others.
+        psnr: Range of the PSNR of its input in dB; a weak and a strong tool share families so.
+        task: What it removes, in the words of `tools_zoo.tool.Task`.
+        network: Name of its layers.
+        init: Tool whose weights it starts from: one before it in the plan, or ``TOOLBOX/TOOL``;
+            None starts from random weights.
+        total_crops: Crops seen; 0 takes the tool that it would start from as it is.
+    """
+
+    families: Mapping[str, float]
+    psnr: tuple[float, float] = (0.0, MAX_INPUT_PSNR)
+    task: Task = "mixed"
+    network: str = "unshuffled_unet"
+    init: str | None = None
+    total_crops: int = 40_000
+
+    def __post_init__(self) -> None:
+        """Check the families and the ranges."""
+        for family in self.families:
+            if family not in FAMILIES:
+                raise UnknownNameError("family", family, FAMILIES)
+        if not self.families or min(self.families.values()) <= 0.0:
+            raise ToolchainError("a tool needs families, each with a positive weight")
+        if self.psnr[0] >= self.psnr[1]:
+            raise ToolchainError(f"a range of PSNR goes up, got {self.psnr}")
+        if self.total_crops < 1 and self.init is None:
+            raise ToolchainError("a tool that is not trained needs another to be taken from")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecialistConfig(LoopConfig):
+    """How the tools of a plan are trained."""
+
+    photos: tuple[str, ...] = ()
+    """Clean photos to learn from: folders, or names of public sets."""
+    tools: Mapping[str, Specialist] = field(default_factory=dict)
+    """The tools by name, in action order, which is the order of training."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    learning_rate: float = 1e-3
+    ema_decay: float = 0.995
+    eval_every: int = 250
+    batch_size: int = 24
+    """Crops per step."""
+    side: int = 96
+    """Side of a crop in pixels."""
+    loss: str = "psnr"
+    eval_crops: int = 96
+    """Crops of each validation, of photos that a tool does not learn from."""
+    eval_photos: int = 20
+    """Photos, the last ones, that no tool learns from."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        LoopConfig.__post_init__(self)
+        if not self.photos:
+            raise ToolchainError("photos to learn from must be named")
+        if not self.tools:
+            raise ToolchainError("a plan names at least one tool")
+        counts = ("batch_size", "side", "eval_crops", "eval_photos")
+        if min(getattr(self, name) for name in counts) < 1:
+            raise ValueError(f"{', '.join(counts[:-1])} and {counts[-1]} must be positive")
+
+
+@dataclass(eq=False)
+class SpecialistCrops:
+    """Draws crops for one tool: of its families, and as damaged as it is for.
+
+    Args:
+        photos: Clean photos, RGB uint8 (H, W, 3).
+        specialist: The tool.
+        side: Side of a crop in pixels.
+    """
+
+    photos: Sequence[ByteImage]
+    specialist: Specialist
+    side: int
+
+    def __post_init__(self) -> None:
+        """Leave out all other families."""
+        weights = dict.fromkeys(FAMILIES, 0.0) | dict(self.specialist.families)
+        self._crops = WorldCrops(
+            self.photos, side=self.side, drawn_share=0.0, clean_share=0.0, weights=weights
+        )
+
+    def draw(self, rng: np.random.Generator) -> Crop:
+        """Draw a crop; after `MAX_DRAWS` that are out of the range, the next is taken as it is."""
+        low, high = self.specialist.psnr
+        for _ in range(MAX_DRAWS):
+            crop = self._crops.draw(rng)
+            if low <= psnr(crop.lq, crop.gt, data_range=255) <= high:
+                break
+        return crop
+
+    def pairs(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw (lq, gt), each float32 (N, 3, S, S) in [0, 1]."""
+        lq, gt = gather([self.draw(rng) for _ in range(count)])
+        return to_tensor(to_float(lq)), to_tensor(to_float(gt))
+
+
+@dataclass(eq=False)
+class CropBatches(Dataset[Batch]):
+    """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``."""
+
+    crops: SpecialistCrops
+    batch_size: int
+    num_batches: int
+    seed: int
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return self.num_batches
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return batch ``index``."""
+        return Batch(
+            *self.crops.pairs(self.batch_size, np.random.default_rng((self.seed, index))), index
+        )
+
+
+class CropObjective:
+    """Training objective of a specialist: the clean partners of crops."""
+
+    def __init__(
+        self, config: SpecialistConfig, specialist: Specialist, photos: Sequence[ByteImage]
+    ) -> None:
+        learnt, kept = photos[: -config.eval_photos], photos[-config.eval_photos :]
+        if not learnt:
+            raise ToolchainError(
+                f"{config.eval_photos} photos are held out, and there are only {len(photos)}"
+            )
+        self._loss = pixel_loss(config.loss)
+        steps = specialist.total_crops // config.batch_size
+        crops = SpecialistCrops(learnt, specialist, config.side)
+        self.batches = CropBatches(crops, config.batch_size, steps, config.seed)
+        held_out = SpecialistCrops(kept, specialist, config.side)
+        rng = np.random.default_rng((config.seed, 1, 1))
+        self._held_out = held_out.pairs(config.eval_crops, rng)
+
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        """Mean loss of the batch."""
+        lq = batch.lq.contiguous(memory_format=torch.channels_last)
+        return self._loss(module(lq).float(), batch.gt)
+
+    def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
+        """PSNR in dB on held-out crops, and what is gained over doing nothing."""
+        lq, gt = (side.to(device) for side in self._held_out)
+        after = batch_psnr(module(lq).clamp(0.0, 1.0), gt).mean()
+        return {"psnr": float(after), "gain": float(after - batch_psnr(lq, gt).mean())}
+
+
+def train_specialists(
+    config: SpecialistConfig,
+    run_path: Path,
+    *,
+    names: Sequence[str] = (),
+    resume: bool = False,
+    on_step: OnToolStep = lambda name, step, total, metrics: None,
+) -> Path:
+    """Train the tools of a plan, each in a folder of its own below ``run_path``.
+
+    Tools that are finished are skipped; each is put into the toolbox as soon as it is.
+
+    Args:
+        config: Plan, and settings of the training.
+        run_path: Folder of the runs, and of the toolbox below it.
+        names: Tools to train now; none means all.
+        resume: Go on with a tool that was interrupted.
+        on_step: Progress.
+
+    Returns:
+        The folder of the toolbox.
+
+    Raises:
+        UnknownNameError: A tool is not in the plan, or one to start from is nowhere.
+        ToolchainError: A run was interrupted and is not to go on, does not fit, or there is none
+            to go on with; the photos are unusable.
+    """
+    for name in names:
+        if name not in config.tools:
+            raise UnknownNameError("tool", name, config.tools)
+    folder = run_path / "toolbox"
+    finished = load_toolbox(folder).names if (folder / MANIFEST).is_file() else ()
+    left = [name for name in (names or config.tools) if name not in finished]
+    begun = [name for name in left if (run_path / name / CHECKPOINT).is_file()]
+    if resume and not begun and not finished:
+        raise NothingToResumeError(f"nothing to resume in {run_path}")
+    if begun and not resume:
+        raise RunTakenError(f"{run_path / begun[0]} already holds a run")
+    photos = [photo for source in config.photos for _, photo in open_source(source)] if left else []
+    for name in left:
+        tool, notes = _train(
+            name,
+            config,
+            photos,
+            run_path,
+            resume=name in begun,
+            on_step=partial(on_step, name),
+        )
+        _add(tool, notes, folder, list(config.tools))
+    return folder
+
+
+def _train(
+    name: str,
+    config: SpecialistConfig,
+    photos: Sequence[ByteImage],
+    run_path: Path,
+    *,
+    resume: bool,
+    on_step: Callable[[int, int, dict[str, float]], None],
+) -> tuple[Tool, dict[str, Any]]:
+    plan = config.tools[name]
+    spec = ToolSpec(
+        name,
+        plan.task,
+        network=plan.network,
+        families=tuple(plan.families),
+        source="this project",
+    )
+    own = dataclasses.replace(config, tools={name: plan})  # what a run records is of this tool
+    fabric = make_fabric(own)
+    tool = Tool(spec)
+    if plan.init is not None:
+        start = _starting_network(plan.init, run_path / "toolbox")
+        try:
+            tool.network.load_state_dict(start.state_dict())
+        except RuntimeError as error:
+            raise ToolchainError(f"the weights of {plan.init} do not fit {name!r}") from error
+    notes: dict[str, Any] = {
+        "trained": {
+            key: value
+            for key, value in dataclasses.asdict(own).items()
+            if key not in (*NOT_NOTED, "tools", "photos")
+        },
+        "plan": dataclasses.asdict(plan),
+    }
+    if not plan.total_crops:
+        return tool.requires_grad_(False).eval(), notes
+    metrics: dict[str, float] = {}
+
+    def observe(step: int, total: int, newest: dict[str, float]) -> None:
+        metrics.update(newest)
+        on_step(step, total, newest)
+
+    objective = CropObjective(own, plan, photos)
+    averaged = train_module(
+        tool.network,  # not the tool, whose door clips
+        objective,
+        own,
+        run_path / name,
+        fabric,
+        num_steps=len(objective.batches),
+        resume=resume,
+        on_step=observe,
+    )
+    notes["validation"] = {key: round(value, 3) for key, value in metrics.items()}
+    return Tool(spec, averaged).eval(), notes
+
+
+def _starting_network(init: str, folder: Path) -> nn.Module:
+    """The network of a tool that was trained before, or of one of another toolbox."""
+    home, slash, name = init.rpartition("/")
+    toolbox = load_toolbox(home if slash else folder)
+    return copy.deepcopy(toolbox[name].network)
+
+
+def _add(tool: Tool, notes: Mapping[str, Any], folder: Path, order: Sequence[str]) -> None:
+    """Put a tool into a toolbox folder, at its place in the plan."""
+    there = (folder / MANIFEST).is_file()
+    tools = {other.spec.name: other for other in load_toolbox(folder)} if there else {}
+    all_notes: dict[str, Mapping[str, Any]] = {**read_notes(folder)} if there else {}
+    tools[tool.spec.name], all_notes[tool.spec.name] = tool, notes
+    names = sorted(tools, key=order.index)
+    save_toolbox(Toolbox("world", [tools[name] for name in names]), folder, all_notes)
