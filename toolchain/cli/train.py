@@ -21,6 +21,7 @@ from restoration_toolchain.toolchain.cli.training_options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from restoration_toolchain.toolchain.learning.recipe import Cost
     from restoration_toolchain.tools_zoo.recipes.train import TrainedTool
 
 app = typer.Typer(
@@ -253,6 +254,49 @@ def train_world_command(
     typer.echo(f"agent: {run / 'best'}")
 
 
+@app.command("recipe")
+@grouped()
+def train_recipe_command(
+    recipe: Annotated[
+        str, typer.Argument(help="'world', which made what ships, or a TOML file like it.")
+    ],
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(help="Clean photos to learn from: folders, or public sets."),
+    ] = None,
+    *,
+    options: JobOptions,
+    held_out: Annotated[
+        str | None,
+        typer.Option(help="Other clean photos, which teach the agent how cautious it has to be."),
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run.", show_default="runs/RECIPE")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what every stage costs here, and train nothing.")
+    ] = False,
+) -> None:
+    """Make tools and their agent from nothing, stage by stage: all that ships, in one command."""
+    from restoration_toolchain.toolchain.learning import recipe as recipes
+    from restoration_toolchain.tools_zoo.device import choose_device
+    from restoration_toolchain.tools_zoo.recipes import plan
+    from restoration_toolchain.tools_zoo.training.run_folder import merge_options
+
+    name = Path(recipe).stem
+    folder = run or Path("runs") / name
+    named = {"photos": tuple(photos) if photos else None, "held_out": held_out}
+    values = merge_options(plan.read_recipe(recipe), options.overrides(**named))
+    chosen = recipes.read_recipe(values, name=name, run_path=folder)
+    choose_device(chosen.agent.device)
+    if dry_run:
+        _print_costs(recipes.estimate(chosen))
+        return
+    work = partial(recipes.train_recipe, chosen, folder, resume=options.resume)
+    bundle = with_progress(folder, work, "gain", "{:.2f} dB gained")
+    typer.echo(f"toolbox with its agent: {bundle}")
+
+
 @app.command("average")
 def average_command(
     toolboxes: Annotated[
@@ -269,6 +313,18 @@ def average_command(
 
     average_bundles(toolboxes, out)
     typer.echo(f"toolbox: {out}")
+
+
+def _print_costs(costs: "Sequence[Cost]") -> None:
+    table = Table("stage", title="What the recipe costs on this machine")
+    for column in ("crops", "minutes"):
+        table.add_column(column, justify="right")
+    for cost in costs:
+        table.add_row(cost.stage, f"{cost.crops:,}", f"{cost.minutes:.0f}")
+    table.add_section()
+    crops, minutes = sum(c.crops for c in costs), sum(c.minutes for c in costs)
+    table.add_row("all", f"{crops:,}", f"{minutes:.0f}")
+    Console().print(table)
 
 
 def _print_gains(trained: "Sequence[TrainedTool]") -> None:

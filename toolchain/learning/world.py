@@ -51,6 +51,9 @@ HELD_OUT: Final = "held_out"
 UNTOUCHED: Final = (NOT_DAMAGED, *DRAWN_KINDS)
 """Families whose images are to be left as they are."""
 
+_CHECKSUMS: Final = "checksums"
+"""Key of the tools' checksums in the checkpoint of the whole run."""
+
 _OF_THE_RUN: Final = ("seed", "device", "precision")
 """Settings of the learning that the run gives it."""
 
@@ -150,8 +153,9 @@ def train_world(
     run = RunFolder(run_path, config, resume=resume)
     try:
         toolbox = _open_toolbox(config)
+        _check_same_tools(run, toolbox, resume=resume)
         # What is wrong with any of it is said before the hours.
-        student = _beginner(config, toolbox.names)
+        student = begin(config, toolbox.names)
         crops = {name: WorldCrops(_photos(config, name)) for name in (OUTCOMES, HELD_OUT)}
         device = choose_device(config.device)
         precision = choose_precision(config.precision, device)
@@ -174,6 +178,15 @@ def train_world(
     finally:
         run.close()
     return load_policy(run_path / "best")
+
+
+def _check_same_tools(run: RunFolder, toolbox: Toolbox, *, resume: bool) -> None:
+    """Refuse to mix what was recorded of other weights of the tools with what is recorded now."""
+    if resume and run.load().get(_CHECKSUMS, toolbox.checksums) != toolbox.checksums:
+        raise ToolchainError(
+            f"the tools are others than those that {run.path} has a record of; "
+            "train in another folder"
+        )
 
 
 def _open_toolbox(config: WorldConfig) -> Toolbox:
@@ -206,7 +219,7 @@ def _outcomes(
     (name, crops), names = folder, toolbox.names
 
     def on_shard(done: int, total: int) -> None:
-        run.save({name: done})
+        run.save({name: done, _CHECKSUMS: dict(toolbox.checksums)})
         on_step(f"recording {name}", done, total, {})
 
     paths = record(
@@ -214,7 +227,7 @@ def _outcomes(
         crops,
         run.path / name,
         num_crops=config.held_out_crops if name == HELD_OUT else config.num_crops,
-        chains=[(names.index(first), names.index(second)) for first, second in config.chains],
+        chains=indices_of(config.chains, names),
         seed=config.seed,
         device=where[0],
         precision=where[1],
@@ -253,6 +266,11 @@ def _learn(
     return mean_of(learnt)
 
 
+def indices_of(chains: Sequence[tuple[str, str]], names: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of tools by their places in a toolbox."""
+    return [(names.index(first), names.index(second)) for first, second in chains]
+
+
 def mean_of(students: Sequence[Student]) -> Student:
     """A student with the mean weights of several that learnt one from the other.
 
@@ -271,7 +289,8 @@ def mean_of(students: Sequence[Student]) -> Student:
     return mean
 
 
-def _beginner(config: WorldConfig, names: Sequence[str]) -> Student:
+def begin(config: WorldConfig, names: Sequence[str]) -> Student:
+    """The network that the learning begins with, for tools of these names."""
     torch.manual_seed(config.seed)
     student = Student(len(names), families_of_the_world(), UNTOUCHED, config.learning.encoder)
     if config.init_encoder is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,9 +32,6 @@ from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
 
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (tool, step, total, newest metrics)."""
-
-DRAWN_SHARE: Final = 0.05
-"""Share of crops of drawn pictures: a tool meets text and screens, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +66,16 @@ class Specialist:
             raise ToolchainError(f"a range of PSNR goes up, got {self.psnr}")
         if self.total_crops < 1 and self.init is None:
             raise ToolchainError("a tool that is not trained needs another to be taken from")
+
+    def spec(self, name: str) -> ToolSpec:
+        """What is known of the tool of this plan."""
+        return ToolSpec(
+            name,
+            self.task,
+            network=self.network,
+            families=tuple(self.families),
+            source="this project",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,13 +261,7 @@ def _train(
     on_step: Callable[[int, int, dict[str, float]], None],
 ) -> tuple[Tool, dict[str, Any]]:
     plan = config.tools[name]
-    spec = ToolSpec(
-        name,
-        plan.task,
-        network=plan.network,
-        families=tuple(plan.families),
-        source="this project",
-    )
+    spec = plan.spec(name)
     own = dataclasses.replace(config, tools={name: plan})  # what a run records is of this tool
     fabric = make_fabric(own)
     tool = Tool(spec)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from restoration_toolchain.agents.learning import drqn
 from restoration_toolchain.agents.outcomes import record as recording
-from restoration_toolchain.agents.policy.storage import load_policy
+from restoration_toolchain.agents.policy.storage import load_bundle, load_policy
 from restoration_toolchain.toolchain.cli import app
 from restoration_toolchain.toolchain.learning.world import WorldConfig
 from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
@@ -370,3 +370,55 @@ def test_the_recipe_of_the_agent_that_ships_fits_its_tools() -> None:
     chosen = {"photos": ("embedded",), "held_out": "embedded"}
     config = config_from_dict(WorldConfig, {**recipe, **chosen})
     assert all(name in names for chain in config.chains for name in chain)
+
+
+RECIPE = """
+[specialists]
+batch_size = 2
+side = 32
+eval_crops = 2
+eval_photos = 1
+num_workers = 0
+[specialists.tools.a]
+families = { noise = 1 }
+network = "small"
+total_crops = 4
+[agent]
+num_crops = 8
+held_out_crops = 8
+rounds = 1
+[agent.learning]
+epochs = 1
+batch_size = 4
+num_workers = 0
+"""
+
+
+def test_a_recipe_is_made_by_one_command_which_says_before_what_it_costs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "CROPS_PER_SHARD", 8)
+    path = tmp_path / "small.toml"
+    path.write_text(RECIPE)
+    folder = tmp_path / "run"
+    words = ("recipe", path, "embedded", "--held-out", "embedded", "--device", "cpu")
+    words = (*words, "--set", "precision=fp32", "--run", folder)
+    costs = run(*words, "--dry-run")
+    assert costs.exit_code == 0, costs.output
+    assert [stage in costs.output for stage in ("a ", "recording", "learning", "all")] == [True] * 4
+    assert not folder.exists()
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert f"toolbox with its agent: {folder / 'toolbox'}" in result.output
+    toolbox, policy = load_bundle(folder / "toolbox")
+    assert (toolbox.name, policy.tool_names) == ("small", ("a",))
+    assert_one_line(run(*words), 2, "--resume")
+    assert run(*words, "--resume").exit_code == 0
+
+
+def test_what_is_no_recipe_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text("[agent]\n")
+    photos = ("embedded", "--held-out", "embedded", "--device", "cpu", "--run", tmp_path / "run")
+    for name, says in (("wrold", "cannot read the config wrold"), (path, "no table [specialists]")):
+        assert_one_line(run("recipe", name, *photos), 2, says)

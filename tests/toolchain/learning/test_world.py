@@ -16,9 +16,9 @@ from restoration_toolchain.agents.policy.q_net import RecurrentQNet
 from restoration_toolchain.agents.policy.storage import check_fits, load_policy, save_policy
 from restoration_toolchain.agents.tuning.caution import MAX_RISK, PRICES, UNFAMILIAR_RISK
 from restoration_toolchain.data.errors import ToolchainError
-from restoration_toolchain.toolchain.learning import world
 from restoration_toolchain.toolchain.learning.world import (
     WorldConfig,
+    begin,
     families_of_the_world,
     train_world,
 )
@@ -122,7 +122,7 @@ def test_an_agent_begins_with_the_eyes_of_another_or_says_at_once_that_it_cannot
     seeing = LstmPolicy(RecurrentQNet(1, "fine_statistics"), ("other",))
     save_policy(seeing, tmp_path / "seeing")
     begins = dataclasses.replace(config, init_encoder=str(tmp_path / "seeing"))
-    student = world._beginner(begins, ("a", "b"))
+    student = begin(begins, ("a", "b"))
     found, known = student.q_net.encoder.state_dict(), seeing.q_net.encoder.state_dict()
     assert all(torch.equal(found[name], value) for name, value in known.items())
     save_policy(LstmPolicy(RecurrentQNet(1, "rl_restore"), ("other",)), tmp_path / "other")

@@ -1,0 +1,134 @@
+"""Properties of the one recipe: tools and their agent from nothing, stage by stage."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from restoration_toolchain.agents.outcomes import record as recording
+from restoration_toolchain.agents.policy.storage import load_bundle
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.toolchain.learning import recipe as recipes
+from restoration_toolchain.toolchain.learning.recipe import estimate, read_recipe, train_recipe
+from restoration_toolchain.tools_zoo.recipes import plan
+from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes, save_toolbox
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.errors import RunTakenError
+
+TINY: dict[str, Any] = {
+    "photos": ["embedded"],
+    "held_out": "embedded",
+    "device": "cpu",
+    "precision": "fp32",
+    "specialists": {
+        "batch_size": 2,
+        "side": 32,
+        "eval_crops": 2,
+        "eval_photos": 1,
+        "num_workers": 0,
+        "tools": {
+            "a": {"families": {"noise": 1}, "network": "small", "total_crops": 4},
+            "b": {"families": {"jpeg": 1}, "network": "small", "init": "a", "total_crops": 4},
+        },
+    },
+    "agent": {
+        "num_crops": 8,
+        "held_out_crops": 8,
+        "held_out_photos": 2,
+        "rounds": 1,
+        "chains": [["a", "b"]],
+        "learning": {"epochs": 1, "batch_size": 4, "eval_every": 1000, "num_workers": 0},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "CROPS_PER_SHARD", 8)
+
+
+def interrupt(at: str) -> recipes.OnPhaseStep:
+    def on_step(phase: str, step: int, total: int, metrics: dict[str, float]) -> None:
+        if phase == at:
+            raise KeyboardInterrupt
+
+    return on_step
+
+
+def test_a_recipe_makes_tools_and_their_agent_and_goes_on_where_it_was_interrupted(
+    tmp_path: Path,
+) -> None:
+    recipe = read_recipe(TINY, name="tiny", run_path=tmp_path)
+    phases: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        train_recipe(recipe, tmp_path, on_step=interrupt("b"))
+    with pytest.raises(RunTakenError):
+        train_recipe(recipe, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_recipe(recipe, tmp_path, resume=True, on_step=interrupt("recording held_out"))
+    folder = train_recipe(
+        recipe, tmp_path, resume=True, on_step=lambda phase, *_: phases.append(phase)
+    )
+    assert set(phases) == {"recording outcomes", "recording held_out", "learning, round 1"}
+    toolbox, policy = load_bundle(folder)
+    assert (toolbox.name, toolbox.names) == ("tiny", ("a", "b"))
+    assert policy.default_chains == (("a", "b"),)
+    assert policy.knows_risk
+    assert {notes["recipe"] for notes in read_notes(folder).values()} == {"tiny"}
+    # What ships has 16 bits; the agent learnt with the tools as they ship.
+    for value in toolbox["a"].network.state_dict().values():
+        assert torch.equal(value, value.half().float())
+
+
+def test_what_was_recorded_of_other_tools_is_not_gone_on_with(tmp_path: Path) -> None:
+    recipe = read_recipe(TINY, name="tiny", run_path=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_recipe(recipe, tmp_path, on_step=interrupt("recording outcomes"))
+    runs = tmp_path / "tools" / "toolbox"
+    toolbox = load_toolbox(runs)
+    next(toolbox["a"].parameters()).data.add_(1.0)
+    save_toolbox(Toolbox(toolbox.name, list(toolbox)), runs)
+    with pytest.raises(ToolchainError, match="the tools are others"):
+        train_recipe(recipe, tmp_path, resume=True)
+
+
+def test_a_recipe_says_what_every_stage_costs_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipes, "_TRIAL_CROPS", 2)
+    recipe = read_recipe(TINY, name="tiny", run_path=tmp_path)
+    costs = estimate(recipe)
+    assert [cost.stage for cost in costs] == ["a", "b", "recording", "learning"]
+    assert [cost.crops for cost in costs] == [4, 4, 16, 8]
+    assert all(cost.minutes > 0.0 for cost in costs)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"agent": None}, "no table \\[agent\\]"),
+        ({"specialists": {**TINY["specialists"], "seed": 3}}, "specialists.seed is that of"),
+        ({"agent": {**TINY["agent"], "toolbox": "x"}}, "the tools of the recipe"),
+        ({"agent": {**TINY["agent"], "rounds": 0}}, "must be positive"),
+        ({"held_out": ""}, "held out"),
+    ],
+)
+def test_what_a_recipe_cannot_mean_is_one_line(
+    change: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ToolchainError, match=says):
+        read_recipe({**TINY, **change}, name="tiny", run_path=tmp_path)
+
+
+def test_unknown_options_of_a_recipe_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="spezialists"):
+        read_recipe({**TINY, "spezialists": {}}, name="tiny", run_path=tmp_path)
+
+
+def test_the_recipe_of_what_ships_can_be_read(tmp_path: Path) -> None:
+    values = {**plan.read_recipe("world"), "photos": ["embedded"], "held_out": "embedded"}
+    recipe = read_recipe(values, name="world", run_path=tmp_path)
+    tools = recipe.specialists.tools
+    assert all(tool in tools for chain in recipe.agent.chains for tool in chain)

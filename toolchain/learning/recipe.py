@@ -1,0 +1,238 @@
+"""One recipe for everything that ships: tools, the record of what they do, and their agent.
+
+A recipe is a file with two tables. ``[specialists]`` are the settings of the tools
+(`tools_zoo.recipes.specialists`), ``[agent]`` those of their agent (`toolchain.learning.world`).
+The run folder has a folder for each stage, and each goes on from where it was interrupted:
+``tools`` are the runs of the tools, ``toolbox`` is what ships, with its agent in it, and ``agent``
+is the run of the agent.
+"""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from restoration_toolchain.agents.learning.outcome_learning import OutcomeObjective
+from restoration_toolchain.agents.outcomes.record import load, record
+from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, save_policy
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.data.patches.world_crops import WorldCrops
+from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.toolchain.learning.world import (
+    WorldConfig,
+    begin,
+    indices_of,
+    train_world,
+)
+from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
+from restoration_toolchain.tools_zoo.recipes.specialists import (
+    CropObjective,
+    SpecialistConfig,
+    train_specialists,
+)
+from restoration_toolchain.tools_zoo.storage import (
+    load_toolbox,
+    read_notes,
+    save_toolbox,
+)
+from restoration_toolchain.tools_zoo.tool import Tool
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.errors import RunTakenError
+from restoration_toolchain.tools_zoo.training.loop import count_steps_within, make_fabric
+from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, config_from_dict
+
+OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
+"""Called with (phase, step, total, newest metrics)."""
+
+TOOLS: Final = "tools"
+TOOLBOX: Final = "toolbox"
+AGENT: Final = "agent"
+"""Folders of the stages within a run."""
+
+_TABLES: Final = ("specialists", "agent")
+_SHARED: Final = ("photos", "seed", "device", "precision")
+"""Settings that both stages take from the run."""
+
+_TRIAL_CROPS: Final = 8
+_TRIAL_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is trained, stage by stage.
+
+    Attributes:
+        name: Name of the recipe, and of the toolbox that it makes.
+        specialists: Settings of the tools.
+        agent: Settings of the agent; its toolbox is that of the run.
+    """
+
+    name: str
+    specialists: SpecialistConfig
+    agent: WorldConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a stage takes on this machine.
+
+    Attributes:
+        stage: Name of the stage: a tool, *recording* or *learning*.
+        crops: Crops that it works on.
+        minutes: Time, as a trial of a few crops says.
+    """
+
+    stage: str
+    crops: int
+    minutes: float
+
+
+def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Recipe:
+    """Read a recipe of plain values, as a TOML file has them.
+
+    Args:
+        values: Tables ``specialists`` and ``agent``; beside them ``photos``, ``held_out``, and
+            ``seed``, ``device`` and ``precision``, which both stages share.
+        name: Name of the recipe.
+        run_path: Run folder.
+
+    Raises:
+        UnknownNameError: A key is none of these.
+        ToolchainError: A value is refused, or a table is missing.
+    """
+    known = (*_TABLES, *_SHARED, "held_out")
+    for key in values:
+        if key not in known:
+            raise UnknownNameError("option", key, known)
+    for key in _TABLES:
+        if not isinstance(values.get(key), Mapping):
+            raise ToolchainError(f"the recipe {name} has no table [{key}]")
+    shared = {key: values[key] for key in _SHARED if key in values}
+    for table, taken in (("specialists", _SHARED), ("agent", (*_SHARED, "held_out"))):
+        for key in taken:
+            if key in values[table]:
+                raise ToolchainError(f"{table}.{key} is that of the whole run: set {key}")
+    held_out = {"held_out": values["held_out"]} if "held_out" in values else {}
+    if "toolbox" in values["agent"]:
+        raise ToolchainError("the agent of a recipe learns with the tools of the recipe")
+    toolbox = str(run_path / TOOLBOX)
+    agent = {**values["agent"], **shared, **held_out, "toolbox": toolbox}
+    specialists = {**values["specialists"], **shared}
+    return Recipe(
+        name,
+        config_from_dict(SpecialistConfig, specialists, "specialists."),
+        config_from_dict(WorldConfig, agent, "agent."),
+    )
+
+
+def train_recipe(
+    recipe: Recipe,
+    run_path: Path,
+    *,
+    resume: bool = False,
+    on_step: OnPhaseStep = lambda phase, step, total, metrics: None,
+) -> Path:
+    """Make tools and their agent from nothing; a stage that is finished is not made again.
+
+    Args:
+        recipe: What is trained.
+        run_path: Run folder.
+        resume: Go on from what the folder holds.
+        on_step: Progress.
+
+    Returns:
+        The folder of the toolbox with its agent in it.
+
+    Raises:
+        ToolchainError: The photos are unusable, or the folder holds another run.
+    """
+    begun = (run_path / TOOLS).is_dir()
+    if begun and not resume:
+        raise RunTakenError(f"{run_path} already holds a run")
+    tools = train_specialists(
+        recipe.specialists, run_path / TOOLS, resume=resume and begun, on_step=on_step
+    )
+    folder = run_path / TOOLBOX
+    pack(tools, folder, recipe.name)
+    agent = run_path / AGENT
+    policy = train_world(
+        recipe.agent, agent, resume=(agent / CHECKPOINT).is_file(), on_step=on_step
+    )
+    save_policy(policy, folder / AGENT_FOLDER, {"recipe": recipe.name})
+    return folder
+
+
+def pack(tools: Path, folder: Path, name: str) -> None:
+    """Write a toolbox as it ships: under its name, in numbers of 16 bits."""
+    toolbox = load_toolbox(tools)
+    notes = {tool: {**said, "recipe": name} for tool, said in read_notes(tools).items()}
+    save_toolbox(Toolbox(name, list(toolbox)), folder, notes, half=True)
+
+
+def estimate(recipe: Recipe) -> list[Cost]:
+    """Say what the stages cost on this machine, by trying a few crops of each.
+
+    Raises:
+        ToolchainError: The photos are unusable.
+    """
+    specialists, agent = recipe.specialists, recipe.agent
+    photos = [photo for source in specialists.photos for _, photo in open_source(source)]
+    costs = []
+    speeds: dict[str, float] = {}
+    for name, plan in specialists.tools.items():
+        if plan.network not in speeds:
+            tried = dataclasses.replace(specialists, eval_crops=_TRIAL_CROPS)
+            objective = CropObjective(tried, plan, photos)
+            network = Tool(plan.spec(name)).network
+            fabric = make_fabric(tried)
+            steps = count_steps_within(_TRIAL_SECONDS, network, objective, 10**6, fabric)
+            seconds = _TRIAL_SECONDS / steps + _seconds(partial(objective.batches.__getitem__, 0))
+            speeds[plan.network] = seconds / specialists.batch_size
+        minutes = plan.total_crops * speeds[plan.network] / 60.0
+        costs.append(Cost(name, plan.total_crops, minutes))
+    return [*costs, *_cost_of_agent(recipe, WorldCrops(photos), agent)]
+
+
+def _cost_of_agent(recipe: Recipe, crops: WorldCrops, agent: WorldConfig) -> list[Cost]:
+    tools = [Tool(plan.spec(name)) for name, plan in recipe.specialists.tools.items()]
+    toolbox = Toolbox(recipe.name, tools).requires_grad_(False).eval()
+    device = choose_device(agent.device)
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        paths = record(
+            toolbox.to(device),
+            crops,
+            Path(folder),
+            num_crops=1,
+            chains=indices_of(agent.chains, toolbox.names),
+            device=device,
+            precision=choose_precision(agent.precision, device),
+        )
+        seconds = time.perf_counter() - started
+        outcomes = load(paths)
+    count = len(np.unique(outcomes.episode))  # a shard
+    recorded = agent.num_crops + agent.held_out_crops
+    settings = agent.round(0)
+    batches = agent.batches(outcomes, toolbox.names)
+    objective = OutcomeObjective(batches, batches, settings)
+    steps = count_steps_within(
+        _TRIAL_SECONDS, begin(agent, toolbox.names), objective, 10**6, make_fabric(settings)
+    )
+    per_learnt = _TRIAL_SECONDS / steps / min(count, settings.batch_size)
+    learnt = agent.num_crops * settings.epochs * agent.rounds
+    return [
+        Cost("recording", recorded, recorded * seconds / count / 60.0),
+        Cost("learning", learnt, learnt * per_learnt / 60.0),
+    ]
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
