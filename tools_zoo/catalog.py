@@ -65,6 +65,9 @@ ENLARGER_CONTROLS: Final = (
 )
 """No actions: what `ENLARGERS` are compared with."""
 
+WORLD_TOOLBOX: Final = "world"
+"""Toolbox whose tools a recipe plans (`recipes.specialists`): each knows one kind of damage."""
+
 DEFAULT_TOOLBOX: Final = "efficient"
 """Toolbox that is used where none is named."""
 
@@ -83,7 +86,10 @@ TOOLBOXES: Final[dict[str, tuple[ToolSpec, ...]]] = {
     X2_TOOLBOX: (*EFFICIENT, *ENLARGERS_X2),
     "enlarger_controls": ENLARGER_CONTROLS,
 }
-"""Every toolbox that can be trained by name; `storage.shipped_toolboxes` says which ship."""
+"""Every toolbox whose tools can be trained by name."""
+
+NAMED_TOOLBOXES: Final = (WORLD_TOOLBOX, *TOOLBOXES)
+"""Every name of a toolbox; `storage.shipped_toolboxes` says which ship."""
 
 
 def default_toolbox(scale: int) -> str:

@@ -12,11 +12,13 @@ from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
 from restoration_toolchain.tools_zoo.storage import (
     MANIFEST,
+    WEIGHTS_FOLDER,
     ToolboxError,
     check_replaceable,
     load_toolbox,
     read_notes,
     save_toolbox,
+    shipped_toolboxes,
 )
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
@@ -125,8 +127,10 @@ def check_new_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise ToolchainError(f"{name!r} cannot name a tool; take up to 64 letters, digits, - and _")
-    shipped = {spec.name for specs in TOOLBOXES.values() for spec in specs}
-    if name in {*shipped, "stop"}:
+    known = {spec.name for specs in TOOLBOXES.values() for spec in specs}
+    for toolbox in shipped_toolboxes():
+        known.update(read_notes(WEIGHTS_FOLDER / toolbox))
+    if name in {*known, "stop"}:
         raise DuplicateToolError(f"{name!r} is an action of a shipped toolbox; choose another name")
 
 

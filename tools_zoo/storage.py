@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ChecksumError, ToolchainError, UnknownNameError
-from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX, TOOLBOXES
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX, NAMED_TOOLBOXES
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
@@ -143,7 +143,7 @@ def weights_path(folder: Path, entry: Mapping[str, Any]) -> Path:
 
 def shipped_toolboxes() -> tuple[str, ...]:
     """Names of the toolboxes of the catalogue whose weights are here: not all of them ship."""
-    return tuple(name for name in TOOLBOXES if (WEIGHTS_FOLDER / name / MANIFEST).is_file())
+    return tuple(name for name in NAMED_TOOLBOXES if (WEIGHTS_FOLDER / name / MANIFEST).is_file())
 
 
 def toolbox_folder(name_or_path: str | Path) -> Path:
@@ -159,7 +159,7 @@ def toolbox_folder(name_or_path: str | Path) -> Path:
     folder = Path(name_or_path)
     if folder.is_dir():
         return folder
-    if name in TOOLBOXES:
+    if name in NAMED_TOOLBOXES:
         raise NotShippedError(name)
     raise UnknownNameError("toolbox", name, shipped_toolboxes())
 

@@ -85,18 +85,38 @@ def corner_views(side: int) -> tuple[tuple[int, int], ...]:
     return tuple(itertools.product(ends, ends)) if side > VIEW_SIZE else ((0, 0),)
 
 
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """How crops are played.
+
+    Attributes:
+        chains: Pairs of tools (indices) whose second one is run behind the first as well.
+        max_steps: Largest number of tools on one crop.
+        seed: Seed of every random draw.
+        device: Device that the tools run on.
+        precision: Number format that the tools compute in.
+    """
+
+    chains: Sequence[tuple[int, int]] = ()
+    max_steps: int = MAX_STEPS
+    seed: int = 0
+    device: str | torch.device = "cpu"
+    precision: Precision = "fp32"
+
+    def shards(self, folder: Path, num_crops: int) -> list[Path]:
+        """The files of so many crops, in order; the last one may have a few more."""
+        numbers = range(-(-num_crops // CROPS_PER_SHARD))
+        return [folder / f"shard-{self.seed:03d}-{number:05d}.npz" for number in numbers]
+
+
 def record(
     toolbox: Toolbox,
     crops: CropSource,
     folder: Path,
     *,
     num_crops: int,
-    chains: Sequence[tuple[int, int]] = (),
-    max_steps: int = MAX_STEPS,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    precision: Precision = "fp32",
     on_shard: Callable[[int, int], None] = lambda done, total: None,
+    **how: Any,
 ) -> list[Path]:
     """Record what tools do to crops, in shards; those that are there already are left as they are.
 
@@ -105,32 +125,42 @@ def record(
         crops: Where crops come from.
         folder: Folder of the shards.
         num_crops: Number of crops in all; the last shard may have a few more.
-        chains: Pairs of tools (indices) whose second one is run behind the first as well.
-        max_steps: Largest number of tools on one crop.
-        seed: Seed of every random draw.
-        device: Device that the tools run on.
-        precision: Number format that the tools compute in.
         on_shard: Called with (crops so far, crops in all) after every shard.
+        **how: Fields of `Recording`.
 
     Returns:
         The shards of these crops, in order.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    playing = _Playing(toolbox, chains, max_steps, torch.device(device), precision)
-    for number in range(-(-num_crops // CROPS_PER_SHARD)):
-        path = folder / f"shard-{seed:03d}-{number:05d}.npz"
-        if not path.is_file():
-            rng = np.random.default_rng((seed, number))
-            drawn = [crops.draw(rng) for _ in range(CROPS_PER_SHARD)]
-            played = [
-                _play(playing, drawn[start : start + _AT_ONCE], rng)
-                for start in range(0, len(drawn), _AT_ONCE)
-            ]
-            _save(path, _joined(played))
-        paths.append(path)
+    recording = Recording(**how)
+    paths = recording.shards(folder, num_crops)
+    for number, path in enumerate(paths):
+        record_shard(toolbox, crops, recording, path, number)
         on_shard(min((number + 1) * CROPS_PER_SHARD, num_crops), num_crops)
     return paths
+
+
+def record_shard(
+    toolbox: Toolbox, crops: CropSource, recording: Recording, path: Path, number: int
+) -> None:
+    """Play the crops of one shard and write it, unless it is there: completely or not at all.
+
+    Args:
+        toolbox: Tools, on the device of the recording.
+        crops: Source of the crops.
+        recording: How they are played.
+        path: File of the shard.
+        number: Number of the shard, which with the seed says what it holds.
+    """
+    if path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng((recording.seed, number))
+    drawn = [crops.draw(rng) for _ in range(CROPS_PER_SHARD)]
+    played = [
+        _play(toolbox, recording, drawn[start : start + _AT_ONCE], rng)
+        for start in range(0, len(drawn), _AT_ONCE)
+    ]
+    _save(path, _joined(played))
 
 
 def load(paths: Sequence[Path]) -> Outcomes:
@@ -170,20 +200,11 @@ def _save(path: Path, outcomes: Outcomes) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-@dataclass(frozen=True, slots=True)
-class _Playing:
-    """How crops are played; the arguments of `record`."""
-
-    toolbox: Toolbox
-    chains: Sequence[tuple[int, int]]
-    max_steps: int
-    device: torch.device
-    precision: Precision
-
-
-def _play(playing: _Playing, crops: Sequence[Crop], rng: np.random.Generator) -> Outcomes:
-    toolbox, chains, max_steps = playing.toolbox, playing.chains, playing.max_steps
-    lq, gt = (to_tensor(to_float(side)).to(playing.device) for side in gather(crops))
+def _play(
+    toolbox: Toolbox, recording: Recording, crops: Sequence[Crop], rng: np.random.Generator
+) -> Outcomes:
+    chains, max_steps = recording.chains, recording.max_steps
+    lq, gt = (to_tensor(to_float(side)).to(recording.device) for side in gather(crops))
     images, rows = lq, np.arange(len(crops))
     last = np.full(len(crops), len(toolbox))
     states: list[tuple[npt.NDArray[Any], ...]] = []
@@ -195,7 +216,7 @@ def _play(playing: _Playing, crops: Sequence[Crop], rng: np.random.Generator) ->
         chained = np.repeat(empty, len(chains), axis=2)
         after: list[Tensor] = []
         if step < max_steps:
-            with torch.inference_mode(), computing(playing.precision, images.device):
+            with torch.inference_mode(), computing(recording.precision, images.device):
                 batch = images.contiguous(memory_format=torch.channels_last)
                 after = [tool(batch) for tool in toolbox]
                 behind = [toolbox[second](after[first]) for first, second in chains]

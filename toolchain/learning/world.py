@@ -5,15 +5,19 @@ are runs of their own with checkpoints, and ``best`` is the agent. Each goes on 
 interrupted. The checkpoint of the whole keeps a folder from being taken for other settings.
 """
 
+import contextlib
 import copy
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import cv2
 import torch
 from torch import nn
 
@@ -23,7 +27,12 @@ from restoration_toolchain.agents.learning.outcome_learning import (
     Student,
 )
 from restoration_toolchain.agents.outcomes.batches import OutcomeBatches
-from restoration_toolchain.agents.outcomes.record import Outcomes, load, record
+from restoration_toolchain.agents.outcomes.record import (
+    Outcomes,
+    Recording,
+    load,
+    record_shard,
+)
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.recognition import NOT_DAMAGED
 from restoration_toolchain.agents.policy.storage import load_policy, save_policy
@@ -35,7 +44,6 @@ from restoration_toolchain.data.patches.world_crops import DRAWN_KINDS, WorldCro
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
-from restoration_toolchain.tools_zoo.precision import Precision
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
@@ -89,14 +97,17 @@ class WorldConfig:
     device: str = "auto"
     precision: str = "auto"
     """Number format of the tools: the faster one, ``fp32`` or ``bf16``."""
+    num_processes: int = 1
+    """Processes that record, each with one thread; one records with all threads of its own."""
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
+        """Check the ranges; lists of a file become tuples, so that settings can be compared."""
         if not self.photos or not self.held_out:
             raise ToolchainError("photos to learn from must be named, and others that are held out")
-        counts = ("num_crops", "held_out_crops", "held_out_photos", "rounds")
+        counts = ("num_crops", "held_out_crops", "held_out_photos", "rounds", "num_processes")
         if min(getattr(self, name) for name in counts) < 1:
             raise ValueError(f"{', '.join(counts[:-1])} and {counts[-1]} must be positive")
+        object.__setattr__(self, "chains", tuple(tuple(chain) for chain in self.chains))
         if any(len(chain) != 2 for chain in self.chains):
             raise ToolchainError("chains are pairs of tools")
         plain = OutcomeLearningConfig()
@@ -157,11 +168,8 @@ def train_world(
         # What is wrong with any of it is said before the hours.
         student = begin(config, toolbox.names)
         crops = {name: WorldCrops(_photos(config, name)) for name in (OUTCOMES, HELD_OUT)}
-        device = choose_device(config.device)
-        precision = choose_precision(config.precision, device)
         outcomes, held_out = (
-            _outcomes(config, toolbox.to(device), (device, precision), run, (name, some), on_step)
-            for name, some in crops.items()
+            _outcomes(config, toolbox, run, folder, on_step) for folder in crops.items()
         )
         student = _learn(student, config, toolbox.names, (outcomes, held_out), run_path, on_step)
         policy = LstmPolicy(
@@ -210,30 +218,73 @@ def _photos(config: WorldConfig, name: str) -> list[ByteImage]:
 def _outcomes(
     config: WorldConfig,
     toolbox: Toolbox,
-    where: tuple[torch.device, Precision],
     run: RunFolder,
     folder: tuple[str, WorldCrops],
     on_step: OnPhaseStep,
 ) -> Outcomes:
     """Record the shards of a folder that are missing, from its crops, and read all of them."""
-    (name, crops), names = folder, toolbox.names
+    name, crops = folder
+    num_crops = config.held_out_crops if name == HELD_OUT else config.num_crops
+    recording = _recording(config, toolbox.names)
+    paths = recording.shards(run.path / name, num_crops)
+    with _shards(config, toolbox, recording, (name, crops), paths) as finished:
+        for number, _ in enumerate(finished, 1):
+            run.save({name: number, _CHECKSUMS: dict(toolbox.checksums)})
+            on_step(f"recording {name}", number * num_crops // len(paths), num_crops, {})
+    return load(paths)
 
-    def on_shard(done: int, total: int) -> None:
-        run.save({name: done, _CHECKSUMS: dict(toolbox.checksums)})
-        on_step(f"recording {name}", done, total, {})
 
-    paths = record(
-        toolbox,
-        crops,
-        run.path / name,
-        num_crops=config.held_out_crops if name == HELD_OUT else config.num_crops,
+def _recording(config: WorldConfig, names: Sequence[str]) -> Recording:
+    device = choose_device(config.device)
+    return Recording(
         chains=indices_of(config.chains, names),
         seed=config.seed,
-        device=where[0],
-        precision=where[1],
-        on_shard=on_shard,
+        device=device,
+        precision=choose_precision(config.precision, device),
     )
-    return load(paths)
+
+
+@contextlib.contextmanager
+def _shards(
+    config: WorldConfig,
+    toolbox: Toolbox,
+    recording: Recording,
+    folder: tuple[str, WorldCrops],
+    paths: Sequence[Path],
+) -> Iterator[Iterable[None]]:
+    """Record shards in this process, or in several; yields one item for each that is there."""
+    name, crops = folder
+    if config.num_processes == 1:
+        toolbox.to(recording.device)
+        here = functools.partial(record_shard, toolbox, crops, recording)
+        yield map(here, paths, range(len(paths)))
+        return
+    # Started afresh: threads of PyTorch do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(config.num_processes, context, _use_one_thread) as pool:
+        work = functools.partial(_record_shard_of, config, name)
+        try:
+            yield pool.map(work, paths, range(len(paths)))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+def _record_shard_of(config: WorldConfig, name: str, path: Path, number: int) -> None:
+    """Record a shard in a process that has nothing at hand yet."""
+    toolbox, crops = _at_hand(config, name)
+    record_shard(toolbox, crops, _recording(config, toolbox.names), path, number)
+
+
+@functools.lru_cache(maxsize=1)
+def _at_hand(config: WorldConfig, name: str) -> tuple[Toolbox, WorldCrops]:
+    toolbox = load_toolbox(config.toolbox).to(choose_device(config.device))
+    return toolbox, WorldCrops(_photos(config, name))
 
 
 def _learn(

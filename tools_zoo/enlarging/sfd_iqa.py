@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
-from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
+from restoration_toolchain.tools_zoo.catalog import NAMED_TOOLBOXES
 from restoration_toolchain.tools_zoo.critics.features import FeatureCritic
 from restoration_toolchain.tools_zoo.critics.prompts import PromptPair
 from restoration_toolchain.tools_zoo.encoders import SemanticEncoder, Semantics, load_encoder
@@ -186,7 +186,7 @@ def open_iqa(name_or_path: str | Path, encoder: SemanticEncoder | None = None) -
     Raises:
         ToolchainError: There is no such toolbox or folder, or no score in it; or see `load_iqa`.
     """
-    if not (Path(name_or_path).is_dir() or str(name_or_path) in TOOLBOXES):
+    if not (Path(name_or_path).is_dir() or str(name_or_path) in NAMED_TOOLBOXES):
         places = {name: WEIGHTS_FOLDER / name / IQA_FOLDER / FACTS for name in shipped_toolboxes()}
         known = [name for name, place in places.items() if place.is_file()]
         raise UnknownNameError("toolbox or folder with a score", str(name_or_path), known)

@@ -42,10 +42,11 @@ class ToolDegrader:
     distortion and a slight jitter of noise and JPEG (the paper's middle states), and, with
     probability ``mixed``, images on which the other two distortions lie as well at any strength.
 
-    The own distortion of a tool for mixtures is a mixture; mild, moderate and severe ones are
-    drawn alike often, as they count alike where toolchains are measured. The rest of its images,
-    1 - ``mixed``, carry a single distortion, which is what agents are trained on too; there is no
-    jitter.
+    The own distortion of a tool that knows families of damage is one of those, whatever else lies
+    on an image. The own distortion of a tool for mixtures is a mixture; mild, moderate and severe
+    ones are drawn alike often, as they count alike where toolchains are measured. The rest of its
+    images, 1 - ``mixed``, carry a single distortion, which is what agents are trained on too; there
+    is no jitter.
 
     Attributes:
         spec: Specification of the tool.
@@ -85,6 +86,8 @@ class ToolDegrader:
         return degrade_crop(self._own(rng, Degradation()), window, rng)
 
     def _own(self, rng: np.random.Generator, others: Degradation) -> Degradation:
+        if self.spec.families:
+            return sampler(*self.spec.families)(rng)
         if self.spec.task == "mixed":
             return sampler(*SEVERITY)(rng)
         kind = STEP_KINDS.get(self.spec.task)

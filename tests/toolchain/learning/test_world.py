@@ -115,6 +115,24 @@ def test_an_agent_for_the_world_knows_risks_names_and_its_limits_and_goes_on_whe
     assert torch.equal(kept.guard.mean, policy.guard.mean)  # type: ignore[union-attr]
 
 
+def test_several_processes_record_what_one_does(config: WorldConfig, tmp_path: Path) -> None:
+    def interrupt(phase: str, *_: object) -> None:
+        if phase == "recording outcomes":
+            raise KeyboardInterrupt
+
+    families = []
+    for processes in (1, 2):
+        several = dataclasses.replace(config, num_processes=processes)
+        run = tmp_path / str(processes)
+        with pytest.raises(KeyboardInterrupt):
+            train_world(several, run, on_step=interrupt)
+        outcomes = recording.load(sorted((run / "outcomes").iterdir()))
+        # Processes of their own have shards of full size, which begin with the same crops.
+        rows = [outcomes.family[outcomes.episode == episode][0] for episode in range(8)]
+        families.append(rows)
+    assert families[0] == families[1]
+
+
 def test_an_agent_begins_with_the_eyes_of_another_or_says_at_once_that_it_cannot(
     config: WorldConfig, tmp_path: Path
 ) -> None:
