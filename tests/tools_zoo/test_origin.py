@@ -25,9 +25,10 @@ BSDS500 = origin_of(["bsds500-train", "bsds500-test"])
 
 def test_weights_learnt_from_a_public_set_have_its_terms() -> None:
     published = PUBLIC_SETS["bsds500"]
-    assert BSDS500 == Origin(
-        "LicenseRef-BSDS500-research", "BSDS500 (train, test)", published.licence, published.sha256
-    )
+    assert BSDS500.license == "LicenseRef-BSDS500-research"
+    assert BSDS500.data == "BSDS500 (train, test)"
+    assert BSDS500.data_license == published.licence
+    assert BSDS500.data_sha256 == published.sha256
     assert origin_of(["bsds500"]).data == "BSDS500"
     both = origin_of(["bsds500-train", "div2k-train"])
     assert both.license == "LicenseRef-BSDS500-research AND LicenseRef-DIV2K-research"
