@@ -25,7 +25,6 @@ from restoration_toolchain.tools_zoo.storage import (
     read_notes,
     read_origin,
     save_toolbox,
-    shipped_toolboxes,
     toolbox_folder,
 )
 from restoration_toolchain.tools_zoo.tool import Tool
@@ -99,8 +98,10 @@ def train_tools(
     if include is not None:
         _include(toolbox_path, include)
     trained: dict[str, TrainedTool] = {}
+    origins: list[Origin] = []  # of those that others only start from, too
     for job in jobs:
         name = job.spec.name
+        origins += _origins(job, trained, toolbox_path)
         try:
             train: Any = train_sr_tool if isinstance(job.config, SrTrainConfig) else train_tool
             tool = train(
@@ -116,7 +117,7 @@ def train_tools(
         trained[name] = TrainedTool(tool, _last_metrics(run_path / name))
         if job.keep and is_main_process():
             notes = _notes(job, trained[name].metrics)
-            _update_toolbox(toolbox_path, {name: tool}, {name: notes}, _origin(job, trained))
+            _update_toolbox(toolbox_path, {name: tool}, {name: notes}, joined(origins))
             if (run_path / name / IQA_FOLDER).is_dir():
                 shutil.copytree(
                     run_path / name / IQA_FOLDER, toolbox_path / IQA_FOLDER, dirs_exist_ok=True
@@ -173,18 +174,20 @@ def _starting_network(
     return network
 
 
-def _origin(job: TrainingJob, trained: Mapping[str, TrainedTool]) -> Origin:
-    """The origin of a tool: of its store, and of starting weights that are not of this training."""
+def _origins(
+    job: TrainingJob, trained: Mapping[str, TrainedTool], toolbox_path: Path
+) -> list[Origin]:
+    """The origin of the store of a tool, and of starting weights from elsewhere."""
     learnt = origin_of_store(job.config.store)
     if job.init is None or job.init in trained:
-        return learnt
+        return [learnt]
+    if (toolbox_path / MANIFEST).exists() and job.init in read_notes(toolbox_path):
+        return [learnt, read_origin(toolbox_path)]
     if job.init in SPECS:
         home = next(name for name, specs in TOOLBOXES.items() if SPECS[job.init] in specs)
-        if home in shipped_toolboxes():
-            return joined([learnt, read_origin(toolbox_folder(home))])
+        return [learnt, read_origin(toolbox_folder(home))]
     there = Path(job.init)
-    started = read_origin(there) if (there / MANIFEST).is_file() else Origin()
-    return joined([learnt, started])
+    return [learnt, read_origin(there) if (there / MANIFEST).is_file() else Origin()]
 
 
 def _last_metrics(run_path: Path) -> dict[str, float]:
