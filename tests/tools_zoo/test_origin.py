@@ -49,9 +49,10 @@ def test_origins_are_joined_and_what_is_said_twice_is_said_once() -> None:
 
 
 def test_a_store_names_the_sets_that_it_was_made_of(tmp_path: Path) -> None:
-    photos = [("one", np.zeros((70, 70, 3), np.uint8))]
+    photo = np.random.default_rng(0).integers(0, 256, (70, 70, 3), np.uint8)
     for name, sources in (("known", ("bsds500-train", "bsds500-test")), ("unknown", ())):
-        prepare_store(tmp_path / name, photos, StoreConfig(scales=(1.0,)), sources=sources)
+        config = StoreConfig(scales=(1.0,))
+        prepare_store(tmp_path / name, [("one", photo)], config, sources=sources)
         with PatchStore(tmp_path / name) as store:
             assert store.attrs["sources"] == list(sources)
     assert origin_of_store(tmp_path / "known") == BSDS500
