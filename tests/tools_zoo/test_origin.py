@@ -2,8 +2,8 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
 from restoration_toolchain.data.patches.store import PatchStore, StoreConfig, prepare_store
@@ -48,11 +48,10 @@ def test_origins_are_joined_and_what_is_said_twice_is_said_once() -> None:
     assert joined([]) == Origin()
 
 
-def test_a_store_names_the_sets_that_it_was_made_of(tmp_path: Path) -> None:
-    photo = np.random.default_rng(0).integers(0, 256, (70, 70, 3), np.uint8)
+def test_a_store_names_the_sets_that_it_was_made_of(photos: Any, tmp_path: Path) -> None:
     for name, sources in (("known", ("bsds500-train", "bsds500-test")), ("unknown", ())):
-        config = StoreConfig(scales=(1.0,))
-        prepare_store(tmp_path / name, [("one", photo)], config, sources=sources)
+        config = StoreConfig(stride=33, scales=(1.0,), seed=3)
+        prepare_store(tmp_path / name, photos[:4], config, sources=sources)
         with PatchStore(tmp_path / name) as store:
             assert store.attrs["sources"] == list(sources)
     assert origin_of_store(tmp_path / "known") == BSDS500
