@@ -103,6 +103,19 @@ def test_an_sdist_has_its_licence_and_documents_and_no_links(built: Path) -> Non
     assert wanted <= names
 
 
+def test_the_metadata_names_the_licence_of_the_code_and_that_of_the_weights(built: Path) -> None:
+    wheel = contents(only(built, "*.whl"))
+    (about,) = (name for name in wheel if name.endswith(".dist-info/METADATA"))
+    lines = wheel[about].decode().splitlines()
+    assert "License-Expression: Apache-2.0 AND LicenseRef-BSDS500-research" in lines
+    files = ("LICENSE", "tools_zoo/weights/WEIGHTS_LICENSE")
+    assert [line for line in lines if line.startswith("License-File: ")] == [
+        f"License-File: {file}" for file in files
+    ]
+    for file in files:
+        assert wheel[about.replace("METADATA", f"licenses/{file}")] == (ROOT / file).read_bytes()
+
+
 def neighbour(folder: Path, distribution: str, package: str) -> Path:
     """A wheel of another project that owns ``package``."""
     stem = f"{distribution.replace('-', '_')}-1.0"

@@ -17,6 +17,13 @@ from torch import Tensor, nn
 from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ChecksumError, ToolchainError, UnknownNameError
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX, NAMED_TOOLBOXES
+from restoration_toolchain.tools_zoo.origin import Origin
+from restoration_toolchain.tools_zoo.profile import (
+    PROFILE,
+    ProfileError,
+    find_profile,
+    read_profile,
+)
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
@@ -27,6 +34,7 @@ FROM: Final = "from"
 """Key in the entry of a tool: the shipped toolbox that has its weights."""
 
 FORMAT_VERSION: Final = 1
+UNKNOWN_ORIGIN: Final = Origin()
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 
 
@@ -57,15 +65,19 @@ def save_toolbox(
     folder: Path,
     notes: Mapping[str, Mapping[str, Any]] | None = None,
     *,
+    origin: Origin = UNKNOWN_ORIGIN,
     shared: str | None = None,
     half: bool = False,
 ) -> None:
     """Write every tool's weights, then the manifest that vouches for them.
 
+    A profile that lies in the folder and was measured for other weights is deleted.
+
     Args:
         toolbox: Toolbox to save.
         folder: Destination, made if missing; files of the same names are replaced.
         notes: Facts to record of each tool by its name, such as how it was trained.
+        origin: Licence of the weights, and data that they were learnt from.
         shared: Name of a shipped toolbox. Tools of the same weights are not written again; the
             manifest says that they are ``from`` there.
         half: Write numbers of 16 bits; what is loaded has 32 again, and differs by a twentieth of a
@@ -89,8 +101,17 @@ def save_toolbox(
                 "notes": dict((notes or {}).get(name, {})),
             }
         )
-    manifest = {"format_version": FORMAT_VERSION, "name": toolbox.name, "tools": entries}
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "name": toolbox.name,
+        **origin.to_dict(),
+        "tools": entries,
+    }
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
+    try:
+        read_profile(folder, measured_checksums(manifest))
+    except ProfileError:
+        (folder / PROFILE).unlink(missing_ok=True)
 
 
 def load_toolbox(name_or_path: str | Path = DEFAULT_TOOLBOX, *, draws: bool = True) -> Toolbox:
@@ -120,7 +141,9 @@ def load_toolbox(name_or_path: str | Path = DEFAULT_TOOLBOX, *, draws: bool = Tr
         load_weights(tool.network, read_checked(path, entry["sha256"]), path)
         tools.append(tool)
         checksums[tool.spec.name] = entry["sha256"]
-    return Toolbox(manifest["name"], tools, checksums, folder).requires_grad_(False).eval()
+    profile = find_profile(folder, measured_checksums(manifest))
+    toolbox = Toolbox(manifest["name"], tools, checksums, folder, profile)
+    return toolbox.requires_grad_(False).eval()
 
 
 def read_spec(entry: Mapping[str, Any]) -> ToolSpec:
@@ -214,6 +237,22 @@ def read_notes(folder: Path) -> dict[str, dict[str, Any]]:
     return {entry["name"]: entry.get("notes", {}) for entry in read_manifest(folder)["tools"]}
 
 
+def read_origin(folder: Path) -> Origin:
+    """Read what the manifest of a toolbox folder says of the licence and the data of its weights.
+
+    Raises:
+        ToolboxError: It is missing, is not JSON, or has another format version.
+    """
+    return Origin.from_dict(read_manifest(folder))
+
+
+def measured_checksums(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Checksums of the tools that a profile is about: those that keep the size of images."""
+    return {
+        entry["name"]: entry["sha256"] for entry in manifest["tools"] if entry.get("scale", 1) == 1
+    }
+
+
 def write_weights(path: Path, weights: Mapping[str, Tensor], *, half: bool = False) -> str:
     """Write weights as safetensors, completely or not at all; ``half`` has numbers of 16 bits.
 
@@ -278,7 +317,7 @@ def _is_part(entry: Path) -> bool:
     """Whether what lies in a toolbox folder belongs there: weights, and what describes them."""
     if entry.is_dir():  # an agent, a score
         return all(part.suffix in {".json", WEIGHTS_SUFFIX} for part in entry.iterdir())
-    return entry.name == MANIFEST or entry.suffix == WEIGHTS_SUFFIX
+    return entry.name in {MANIFEST, PROFILE} or entry.suffix == WEIGHTS_SUFFIX
 
 
 def _placed(weights: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:

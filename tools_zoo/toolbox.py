@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.tools_zoo.profile import ToolProfile
 from restoration_toolchain.tools_zoo.tool import Tool
 
 
@@ -22,6 +23,7 @@ class Toolbox(nn.Module):
         tools: The tools; their order is the action order.
         checksums: SHA-256 of the weight file of each tool that was loaded from one.
         folder: Directory the toolbox was loaded from; its other files are found beside it.
+        profile: What each tool was measured to do to each family of damage, if it was.
 
     Raises:
         DuplicateToolError: Two tools have one name.
@@ -34,6 +36,7 @@ class Toolbox(nn.Module):
         tools: Iterable[Tool],
         checksums: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        profile: ToolProfile | None = None,
     ) -> None:
         super().__init__()
         tools = list(tools)
@@ -46,6 +49,7 @@ class Toolbox(nn.Module):
         self.names = tuple(names)
         self.checksums = dict(checksums or {})
         self.folder = folder
+        self.profile = profile
         self._tools = nn.ModuleList(tools)
 
     def __len__(self) -> int:

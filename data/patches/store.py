@@ -3,7 +3,7 @@
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -102,6 +102,7 @@ def prepare_store(
     photos: Iterable[tuple[str, ByteImage]],
     config: StoreConfig,
     *,
+    sources: Sequence[str] = (),
     on_photo: Callable[[str, int], None] = lambda name, patches: None,
 ) -> int:
     """Cut photos into patches, degrade each, and write both to a new store.
@@ -112,6 +113,7 @@ def prepare_store(
         path: File to write; an existing one is replaced.
         photos: (identifier, RGB uint8 photo) pairs, read one at a time.
         config: Settings of cutting and degrading.
+        sources: Names of the sources that the photos are from, to be recorded.
         on_photo: Called after each photo with its identifier and the patches written so far.
 
     Returns:
@@ -143,6 +145,7 @@ def prepare_store(
             file.attrs["format_version"] = FORMAT_VERSION
             file.attrs["config"] = json.dumps(asdict(config))
             file.attrs["photos"] = json.dumps(names)
+            file.attrs["sources"] = json.dumps(list(sources))
             file.attrs["layout"] = (
                 f"RGB uint8 (N, H, W, 3); window: clean, with {CONTEXT} pixels more on each side; "
                 "degradation: strengths of blur, noise and JPEG (0: none); degradation_json: all"
@@ -256,6 +259,7 @@ class PatchStore(AbstractContextManager["PatchStore"]):
         return {
             "config": json.loads(self._file.attrs["config"]),
             "photos": json.loads(self._file.attrs["photos"]),
+            "sources": json.loads(self._file.attrs.get("sources", "[]")),  # not in older stores
             "layout": str(self._file.attrs["layout"]),
         }
 

@@ -24,6 +24,9 @@ class PublicSet:
         size: Length of the archive in bytes.
         subfolder: Folder of the photos, inside the archive.
         licence: Use that the publishers allow, in one sentence.
+        title: Name of the whole set, for people.
+        weights_license: SPDX identifier for weights that are learnt from it.
+        split: Name of the part of the set; empty is all of it.
     """
 
     url: str
@@ -31,6 +34,9 @@ class PublicSet:
     size: int
     subfolder: str
     licence: str
+    title: str
+    weights_license: str
+    split: str = ""
 
 
 _BSDS500: Final = PublicSet(
@@ -39,6 +45,8 @@ _BSDS500: Final = PublicSet(
     size=70_763_455,
     subfolder="BSR/BSDS500/data/images",
     licence="Non-commercial research and education only.",
+    title="BSDS500",
+    weights_license="LicenseRef-BSDS500-research",
 )
 
 PUBLIC_SETS: Final = MappingProxyType(
@@ -49,6 +57,9 @@ PUBLIC_SETS: Final = MappingProxyType(
             size=3_530_603_713,
             subfolder="DIV2K_train_HR",
             licence=_DIV2K_LICENCE,
+            title="DIV2K",
+            weights_license="LicenseRef-DIV2K-research",
+            split="train",
         ),
         "div2k-valid": PublicSet(
             url=_DIV2K + "DIV2K_valid_HR.zip",
@@ -56,11 +67,16 @@ PUBLIC_SETS: Final = MappingProxyType(
             size=448_993_893,
             subfolder="DIV2K_valid_HR",
             licence=_DIV2K_LICENCE,
+            title="DIV2K",
+            weights_license="LicenseRef-DIV2K-research",
+            split="valid",
         ),
         "bsds500": _BSDS500,
         # The splits by themselves: whoever validates on one must be able to train without it.
         **{
-            f"bsds500-{split}": replace(_BSDS500, subfolder=f"{_BSDS500.subfolder}/{split}")
+            f"bsds500-{split}": replace(
+                _BSDS500, subfolder=f"{_BSDS500.subfolder}/{split}", split=split
+            )
             for split in ("train", "test", "val")
         },
     }

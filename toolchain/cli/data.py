@@ -97,7 +97,9 @@ def prepare(
         def on_photo(name: str, patches: int) -> None:
             steps.update(next(done), total, f"{patches:,} patches")
 
-        count = prepare_store(output, _chain(sources, opened), settings, on_photo=on_photo)
+        count = prepare_store(
+            output, _chain(sources, opened), settings, sources=sources, on_photo=on_photo
+        )
     with PatchStore(output) as store:
         held_out = len(store.val_indices)
         photos = len(store.attrs["photos"])

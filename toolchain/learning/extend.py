@@ -16,6 +16,7 @@ from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.toolchain.learning.joint import save_bundle
 from restoration_toolchain.tools_zoo import storage
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
+from restoration_toolchain.tools_zoo.origin import joined
 from restoration_toolchain.tools_zoo.own_tools import OwnTool, save_own_tool
 from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
 
@@ -133,12 +134,14 @@ def extend_toolbox(
         raise DuplicateToolError(f"the toolbox {config.toolbox} has a tool {own.name!r} already")
     start, kept = run_path / "start", run_path / "own"
     bigger = Toolbox(tools.name, [*tools, own.tool])
-    notes: dict[str, Any] = dict(storage.read_notes(storage.toolbox_folder(config.toolbox)))
+    home = storage.toolbox_folder(config.toolbox)
+    notes: dict[str, Any] = dict(storage.read_notes(home))
+    origin = joined([storage.read_origin(home), storage.UNKNOWN_ORIGIN])  # of the user's photos
     notes[own.name] = {**own.notes, "noise": own.noise.to_dict(), "gain": own.gain}
     if not resume:
         save_own_tool(own.tool, own.noise, own.gain, kept, notes=own.notes, overwrite=True)
         like = _best_tool(tools, config.own_noise(kept).make_eval_pairs())
-        save_bundle(bigger, extend_policy(policy, own.name, like=like), start, notes)
+        save_bundle(bigger, extend_policy(policy, own.name, like=like), start, notes, origin=origin)
     agent = config.agent(start, kept)
     train_drqn(agent, run_path / "agent", resume=resume, on_step=on_step)
     learnt, saved = load_policy(run_path / "agent" / "best"), storage.load_toolbox(start)
@@ -149,7 +152,7 @@ def extend_toolbox(
         share = float((after.actions == len(tools)).any(axis=1).mean())  # of the last tool
         brings.append(Usefulness(kind, before.bounded_gain, after.bounded_gain, share))
     with folder_written_atomically(folder) as part:
-        save_bundle(bigger, learnt, part, notes)
+        save_bundle(bigger, learnt, part, notes, origin=origin)
     return tuple(brings)
 
 

@@ -21,6 +21,7 @@ from restoration_toolchain.toolchain.learning.tool_phase import ToolPhaseConfig,
 from restoration_toolchain.tools_zoo import storage
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
+from restoration_toolchain.tools_zoo.origin import Origin, joined, origin_of_store
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.averaging import average_toolboxes
 from restoration_toolchain.tools_zoo.training.config import NOT_NOTED
@@ -173,9 +174,9 @@ class _Alternation:
             )
         self._finished, self._accepted = 0, []
         self._gains = self._validate(toolbox, policy)
-        save_bundle(
-            toolbox, policy, self.best, storage.read_notes(storage.toolbox_folder(config.toolbox))
-        )
+        start = storage.toolbox_folder(config.toolbox)
+        origin = storage.read_origin(start)
+        save_bundle(toolbox, policy, self.best, storage.read_notes(start), origin=origin)
         self._save()
 
     def run(self, on_step: OnPhaseStep) -> Path:
@@ -195,7 +196,10 @@ class _Alternation:
                 if phase == self._tool_phase:
                     tuned = [name for name in notes if name not in self._config.tools.frozen]
                     notes |= {name: self._noted(number, notes[name]) for name in tuned}
-                save_bundle(toolbox, policy, self.best, notes)
+                origin = storage.read_origin(self.best)
+                if phase == self._tool_phase:
+                    origin = self._tuned_origin()
+                save_bundle(toolbox, policy, self.best, notes, origin=origin)
             self._accepted.append(accepted)
             self._finished += 1
             self._save()
@@ -212,7 +216,7 @@ class _Alternation:
             resume=(path / CHECKPOINT).is_file(),
             on_step=self._reporter(f"tools, round {number}", on_step),
         )
-        save_bundle(tuned, policy, path / "bundle")
+        save_bundle(tuned, policy, path / "bundle", origin=self._tuned_origin())
         return policies.load_bundle(path / "bundle")
 
     def _agent_phase(self, number: int, on_step: OnPhaseStep) -> tuple[Toolbox, LstmPolicy]:
@@ -231,6 +235,9 @@ class _Alternation:
         """Tell of the steps of a phase with the mean gain that was reached before it."""
         reached = {"gain": float(np.mean(list(self._gains.values())))}
         return lambda step, total, metrics: on_step(phase, step, total, metrics | reached)
+
+    def _tuned_origin(self) -> Origin:
+        return joined([storage.read_origin(self.best), origin_of_store(self._config.store)])
 
     def _noted(self, number: int, notes: dict[str, Any]) -> dict[str, Any]:
         settings = dataclasses.asdict(self._config.tool_phase(number))
@@ -257,6 +264,8 @@ def save_bundle(
     policy: LstmPolicy,
     folder: Path,
     notes: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    origin: Origin = storage.UNKNOWN_ORIGIN,
 ) -> None:
     """Save a toolbox with the agent that goes with it: the agent then vouches for these weights.
 
@@ -265,8 +274,9 @@ def save_bundle(
         policy: Agent with the same actions.
         folder: Toolbox folder; the agent goes into ``agent`` below it.
         notes: Per tool, facts to record with it, such as how it was trained.
+        origin: Licence of the tools' weights, and data that they were learnt from.
     """
-    storage.save_toolbox(toolbox, folder, notes)
+    storage.save_toolbox(toolbox, folder, notes, origin=origin)
     bound = policy.changed(tool_checksums=storage.load_toolbox(folder).checksums)
     policies.save_policy(bound, folder / policies.AGENT_FOLDER)
 
@@ -293,12 +303,13 @@ def average_bundles(folders: Sequence[str | Path], out: Path) -> None:
         files = [toolbox.checksums[name] for toolbox in toolboxes]
         if len(set(files)) > 1:
             notes[name] = {**notes.get(name, {}), "mean_of": files}
+    origin = joined(storage.read_origin(storage.toolbox_folder(folder)) for folder in folders)
     try:
         agent = policies.own_agent(folders[0])
     except policies.PolicyError:
-        storage.save_toolbox(average, out, notes)
+        storage.save_toolbox(average, out, notes, origin=origin)
     else:
-        save_bundle(average, policies.load_policy(agent), out, notes)
+        save_bundle(average, policies.load_policy(agent), out, notes, origin=origin)
 
 
 def held_out_pairs(store: str, level: str, count: int, seed: int) -> ArrayPairs:

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from restoration_toolchain.data.images import FloatImage
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import Quality
-from restoration_toolchain.tools_zoo.tool import UNITS, ToolSpec
 
 STOP: Final = "stop"
 """Name of the action that ends a chain."""
@@ -245,11 +244,6 @@ class Restoration:
                 entries[-1]["region_actions"] = step.region_actions.tolist()
             before = step.score
         return entries
-
-
-def treatment(spec: ToolSpec) -> str:
-    """Say what a tool treats, with the unit: ``noise 25-37.5 (sigma /255)``."""
-    return f"{spec.label} ({UNITS[spec.task]})"
 
 
 def explain_end(restoration: Restoration) -> str:

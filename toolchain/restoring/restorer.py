@@ -43,7 +43,6 @@ from restoration_toolchain.toolchain.restoring.restoration import (
     Provenance,
     Restoration,
     Step,
-    treatment,
 )
 from restoration_toolchain.toolchain.restoring.settings import (
     CallOptions,
@@ -57,6 +56,7 @@ from restoration_toolchain.tools_zoo.device import choose_device, choose_precisi
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import SfdIqa
 from restoration_toolchain.tools_zoo.own_tools import OwnTool
 from restoration_toolchain.tools_zoo.precision import computing
+from restoration_toolchain.tools_zoo.profile import treatment
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import DuplicateToolError, Toolbox
 
@@ -405,10 +405,11 @@ class Restorer:
 
     def _step(self, action: int, values: Tensor, seconds: float) -> Step:
         names, is_stop = self.toolbox.action_names, action == self.toolbox.stop
+        treats = "" if is_stop else treatment(self.toolbox[action].spec, self.toolbox.profile)
         known = zip(names, values.tolist(), strict=True)
         return Step(
             tool=names[action],
-            treats="" if is_stop else treatment(self.toolbox[action].spec),
+            treats=treats,
             action=action,
             action_values={name: value for name, value in known if value > -math.inf},
             seconds=seconds,

@@ -29,10 +29,12 @@ from restoration_toolchain.data.images import FloatImage, to_float, to_tensor
 from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.store import PatchStore
 from restoration_toolchain.tools_zoo.losses import pixel_loss
+from restoration_toolchain.tools_zoo.origin import joined, origin_of_store
 from restoration_toolchain.tools_zoo.recipes.plan import SPECS
 from restoration_toolchain.tools_zoo.storage import (
     load_toolbox,
     read_notes,
+    read_origin,
     save_toolbox,
     toolbox_folder,
 )
@@ -290,7 +292,8 @@ def train_toolbox_chains(
     for name in (start.names[index] for index in prescribed):
         before = notes.get(origins.get(name, name), {})
         notes[name] = {**before, "chains": [*before.get("chains", []), facts]}
-    save_toolbox(trained, toolbox_path, notes)
+    origin = joined([read_origin(toolbox_folder(toolbox)), origin_of_store(config.store)])
+    save_toolbox(trained, toolbox_path, notes, origin=origin)
 
 
 def with_starts(toolbox: Toolbox, starts: Sequence[str]) -> Toolbox:

@@ -10,7 +10,13 @@ from typing import Final, Literal
 from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.damage.world import FAMILIES
 from restoration_toolchain.data.errors import UnknownNameError
-from restoration_toolchain.tools_zoo.storage import MANIFEST, load_toolbox, save_toolbox
+from restoration_toolchain.tools_zoo.origin import Origin, joined, origin_of_store
+from restoration_toolchain.tools_zoo.storage import (
+    MANIFEST,
+    load_toolbox,
+    read_origin,
+    save_toolbox,
+)
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.batches import level_degrader
@@ -98,7 +104,7 @@ def train_references(
             resume=family in begun,
             on_step=partial(on_step, family),
         )
-        _add(tool, folder)
+        _add(tool, folder, origin_of_store(config.store))
     return folder
 
 
@@ -134,10 +140,12 @@ def _train(
     return Tool(spec, averaged).eval()
 
 
-def _add(tool: Tool, folder: Path) -> None:
+def _add(tool: Tool, folder: Path, origin: Origin) -> None:
     """Put a tool into a toolbox folder, which is made if it is not there."""
-    others = list(load_toolbox(folder)) if (folder / MANIFEST).is_file() else []
-    save_toolbox(Toolbox("references", [*others, tool]), folder)
+    there = (folder / MANIFEST).is_file()
+    others = list(load_toolbox(folder)) if there else []
+    origins = [*([read_origin(folder)] if there else []), origin]
+    save_toolbox(Toolbox("references", [*others, tool]), folder, origin=joined(origins))
 
 
 def _family_pairs(family: str, config: ReferenceConfig) -> PairsObjective:

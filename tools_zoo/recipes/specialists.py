@@ -21,7 +21,15 @@ from restoration_toolchain.data.patches.store import MAX_INPUT_PSNR
 from restoration_toolchain.data.patches.world_crops import Crop, WorldCrops, gather
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.tools_zoo.losses import pixel_loss
-from restoration_toolchain.tools_zoo.storage import MANIFEST, load_toolbox, read_notes, save_toolbox
+from restoration_toolchain.tools_zoo.origin import Origin, joined, origin_of
+from restoration_toolchain.tools_zoo.storage import (
+    MANIFEST,
+    load_toolbox,
+    read_notes,
+    read_origin,
+    save_toolbox,
+    toolbox_folder,
+)
 from restoration_toolchain.tools_zoo.tool import Task, Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.batches import MAX_DRAWS, Batch
@@ -247,7 +255,8 @@ def train_specialists(
             resume=name in begun,
             on_step=partial(on_step, name),
         )
-        _add(tool, notes, folder, list(config.tools))
+        origins = [origin_of(config.photos), *_starting_origin(config.tools[name].init)]
+        _add(tool, notes, folder, list(config.tools), joined(origins))
     return folder
 
 
@@ -309,11 +318,21 @@ def _starting_network(init: str, folder: Path) -> nn.Module:
     return copy.deepcopy(toolbox[name].network)
 
 
-def _add(tool: Tool, notes: Mapping[str, Any], folder: Path, order: Sequence[str]) -> None:
+def _starting_origin(init: str | None) -> list[Origin]:
+    """The origin of starting weights of another toolbox; nothing of those of the plan."""
+    home, slash, _ = (init or "").rpartition("/")
+    return [read_origin(toolbox_folder(home))] if slash else []
+
+
+def _add(
+    tool: Tool, notes: Mapping[str, Any], folder: Path, order: Sequence[str], origin: Origin
+) -> None:
     """Put a tool into a toolbox folder, at its place in the plan."""
     there = (folder / MANIFEST).is_file()
     tools = {other.spec.name: other for other in load_toolbox(folder)} if there else {}
     all_notes: dict[str, Mapping[str, Any]] = {**read_notes(folder)} if there else {}
     tools[tool.spec.name], all_notes[tool.spec.name] = tool, notes
     names = sorted(tools, key=order.index)
-    save_toolbox(Toolbox("world", [tools[name] for name in names]), folder, all_notes)
+    origins = [*([read_origin(folder)] if there else []), origin]
+    toolbox = Toolbox("world", [tools[name] for name in names])
+    save_toolbox(toolbox, folder, all_notes, origin=joined(origins))

@@ -15,6 +15,7 @@ from restoration_toolchain.tools_zoo.catalog import TOOLBOXES
 from restoration_toolchain.tools_zoo.enlarging.config import SrTrainConfig
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER
 from restoration_toolchain.tools_zoo.enlarging.train import train_sr_tool
+from restoration_toolchain.tools_zoo.origin import Origin, joined, origin_of_store
 from restoration_toolchain.tools_zoo.recipes.plan import SPECS, SR_BASE, TrainingJob
 from restoration_toolchain.tools_zoo.recipes.run_start import network_of_run
 from restoration_toolchain.tools_zoo.storage import (
@@ -22,6 +23,7 @@ from restoration_toolchain.tools_zoo.storage import (
     load_toolbox,
     load_weights,
     read_notes,
+    read_origin,
     save_toolbox,
     toolbox_folder,
 )
@@ -96,8 +98,10 @@ def train_tools(
     if include is not None:
         _include(toolbox_path, include)
     trained: dict[str, TrainedTool] = {}
+    origins: list[Origin] = []  # of those that others only start from, too
     for job in jobs:
         name = job.spec.name
+        origins += _origins(job, trained, toolbox_path)
         try:
             train: Any = train_sr_tool if isinstance(job.config, SrTrainConfig) else train_tool
             tool = train(
@@ -112,7 +116,8 @@ def train_tools(
             raise NotANumberError(f"{error}{_way_on(job, run_path / name)}") from error
         trained[name] = TrainedTool(tool, _last_metrics(run_path / name))
         if job.keep and is_main_process():
-            _update_toolbox(toolbox_path, {name: tool}, {name: _notes(job, trained[name].metrics)})
+            notes = _notes(job, trained[name].metrics)
+            _update_toolbox(toolbox_path, {name: tool}, {name: notes}, joined(origins))
             if (run_path / name / IQA_FOLDER).is_dir():
                 shutil.copytree(
                     run_path / name / IQA_FOLDER, toolbox_path / IQA_FOLDER, dirs_exist_ok=True
@@ -169,6 +174,22 @@ def _starting_network(
     return network
 
 
+def _origins(
+    job: TrainingJob, trained: Mapping[str, TrainedTool], toolbox_path: Path
+) -> list[Origin]:
+    """The origin of the store of a tool, and of starting weights from elsewhere."""
+    learnt = origin_of_store(job.config.store)
+    if job.init is None or job.init in trained:
+        return [learnt]
+    if (toolbox_path / MANIFEST).exists() and job.init in read_notes(toolbox_path):
+        return [learnt, read_origin(toolbox_path)]
+    if job.init in SPECS:
+        home = next(name for name, specs in TOOLBOXES.items() if SPECS[job.init] in specs)
+        return [learnt, read_origin(toolbox_folder(home))]
+    there = Path(job.init)
+    return [learnt, read_origin(there) if (there / MANIFEST).is_file() else Origin()]
+
+
 def _last_metrics(run_path: Path) -> dict[str, float]:
     lines = (run_path / "metrics.jsonl").read_text().splitlines()
     metrics: dict[str, float] = json.loads(lines[-1])
@@ -190,11 +211,15 @@ def _include(folder: Path, name: str) -> None:
     notes = read_notes(toolbox_folder(name))
     new = {tool.spec.name: tool for tool in load_toolbox(name) if tool.spec.name not in there}
     if new:
-        _update_toolbox(folder, new, {tool: notes.get(tool, {}) for tool in new})
+        kept = {tool: notes.get(tool, {}) for tool in new}
+        _update_toolbox(folder, new, kept, read_origin(toolbox_folder(name)))
 
 
 def _update_toolbox(
-    folder: Path, new: Mapping[str, Tool], notes: Mapping[str, Mapping[str, Any]]
+    folder: Path,
+    new: Mapping[str, Tool],
+    notes: Mapping[str, Mapping[str, Any]],
+    origin: Origin,
 ) -> None:
     tools: dict[str, Tool] = {}
     all_notes: dict[str, Mapping[str, Any]] = {}
@@ -203,10 +228,11 @@ def _update_toolbox(
         toolbox = load_toolbox(folder)
         tools = {other.spec.name: other for other in toolbox}
         all_notes.update(read_notes(folder))
-        name = toolbox.name
+        name, origin = toolbox.name, joined([read_origin(folder), origin])
     tools.update(new)
     all_notes.update(notes)
     known = list(SPECS)
     # A new tool takes the place that the catalogue gives it, whatever the order of training.
     order = sorted(tools, key=lambda key: known.index(key) if key in known else len(known))
-    save_toolbox(Toolbox(name, [tools[key] for key in order]), folder, all_notes)
+    toolbox = Toolbox(name, [tools[key] for key in order])
+    save_toolbox(toolbox, folder, all_notes, origin=origin)

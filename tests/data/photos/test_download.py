@@ -272,6 +272,8 @@ def test_a_public_set_is_fetched_once_unpacked_and_its_archive_removed(site, tmp
         size=len(site.content),
         subfolder="inside",
         licence="none",
+        title="Tiny",
+        weights_license="LicenseRef-tiny",
     )
     monkeypatch.setattr(public_sets, "PUBLIC_SETS", {"tiny": entry})
     monkeypatch.setattr("restoration_toolchain.data.photos.sources.PUBLIC_SETS", {"tiny": entry})

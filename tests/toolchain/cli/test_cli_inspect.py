@@ -141,12 +141,14 @@ def test_all_tools_are_listed_with_the_state_of_their_weights(
     (tmp_path / "denoise_4.safetensors").unlink()
     sound = run_cli("tools")
     assert sound.exit_code == 0, sound.output
-    assert [line.split()[0] for line in sound.stdout.splitlines()[1:]] == list(NAMES)
+    lines = sound.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == list(NAMES)
+    assert lines[-1] == "licence of the weights: unknown"
     assert "21,827" in sound.stdout
     assert "50,851" in sound.stdout
     broken = run_cli("tools", "--toolbox", tmp_path)
     assert broken.exit_code == 1
-    states = {line.split()[0]: line.split()[-1] for line in broken.stdout.splitlines()[1:]}
+    states = {line.split()[0]: line.split()[-1] for line in broken.stdout.splitlines()[1:-1]}
     expected = dict.fromkeys(NAMES, "ok") | {"deblur_2": "damaged", "denoise_4": "missing"}
     assert states == expected
 

@@ -21,18 +21,21 @@ _CURVES: Final = {AGENT: "-", "agent-without-stop": ":", "fixed-sequence": "-.",
 _QUANTILES: Final = 10
 
 
+class NoPlotsError(ToolchainError):
+    """A plot is to be drawn, and matplotlib is missing."""
+
+
 def check_plotting() -> None:
     """Make sure that plots can be drawn.
 
     Raises:
-        ToolchainError: matplotlib is missing.
+        NoPlotsError: matplotlib is missing.
     """
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
-        raise ToolchainError(
-            'plots need matplotlib: pip install "restoration-toolchain[plots]", or leave them out '
-            "with --no-plots"
+        raise NoPlotsError(
+            'plots need matplotlib: pip install "restoration-toolchain[plots]"'
         ) from error
 
 
