@@ -1,7 +1,7 @@
 """What a tool is: a named image-to-image map with a specification."""
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final, Literal, cast, get_args
 
 import torch
@@ -71,7 +71,7 @@ class ToolSpec:
     @property
     def macs_per_pixel(self) -> int:
         """Multiply-accumulates per input pixel, biases excluded; counted while the network runs."""
-        return round(count_macs(self._built, torch.zeros(1, 3, _SIDE, _SIDE)) / _SIDE**2)
+        return _macs_per_pixel(self.network)
 
     @property
     def halo(self) -> int:
@@ -108,6 +108,11 @@ class ToolSpec:
             return cls(**{**entry, "strength": (low, high), "families": families})
         except (KeyError, TypeError, ValueError) as error:
             raise ToolchainError(f"malformed tool entry in a manifest: {error}") from error
+
+
+@cache
+def _macs_per_pixel(network: str) -> int:
+    return round(count_macs(build_network(network), torch.zeros(1, 3, _SIDE, _SIDE)) / _SIDE**2)
 
 
 class Tool(nn.Module):

@@ -3,7 +3,8 @@
 What *stop* is worth is settled here, too. A policy adds `margins` to the values of its network: a
 stop margin, and the preference for chains that it follows unless it is sure of something better.
 If the image may be undamaged, the values are `tempered` before. Then `decide` picks an action,
-which a mask, a limit on the risk, or the user may overrule.
+which a mask, a limit on the risk, or the user may overrule. Arithmetic and risks have their price,
+in dB, which a tool has to be worth (`priced`, `cautious`).
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from restoration_toolchain.envs.reward import MAX_LOSS
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
+
+PRICED_MACS: Final = 100_000
+"""Multiply-accumulates per pixel that a price of arithmetic is for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,8 +35,8 @@ class Decision:
             out; of *stop*, that of the best tool. None without values.
         risk: (N,) probability that the action makes the image worse; of *stop*, that the best tool
             would. None of an agent that was not calibrated.
-        held_back: (N,) bool, whether a tool promised more than *stop*, was too risky, and no other
-            ran in its place. None of a player that has no values.
+        held_back: (N,) bool, whether a tool promised more than *stop* and its arithmetic, was too
+            risky, and no other ran in its place. None of a player that has no values.
     """
 
     actions: Tensor
@@ -54,17 +59,20 @@ class Decision:
 
 
 class Limits(NamedTuple):
-    """How much risk a decision takes.
+    """How much risk a decision takes, and how much arithmetic a gain is worth.
 
     Attributes:
         max_risk: Largest risk with which a tool may still run; below 1, risks must be known.
         caution: Price of a risk (`cautious`), as long as no tool has run.
         later_caution: The same, once one has: what it left is less of a riddle.
+        tool_prices: dB that the arithmetic of each tool costs (`tool_prices`), in action order;
+            none where it costs nothing.
     """
 
     max_risk: float = 1.0
     caution: float = 0.0
     later_caution: float = 0.0
+    tool_prices: tuple[float, ...] = ()
 
     def prices(self, is_first: Tensor) -> Tensor:
         """Price of a risk for each of N images, (N, 1), by whether no tool has run, (N,)."""
@@ -73,7 +81,7 @@ class Limits(NamedTuple):
 
 
 DARING: Final = Limits()
-"""Whatever the risk."""
+"""Whatever the risk, and the arithmetic."""
 
 
 def decide(
@@ -94,22 +102,24 @@ def decide(
         stop_margin: Part of the value of *stop* that is a margin.
         risks: (N, n_tools) probability that each tool makes the image worse, if that is known.
         allowed: (N, n_tools + 1) bool, actions that may be chosen; None allows all.
-        limits: How much risk is taken.
+        limits: How much risk is taken, and what arithmetic costs.
         is_first: (N,) bool, whether no tool has run; None is for all of them.
-        proposed: (N,) actions that were settled by the values in another way; None proposes those
-            of the largest value.
-        forced: Action that is taken whatever the values and the risk; None leaves the choice.
+        proposed: (N,) actions that were settled in another way, with all prices paid; None
+            proposes those of the largest value.
+        forced: Action that is taken whatever the values, the risk and the arithmetic; None leaves
+            the choice.
     """
     if allowed is not None:
         values = permitted(values, allowed)
     stop = values.shape[1] - 1
     if is_first is None:
         is_first = torch.ones(len(values), dtype=torch.bool)
-    safe = values if risks is None else cautious(values, risks, limits.prices(is_first))
+    worth = priced(values, limits.tool_prices)
+    safe = worth if risks is None else cautious(worth, risks, limits.prices(is_first))
     if limits.max_risk < 1.0:
         assert risks is not None
         safe = permitted(safe, functional.pad(risks <= limits.max_risk, (0, 1), value=True))
-    wanted = values.argmax(dim=1) if proposed is None else proposed
+    wanted = worth.argmax(dim=1) if proposed is None else proposed
     if forced is not None:
         actions = wanted = torch.full((len(values),), forced)
     elif proposed is not None:
@@ -135,6 +145,34 @@ def cautious(values: Tensor, risks: Tensor, caution: Tensor) -> Tensor:
             1933).
     """
     return values - caution * functional.pad(risks, (0, 1)).to(values)
+
+
+def tool_prices(toolbox: Toolbox, price: float) -> tuple[float, ...]:
+    """What the arithmetic of each tool costs, in dB; none at a price of 0.
+
+    Args:
+        toolbox: The tools, in action order.
+        price: dB that `PRICED_MACS` multiply-accumulates per pixel have to be worth.
+    """
+    if price == 0.0:
+        return ()
+    return tuple(price * tool.spec.macs_per_pixel / PRICED_MACS for tool in toolbox)
+
+
+def priced(values: Tensor, tool_prices: Sequence[float]) -> Tensor:
+    """Values (N, n_tools + 1) of tools less the price of their arithmetic; *stop* takes none.
+
+    Only the next tool is paid for, although its value holds what may follow it: which tools those
+    are is not known yet, and each is paid for when its turn comes. So a chain may begin whose
+    second tool then turns out to be too dear.
+
+    Args:
+        values: Action values, the last being *stop*.
+        tool_prices: dB for each tool; none changes nothing.
+    """
+    if not tool_prices:
+        return values
+    return values - values.new_tensor([*tool_prices, 0.0])
 
 
 def permitted(values: Tensor, allowed: Tensor) -> Tensor:

@@ -80,10 +80,12 @@ class LstmPolicy:
         unfamiliar_risk: The same, on photos that are unlike all that it learnt from.
         caution: Price of a risk, in dB (`decision.cautious`), as long as no tool has run.
         later_caution: The same, once one has.
+        tool_prices: dB that the arithmetic of each tool costs (`decision.tool_prices`); none where
+            it costs nothing. It is the user's choice, and not saved.
 
     Raises:
-        ValueError: The network has another number of tools, risks count and are not known, or a
-            risk or a price lies outside its range.
+        ValueError: The network has another number of tools, or there is another number of prices;
+            risks count and are not known; or a risk or a price lies outside its range.
     """
 
     q_net: RecurrentQNet
@@ -102,6 +104,7 @@ class LstmPolicy:
     unfamiliar_risk: float = 1.0
     caution: float = 0.0
     later_caution: float = 0.0
+    tool_prices: tuple[float, ...] = ()
     precision: Precision = field(default="fp32", init=False)
 
     def __post_init__(self) -> None:
@@ -113,8 +116,10 @@ class LstmPolicy:
             raise ValueError(f"risks must lie in 0 to 1, got {risks}")
         if not all(0.0 <= price <= MAX_PRICE for price in prices):
             raise ValueError(f"prices of a risk must lie in 0 to {MAX_PRICE:g} dB, got {prices}")
-        is_limited = self.unfamiliar_risk < 1.0 or self.limits != DARING
-        if is_limited and not self.knows_risk:
+        if len(self.tool_prices) not in (0, len(self.tool_names)):
+            raise ValueError(f"{len(self.tool_names)} tools but {len(self.tool_prices)} prices")
+        fears = self.unfamiliar_risk < 1.0 or self.limits._replace(tool_prices=()) != DARING
+        if fears and not self.knows_risk:
             raise ValueError("the risk is limited or has a price, and no risk is known")
         self.q_net.requires_grad_(False).eval()
         self.q_net.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -127,8 +132,8 @@ class LstmPolicy:
 
     @property
     def limits(self) -> Limits:
-        """How much risk it takes itself."""
-        return Limits(self.max_risk, self.caution, self.later_caution)
+        """How much risk it takes itself, and what arithmetic costs."""
+        return Limits(self.max_risk, self.caution, self.later_caution, self.tool_prices)
 
     @property
     def knows_risk(self) -> bool:
@@ -271,7 +276,7 @@ class LstmPolicy:
 
         Args:
             judged: What every action promises.
-            limits: How much risk is taken; None is as much as the policy takes itself.
+            limits: How much risk is taken, and what arithmetic costs; None is as the policy has it.
             **how: Further arguments of `policy.decision.decide`.
         """
         judged = judged.cpu()

@@ -126,6 +126,7 @@ def _play(
     material: Material, players: str, settings: RestoreSettings, iqa: "SfdIqa | None"
 ) -> "list[Evaluation]":
     """Let players restore degraded patches, and enlarge them where a scale is given."""
+    from restoration_toolchain.agents.policy.decision import tool_prices
     from restoration_toolchain.agents.policy.storage import load_bundle
     from restoration_toolchain.tools_zoo.catalog import default_toolbox
     from restoration_toolchain.tools_zoo.storage import load_toolbox
@@ -138,6 +139,7 @@ def _play(
         tools, policy = load_bundle(toolbox, settings.agent, prefer=settings.prefer)
         if settings.even_if_unsure:
             policy = policy.daring()
+        policy = policy.changed(tool_prices=tool_prices(tools, settings.effort))
     else:
         tools = load_toolbox(toolbox)
     n_alone = sum(scale > 1 for scale in tools.scales) if "sr-alone" in names else 1

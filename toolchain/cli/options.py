@@ -100,6 +100,8 @@ def _options(
                 continue
             if get_origin(hint) is tuple:  # an option that may be given repeatedly
                 hint, default = list[str] | None, None
+            if SETTINGS[field.name].words:  # a number, or a word for it
+                hint, default = str | None, None
             hint = Annotated[hint, own.get(field.name) or option_of(field.name)]
         elif field.name in own:
             hint = Annotated[plain[field.name], own[field.name]]

@@ -15,11 +15,11 @@ from restoration_toolchain.toolchain.cli.options import OverwriteOption, is_offe
 from restoration_toolchain.toolchain.restoring.settings import SETTINGS, RestoreSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from restoration_toolchain.data.patches.world_set import WorldFamily
     from restoration_toolchain.toolchain.measuring.suite import SuiteResults
-    from restoration_toolchain.toolchain.measuring.suite.world import WorldResults
+    from restoration_toolchain.toolchain.measuring.suite.world import Spending, WorldResults
 
 SUITES: Final = ("paper", "world")
 
@@ -71,6 +71,14 @@ class SuiteOptions:
             "train references)."
         ),
     ] = None
+    efforts: Annotated[
+        str | None,
+        typer.Option(
+            help="Efforts of the suite 'world', with commas: low,medium,high,0.2. The agent is "
+            "measured at each: what it gains, by how much arithmetic.",
+            show_default="none",
+        ),
+    ] = None
     plots: Annotated[bool, typer.Option(help="Draw plots; needs matplotlib.")] = True
     overwrite: OverwriteOption = False
 
@@ -87,7 +95,7 @@ OTHER_OPTIONS: Final = (
 
 OWN_OPTIONS: Final = {
     "paper": ("level", "lq", "gt", "drqn", "ppo", "before", "baselines", "oracle_count"),
-    "world": ("photos", "families", "reference", "even_if_unsure"),
+    "world": ("photos", "families", "reference", "efforts", "even_if_unsure", "effort"),
 }
 """Parameters that only one of the suites has a use for."""
 
@@ -167,6 +175,7 @@ def _run_world(
     check_folder(options.output_folder, overwrite=options.overwrite, results=report.RESULTS)
     if options.plots:
         check_plotting()
+    efforts = parse_efforts(options.efforts)
     restorer = load(settings=settings)
     reference = None if options.reference is None else load_toolbox(options.reference)
     count = material.count if _was_given(ctx, "count") else CROPS
@@ -178,6 +187,7 @@ def _run_world(
             families,
             total=total,
             reference=reference,
+            efforts=efforts,
             facts=facts,
             on_progress=steps.update,
         )
@@ -219,8 +229,22 @@ def _world(
 
 def parse_families(text: str | None) -> tuple[str, ...]:
     """Names of families with commas between them, each once; None is no name."""
-    names = (name.strip() for name in (text or "").split(","))
-    return tuple(dict.fromkeys(filter(None, names)))
+    return tuple(dict.fromkeys(_words(text)))
+
+
+def parse_efforts(text: str | None) -> tuple[float, ...]:
+    """Prices of efforts with commas between them, each once; None is no effort.
+
+    Raises:
+        SettingError: A price is out of bounds.
+        UnknownNameError: There is no such effort.
+    """
+    prices = (RestoreSettings().changed({"effort": word}).effort for word in _words(text))
+    return tuple(dict.fromkeys(prices))
+
+
+def _words(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
 def _was_given(ctx: typer.Context, name: str) -> bool:
@@ -279,6 +303,23 @@ def _print_world(results: "WorldResults") -> None:
             )
         console.print(table)
         console.print()
+        _print_spending(console, results.spending(unit))
+
+
+def _print_spending(console: Console, spending: "Sequence[Spending]") -> None:
+    if not spending:
+        return
+    table = Table(
+        title="quality and arithmetic (damaged)", box=None, header_style="bold", pad_edge=False
+    )
+    table.add_column("", no_wrap=True)
+    for column in ("price", "gain", "MACs per pixel", "tools"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in spending:
+        price = "-" if one.price is None else f"{one.price:g}"
+        table.add_row(one.player, price, f"{one.gain:+.3f}", f"{one.macs:,.0f}", f"{one.tools:.2f}")
+    console.print(table)
+    console.print()
 
 
 def _print(results: "SuiteResults") -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from restoration_toolchain.agents.policy.decision import Decision, Limits, cautious
+from restoration_toolchain.agents.policy.decision import Decision, Limits, cautious, priced
 from restoration_toolchain.agents.policy.lstm_policy import Judgement, LstmPolicy
 from restoration_toolchain.agents.policy.q_net import VIEW_SIZE
 from restoration_toolchain.envs.chain import Episodes
@@ -144,7 +144,7 @@ class Cells:
     Args:
         policy: Who decides.
         chain: The photo.
-        limits: How much risk is taken; None is as much as the agent takes itself.
+        limits: How much risk is taken, and what arithmetic costs; None is as the agent has it.
 
     Attributes:
         values: (n_tools + 1,) mean action values of the cells that could still choose.
@@ -172,10 +172,11 @@ class Cells:
         """Decide for all cells together; one that has stopped stays so."""
         judged = self._judge(chain)
         self.values = judged.values[self._active.flatten()].mean(dim=0)
-        settled = wanted = self._settled(chain, judged.values)
+        worth = priced(judged.values, self._limits.tool_prices)
+        settled = wanted = self._settled(chain, worth)
         if judged.risks is not None:
             prices = self._limits.prices(chain.last_action == chain.stop)
-            settled = self._settled(chain, cautious(judged.values, judged.risks, prices))
+            settled = self._settled(chain, cautious(worth, judged.risks, prices))
         decision = self._policy.decide_on(judged, limits=self._limits, proposed=settled)
         stops = decision.actions == chain.stop
         self._active = ~stops.reshape(chain.shape)

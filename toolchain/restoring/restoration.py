@@ -281,6 +281,11 @@ def _explain_last(restoration: Restoration) -> str:
             f"the risk of {last.risk:.0%} that it makes the photo worse."
         )
     unit = f" {restoration.provenance.unit}".rstrip()
+    if settings.effort and value > stop:
+        return (
+            f"{what}: the best tool, {rival}, promises {value - stop:+.2f}{unit}, too little for "
+            "the arithmetic at this effort."
+        )
     if last.clean is not None and last.clean > 0.5:
         return f"{what}: the agent takes it for undamaged, with a probability of {last.clean:.0%}."
     if value <= 0.0:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import restoration_toolchain
 from restoration_toolchain.agents.players.rollout import rollout
-from restoration_toolchain.agents.policy.decision import DARING, Limits
+from restoration_toolchain.agents.policy.decision import DARING, Limits, tool_prices
 from restoration_toolchain.agents.policy.guard import features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.storage import PolicyError, check_fits
@@ -184,6 +184,11 @@ class Restorer:
         )
 
     @property
+    def policy(self) -> LstmPolicy:
+        """The agent, on the device, in the precision of the settings."""
+        return self._policy
+
+    @property
     def working_pixels(self) -> int:
         """Pixels of the tile whose memory nothing exceeds that a tool or the score works on."""
         judging = 0 if self._iqa is None else AS_TILE_PIXELS
@@ -214,14 +219,15 @@ class Restorer:
             **chosen: Settings of this call in place of the restorer's own; None leaves one as it
                 is. ``strength`` 0 returns the photo's pixels, 1 all that the tools did; steps,
                 scores and frames are of such blends, but the agent decides by what the tools did.
-                After the ``forced`` actions, ``stop`` included, the agent goes on.
+                After the ``forced`` actions, ``stop`` included, which run whatever their risk and
+                arithmetic, the agent goes on.
 
         Raises:
             ImageFormatError: ``image`` or ``gt`` is no such image, or their shapes do not go
                 together.
             SettingError: The strength lies outside [0, 1], regions do not go with the rest, or a
                 forced action enlarges where nothing may (any more).
-            UnknownNameError: A forced action is no tool of the toolbox.
+            UnknownNameError: A forced action is no tool of the toolbox, or there is no such effort.
             TypeError: A setting cannot be chosen by a call.
         """
         check_keywords("restore", chosen, CallOptions.__annotations__)
@@ -242,7 +248,8 @@ class Restorer:
         if max_steps:
             play = self._play_regions if settings.regions else self._play
             taken = DARING if settings.even_if_unsure else self._policy.limits
-            limits = taken._replace(max_risk=permitted)
+            prices = tool_prices(self.toolbox, settings.effort)
+            limits = taken._replace(max_risk=permitted, tool_prices=prices)
             for step, image_after in play(restored, max_steps, settings.forced, limits, arrays):
                 restored = image_after
                 record.add(step, restored)
@@ -507,8 +514,8 @@ def _check_names(toolbox: Toolbox, own_tools: Sequence[OwnTool]) -> None:
 
 def _checksum(policy: LstmPolicy) -> str:
     state = policy.q_net.state_dict()
-    limits = (*policy.limits, policy.unfamiliar_risk)
-    if limits != (*DARING, 1.0):  # then what is known of risks decides, too
+    limits = (policy.max_risk, policy.caution, policy.later_caution, policy.unfamiliar_risk)
+    if limits != (1.0, 0.0, 0.0, 1.0):  # then what is known of risks decides, too
         state["limits"] = torch.tensor(limits)
         guard = policy.guard
         if guard is not None:

@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Final, Self, TypedDict
 
-from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 
 DEFAULT_MAX_TILE_PIXELS: Final = 1024 * 1024
 """Widest activations of a tile this size take 64 MiB, and its halo adds 7 % of work."""
@@ -29,6 +29,16 @@ GENERATIVE_TOOLBOX: Final = "generative"
 X2_TOOLBOX: Final = "generative-x2"
 
 
+EFFORTS: Final[Mapping[str, float]] = {"low": 0.3, "medium": 0.1, "high": 0.0}
+"""Efforts that have a name: prices of arithmetic, in dB per 100,000 multiply-accumulates and pixel
+(`agents.policy.decision.PRICED_MACS`)."""
+
+
+def effort_name(price: float) -> str:
+    """Name of an effort, or its price where it has none."""
+    return next((name for name, known in EFFORTS.items() if known == price), f"{price:g}")
+
+
 class SettingError(ToolchainError, ValueError):
     """A restoration was asked for with a setting that cannot work."""
 
@@ -41,6 +51,7 @@ class Setting:
         help: What the setting does, in words that stand alone.
         low: Least value.
         high: Largest value, where there is a least one.
+        words: Words that may stand for a number, with the number.
         commands: Commands that have the option besides ``restore`` and ``inspect``; ``suite`` is
             ``evaluate --suite``. None: neither a command nor `load` can be told.
         flag: Option of the command line; empty is the field's name with dashes.
@@ -50,13 +61,14 @@ class Setting:
             result by rounding only, or not at all.
         of_call: Whether each call of `Restorer.restore` may choose it.
         row: Heading and words of an unusual value in the report; None leaves it out.
-        control: Label and explanation of the control on the page: a switch, or a slider between the
-            bounds. Only settings of a call can have one.
+        control: Label and explanation of the control on the page: a switch, a choice between the
+            words, or a slider between the bounds. Only settings of a call can have one.
     """
 
     help: str
     low: float | None = None
     high: float | None = None
+    words: Mapping[str, float] | None = None
     commands: tuple[str, ...] | None = ()
     flag: str = ""
     metavar: str | None = None
@@ -87,6 +99,7 @@ class RestoreSettings:
     Raises:
         SettingError: A value is of the wrong type or out of bounds, or two settings do not go
             together.
+        UnknownNameError: There is no such effort.
     """
 
     agent: str | None = Setting(
@@ -156,6 +169,19 @@ class RestoreSettings:
         row=lambda _: ("When unsure", "went on"),
         control=("Go on when unsure", "Run what promises most, even if it may do harm."),
     ).default(False)
+    effort: float = Setting(
+        "How much computing a photo is worth: low, medium, high (all that helps), or a price from "
+        "0 to 100: dB that a tool must promise for each 100,000 multiply-accumulates per pixel.",
+        low=0.0,
+        high=100.0,
+        words=EFFORTS,
+        commands=("serve", "evaluate", "suite"),
+        metavar="EFFORT",
+        usual="high",
+        of_call=True,
+        row=lambda price: ("Effort", effort_name(price)),
+        control=("Effort", "How much computing a photo is worth."),
+    ).default(0.0)
     iqa: str | None = Setting(
         "Judge results by SFD-IQA, a score without a clean photo: its folder, or a toolbox that "
         "has one; needs the extra 'perceptual'.",
@@ -210,6 +236,11 @@ class RestoreSettings:
             raise SettingError(
                 f"steps are 1 (the student) or 2 to {MAX_STEPS_OF_DIFFUSION} (its teacher), "
                 f"got {self.steps}"
+            )
+        if self.effort and self.scale > 1:
+            # What an agent that enlarges is rewarded with is not counted in dB.
+            raise SettingError(
+                "an effort is for photos that keep their size: leave it out, or the scale"
             )
         if self.regions and self.scale > 1:
             raise SettingError("regions keep the size of a photo: leave them out, or the scale")
@@ -299,11 +330,23 @@ def _in_form(name: str, value: Any, default: Any) -> Any:
             return None
         expected = "a name or a path"
     else:
+        if isinstance(value, str) and (words := SETTINGS[name].words):
+            value = _number(name, value, words)
         kind: type = type(default)
         expected, fits = _NUMBERS[kind]
         if isinstance(value, Real) and fits(value):
             return kind(value)
     raise SettingError(f"{name} must be {expected}, got {type(value).__name__}")
+
+
+def _number(name: str, text: str, words: Mapping[str, float]) -> float:
+    """The number that a word or digits stand for; an UnknownNameError if they stand for none."""
+    if text in words:
+        return words[text]
+    try:
+        return float(text)
+    except ValueError:
+        raise UnknownNameError(name, text, words) from None
 
 
 def check_keywords(call: str, given: Iterable[str], known: Container[str]) -> None:
@@ -329,6 +372,7 @@ class LoadOptions(TypedDict, total=False):
     regions: bool
     max_risk: float
     even_if_unsure: bool
+    effort: float | str
     iqa: str | Path | None
     iqa_encoder: str | Path | None
     prior: str | Path
@@ -344,6 +388,7 @@ class CallOptions(TypedDict, total=False):
     strength: float | None
     regions: bool | None
     even_if_unsure: bool | None
+    effort: float | str | None
     forced: Sequence[str]
 
 

@@ -26,7 +26,7 @@ class Views:
         height: Height of the photo in pixels.
         width: Width of the photo in pixels.
         forced: The first actions, whatever the agent thinks of them.
-        limits: How much risk is taken; None is as much as the agent takes itself.
+        limits: How much risk is taken, and what arithmetic costs; None is as the agent has it.
     """
 
     def __init__(

@@ -12,8 +12,11 @@ from restoration_toolchain.agents.policy.decision import (
     margins,
     permitted,
     tempered,
+    tool_prices,
 )
 from restoration_toolchain.envs.reward import MAX_LOSS
+from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
+from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 STOP = 2
 VALUES = torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.2, 0.3]])
@@ -140,3 +143,41 @@ def test_a_risk_has_a_price_and_is_taken_where_more_is_to_be_gained() -> None:
 def test_a_price_changes_nothing_where_no_risk_is_known() -> None:
     decision = decide(VALUES, limits=Limits(1.0, caution=100.0))
     assert decision.actions.tolist() == decide(VALUES).actions.tolist()
+
+
+def test_arithmetic_has_a_price_and_a_tool_runs_where_more_is_promised() -> None:
+    values = torch.tensor([[1.0, 0.6, 0.0], [0.5, 0.4, 0.0], [0.2, 0.05, 0.0]])
+    decision = decide(values, limits=Limits(tool_prices=(0.3, 0.1)))
+    # 1.0 - 0.3 is worth more than 0.6 - 0.1; 0.5 - 0.3 less than 0.4 - 0.1; nothing of the last.
+    assert decision.actions.tolist() == [0, 1, STOP]
+    assert decision.values is not None
+    assert torch.equal(decision.values, values)  # what is told has no price in it
+    assert decision.expected is not None
+    assert torch.allclose(decision.expected, torch.tensor([1.0, 0.4, 0.2]))
+    assert decision.held_back is not None
+    assert not decision.held_back.any()  # it was the arithmetic, and not the risk
+
+
+def test_risk_and_arithmetic_are_paid_for_together() -> None:
+    values, risks = torch.tensor([[0.5, 0.1, 0.0]]), torch.tensor([[0.1, 0.0]])
+    risky, dear = Limits(caution=3.0), Limits(tool_prices=(0.3, 0.3))
+    assert decide(values, risks=risks, limits=risky).actions.tolist() == [0]
+    assert decide(values, risks=risks, limits=dear).actions.tolist() == [0]
+    both = decide(values, risks=risks, limits=risky._replace(tool_prices=(0.3, 0.3)))
+    assert both.actions.tolist() == [STOP]
+    assert both.is_held_back  # but for the risk it would have run
+
+
+def test_a_forced_action_runs_whatever_its_arithmetic() -> None:
+    limits = Limits(tool_prices=(100.0, 100.0))
+    assert decide(VALUES, limits=limits).actions.tolist() == [STOP, STOP]
+    assert decide(VALUES, limits=limits, forced=1).actions.tolist() == [1, 1]
+
+
+def test_the_price_of_a_tool_is_that_of_its_multiply_accumulates() -> None:
+    specs = [ToolSpec(name, "noise", (0, 1), name) for name in ("small", "vdsr_s")]
+    toolbox = Toolbox("pair", [Tool(spec) for spec in specs])
+    expected = [0.5 * spec.macs_per_pixel / 1e5 for spec in specs]
+    assert tool_prices(toolbox, 0.5) == pytest.approx(expected)
+    assert expected[0] < expected[1]
+    assert tool_prices(toolbox, 0.0) == ()

@@ -66,6 +66,23 @@ def test_a_sidecar_names_all_that_a_result_depends_on(
     assert entry["runtime"].keys() >= {"torch", "threads", "python"}
 
 
+def test_a_replay_has_the_same_effort(
+    run_cli: RunCli, make_photo: MakePhoto, tmp_path: Path
+) -> None:
+    target = tmp_path / "restored.png"
+    words = ("restore", make_photo("photo.png"), "-o", target, "--sidecar")
+    assert run_cli(*words, "--effort", 9).exit_code == 0  # more than any tool promises
+    entry = json.loads(sidecar_path(target).read_text())
+    assert (entry["effort"], entry["options"]["effort"], entry["sequence"]) == (9.0, 9.0, [])
+    assert "bit-identical (left as it is)" in run_cli("replay", sidecar_path(target)).stdout
+    assert "skipped" in run_cli(*words, "--effort", "9.0", "--resume").stderr
+    refused = run_cli(*words, "--effort", "hihg", "--overwrite")
+    assert_one_line(refused, 2, "no effort 'hihg'; did you mean 'high'?")
+    other = run_cli(*words, "--effort", "high", "--resume", "--overwrite")
+    assert other.exit_code == 0
+    assert json.loads(sidecar_path(target).read_text())["sequence"] == list(SEQUENCE)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp"])
 @pytest.mark.parametrize("options", [(), ("--max-steps", 1, "--strength", 0.5), ("--regions",)])
 def test_a_replay_has_the_same_pixels(

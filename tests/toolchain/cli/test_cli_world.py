@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, save_policy
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.toolchain.cli import app
+from restoration_toolchain.toolchain.restoring.settings import EFFORTS
 from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from tests.toolchain.conftest import assert_one_line, scripted_policy
@@ -97,6 +98,9 @@ def test_a_set_in_a_file_gives_the_same_figures(
         (("--oracle-count", "3"), "--oracle-count is for --suite paper"),
         (("--reference", "absent"), "no toolbox 'absent'"),
         (("--players", "stop"), "--players is not for --suite"),
+        (("--efforts", "high,lo"), "no effort 'lo'; did you mean 'low'?"),
+        (("--efforts", "0.1,101"), "effort must lie in [0, 100], got 101"),
+        (("--effort", "hihg"), "no effort 'hihg'; did you mean 'high'?"),
     ],
 )
 def test_bad_requests_are_refused_in_one_line(
@@ -113,6 +117,22 @@ def test_options_of_the_world_are_not_for_the_paper(tmp_path: Path) -> None:
     assert_one_line(run("evaluate", "embedded", "--families", "jpeg"), 2, "goes with --suite")
     daring = run("evaluate", "embedded", "--suite", "paper", "--even-if-unsure")
     assert_one_line(daring, 2, "--even-if-unsure is for --suite world, not for --suite paper")
+    thrifty = run("evaluate", "embedded", "--suite", "paper", "--effort", "low")
+    assert_one_line(thrifty, 2, "--effort is for --suite world, not for --suite paper")
+    assert_one_line(run("evaluate", "embedded", "--efforts", "low"), 2, "goes with --suite")
+
+
+def test_efforts_are_measured_and_printed(
+    folder: Path, suite: tuple[object, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    few = ("--count", 2, "--photos", 0, "--families", "motion-blur", "--no-plots")
+    result = run("evaluate", folder, *suite, *few, "--efforts", "low,0.2,low", "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "quality and arithmetic" in result.output
+    (family,) = json.loads((out / "world.json").read_text())["families"]
+    prices = [spent["price"] for spent in family["spending"] if spent["price"] is not None]
+    assert prices == [EFFORTS["low"], 0.2]
 
 
 def test_a_patch_store_is_no_set_of_the_world(

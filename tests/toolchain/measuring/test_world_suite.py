@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from restoration_toolchain.toolchain.measuring.suite.world.report import (
     to_markdown,
     write_report,
 )
+from restoration_toolchain.toolchain.restoring.restoration import Restoration
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
@@ -95,6 +97,15 @@ def smoothed(families: list[WorldFamily], reference: Toolbox) -> tuple[WorldResu
     restorer = make_restorer("smooth", guarded=True)
     facts: dict[str, str | int | float] = {"command": "toolchain evaluate"}
     return run_world(restorer, families, total=len(FEW), reference=reference, facts=facts)
+
+
+@pytest.fixture(scope="module")
+def at_efforts(families: list[WorldFamily], reference: Toolbox) -> WorldResults:
+    """What an agent gains that smooths once, or not where arithmetic is dear."""
+    few = families[:1]  # damaged
+    restorer = make_restorer("smooth")
+    efforts = (0.0, 0.01, 100.0, 0.02)
+    return run_world(restorer, few, total=1, reference=reference, efforts=efforts)[0]
 
 
 def test_who_stops_at_once_gains_nothing_and_leaves_everything_alone(
@@ -266,6 +277,75 @@ def test_a_folder_holds_page_figures_and_pictures(
     assert WorldResults.from_json((tmp_path / RESULTS).read_text()) == results
     bare = write_report(results, (), tmp_path / "bare", plots=False)
     assert {path.name for path in bare} == {PAGE, RESULTS}
+
+
+def test_what_is_gained_has_its_arithmetic_beside_it(at_efforts: WorldResults) -> None:
+    network = make_toolbox()["smooth"].spec.macs_per_pixel
+    for one in at_efforts.families:
+        found = {spent.player: spent for spent in one.spending}
+        names = ["best single tool", "best fixed sequence", "reference"]
+        agent = ["agent, high", "agent, 0.01", "agent, 100", "agent, 0.02"]
+        assert [*found] == [*names, *agent]
+        assert [found[name].price for name in agent] == [0.0, 0.01, 100.0, 0.02]
+        high, dear, alone = found["agent, high"], found["agent, 100"], found["reference"]
+        assert high.gain == pytest.approx(one.gain)
+        assert (high.tools, dear.tools, dear.gain) == (1.0, 0.0, 0.0)
+        assert alone.macs == found["best single tool"].macs == network
+        # Who stops at once has looked once, and who runs a tool has looked twice.
+        assert high.macs == pytest.approx(network + 2.0 * dear.macs)
+        assert dear.macs > 0.0
+        for name in ("agent, 0.01", "agent, 0.02"):
+            assert dataclasses.replace(found[name], player="", price=None) == dataclasses.replace(
+                high, player="", price=None
+            )
+    mean = at_efforts.spending("crops")
+    assert mean == list(at_efforts.of("crops")[0].spending)
+
+
+def test_prices_between_two_of_one_chain_are_not_played(
+    families: list[WorldFamily], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restorer, played = make_restorer("smooth"), list[float | None]()
+    restore = restorer.restore
+
+    def counted(*arguments: Any, **chosen: Any) -> Restoration:
+        played.append(chosen["effort"])
+        return restore(*arguments, **chosen)
+
+    monkeypatch.setattr(restorer, "restore", counted)
+    one = [dataclasses.replace(families[0], crops=families[0].crops[:1], photos=())]
+    run_world(restorer, one, total=1, efforts=(0.0, 0.005, 0.01, 0.015, 0.02))
+    assert played == [None, 0.02]  # as it was told, and at the highest price
+
+
+def test_efforts_have_a_table_and_a_plot_and_come_back_from_json(
+    at_efforts: WorldResults, smoothed: tuple[WorldResults, list[Example]], tmp_path: Path
+) -> None:
+    assert WorldResults.from_json(at_efforts.to_json()) == at_efforts
+    paths = write_report(at_efforts, (), tmp_path)
+    assert {path.name for path in paths} == {PAGE, RESULTS, "world.png", "effort.png"}
+    page = (tmp_path / PAGE).read_text()
+    assert "### Quality and arithmetic" in page
+    assert "| agent, 0.02 | crops | 0.02 |" in page
+    assert "(effort.png)" in page
+    assert "Quality and arithmetic" not in to_markdown(smoothed[0])
+
+
+def test_results_of_before_there_were_efforts_are_read(
+    smoothed: tuple[WorldResults, list[Example]],
+) -> None:
+    content = json.loads(smoothed[0].to_json())
+    for one in content["families"]:
+        del one["spending"]
+    assert WorldResults.from_json(json.dumps(content)) == smoothed[0]
+
+
+def test_who_did_not_play_on_all_damaged_families_has_no_mean(at_efforts: WorldResults) -> None:
+    (crops, *_) = at_efforts.of("crops")
+    bare = tuple(spent for spent in crops.spending if spent.player != "reference")
+    other = dataclasses.replace(crops, family="other", spending=bare)
+    both = dataclasses.replace(at_efforts, families=(crops, other))
+    assert both.spending("crops") == list(bare)
 
 
 def test_nothing_to_measure_on_is_an_error() -> None:

@@ -356,6 +356,28 @@ def test_a_tool_that_is_too_risky_does_not_run(toolbox_folder: Path, regions: bo
         assert "probability of 50%, more than the 40% permitted" in explain_end(careful)
 
 
+@pytest.mark.parametrize("regions", [False, True])
+def test_a_tool_that_is_not_worth_its_arithmetic_does_not_run(
+    toolbox_folder: Path, regions: bool
+) -> None:
+    toolbox, policy = load_toolbox(toolbox_folder), scripted_policy(*SEQUENCE)
+    worth = 1e5 / min(tool.spec.macs_per_pixel for tool in toolbox)  # dB, of about 1 dB promised
+    restorer = Restorer(toolbox, policy, told(effort=2.0 * worth))
+    left = restorer.restore(photo(), regions=regions)
+    assert left.sequence == ()
+    assert np.array_equal(left.image, photo())
+    assert left.trace()["effort"] == 2.0 * worth
+    assert not left.steps[0].is_held_back
+    whatever = Restorer(toolbox, policy, told()).restore(photo(), regions=regions)
+    assert left.steps[0].action_values == whatever.steps[0].action_values
+    called = restorer.restore(photo(), regions=regions, effort="high")
+    assert called.sequence == whatever.sequence == SEQUENCE
+    assert called.provenance.agent_checksum == left.provenance.agent_checksum
+    if not regions:
+        assert "too little for the arithmetic at this effort" in explain_end(left)
+        assert restorer.restore(photo(), forced=SEQUENCE[:1]).sequence == SEQUENCE[:1]
+
+
 def test_a_strange_photo_is_said_to_be_one(toolbox_folder: Path) -> None:
     toolbox = load_toolbox(toolbox_folder)
     for limit, strange in ((1e-6, True), (1e9, False)):

@@ -9,10 +9,12 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 
+from restoration_toolchain.data.errors import UnknownNameError
 from restoration_toolchain.toolchain.restoring.load import load
 from restoration_toolchain.toolchain.restoring.settings import (
     DEFAULT_TOOLBOX,
     DEFAULTS,
+    EFFORTS,
     GENERATIVE_TOOLBOX,
     MAX_STEPS_OF_DIFFUSION,
     SETTINGS,
@@ -21,6 +23,7 @@ from restoration_toolchain.toolchain.restoring.settings import (
     LoadOptions,
     RestoreSettings,
     SettingError,
+    effort_name,
 )
 from restoration_toolchain.tools_zoo.catalog import default_toolbox
 from restoration_toolchain.tools_zoo.networks.one_step import STEPS
@@ -123,6 +126,11 @@ def test_paths_and_sequences_are_brought_into_one_form() -> None:
         ({"strength": 1.5}, r"strength must lie in \[0, 1\], got 1.5"),
         ({"strength": float("nan")}, "strength"),
         ({"max_risk": -0.5}, r"max_risk must lie in \[0, 1\], got -0.5"),
+        ({"effort": -0.1}, r"effort must lie in \[0, 100\], got -0.1"),
+        ({"effort": "101"}, r"effort must lie in \[0, 100\], got 101"),
+        ({"effort": "nan"}, "effort must lie in"),
+        ({"effort": b"low"}, "^effort must be a number, got bytes$"),
+        ({"effort": "low", "scale": 2}, "an effort is for photos that keep their size"),
         ({"regions": True, "scale": 2}, "regions keep the size"),
         ({"regions": True, "forced": ("stop",)}, "forced actions are for the whole photo"),
     ],
@@ -132,6 +140,21 @@ def test_what_cannot_work_is_refused(options: dict[str, Any], says: str) -> None
         RestoreSettings(**options)
     with pytest.raises(SettingError, match=says):
         RestoreSettings().changed(options)
+
+
+def test_an_effort_has_a_name_or_is_a_price() -> None:
+    assert RestoreSettings().effort == EFFORTS["high"] == 0.0
+    assert EFFORTS["low"] > EFFORTS["medium"] > 0.0
+    for name, price in EFFORTS.items():
+        told = RestoreSettings().changed({"effort": name})
+        assert told == RestoreSettings(effort=price) == RestoreSettings().changed({"effort": price})
+        # A record says what it cost, and holds when a name means another price.
+        assert json.loads(json.dumps(told.to_dict()))["effort"] == price
+        assert effort_name(price) == name
+    assert RestoreSettings().changed({"effort": "0.25"}).rows() == [("Effort", "0.25")]
+    assert RestoreSettings(effort=EFFORTS["low"]).rows() == [("Effort", "low")]
+    with pytest.raises(UnknownNameError, match="no effort 'hihg'; did you mean 'high'"):
+        RestoreSettings().changed({"effort": "hihg"})
 
 
 def test_none_leaves_a_field_as_it_is() -> None:

@@ -13,7 +13,7 @@ from restoration_toolchain.toolchain.looking.web.examples import Example
 from restoration_toolchain.toolchain.looking.web.session import Request, StepView, View, show
 from restoration_toolchain.toolchain.photos.paths import READABLE_SUFFIXES
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
-from restoration_toolchain.toolchain.restoring.settings import DEFAULTS, SETTINGS, CallOptions
+from restoration_toolchain.toolchain.restoring.settings import SETTINGS, CallOptions
 
 HOST: Final = "127.0.0.1"
 _BYTES_PER_PIXEL: Final = 8  # of the largest files: 16 bits, four channels, not compressed
@@ -208,7 +208,8 @@ def build_page(restorer: Restorer, examples: list[Example], folder: Path, max_pi
                     buttons=[],
                     elem_id="examples",
                 )
-                controls = [_control(name) for name in _CONTROLLED]
+                told = restorer.provenance.settings
+                controls = [_control(name, getattr(told, name)) for name in _CONTROLLED]
             with gr.Column(scale=3, min_width=320):
                 empty = gr.HTML(_story(part("empty")), **plain)
                 with gr.Column(visible=False) as result:
@@ -263,17 +264,22 @@ def build_page(restorer: Restorer, examples: list[Example], folder: Path, max_pi
     return page
 
 
-def _control(name: str) -> Any:
-    """Slider or switch of a setting that each call may choose."""
+def _control(name: str, value: Any) -> Any:
+    """Slider, switch or choice of a setting that each call may choose, as the page begins."""
     import gradio as gr
 
-    setting, default = SETTINGS[name], DEFAULTS[name]
+    setting = SETTINGS[name]
     assert setting.control is not None
     label, info = setting.control
     words = {"label": label, "info": info, "elem_id": name}
-    if isinstance(default, bool):
-        return gr.Checkbox(default, **words)
-    return gr.Slider(setting.low, setting.high, value=default, step=0.05, **words)
+    if isinstance(value, bool):
+        return gr.Checkbox(value, **words)
+    if setting.words:
+        choices = [*setting.words.items()]
+        if value not in setting.words.values():
+            choices.append((f"{value:g}", value))
+        return gr.Dropdown(choices=choices, value=value, filterable=False, **words)
+    return gr.Slider(setting.low, setting.high, value=value, step=0.05, **words)
 
 
 def launch(page: Any, *, port: int, max_pixels: int, open_browser: bool = False) -> str:

@@ -244,7 +244,7 @@ def call(server: str, path: str) -> str:
         for dependency in config["dependencies"]
         if any(event == "upload" for _, event in dependency["targets"])
     )
-    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, 1.0, False, False]
+    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, 1.0, False, False, 0.0]
     body = {"data": data, "fn_index": on_upload["id"], "session_hash": "a-session"}
     request = urllib.request.Request(
         f"{server}/gradio_api/queue/join",
@@ -290,6 +290,20 @@ def test_what_was_uploaded_is_restored(server: str, make_photo: MakePhoto) -> No
     outcome = call(server, json.loads(text)[0])
     assert '"success":true' in outcome.replace(" ", "")
     assert SEQUENCE[0] in outcome
+
+
+def test_the_controls_begin_as_the_restorer_was_told(
+    make_restorer: MakeRestorer, tmp_path: Path
+) -> None:
+    pytest.importorskip("gradio")
+    from restoration_toolchain.toolchain.looking.web.page import build_page
+
+    restorer = make_restorer(effort=0.25, even_if_unsure=True)
+    page = build_page(restorer, [], tmp_path, max_pixels=100_000)
+    shown = {block.elem_id: block for block in page.blocks.values() if hasattr(block, "elem_id")}
+    assert shown["even_if_unsure"].value is True
+    assert shown["effort"].value == 0.25
+    assert {"low", "medium", "high", "0.25"} == {name for name, _ in shown["effort"].choices}
 
 
 def test_a_file_that_is_too_large_is_refused_and_the_server_goes_on(server: str) -> None:

@@ -3,7 +3,8 @@
 from restoration_toolchain.toolchain.measuring.suite.world.measure import Example, run_world
 from restoration_toolchain.toolchain.measuring.suite.world.results import (
     FamilyResult,
+    Spending,
     WorldResults,
 )
 
-__all__ = ["Example", "FamilyResult", "WorldResults", "run_world"]
+__all__ = ["Example", "FamilyResult", "Spending", "WorldResults", "run_world"]

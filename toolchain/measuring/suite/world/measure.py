@@ -15,8 +15,10 @@ from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.patches.world_set import UNITS, Pair, Unit, WorldFamily
+from restoration_toolchain.toolchain.measuring.suite.cost import agent_macs
 from restoration_toolchain.toolchain.measuring.suite.world.outcomes import (
     Outcomes,
+    Values,
     best_sequence,
     best_single,
     greedy_oracle,
@@ -28,10 +30,14 @@ from restoration_toolchain.toolchain.measuring.suite.world.results import (
     FamilyResult,
     Kept,
     RiskGroup,
+    Spending,
     WorldResults,
 )
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
+from restoration_toolchain.toolchain.restoring.settings import effort_name
+from restoration_toolchain.toolchain.restoring.views import views
 from restoration_toolchain.tools_zoo.device import choose_precision
+from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 OnProgress = Callable[[int, int, str, str], None]
@@ -73,6 +79,7 @@ class _Restored:
         psnr: PSNR in dB, capped, before and after every tool.
         image: Result, RGB uint8 (H, W, 3).
         chain: Names of the tools that ran.
+        decisions: Number of decisions, that to stop included.
         steps: Claimed risk of every tool that ran, and whether it made the picture worse.
         seconds: Time taken.
         is_identical: Whether the result is the input, to the last bit of 8.
@@ -83,6 +90,7 @@ class _Restored:
     psnr: tuple[float, ...]
     image: ByteImage
     chain: tuple[str, ...]
+    decisions: int
     steps: tuple[tuple[float, bool], ...]
     seconds: float
     is_identical: bool
@@ -96,6 +104,7 @@ def run_world(
     *,
     total: int,
     reference: Toolbox | None = None,
+    efforts: Sequence[float] = (),
     facts: dict[str, str | int | float] | None = None,
     on_progress: OnProgress = lambda done, total, note, title: None,
 ) -> tuple[WorldResults, list[Example]]:
@@ -106,6 +115,8 @@ def run_world(
         families: The validation set, one family at a time.
         total: Number of families.
         reference: Networks that were trained on one family alone each, named like it.
+        efforts: Prices of arithmetic at which the agent is to be measured, too, beside that which
+            the restorer was told (`toolchain.restoring.settings.EFFORTS`).
         facts: Facts to record beside those known here.
         on_progress: Progress, over families.
 
@@ -120,7 +131,7 @@ def run_world(
     for number, family in enumerate(families, start=1):
         units = [unit for unit in UNITS if family.of(unit)]
         for unit in units:
-            result, example = _measure(restorer, family, unit, reference)
+            result, example = _measure(restorer, family, unit, reference, efforts)
             results.append(result)
             if unit == units[0]:
                 examples.append(example)
@@ -133,7 +144,11 @@ def run_world(
 
 
 def _measure(
-    restorer: Restorer, family: WorldFamily, unit: Unit, reference: Toolbox | None
+    restorer: Restorer,
+    family: WorldFamily,
+    unit: Unit,
+    reference: Toolbox | None,
+    efforts: Sequence[float],
 ) -> tuple[FamilyResult, Example]:
     pairs = family.of(unit)
     settings = restorer.provenance.settings
@@ -147,10 +162,21 @@ def _measure(
     single, single_psnr = best_single(outcomes)
     sequence, sequence_psnr = best_sequence(outcomes, max_steps=max_steps)
     _, oracle_psnr = greedy_oracle(outcomes, max_steps=max_steps)
-    alone = None
+    alone = alone_psnr = None
     if reference is not None and family.name in reference.names:
-        alone = float(outcomes.alone(reference[family.name]).mean())
+        alone = reference[family.name]
+        alone_psnr = outcomes.alone(alone)
     restored = [_restore(restorer, pair) for pair in pairs]
+    spending: list[Spending] = []
+    if efforts:
+        fixed = {
+            "best single tool": ([toolbox[action] for action in single], single_psnr),
+            "best fixed sequence": ([toolbox[action] for action in sequence], sequence_psnr),
+        }
+        if alone is not None and alone_psnr is not None:
+            fixed["reference"] = ([alone], alone_psnr)
+        spending += [_spent(n, *of, outcomes.inputs) for n, of in fixed.items()]
+        spending += _spent_by_agent(restorer, pairs, restored, efforts)
     # By the same measure before and after, so that what is left alone loses nothing at all.
     losses = np.array([one.psnr[0] - one.psnr[-1] for one in restored])
     result = FamilyResult(
@@ -163,7 +189,7 @@ def _measure(
         sequence=float(sequence_psnr.mean()),
         agent=float((outcomes.inputs - losses).mean()),
         oracle=float(oracle_psnr.mean()),
-        reference=alone,
+        reference=None if alone_psnr is None else float(alone_psnr.mean()),
         single_tool=tuple(toolbox.names[action] for action in single),
         sequence_tools=tuple(toolbox.names[action] for action in sequence),
         chains=tuple(Counter(one.chain for one in restored).most_common()),
@@ -176,6 +202,7 @@ def _measure(
         unfamiliar=sum(one.is_unfamiliar for one in restored),
         held_back=sum(one.is_held_back for one in restored),
         seconds=float(np.mean([one.seconds for one in restored])),
+        spending=tuple(spending),
     )
     chosen = int(np.abs(losses - losses.mean()).argmin())  # the one that is most like all of them
     pair, one = pairs[chosen], restored[chosen]
@@ -183,9 +210,86 @@ def _measure(
     return result, Example(family.name, pair.label, *pictures, one.chain, *ends)
 
 
-def _restore(restorer: Restorer, pair: Pair) -> _Restored:
-    """Restore a picture as a user would."""
-    restoration = restorer.restore(pair.lq, keep_frames=True)
+def _spent(player: str, chain: Sequence[Tool], reached: Values, inputs: Values) -> Spending:
+    """What the same tools gain on every picture."""
+    return Spending(
+        player=player,
+        price=None,
+        gain=float((reached - inputs).mean()),
+        macs=float(sum(tool.spec.macs_per_pixel for tool in chain)),
+        tools=float(len(chain)),
+    )
+
+
+def _spent_by_agent(
+    restorer: Restorer,
+    pairs: Sequence[Pair],
+    restored: Sequence[_Restored],
+    efforts: Sequence[float],
+) -> Iterator[Spending]:
+    """What the agent gains at several efforts; ``restored`` is what it does as it was told."""
+    told, look = restorer.provenance.settings.effort, agent_macs(restorer.policy)
+    macs_of = {tool.spec.name: tool.spec.macs_per_pixel for tool in restorer.toolbox}
+    played = [
+        _restore_at(restorer, pair, efforts, {told: one})
+        for pair, one in zip(pairs, restored, strict=True)
+    ]
+    looks = []  # multiply-accumulates per pixel that one decision takes
+    for pair in pairs:
+        height, width = pair.lq.shape[:2]
+        positions = views(height, width, grid=restorer.policy.view_grid)
+        looks.append(len(positions) * look / (height * width))
+    for price in efforts:
+        found = [by_price[price] for by_price in played]
+        macs = [
+            sum(macs_of[name] for name in one.chain) + one.decisions * of_look
+            for one, of_look in zip(found, looks, strict=True)
+        ]
+        yield Spending(
+            player=f"agent, {effort_name(price)}",
+            price=price,
+            gain=float(np.mean([one.psnr[-1] - one.psnr[0] for one in found])),
+            macs=float(np.mean(macs)),
+            tools=float(np.mean([len(one.chain) for one in found])),
+        )
+
+
+def _restore_at(
+    restorer: Restorer, pair: Pair, prices: Sequence[float], known: dict[float, _Restored]
+) -> dict[float, _Restored]:
+    """Restore a picture at every price of arithmetic, where that is not known yet.
+
+    What a tool is worth falls in a straight line with the price. So a tool that is best at two
+    prices is best between them, and a chain that two prices have in common is that of all between.
+    Of regions, each of which has its own chain, this cannot be told by the names of the tools.
+    """
+    ordered = sorted({*prices, *known})
+    is_line = not restorer.provenance.settings.regions
+
+    def at(price: float) -> _Restored:
+        if price not in known:
+            known[price] = _restore(restorer, pair, effort=price)
+        return known[price]
+
+    def fill(low: int, high: int) -> None:
+        """Settle what lies between two places of the prices."""
+        first, last = at(ordered[low]), at(ordered[high])
+        if high - low < 2:
+            return
+        if is_line and first.chain == last.chain:
+            known.update((price, known.get(price, first)) for price in ordered[low:high])
+            return
+        middle = (low + high) // 2
+        fill(low, middle)
+        fill(middle, high)
+
+    fill(0, len(ordered) - 1)
+    return known
+
+
+def _restore(restorer: Restorer, pair: Pair, effort: float | None = None) -> _Restored:
+    """Restore a picture as a user would; None is the effort that the restorer was told."""
+    restoration = restorer.restore(pair.lq, keep_frames=True, effort=effort)
     clean = to_float(pair.gt)
     reached = [psnr(frame, clean) for frame in restoration.frames]
     tools = [step for step in restoration.steps if not step.is_stop]
@@ -199,6 +303,7 @@ def _restore(restorer: Restorer, pair: Pair) -> _Restored:
         psnr=tuple(min(value, PSNR_CAP) for value in reached),
         image=image,
         chain=restoration.sequence,
+        decisions=len(restoration.steps),
         steps=tuple(steps),
         seconds=restoration.seconds,
         is_identical=np.array_equal(image, pair.lq),

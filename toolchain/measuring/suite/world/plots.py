@@ -1,4 +1,4 @@
-"""The plot of the suite of the world: what the agent takes of what can be had, and its harm."""
+"""The plots of the suite of the world: the agent's share and its harm, quality and arithmetic."""
 
 import io
 from typing import TYPE_CHECKING, Final
@@ -25,20 +25,32 @@ CAPTION: Final = (
     "images made worse by more than 0.05 dB."
 )
 
+EFFORT_PLOT: Final = "effort.png"
+EFFORT_CAPTION: Final = (
+    "Mean gain on the damaged families against multiply-accumulates per pixel: the agent at "
+    "several efforts, and others."
+)
+
 _SHARES: Final = (-1.0, 1.2)
 _HEIGHT: Final = 0.28  # inches a family
 
 
-def draw_plot(results: WorldResults) -> bytes:
-    """Draw bars for every family and unit: PNG content.
+def draw_plots(results: WorldResults) -> dict[str, bytes]:
+    """Draw what can be drawn of the results: PNG content by file name.
 
     Raises:
         ToolchainError: matplotlib is missing.
     """
     check_plotting()
-    stream = io.BytesIO()
-    draw_shares(results).savefig(stream, format="png", dpi=DOTS_PER_INCH)
-    return stream.getvalue()
+    figures = {PLOT: draw_shares(results)}
+    if any(results.spending(unit) for unit in results.units):
+        figures[EFFORT_PLOT] = draw_efforts(results)
+    drawn = {}
+    for name, figure in figures.items():
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=DOTS_PER_INCH)
+        drawn[name] = stream.getvalue()
+    return drawn
 
 
 def draw_shares(results: WorldResults) -> "Figure":
@@ -66,4 +78,26 @@ def draw_shares(results: WorldResults) -> "Figure":
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
     left.legend(fontsize="small", loc="lower left")
+    return figure
+
+
+def draw_efforts(results: WorldResults) -> "Figure":
+    """Draw the gain against the arithmetic, with a panel for each unit."""
+    units = [unit for unit in results.units if results.spending(unit)]
+    figure = new_figure(5.5 * len(units), 4.5)
+    for axes, unit in zip(figure.subplots(1, len(units), squeeze=False)[0], units, strict=True):
+        spending = results.spending(unit)
+        curve = [one for one in spending if one.price is not None]
+        curve.sort(key=lambda one: one.macs)
+        axes.plot([one.macs for one in curve], [one.gain for one in curve], "C0o-")
+        for one in spending:
+            if one.price is None:
+                axes.plot(one.macs, one.gain, "C1s")
+            place = (one.macs, one.gain)
+            axes.annotate(one.player, place, (4, -10), textcoords="offset points", fontsize="small")
+        axes.set_title(unit)
+        axes.set_xlabel("multiply-accumulates per pixel")
+        axes.set_ylabel("mean PSNR gain, dB")
+        axes.margins(x=0.2, y=0.1)
+        axes.grid(alpha=0.3)
     return figure

@@ -10,7 +10,13 @@ from restoration_toolchain.data.patches.world_set import Unit
 from restoration_toolchain.toolchain.looking.before_after import BeforeAfter, draw_before_after
 from restoration_toolchain.toolchain.measuring.suite.report import markdown_table
 from restoration_toolchain.toolchain.measuring.suite.world.measure import Example
-from restoration_toolchain.toolchain.measuring.suite.world.plots import CAPTION, PLOT, draw_plot
+from restoration_toolchain.toolchain.measuring.suite.world.plots import (
+    CAPTION,
+    EFFORT_CAPTION,
+    EFFORT_PLOT,
+    PLOT,
+    draw_plots,
+)
 from restoration_toolchain.toolchain.measuring.suite.world.results import (
     COLUMNS,
     GREAT_HARM,
@@ -46,13 +52,13 @@ def write_report(
         results: Results to write.
         examples: Pictures for the sheet; none leaves it out.
         folder: Folder of the files, made if missing; files of the same names are replaced.
-        plots: Whether to draw the plot, which needs matplotlib.
+        plots: Whether to draw plots, which needs matplotlib.
 
     Raises:
         ToolchainError: matplotlib is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    images = {PLOT: draw_plot(results)} if plots else {}
+    images = draw_plots(results) if plots else {}
     if examples:
         images[SHEET] = draw_examples(examples)
     contents = {
@@ -89,8 +95,8 @@ def to_markdown(results: WorldResults, *, images: Sequence[str] = ()) -> str:
         parts.append(f"### {_TITLES[unit]}")
         parts += [_psnr_table(results, unit), _harm_table(results, unit)]
     parts += ["### What the agent chose", _chain_table(results)]
-    parts += _kept_section(results) + _risk_section(results)
-    captions = {PLOT: CAPTION, SHEET: SHEET_CAPTION}
+    parts += _kept_section(results) + _risk_section(results) + _effort_section(results)
+    captions = {PLOT: CAPTION, EFFORT_PLOT: EFFORT_CAPTION, SHEET: SHEET_CAPTION}
     parts += [f"![{captions[name]}]({name})\n\n{captions[name]}" for name in images]
     return "\n\n".join(parts) + "\n"
 
@@ -274,6 +280,32 @@ def _risk_section(results: WorldResults) -> list[str]:
     heads = ["claimed risk", "steps", "claimed, mean", "made the image worse"]
     text = "Steps of all families that ran a tool, by the risk that the agent claimed for them:"
     return ["### Risk, claimed and met", text, markdown_table(heads, lines)]
+
+
+def _effort_section(results: WorldResults) -> list[str]:
+    """What is gained by how much arithmetic, by the agent at several efforts and by others."""
+    lines = [
+        [
+            one.player,
+            unit,
+            "-" if one.price is None else f"{one.price:g}",
+            f"{one.gain:+.3f}",
+            f"{one.macs:,.0f}",
+            f"{one.tools:.2f}",
+        ]
+        for unit in results.units
+        for one in results.spending(unit)
+    ]
+    if not lines:
+        return []
+    heads = ["", "unit", "price", "gain, dB", "MACs per pixel", "tools"]
+    text = (
+        "Means over the damaged families, each counting alike. The price is that of `--effort`, "
+        "in dB per 100,000 multiply-accumulates (MACs) and pixel. MACs are those of the tools "
+        "that ran and of the agent's looks, at every view for each decision. A fixed tool or "
+        "sequence is known in hindsight, and looks at nothing."
+    )
+    return ["### Quality and arithmetic", text, markdown_table(heads, lines, left=(0, 1))]
 
 
 def _chain(names: Sequence[str]) -> str:

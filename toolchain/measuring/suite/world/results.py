@@ -68,6 +68,26 @@ class RiskGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What one player gains, and what arithmetic that takes; means over images.
+
+    Attributes:
+        player: Who restored: ``agent, low`` is the agent at an effort.
+        price: What arithmetic cost the agent, in dB per 100,000 multiply-accumulates and pixel
+            (`toolchain.restoring.settings.EFFORTS`); None of others.
+        gain: dB of PSNR, capped at 50 before and after.
+        macs: Multiply-accumulates per pixel, of the tools that ran and of the agent's looks.
+        tools: Tools that ran.
+    """
+
+    player: str
+    price: float | None
+    gain: float
+    macs: float
+    tools: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyResult:
     """What was reached on one family; means over its images of PSNR in dB, capped at 50.
 
@@ -95,6 +115,8 @@ class FamilyResult:
         unfamiliar: Images that were called unlike what the agent was trained on.
         held_back: Images on which a tool promised a gain and was too risky.
         seconds: Time that the agent took for an image, tools included.
+        spending: What others and the agent at several efforts gain, and the arithmetic that it
+            takes; empty where no effort was asked for.
     """
 
     family: str
@@ -119,6 +141,7 @@ class FamilyResult:
     unfamiliar: int
     held_back: int
     seconds: float
+    spending: tuple[Spending, ...] = ()
 
     @property
     def gain(self) -> float:
@@ -239,6 +262,23 @@ class WorldResults:
             worst_loss=max(one.worst_loss for one in found),
         )
 
+    def spending(self, unit: Unit) -> list[Spending]:
+        """Who gains how much by how much arithmetic: means over damaged families, each alike.
+
+        Left out is who did not play on all of them.
+        """
+        found = [one.spending for one in self.damaged(unit)]
+        seats = {one.player: one for spent in found for one in spent}
+        means = []
+        for player, seat in seats.items():
+            spent = [one for of_family in found for one in of_family if one.player == player]
+            if len(spent) == len(found):
+                gain, macs, tools = (
+                    fmean(getattr(one, name) for one in spent) for name in ("gain", "macs", "tools")
+                )
+                means.append(dataclasses.replace(seat, gain=gain, macs=macs, tools=tools))
+        return means
+
     def risks(self) -> list[RiskGroup]:
         """All steps of all families by claimed risk, in groups that are not empty."""
         groups = [group for one in self.families for group in one.risks]
@@ -296,5 +336,7 @@ def _read_family(entry: Mapping[str, Any]) -> FamilyResult:
             "chains": tuple((tuple(chain), count) for chain, count in values["chains"]),
             "kept": tuple(Kept(**kept) for kept in values["kept"]),
             "risks": tuple(RiskGroup(**group) for group in values["risks"]),
+            # Results of before there were efforts have none.
+            "spending": tuple(Spending(**one) for one in values.get("spending", ())),
         }
     )
