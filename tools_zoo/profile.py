@@ -1,8 +1,8 @@
 """What each tool of a toolbox is worth on each family of damage: measured, and kept beside it."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +73,8 @@ class ToolProfile:
         side: Side of the crops in pixels.
         seed: Seed of the crops.
         psnr_cap: dB that an image scores at most.
+        own: What all tools do to the crops that one of them is for, by its name: crops of its
+            families, as damaged as it was trained for.
     """
 
     checksums: Mapping[str, str]
@@ -81,6 +83,7 @@ class ToolProfile:
     side: int
     seed: int
     psnr_cap: float
+    own: Mapping[str, FamilyGains] = field(default_factory=dict)
 
     @property
     def tools(self) -> tuple[str, ...]:
@@ -102,14 +105,17 @@ class ToolProfile:
             version = entries["format_version"]
             if version == FORMAT_VERSION:
                 checksums = dict(entries["checksums"])
-                families = {
-                    name: FamilyGains(
-                        int(family["count"]),
-                        float(family["psnr"]),
-                        {tool: float(family["gains"][tool]) for tool in checksums},
-                    )
-                    for name, family in entries["families"].items()
-                }
+                families, own = (
+                    {
+                        name: FamilyGains(
+                            int(family["count"]),
+                            float(family["psnr"]),
+                            {tool: float(family["gains"][tool]) for tool in checksums},
+                        )
+                        for name, family in entries.get(key, {}).items()
+                    }
+                    for key in ("families", "own")
+                )
                 return cls(
                     checksums,
                     families,
@@ -117,6 +123,7 @@ class ToolProfile:
                     int(entries["side"]),
                     int(entries["seed"]),
                     float(entries["psnr_cap"]),
+                    own,
                 )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ProfileError(f"it is no profile ({type(error).__name__}: {error})") from error
@@ -200,8 +207,8 @@ class NameCheck:
 
     Attributes:
         tool: Name of the tool.
-        gain: Mean gain in dB over the families that it was trained on.
-        best: Name of the tool whose mean gain over them is largest.
+        gain: Mean gain in dB on what it was trained for.
+        best: Name of the tool whose mean gain there is largest.
         best_gain: Mean gain of that one in dB.
     """
 
@@ -216,21 +223,9 @@ class NameCheck:
         return self.gain >= self.best_gain - AS_GOOD
 
 
-def check_names(profile: ToolProfile, specs: Iterable[ToolSpec]) -> tuple[NameCheck, ...]:
-    """Compare each specialist with all other tools, on the families that it was trained on.
-
-    Args:
-        profile: Profile of the toolbox.
-        specs: Its tools; those that name no families are left out.
-    """
-    checks = []
-    for spec in specs:
-        own = [profile.families[name] for name in spec.families if name in profile.families]
-        if not own or spec.name not in profile.checksums:
-            continue
-        means = {
-            tool: sum(family.gains[tool] for family in own) / len(own) for tool in profile.tools
-        }
-        best = max(means, key=lambda tool: means[tool])
-        checks.append(NameCheck(spec.name, means[spec.name], best, means[best]))
-    return tuple(checks)
+def check_names(profile: ToolProfile) -> tuple[NameCheck, ...]:
+    """Compare each specialist with all other tools, on what it was trained for."""
+    return tuple(
+        NameCheck(tool, own.gains[tool], own.best, own.gains[own.best])
+        for tool, own in profile.own.items()
+    )

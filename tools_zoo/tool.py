@@ -40,6 +40,7 @@ class ToolSpec:
         source: Paper or repository the layers come from.
         families: Families of damage of the world that it was trained on (`data.damage.world`), in
             place of a range; none for a tool of the paper.
+        psnr: Range of the PSNR of its input in dB, of a tool that is for some of a family only.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ToolSpec:
     scale: int = 1
     source: str = ""
     families: tuple[str, ...] = ()
+    psnr: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Check the task and the range."""
@@ -91,8 +93,9 @@ class ToolSpec:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for a manifest; `from_dict` reads it."""
         entry = asdict(self)
-        if not self.families:
-            del entry["families"]  # manifests of the paper's tools stay as they were
+        for key in ("families", "psnr"):
+            if not entry[key]:
+                del entry[key]  # manifests of the paper's tools stay as they were
         return entry
 
     @classmethod
@@ -104,8 +107,9 @@ class ToolSpec:
         """
         try:
             low, high = entry["strength"]
-            families = tuple(entry.get("families", ()))
-            return cls(**{**entry, "strength": (low, high), "families": families})
+            families, psnr = tuple(entry.get("families", ())), entry.get("psnr")
+            ranges = {"strength": (low, high), "psnr": None if psnr is None else tuple(psnr)}
+            return cls(**{**entry, **ranges, "families": families})
         except (KeyError, TypeError, ValueError) as error:
             raise ToolchainError(f"malformed tool entry in a manifest: {error}") from error
 

@@ -114,6 +114,12 @@ def open_source(
     return _open_folder(path)
 
 
+def name_of(source: str | Path) -> str:
+    """What a source is called elsewhere, where a path of this machine means nothing."""
+    known = source == EMBEDDED or str(source) in PUBLIC_SETS
+    return str(source) if known else Path(source).expanduser().resolve().name
+
+
 def _looks_like_path(text: str) -> bool:
     return text.startswith((".", "~")) or os.sep in text or "/" in text
 

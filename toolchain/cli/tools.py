@@ -18,7 +18,6 @@ from restoration_toolchain.toolchain.cli.progress import Download, Steps
 
 if TYPE_CHECKING:
     from restoration_toolchain.tools_zoo.profile import ToolProfile
-    from restoration_toolchain.tools_zoo.tool import ToolSpec
 
 _STATE_STYLES = {"ok": "green", "damaged": "bold red", "missing": "bold yellow"}
 
@@ -135,8 +134,7 @@ def _list(toolbox: str, store: Path | None) -> None:
 def _measure(
     toolbox: str, photos: str, count: int, seed: int, device: str, *, overwrite: bool
 ) -> None:
-    from restoration_toolchain.data.photos.public_sets import PUBLIC_SETS
-    from restoration_toolchain.data.photos.sources import EMBEDDED, open_source
+    from restoration_toolchain.data.photos.sources import name_of, open_source
     from restoration_toolchain.toolchain.batches.batch import check_writable
     from restoration_toolchain.toolchain.measuring.tool_profile import measure_profile
     from restoration_toolchain.tools_zoo.device import choose_device
@@ -151,13 +149,11 @@ def _measure(
     with Download(photos) as bar:
         opened = open_source(photos, progress=bar.update)
     images = [photo for _, photo in opened]
-    # A path of this machine means nothing elsewhere; its last part says enough.
-    name = photos if photos in {EMBEDDED, *PUBLIC_SETS} else Path(photos).resolve().name
     with Steps("Measuring", unit="families") as steps:
         made = measure_profile(
             loaded,
             images,
-            source=name,
+            source=name_of(photos),
             count=count,
             seed=seed,
             device=choose_device(device),
@@ -171,17 +167,14 @@ def _show_profile(toolbox: str, picture: Path | None) -> None:
     from restoration_toolchain.tools_zoo.storage import (
         measured_checksums,
         read_manifest,
-        read_spec,
         toolbox_folder,
     )
 
     folder = toolbox_folder(toolbox)
-    manifest = read_manifest(folder)
-    profile = read_profile(folder, measured_checksums(manifest))
+    profile = read_profile(folder, measured_checksums(read_manifest(folder)))
     console = Console()
     _print_gains(console, profile)
-    specs = [read_spec(entry) for entry in manifest["tools"]]
-    _print_tools(console, profile, specs)
+    _print_tools(console, profile)
     if picture is not None:
         from restoration_toolchain.data.atomic import write_atomically
         from restoration_toolchain.toolchain.measuring.profile_plot import draw_profile
@@ -223,7 +216,7 @@ def _print_gains(console: Console, profile: "ToolProfile") -> None:
         console.print()
 
 
-def _print_tools(console: Console, profile: "ToolProfile", specs: "list[ToolSpec]") -> None:
+def _print_tools(console: Console, profile: "ToolProfile") -> None:
     """What the tools are by this, and whether those made for families are the best at them."""
     from restoration_toolchain.tools_zoo.profile import AS_GOOD, check_names, treats
 
@@ -234,13 +227,13 @@ def _print_tools(console: Console, profile: "ToolProfile", specs: "list[ToolSpec
     for number, name in enumerate(profile.tools, start=1):
         table.add_row(str(number), name, ", ".join(treats(profile, name)) or "nothing")
     console.print(table)
-    checks = check_names(profile, specs)
+    checks = check_names(profile)
     if not checks:
         return
     untrue = [check for check in checks if not check.is_true]
     says = (
         f"{len(checks) - len(untrue)} of {len(checks)} tools are the best, or within "
-        f"{AS_GOOD:g} dB of it, on the families that they were trained on"
+        f"{AS_GOOD:g} dB of it, on what they were trained for"
     )
     for check in untrue:
         says += f"; {check.tool} is not: {check.gain:+.2f} dB, {check.best} {check.best_gain:+.2f}"

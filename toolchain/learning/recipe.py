@@ -8,6 +8,7 @@ is the run of the agent.
 """
 
 import dataclasses
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -23,14 +24,16 @@ from restoration_toolchain.agents.outcomes.record import load, record
 from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, save_policy
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.patches.world_crops import WorldCrops
-from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.data.photos.sources import name_of, open_source
 from restoration_toolchain.toolchain.learning.world import (
     WorldConfig,
     begin,
     indices_of,
     train_world,
 )
+from restoration_toolchain.toolchain.measuring.tool_profile import COUNT, measure_profile
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
+from restoration_toolchain.tools_zoo.profile import write_profile
 from restoration_toolchain.tools_zoo.recipes.specialists import (
     CropObjective,
     SpecialistConfig,
@@ -39,6 +42,7 @@ from restoration_toolchain.tools_zoo.recipes.specialists import (
 from restoration_toolchain.tools_zoo.storage import (
     load_toolbox,
     read_notes,
+    read_origin,
     save_toolbox,
 )
 from restoration_toolchain.tools_zoo.tool import Tool
@@ -71,11 +75,13 @@ class Recipe:
         name: Name of the recipe, and of the toolbox that it makes.
         specialists: Settings of the tools.
         agent: Settings of the agent; its toolbox is that of the run.
+        profile_crops: Crops of each family on which the tools are measured in the end.
     """
 
     name: str
     specialists: SpecialistConfig
     agent: WorldConfig
+    profile_crops: int = COUNT
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +103,8 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
     """Read a recipe of plain values, as a TOML file has them.
 
     Args:
-        values: Tables ``specialists`` and ``agent``; beside them ``photos``, ``held_out``, and
-            ``seed``, ``device`` and ``precision``, which both stages share.
+        values: Tables ``specialists`` and ``agent``; beside them ``photos``, ``held_out``,
+            ``profile_crops``, and ``seed``, ``device`` and ``precision``, which both stages share.
         name: Name of the recipe.
         run_path: Run folder.
 
@@ -106,7 +112,7 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
         UnknownNameError: A key is none of these.
         ToolchainError: A value is refused, or a table is missing.
     """
-    known = (*_TABLES, *_SHARED, "held_out")
+    known = (*_TABLES, *_SHARED, "held_out", "profile_crops")
     for key in values:
         if key not in known:
             raise UnknownNameError("option", key, known)
@@ -128,6 +134,7 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
         name,
         config_from_dict(SpecialistConfig, specialists, "specialists."),
         config_from_dict(WorldConfig, agent, "agent."),
+        int(values.get("profile_crops", COUNT)),
     )
 
 
@@ -165,14 +172,35 @@ def train_recipe(
         recipe.agent, agent, resume=(agent / CHECKPOINT).is_file(), on_step=on_step
     )
     save_policy(policy, folder / AGENT_FOLDER, {"recipe": recipe.name})
+    _measure(recipe, folder, on_step)
     return folder
+
+
+def _measure(recipe: Recipe, folder: Path, on_step: OnPhaseStep) -> None:
+    """Put the profile of the tools into their folder, measured on the photos that are held out."""
+    toolbox, agent = load_toolbox(folder), recipe.agent
+    if toolbox.profile is not None:
+        return
+    held_out = itertools.islice(open_source(agent.held_out), agent.held_out_photos)
+    device = choose_device(agent.device)
+    profile = measure_profile(
+        toolbox,
+        [photo for _, photo in held_out],
+        source=name_of(agent.held_out),
+        count=recipe.profile_crops,
+        seed=agent.seed,
+        device=device,
+        precision=choose_precision(agent.precision, device),
+        on_family=lambda done, total, name: on_step("measuring tools", done, total, {}),
+    )
+    write_profile(profile, folder)
 
 
 def pack(tools: Path, folder: Path, name: str) -> None:
     """Write a toolbox as it ships: under its name, in numbers of 16 bits."""
     toolbox = load_toolbox(tools)
     notes = {tool: {**said, "recipe": name} for tool, said in read_notes(tools).items()}
-    save_toolbox(Toolbox(name, list(toolbox)), folder, notes, half=True)
+    save_toolbox(Toolbox(name, list(toolbox)), folder, notes, origin=read_origin(tools), half=True)
 
 
 def estimate(recipe: Recipe) -> list[Cost]:

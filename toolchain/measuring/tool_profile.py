@@ -1,4 +1,4 @@
-"""Measure what each tool of a toolbox does to each family of damage of the world."""
+"""Measure what each tool of a toolbox does to the families of the world, and to its own damage."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restoration_toolchain.agents.outcomes.record import PSNR_CAP
+from restoration_toolchain.agents.outcomes.record import PSNR_CAP, CropSource
 from restoration_toolchain.data.damage.world import FAMILIES
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import ByteImage, to_float, to_tensor
@@ -15,6 +15,12 @@ from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.world_crops import CLEAN, CROP_SIDE, WorldCrops, gather
 from restoration_toolchain.tools_zoo.precision import Precision, computing
 from restoration_toolchain.tools_zoo.profile import FamilyGains, ToolProfile
+from restoration_toolchain.tools_zoo.recipes.specialists import (
+    ANY_PSNR,
+    Specialist,
+    SpecialistCrops,
+)
+from restoration_toolchain.tools_zoo.tool import ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 PROFILED: Final = (*FAMILIES, CLEAN)
@@ -26,7 +32,7 @@ COUNT: Final = 64
 _AT_ONCE: Final = 16  # crops that a tool runs on together
 
 OnFamily = Callable[[int, int, str], None]
-"""Called with (families done, all of them, name of the latest)."""
+"""Called with (families and specialists done, all of them, name of the latest)."""
 
 
 def measure_profile(
@@ -66,35 +72,41 @@ def measure_profile(
     if not checksums:
         raise ToolchainError(f"all tools of {toolbox.name} enlarge: there is no gain to measure")
     toolbox.to(device)
-    families = {}
-    for number, family in enumerate(PROFILED):
+    sources = {family: _family(photos, family, side) for family in PROFILED}
+    specialists = {tool.spec.name: tool.spec for tool in toolbox if tool.spec.families}
+    sources |= {name: _own(photos, spec, side) for name, spec in specialists.items()}
+    measured = {}
+    for number, (name, crops) in enumerate(sources.items()):
         rng = np.random.default_rng((seed, number))
-        lq, gt = _pairs(photos, family, count, side, rng)
-        before = _capped(lq, gt)
+        lq, gt = gather([crops.draw(rng) for _ in range(count)])
+        pairs = to_tensor(to_float(lq)), to_tensor(to_float(gt))
+        before = _capped(*pairs)
         gains = {}
-        for name in checksums:
+        for tool in checksums:
             with torch.inference_mode(), computing(precision, torch.device(device)):
                 after = [
-                    _capped(toolbox[name](part.to(device)).float().cpu(), clean)
-                    for part, clean in _parts(lq, gt)
+                    _capped(toolbox[tool](part.to(device)).float().cpu(), clean)
+                    for part, clean in _parts(*pairs)
                 ]
-            gains[name] = round(float((torch.cat(after) - before).mean()), 4)
-        families[family] = FamilyGains(count, round(float(before.mean()), 4), gains)
-        on_family(number + 1, len(PROFILED), family)
-    return ToolProfile(checksums, families, source, side, seed, PSNR_CAP)
+            gains[tool] = round(float((torch.cat(after) - before).mean()), 4)
+        measured[name] = FamilyGains(count, round(float(before.mean()), 4), gains)
+        on_family(number + 1, len(sources), name)
+    families, own = ({name: measured[name] for name in names} for names in (PROFILED, specialists))
+    return ToolProfile(checksums, families, source, side, seed, PSNR_CAP, own)
 
 
-def _pairs(
-    photos: Sequence[ByteImage], family: str, count: int, side: int, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Draw (lq, gt) of one family, each float32 (N, 3, S, S) in [0, 1]."""
+def _family(photos: Sequence[ByteImage], family: str, side: int) -> CropSource:
     is_clean = family == CLEAN
     weights = None if is_clean else dict.fromkeys(FAMILIES, 0.0) | {family: 1.0}
-    crops = WorldCrops(
+    return WorldCrops(
         photos, side=side, drawn_share=0.0, clean_share=float(is_clean), weights=weights
     )
-    lq, gt = gather([crops.draw(rng) for _ in range(count)])
-    return to_tensor(to_float(lq)), to_tensor(to_float(gt))
+
+
+def _own(photos: Sequence[ByteImage], spec: ToolSpec, side: int) -> CropSource:
+    """What a tool is for: its families, each alike often, as damaged as it was trained for."""
+    families = dict.fromkeys(spec.families, 1.0)
+    return SpecialistCrops(photos, Specialist(families=families, psnr=spec.psnr or ANY_PSNR), side)
 
 
 def _parts(lq: Tensor, gt: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

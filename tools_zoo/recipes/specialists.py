@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -41,6 +41,9 @@ from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (tool, step, total, newest metrics)."""
 
+ANY_PSNR: Final = (0.0, MAX_INPUT_PSNR)
+"""Range of the PSNR of inputs, in dB, of a tool that is for all that can be seen."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Specialist:
@@ -57,7 +60,7 @@ class Specialist:
     """
 
     families: Mapping[str, float]
-    psnr: tuple[float, float] = (0.0, MAX_INPUT_PSNR)
+    psnr: tuple[float, float] = ANY_PSNR
     task: Task = "mixed"
     network: str = "unshuffled_unet"
     init: str | None = None
@@ -82,6 +85,7 @@ class Specialist:
             self.task,
             network=self.network,
             families=tuple(self.families),
+            psnr=None if self.psnr == ANY_PSNR else self.psnr,
             source="this project",
         )
 

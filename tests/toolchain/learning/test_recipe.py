@@ -21,6 +21,7 @@ TINY: dict[str, Any] = {
     "held_out": "embedded",
     "device": "cpu",
     "precision": "fp32",
+    "profile_crops": 1,
     "specialists": {
         "batch_size": 2,
         "side": 32,
@@ -28,7 +29,12 @@ TINY: dict[str, Any] = {
         "eval_photos": 1,
         "num_workers": 0,
         "tools": {
-            "a": {"families": {"noise": 1}, "network": "small", "total_crops": 4},
+            "a": {
+                "families": {"noise": 1},
+                "psnr": [10, 45],
+                "network": "small",
+                "total_crops": 4,
+            },
             "b": {"families": {"jpeg": 1}, "network": "small", "init": "a", "total_crops": 4},
         },
     },
@@ -70,12 +76,20 @@ def test_a_recipe_makes_tools_and_their_agent_and_goes_on_where_it_was_interrupt
     folder = train_recipe(
         recipe, tmp_path, resume=True, on_step=lambda phase, *_: phases.append(phase)
     )
-    assert set(phases) == {"recording outcomes", "recording held_out", "learning, round 1"}
+    assert set(phases) == {
+        "recording outcomes",
+        "recording held_out",
+        "learning, round 1",
+        "measuring tools",
+    }
     toolbox, policy = load_bundle(folder)
     assert (toolbox.name, toolbox.names) == ("tiny", ("a", "b"))
     assert policy.default_chains == (("a", "b"),)
     assert policy.knows_risk
     assert {notes["recipe"] for notes in read_notes(folder).values()} == {"tiny"}
+    assert toolbox.profile is not None
+    assert set(toolbox.profile.own) == {"a", "b"}
+    assert toolbox["a"].spec.psnr == (10, 45)
     # What ships has 16 bits; the agent learnt with the tools as they ship.
     for value in toolbox["a"].network.state_dict().values():
         assert torch.equal(value, value.half().float())

@@ -75,6 +75,8 @@ def test_gains_are_what_tools_do_to_the_crops_of_a_family(photos: list[ByteImage
         assert family.count == 3
         assert family.gains["nothing"] == 0.0
         assert family.best == "nothing"
+    assert tuple(profile.own) == ("nothing", "darken")  # what each of them is for
+    assert profile.own["darken"].gains["darken"] < profile.own["darken"].gains["nothing"] == 0.0
     clean = profile.families[CLEAN]
     assert clean.psnr == 50.0  # undamaged, and capped
     assert -50.0 < clean.gains["darken"] < -30.0
@@ -90,6 +92,16 @@ def test_a_toolbox_that_only_enlarges_has_no_profile(photos: list[ByteImage]) ->
     tool = Tool(ToolSpec("larger", "sr", (2.0, 2.0), "sr_x2", 2))
     with pytest.raises(ToolchainError, match="all tools of large enlarge"):
         measure_profile(Toolbox("large", [tool], {"larger": "1"}), photos, source="some")
+
+
+def test_a_tool_for_some_of_a_family_is_measured_on_those(photos: list[ByteImage]) -> None:
+    tools = [
+        Tool(ToolSpec(name, "noise", families=("noise",), psnr=psnr), Nothing())
+        for name, psnr in (("weak", (30.0, 45.0)), ("strong", (0.0, 20.0)))
+    ]
+    toolbox = Toolbox("two", tools, {"weak": "1", "strong": "2"})
+    own = measure_profile(toolbox, photos, source="some", count=3, side=64).own
+    assert own["weak"].psnr > own["strong"].psnr + 5.0
 
 
 def test_a_picture_of_a_profile_is_drawn(photos: list[ByteImage]) -> None:

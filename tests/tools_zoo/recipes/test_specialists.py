@@ -81,6 +81,7 @@ def test_tools_are_trained_in_order_each_from_where_the_plan_says(
     toolbox = load_toolbox(folder)
     assert toolbox.names == tuple(PLAN)
     assert toolbox["kept"].spec.families == ("jpeg", "webp")
+    assert toolbox["kept"].spec.psnr is None
     assert toolbox["kept"].spec.label == "jpeg, webp"
     for key, value in weights(folder, "kept").items():
         assert torch.equal(value, weights(folder, "sharper")[key]), key
