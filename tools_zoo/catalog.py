@@ -68,7 +68,7 @@ ENLARGER_CONTROLS: Final = (
 WORLD_TOOLBOX: Final = "world"
 """Toolbox whose tools a recipe plans (`recipes.specialists`): each knows one kind of damage."""
 
-DEFAULT_TOOLBOX: Final = "efficient"
+DEFAULT_TOOLBOX: Final = WORLD_TOOLBOX
 """Toolbox that is used where none is named."""
 
 GENERATIVE_TOOLBOX: Final = "generative"

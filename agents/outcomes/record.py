@@ -12,7 +12,7 @@ import io
 import itertools
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -95,6 +95,7 @@ class Recording:
         seed: Seed of every random draw.
         device: Device that the tools run on.
         precision: Number format that the tools compute in.
+        crops_per_shard: Crops in a file.
     """
 
     chains: Sequence[tuple[int, int]] = ()
@@ -102,10 +103,11 @@ class Recording:
     seed: int = 0
     device: str | torch.device = "cpu"
     precision: Precision = "fp32"
+    crops_per_shard: int = field(default_factory=lambda: CROPS_PER_SHARD)
 
     def shards(self, folder: Path, num_crops: int) -> list[Path]:
         """The files of so many crops, in order; the last one may have a few more."""
-        numbers = range(-(-num_crops // CROPS_PER_SHARD))
+        numbers = range(-(-num_crops // self.crops_per_shard))
         return [folder / f"shard-{self.seed:03d}-{number:05d}.npz" for number in numbers]
 
 
@@ -135,7 +137,7 @@ def record(
     paths = recording.shards(folder, num_crops)
     for number, path in enumerate(paths):
         record_shard(toolbox, crops, recording, path, number)
-        on_shard(min((number + 1) * CROPS_PER_SHARD, num_crops), num_crops)
+        on_shard(min((number + 1) * recording.crops_per_shard, num_crops), num_crops)
     return paths
 
 
@@ -155,7 +157,7 @@ def record_shard(
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng((recording.seed, number))
-    drawn = [crops.draw(rng) for _ in range(CROPS_PER_SHARD)]
+    drawn = [crops.draw(rng) for _ in range(recording.crops_per_shard)]
     played = [
         _play(toolbox, recording, drawn[start : start + _AT_ONCE], rng)
         for start in range(0, len(drawn), _AT_ONCE)

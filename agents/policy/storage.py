@@ -15,7 +15,11 @@ from restoration_toolchain.data.atomic import write_atomically
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.envs.reward import PSNR, Reward
 from restoration_toolchain.envs.task import check_task
-from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX, GENERATIVE_TOOLBOX
+from restoration_toolchain.tools_zoo.catalog import (
+    DEFAULT_TOOLBOX,
+    GENERATIVE_TOOLBOX,
+    default_toolbox,
+)
 from restoration_toolchain.tools_zoo.storage import (
     load_toolbox,
     load_weights,
@@ -34,6 +38,7 @@ BUILTIN_AGENTS: Final = (
     "generative",
     "generative-texture",
     "generative-x2",
+    "world",
 )
 _PRISTINE: Final = "pristine."  # begins the names of its weights
 _RECOGNITION: Final = "recognition."
@@ -173,6 +178,19 @@ def agent_folder(name_or_path: str | Path) -> Path:
     if not folder.is_dir():
         raise UnknownNameError("agent", str(name_or_path), BUILTIN_AGENTS)
     return folder
+
+
+def toolbox_for(agent: str | Path | None, scale: int = 1) -> str:
+    """The toolbox that is used where none is named: that of a shipped agent, or the usual one.
+
+    Args:
+        agent: Agent that was named, if one was.
+        scale: Factor by which images become larger.
+    """
+    homes = [name for name in shipped_toolboxes() if f"{agent}-".startswith(f"{name}-")]
+    if str(agent) in BUILTIN_AGENTS and homes:
+        return max(homes, key=len)
+    return default_toolbox(scale)
 
 
 def own_agent(toolbox: str | Path, suffix: str = "") -> str | Path:

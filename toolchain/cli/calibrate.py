@@ -10,7 +10,7 @@ from restoration_toolchain.toolchain.cli.options import (
     DEFAULT_TOOLBOX,
     AgentOption,
     DeviceOption,
-    ToolboxOption,
+    option_of,
 )
 
 
@@ -18,7 +18,7 @@ def calibrate(
     store: Annotated[
         str, typer.Option(help="Patch store; its held-out photos are used.", show_default=False)
     ],
-    toolbox: ToolboxOption = DEFAULT_TOOLBOX,
+    toolbox: Annotated[str | None, option_of("toolbox", usual=DEFAULT_TOOLBOX)] = None,
     agent: AgentOption = None,
     count: Annotated[int, typer.Option(help="Patches of each kind of damage.", min=32)] = 384,
     seed: Annotated[int, typer.Option(help="Seed of what is done to them.", min=0)] = 0,
@@ -42,6 +42,7 @@ def calibrate(
     from restoration_toolchain.tools_zoo.device import choose_device
 
     place = choose_device(device)
+    toolbox = toolbox or storage.toolbox_for(agent)
     tools, policy = storage.load_bundle(toolbox, agent)
     tools.to(place)
     folder = storage.agent_folder(storage.own_agent(toolbox) if agent is None else agent)

@@ -127,14 +127,13 @@ def _play(
 ) -> "list[Evaluation]":
     """Let players restore degraded patches, and enlarge them where a scale is given."""
     from restoration_toolchain.agents.policy.decision import tool_prices
-    from restoration_toolchain.agents.policy.storage import load_bundle
-    from restoration_toolchain.tools_zoo.catalog import default_toolbox
+    from restoration_toolchain.agents.policy.storage import load_bundle, toolbox_for
     from restoration_toolchain.tools_zoo.storage import load_toolbox
 
     if settings.scale > 1 and players == DEFAULT_PLAYERS:
         players = SCALED_PLAYERS
     names = [name.strip() for name in players.split(",") if name.strip()]
-    toolbox, policy = settings.toolbox or default_toolbox(settings.scale), None
+    toolbox, policy = settings.toolbox or toolbox_for(settings.agent, settings.scale), None
     if "agent" in names:
         tools, policy = load_bundle(toolbox, settings.agent, prefer=settings.prefer)
         if settings.even_if_unsure:

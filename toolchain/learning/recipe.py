@@ -26,9 +26,11 @@ from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.patches.world_crops import WorldCrops
 from restoration_toolchain.data.photos.sources import name_of, open_source
 from restoration_toolchain.toolchain.learning.world import (
+    HELD_OUT,
     WorldConfig,
     begin,
     indices_of,
+    photos_of,
     train_world,
 )
 from restoration_toolchain.toolchain.measuring.tool_profile import COUNT, measure_profile
@@ -40,6 +42,7 @@ from restoration_toolchain.tools_zoo.recipes.specialists import (
     train_specialists,
 )
 from restoration_toolchain.tools_zoo.storage import (
+    MANIFEST,
     load_toolbox,
     read_notes,
     read_origin,
@@ -112,6 +115,33 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
         UnknownNameError: A key is none of these.
         ToolchainError: A value is refused, or a table is missing.
     """
+    _check_tables(values, name)
+    shared = {key: values[key] for key in _SHARED if key in values}
+    held_out = {"held_out": values["held_out"]} if "held_out" in values else {}
+    if "toolbox" in values["agent"]:
+        raise ToolchainError("the agent of a recipe learns with the tools of the recipe")
+    toolbox = str(run_path / TOOLBOX)
+    agent = {**values["agent"], **shared, **held_out, "toolbox": toolbox}
+    profile_crops = values.get("profile_crops", COUNT)
+    if not isinstance(profile_crops, int) or profile_crops < 1:
+        raise ToolchainError(f"profile_crops must be a positive number, got {profile_crops!r}")
+    specialists = config_from_dict(
+        SpecialistConfig, {**values["specialists"], **shared}, "specialists."
+    )
+    chosen = config_from_dict(WorldConfig, agent, "agent.")
+    for tool in itertools.chain(*chosen.chains):
+        if tool not in specialists.tools:
+            raise UnknownNameError("tool", tool, specialists.tools)
+    return Recipe(
+        name,
+        specialists,
+        chosen,
+        profile_crops,
+    )
+
+
+def _check_tables(values: Mapping[str, Any], name: str) -> None:
+    """Refuse unknown keys, missing tables, and in a table what is that of the whole run."""
     known = (*_TABLES, *_SHARED, "held_out", "profile_crops")
     for key in values:
         if key not in known:
@@ -119,23 +149,10 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
     for key in _TABLES:
         if not isinstance(values.get(key), Mapping):
             raise ToolchainError(f"the recipe {name} has no table [{key}]")
-    shared = {key: values[key] for key in _SHARED if key in values}
     for table, taken in (("specialists", _SHARED), ("agent", (*_SHARED, "held_out"))):
         for key in taken:
             if key in values[table]:
                 raise ToolchainError(f"{table}.{key} is that of the whole run: set {key}")
-    held_out = {"held_out": values["held_out"]} if "held_out" in values else {}
-    if "toolbox" in values["agent"]:
-        raise ToolchainError("the agent of a recipe learns with the tools of the recipe")
-    toolbox = str(run_path / TOOLBOX)
-    agent = {**values["agent"], **shared, **held_out, "toolbox": toolbox}
-    specialists = {**values["specialists"], **shared}
-    return Recipe(
-        name,
-        config_from_dict(SpecialistConfig, specialists, "specialists."),
-        config_from_dict(WorldConfig, agent, "agent."),
-        int(values.get("profile_crops", COUNT)),
-    )
 
 
 def train_recipe(
@@ -159,12 +176,14 @@ def train_recipe(
     Raises:
         ToolchainError: The photos are unusable, or the folder holds another run.
     """
-    begun = (run_path / TOOLS).is_dir()
+    tools = run_path / TOOLS
+    begun = (tools / TOOLBOX / MANIFEST).is_file() or any(tools.rglob(CHECKPOINT))
     if begun and not resume:
         raise RunTakenError(f"{run_path} already holds a run")
-    tools = train_specialists(
-        recipe.specialists, run_path / TOOLS, resume=resume and begun, on_step=on_step
-    )
+    # What is wrong with the agent's settings is said before the hours that its tools take.
+    begin(recipe.agent, list(recipe.specialists.tools))
+    photos_of(recipe.agent, HELD_OUT)
+    tools = train_specialists(recipe.specialists, tools, resume=begun, on_step=on_step)
     folder = run_path / TOOLBOX
     pack(tools, folder, recipe.name)
     agent = run_path / AGENT
@@ -181,16 +200,13 @@ def _measure(recipe: Recipe, folder: Path, on_step: OnPhaseStep) -> None:
     toolbox, agent = load_toolbox(folder), recipe.agent
     if toolbox.profile is not None:
         return
-    held_out = itertools.islice(open_source(agent.held_out), agent.held_out_photos)
-    device = choose_device(agent.device)
     profile = measure_profile(
         toolbox,
-        [photo for _, photo in held_out],
+        photos_of(agent, HELD_OUT),
         source=name_of(agent.held_out),
         count=recipe.profile_crops,
         seed=agent.seed,
-        device=device,
-        precision=choose_precision(agent.precision, device),
+        device=choose_device(agent.device),
         on_family=lambda done, total, name: on_step("measuring tools", done, total, {}),
     )
     write_profile(profile, folder)

@@ -13,6 +13,7 @@ import itertools
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -167,7 +168,9 @@ def train_world(
         _check_same_tools(run, toolbox, resume=resume)
         # What is wrong with any of it is said before the hours.
         student = begin(config, toolbox.names)
-        crops = {name: WorldCrops(_photos(config, name)) for name in (OUTCOMES, HELD_OUT)}
+        crops = {name: WorldCrops(photos_of(config, name)) for name in (OUTCOMES, HELD_OUT)}
+        if not resume:  # whatever is recorded from here on is of these tools and settings
+            run.save({_CHECKSUMS: dict(toolbox.checksums)})
         outcomes, held_out = (
             _outcomes(config, toolbox, run, folder, on_step) for folder in crops.items()
         )
@@ -207,8 +210,8 @@ def _open_toolbox(config: WorldConfig) -> Toolbox:
     return toolbox
 
 
-def _photos(config: WorldConfig, name: str) -> list[ByteImage]:
-    """The clean photos that a folder's crops are cut from."""
+def photos_of(config: WorldConfig, name: str) -> list[ByteImage]:
+    """The clean photos that the crops of `OUTCOMES` or `HELD_OUT` are cut from."""
     if name == HELD_OUT:
         chosen = itertools.islice(open_source(config.held_out), config.held_out_photos)
         return [photo for _, photo in chosen]
@@ -261,13 +264,18 @@ def _shards(
         return
     # Started afresh: threads of PyTorch do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.num_processes, context, _use_one_thread) as pool:
-        work = functools.partial(_record_shard_of, config, name)
-        try:
-            yield pool.map(work, paths, range(len(paths)))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ProcessPoolExecutor(config.num_processes, context, _use_one_thread)
+    try:
+        yield pool.map(
+            functools.partial(_record_shard_of, config, name, recording), paths, range(len(paths))
+        )
+    except BrokenProcessPool as error:
+        raise ToolchainError(
+            "a process that recorded ended too early, perhaps for want of memory; resume with "
+            "fewer of them (num_processes)"
+        ) from error
+    finally:  # after an error, too, shards that nobody waits for are not begun
+        pool.shutdown(cancel_futures=True)
 
 
 def _use_one_thread() -> None:
@@ -275,16 +283,18 @@ def _use_one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _record_shard_of(config: WorldConfig, name: str, path: Path, number: int) -> None:
+def _record_shard_of(
+    config: WorldConfig, name: str, recording: Recording, path: Path, number: int
+) -> None:
     """Record a shard in a process that has nothing at hand yet."""
     toolbox, crops = _at_hand(config, name)
-    record_shard(toolbox, crops, _recording(config, toolbox.names), path, number)
+    record_shard(toolbox, crops, recording, path, number)
 
 
 @functools.lru_cache(maxsize=1)
 def _at_hand(config: WorldConfig, name: str) -> tuple[Toolbox, WorldCrops]:
     toolbox = load_toolbox(config.toolbox).to(choose_device(config.device))
-    return toolbox, WorldCrops(_photos(config, name))
+    return toolbox, WorldCrops(photos_of(config, name))
 
 
 def _learn(

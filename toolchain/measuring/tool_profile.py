@@ -13,7 +13,6 @@ from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.data.images import ByteImage, to_float, to_tensor
 from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.world_crops import CLEAN, CROP_SIDE, WorldCrops, gather
-from restoration_toolchain.tools_zoo.precision import Precision, computing
 from restoration_toolchain.tools_zoo.profile import FamilyGains, ToolProfile
 from restoration_toolchain.tools_zoo.recipes.specialists import (
     ANY_PSNR,
@@ -44,7 +43,6 @@ def measure_profile(
     side: int = CROP_SIDE,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    precision: Precision = "fp32",
     on_family: OnFamily = lambda done, total, name: None,
 ) -> ToolProfile:
     """Run every tool on crops of every family; those that enlarge are left out.
@@ -56,8 +54,7 @@ def measure_profile(
         count: Crops of each family.
         side: Side of a crop in pixels.
         seed: Seed of the crops; each family has random numbers of its own.
-        device: Device that the tools run on.
-        precision: Number format that they compute in.
+        device: Device that the tools run on, in float32.
         on_family: Progress.
 
     Raises:
@@ -72,26 +69,25 @@ def measure_profile(
     if not checksums:
         raise ToolchainError(f"all tools of {toolbox.name} enlarge: there is no gain to measure")
     toolbox.to(device)
-    sources = {family: _family(photos, family, side) for family in PROFILED}
-    specialists = {tool.spec.name: tool.spec for tool in toolbox if tool.spec.families}
-    sources |= {name: _own(photos, spec, side) for name, spec in specialists.items()}
-    measured = {}
-    for number, (name, crops) in enumerate(sources.items()):
+    families, own = dict[str, FamilyGains](), dict[str, FamilyGains]()
+    sources = [(families, family, _family(photos, family, side)) for family in PROFILED]
+    specs = [tool.spec for tool in toolbox if tool.spec.families]
+    sources += [(own, spec.name, _own(photos, spec, side)) for spec in specs]
+    for number, (measured, name, crops) in enumerate(sources):
         rng = np.random.default_rng((seed, number))
         lq, gt = gather([crops.draw(rng) for _ in range(count)])
         pairs = to_tensor(to_float(lq)), to_tensor(to_float(gt))
         before = _capped(*pairs)
         gains = {}
         for tool in checksums:
-            with torch.inference_mode(), computing(precision, torch.device(device)):
+            with torch.inference_mode():
                 after = [
-                    _capped(toolbox[tool](part.to(device)).float().cpu(), clean)
+                    _capped(toolbox[tool](part.to(device)).cpu(), clean)
                     for part, clean in _parts(*pairs)
                 ]
             gains[tool] = round(float((torch.cat(after) - before).mean()), 4)
         measured[name] = FamilyGains(count, round(float(before.mean()), 4), gains)
         on_family(number + 1, len(sources), name)
-    families, own = ({name: measured[name] for name in names} for names in (PROFILED, specialists))
     return ToolProfile(checksums, families, source, side, seed, PSNR_CAP, own)
 
 

@@ -4,14 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Unpack
 
-from restoration_toolchain.agents.policy.storage import BUILTIN_AGENTS, load_bundle
+from restoration_toolchain.agents.policy.storage import BUILTIN_AGENTS, load_bundle, toolbox_for
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from restoration_toolchain.toolchain.restoring.settings import (
     LoadOptions,
     RestoreSettings,
     check_keywords,
 )
-from restoration_toolchain.tools_zoo.catalog import default_toolbox
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import open_named
 from restoration_toolchain.tools_zoo.own_tools import (
     default_home,
@@ -32,8 +31,9 @@ def load(
 
     Args:
         agent: Name of a shipped agent, or the folder of one; None is the toolbox's own.
-        toolbox: Name of a shipped toolbox, or the folder of one; None is ``efficient`` or, where
-            photos are to be enlarged, ``generative``, and by 2, ``generative-x2``.
+        toolbox: Name of a shipped toolbox, or the folder of one; None is that of a
+            shipped agent; without an agent, it is ``world`` or, where photos are to be enlarged,
+            ``generative``, and by 2, ``generative-x2``.
         settings: Settings to start from; None are the defaults.
         **options: Any other field of `RestoreSettings`, such as ``max_steps=2``; None leaves it as
             it is in ``settings``.
@@ -49,7 +49,9 @@ def load(
         raise TypeError("load() takes RestoreSettings as settings=..., and nothing else there")
     named = {"agent": agent, "toolbox": toolbox, **options}
     asked = (settings or RestoreSettings()).changed(named)
-    box = asked.toolbox if asked.toolbox is not None else default_toolbox(asked.scale)
+    box = asked.toolbox
+    if box is None:
+        box = toolbox_for(asked.agent, asked.scale)
     own_tools = [load_own_tool(name) for name in asked.add_tools]
     tools, policy = load_bundle(box, asked.agent, prefer=asked.prefer)
     names = {

@@ -23,7 +23,7 @@ OWN_PRIOR: Final = "own"
 MAX_STEPS_OF_DIFFUSION: Final = 8
 """`tools_zoo.networks.one_step.STEPS`, repeated because that module imports PyTorch."""
 
-DEFAULT_TOOLBOX: Final = "efficient"
+DEFAULT_TOOLBOX: Final = "world"
 """`tools_zoo.catalog.DEFAULT_TOOLBOX`, repeated for the same reason, as the next two are."""
 GENERATIVE_TOOLBOX: Final = "generative"
 X2_TOOLBOX: Final = "generative-x2"

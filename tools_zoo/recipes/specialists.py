@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from restoration_toolchain.data.patches.store import MAX_INPUT_PSNR
 from restoration_toolchain.data.patches.world_crops import Crop, WorldCrops, gather
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.tools_zoo.losses import pixel_loss
+from restoration_toolchain.tools_zoo.networks import NETWORKS
 from restoration_toolchain.tools_zoo.origin import Origin, joined, origin_of
 from restoration_toolchain.tools_zoo.storage import (
     MANIFEST,
@@ -34,7 +36,11 @@ from restoration_toolchain.tools_zoo.tool import Task, Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.batches import MAX_DRAWS, Batch
 from restoration_toolchain.tools_zoo.training.config import NOT_NOTED, LoopConfig
-from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
+from restoration_toolchain.tools_zoo.training.errors import (
+    NothingToResumeError,
+    RunMismatchError,
+    RunTakenError,
+)
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
 from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
 
@@ -73,9 +79,13 @@ class Specialist:
                 raise UnknownNameError("family", family, FAMILIES)
         if not self.families or min(self.families.values()) <= 0.0:
             raise ToolchainError("a tool needs families, each with a positive weight")
-        if self.psnr[0] >= self.psnr[1]:
-            raise ToolchainError(f"a range of PSNR goes up, got {self.psnr}")
-        if self.total_crops < 1 and self.init is None:
+        if len(self.psnr) != 2 or self.psnr[0] >= self.psnr[1]:
+            raise ToolchainError(f"a range of PSNR has two ends and goes up, got {self.psnr}")
+        if self.network not in NETWORKS:
+            raise UnknownNameError("network", self.network, NETWORKS)
+        if self.total_crops < 0:
+            raise ToolchainError(f"total_crops must not be negative, got {self.total_crops}")
+        if not self.total_crops and self.init is None:
             raise ToolchainError("a tool that is not trained needs another to be taken from")
 
     def spec(self, name: str) -> ToolSpec:
@@ -122,6 +132,14 @@ class SpecialistConfig(LoopConfig):
         counts = ("batch_size", "side", "eval_crops", "eval_photos")
         if min(getattr(self, name) for name in counts) < 1:
             raise ValueError(f"{', '.join(counts[:-1])} and {counts[-1]} must be positive")
+        names = list(self.tools)
+        for place, (name, plan) in enumerate(self.tools.items()):
+            if plan.init is not None and "/" not in plan.init and plan.init not in names[:place]:
+                raise ToolchainError(
+                    f"{name} is to start from {plan.init!r}, which is no tool before it in the plan"
+                )
+            if 0 < plan.total_crops < self.batch_size:
+                raise ToolchainError(f"{name}: total_crops must hold a batch of {self.batch_size}")
 
 
 @dataclass(eq=False)
@@ -235,6 +253,7 @@ def train_specialists(
 
     Raises:
         UnknownNameError: A tool is not in the plan, or one to start from is nowhere.
+        RunMismatchError: The folder has tools of another plan.
         ToolchainError: A run was interrupted and is not to go on, does not fit, or there is none
             to go on with; the photos are unusable.
     """
@@ -244,6 +263,8 @@ def train_specialists(
     folder = run_path / "toolbox"
     finished = load_toolbox(folder).names if (folder / MANIFEST).is_file() else ()
     left = [name for name in (names or config.tools) if name not in finished]
+    if finished:
+        _check_same_plans(config, folder)
     begun = [name for name in left if (run_path / name / CHECKPOINT).is_file()]
     if resume and not begun and not finished:
         raise NothingToResumeError(f"nothing to resume in {run_path}")
@@ -262,6 +283,22 @@ def train_specialists(
         origins = [origin_of(config.photos), *_starting_origin(config.tools[name].init)]
         _add(tool, notes, folder, list(config.tools), joined(origins))
     return folder
+
+
+def _check_same_plans(config: SpecialistConfig, folder: Path) -> None:
+    """Refuse to go on with tools that were trained for something else than what is planned now."""
+    for name, notes in read_notes(folder).items():
+        plan = config.tools.get(name)
+        if plan is None or _plain(plan) != notes.get("plan"):
+            raise RunMismatchError(
+                f"the plan of {name} in {folder} is another one; train in another folder"
+            )
+
+
+def _plain(plan: Specialist) -> dict[str, Any]:
+    """A plan as a manifest has it."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(plan)))
+    return plain
 
 
 def _train(
@@ -290,7 +327,7 @@ def _train(
             for key, value in dataclasses.asdict(own).items()
             if key not in (*NOT_NOTED, "tools", "photos")
         },
-        "plan": dataclasses.asdict(plan),
+        "plan": _plain(plan),
     }
     if not plan.total_crops:
         return tool.requires_grad_(False).eval(), notes

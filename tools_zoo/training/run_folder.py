@@ -33,6 +33,9 @@ CHECKPOINT: Final = "checkpoint.pt"
 METRICS: Final = "metrics.jsonl"
 BOARD: Final = "tensorboard"
 
+_WITHOUT_CONSEQUENCE: Final = frozenset({"num_processes"})
+"""Settings that a run may be resumed without: they say nothing about its result."""
+
 _LISTS: Final = (tuple, Sequence)
 """What a list of a file may become."""
 
@@ -191,7 +194,8 @@ class RunFolder:
         values = json.loads(json.dumps(dataclasses.asdict(config)))
         if resume:
             before = recorded_config(path)
-            changed = sorted(key for key in values if values[key] != before.get(key))
+            compared = values.keys() - _WITHOUT_CONSEQUENCE
+            changed = sorted(key for key in compared if values[key] != before.get(key))
             if changed:
                 raise RunMismatchError(
                     f"{path} was started with other settings ({', '.join(changed)})"

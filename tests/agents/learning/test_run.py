@@ -21,7 +21,7 @@ from restoration_toolchain.data.errors import StoreError, ToolchainError, Unknow
 from restoration_toolchain.data.patches.pairs import ArrayPairs
 from restoration_toolchain.envs.restoration_vec_env import RestorationVecEnv
 from restoration_toolchain.envs.reward import MAX_LOSS, PSNR, REWARDS, Reward
-from restoration_toolchain.tools_zoo.catalog import CLASSIC, ENLARGERS
+from restoration_toolchain.tools_zoo.catalog import CLASSIC, DEFAULT_TOOLBOX, ENLARGERS
 from restoration_toolchain.tools_zoo.encoders import load_encoder
 from restoration_toolchain.tools_zoo.enlarging.sfd_iqa import IQA_FOLDER, SfdIqa, save_iqa
 from restoration_toolchain.tools_zoo.storage import load_toolbox, save_toolbox
@@ -231,7 +231,7 @@ def test_an_agent_may_be_trained_for_a_score_without_a_reference(enlarging_folde
 
 
 def test_the_task_chooses_the_toolbox_unless_one_is_named(enlarging_folder):
-    assert DrqnConfig(store="embedded").toolbox == "efficient"
+    assert DrqnConfig(store="embedded").toolbox == DEFAULT_TOOLBOX
     assert DrqnConfig(store="embedded", task="real-sr").toolbox == "generative"
     assert PpoConfig(**SMALLEST, toolbox=str(enlarging_folder)).toolbox == str(enlarging_folder)
 

@@ -95,6 +95,22 @@ def test_a_recipe_makes_tools_and_their_agent_and_goes_on_where_it_was_interrupt
         assert torch.equal(value, value.half().float())
 
 
+def test_a_run_that_ended_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
+    (tmp_path / "tools" / "a").mkdir(parents=True)
+    recipe = read_recipe(TINY, name="tiny", run_path=tmp_path)
+    assert load_bundle(train_recipe(recipe, tmp_path))[0].names == ("a", "b")
+
+
+def test_what_is_wrong_with_the_agent_is_said_before_its_tools_are_trained(tmp_path: Path) -> None:
+    for change in ({"held_out": str(tmp_path / "nowhere")}, {"init_encoder": "nobody"}):
+        values = {**TINY, **change} if "held_out" in change else TINY
+        agent = TINY["agent"] if "held_out" in change else {**TINY["agent"], **change}
+        recipe = read_recipe({**values, "agent": agent}, name="tiny", run_path=tmp_path)
+        with pytest.raises(ToolchainError, match=r"nowhere|nobody"):
+            train_recipe(recipe, tmp_path)
+        assert not (tmp_path / "tools").exists()
+
+
 def test_what_was_recorded_of_other_tools_is_not_gone_on_with(tmp_path: Path) -> None:
     recipe = read_recipe(TINY, name="tiny", run_path=tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -127,6 +143,9 @@ def test_a_recipe_says_what_every_stage_costs_and_writes_nothing(
         ({"agent": {**TINY["agent"], "toolbox": "x"}}, "the tools of the recipe"),
         ({"agent": {**TINY["agent"], "rounds": 0}}, "must be positive"),
         ({"held_out": ""}, "held out"),
+        ({"profile_crops": 0}, "profile_crops must be"),
+        ({"profile_crops": "many"}, "profile_crops must be"),
+        ({"agent": {**TINY["agent"], "chains": [["a", "c"]]}}, "no tool 'c'"),
     ],
 )
 def test_what_a_recipe_cannot_mean_is_one_line(

@@ -213,7 +213,7 @@ def test_a_restorer_takes_the_toolbox_of_its_scale() -> None:
         load(scale=scale, device="cpu", precision="fp32").provenance.options["toolbox"]
         for scale in (1, 2, 4)
     ]
-    assert taken == ["efficient", "generative-x2", "generative"]
+    assert taken == ["world", "generative-x2", "generative"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,11 @@ from restoration_toolchain.tools_zoo.recipes.specialists import (
     train_specialists,
 )
 from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes
-from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
+from restoration_toolchain.tools_zoo.training.errors import (
+    NothingToResumeError,
+    RunMismatchError,
+    RunTakenError,
+)
 from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
 
 PLAN = {
@@ -109,6 +113,16 @@ def test_an_interrupted_run_goes_on_to_what_it_would_have_become(
             torch.testing.assert_close(weights(resumed, name)[key], value, atol=1e-6, rtol=0)
 
 
+def test_tools_of_another_plan_are_not_gone_on_with(
+    config: SpecialistConfig, tmp_path: Path
+) -> None:
+    train_specialists(config, tmp_path, names=["grainless"])
+    other = dataclasses.replace(PLAN["grainless"], families={"jpeg": 1.0})
+    for tools in ({**PLAN, "grainless": other}, {"alone": PLAN["grainless"]}):
+        with pytest.raises(RunMismatchError, match="another one"):
+            train_specialists(dataclasses.replace(config, tools=tools), tmp_path, resume=True)
+
+
 def test_crops_are_of_the_families_and_as_damaged_as_the_tool_is_for(
     photos: list[ByteImage],
 ) -> None:
@@ -129,7 +143,10 @@ def test_crops_are_of_the_families_and_as_damaged_as_the_tool_is_for(
         ({"families": {}}, "needs families"),
         ({"families": {"jpeg": 0.0}}, "positive weight"),
         ({"psnr": (30.0, 20.0)}, "goes up"),
+        ({"psnr": (30.0,)}, "two ends"),
         ({"total_crops": 0}, "not trained"),
+        ({"total_crops": -1}, "not be negative"),
+        ({"network": "hugh"}, "no network 'hugh'"),
     ],
 )
 def test_what_a_plan_cannot_mean_is_one_line(change: dict[str, Any], says: str) -> None:
@@ -146,6 +163,13 @@ def test_unknown_names_and_too_few_photos_are_refused(
         train_specialists(config, tmp_path, names=["shaper"])
     with pytest.raises(ToolchainError, match="held out"):
         train_specialists(dataclasses.replace(config, eval_photos=99), tmp_path)
+    for change, says in (
+        ({"init": "kept"}, "no tool before it"),
+        ({"total_crops": 1}, "must hold a batch"),
+    ):
+        tools = {**PLAN, "sharper": dataclasses.replace(PLAN["sharper"], **change)}
+        with pytest.raises(ToolchainError, match=says):
+            dataclasses.replace(config, tools=tools)
     strange = {"sharper": dataclasses.replace(PLAN["sharper"], init="efficient/deblur_e4")}
     with pytest.raises(ToolchainError, match="do not fit"):
         train_specialists(dataclasses.replace(config, tools=strange), tmp_path)

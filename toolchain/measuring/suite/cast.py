@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
-from restoration_toolchain.agents.policy.storage import check_fits, load_bundle, load_policy
+from restoration_toolchain.agents.policy.storage import (
+    check_fits,
+    load_bundle,
+    load_policy,
+    toolbox_for,
+)
 from restoration_toolchain.toolchain.restoring.restorer import check_keeps_size
 from restoration_toolchain.toolchain.restoring.settings import RestoreSettings
-from restoration_toolchain.tools_zoo.catalog import default_toolbox
 from restoration_toolchain.tools_zoo.storage import MANIFEST, load_toolbox, shipped_toolboxes
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
@@ -64,7 +68,7 @@ def load_cast(
         ToolchainError: Something named is missing or damaged, or agent and tools do not belong
             together.
     """
-    ours = Bundle(*load_bundle(settings.toolbox or default_toolbox(1), settings.agent))
+    ours = Bundle(*load_bundle(settings.toolbox or toolbox_for(settings.agent), settings.agent))
     check_keeps_size(ours.policy, ours.toolbox)
     remarks, rivals = [], {}
     agents = (("DRQN, the paper's way", drqn, "--drqn"), ("recurrent PPO", ppo, "--ppo"))
