@@ -132,12 +132,7 @@ class SpecialistConfig(LoopConfig):
         counts = ("batch_size", "side", "eval_crops", "eval_photos")
         if min(getattr(self, name) for name in counts) < 1:
             raise ValueError(f"{', '.join(counts[:-1])} and {counts[-1]} must be positive")
-        names = list(self.tools)
-        for place, (name, plan) in enumerate(self.tools.items()):
-            if plan.init is not None and "/" not in plan.init and plan.init not in names[:place]:
-                raise ToolchainError(
-                    f"{name} is to start from {plan.init!r}, which is no tool before it in the plan"
-                )
+        for name, plan in self.tools.items():
             if 0 < plan.total_crops < self.batch_size:
                 raise ToolchainError(f"{name}: total_crops must hold a batch of {self.batch_size}")
 
@@ -260,6 +255,7 @@ def train_specialists(
     for name in names:
         if name not in config.tools:
             raise UnknownNameError("tool", name, config.tools)
+    _check_order(config.tools)
     folder = run_path / "toolbox"
     finished = load_toolbox(folder).names if (folder / MANIFEST).is_file() else ()
     left = [name for name in (names or config.tools) if name not in finished]
@@ -283,6 +279,16 @@ def train_specialists(
         origins = [origin_of(config.photos), *_starting_origin(config.tools[name].init)]
         _add(tool, notes, folder, list(config.tools), joined(origins))
     return folder
+
+
+def _check_order(tools: Mapping[str, Specialist]) -> None:
+    """Refuse a tool that is to start from one that is not trained before it."""
+    names = list(tools)
+    for place, (name, plan) in enumerate(tools.items()):
+        if plan.init is not None and "/" not in plan.init and plan.init not in names[:place]:
+            raise ToolchainError(
+                f"{name} is to start from {plan.init!r}, which is no tool before it in the plan"
+            )
 
 
 def _check_same_plans(config: SpecialistConfig, folder: Path) -> None:

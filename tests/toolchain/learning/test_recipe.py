@@ -118,7 +118,7 @@ def test_what_was_recorded_of_other_tools_is_not_gone_on_with(tmp_path: Path) ->
     runs = tmp_path / "tools" / "toolbox"
     toolbox = load_toolbox(runs)
     next(toolbox["a"].parameters()).data.add_(1.0)
-    save_toolbox(Toolbox(toolbox.name, list(toolbox)), runs)
+    save_toolbox(Toolbox(toolbox.name, list(toolbox)), runs, read_notes(runs))
     with pytest.raises(ToolchainError, match="the tools are others"):
         train_recipe(recipe, tmp_path, resume=True)
 
