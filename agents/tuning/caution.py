@@ -28,10 +28,10 @@ MAX_RISK: Final = 0.3
 NOTICED: Final = 0.05
 """dB; a smaller loss is no harm."""
 
-MAX_HARMED: Final = 0.006
-"""Share of images that a step may harm: all steps together are to stay below 1 %."""
+MAX_HARMED: Final = (0.009, 0.004)
+"""Share of images that the first step may harm, and a later one: about 1 % of all images."""
 
-UNFAMILIAR_RISK: Final = 0.05
+UNFAMILIAR_RISK: Final = 0.02
 """Largest risk that is taken on photos that are unlike all that was learnt from."""
 
 FAMILIAR: Final = 0.99
@@ -113,14 +113,15 @@ def make_cautious(
     policy: LstmPolicy,
     batches: OutcomeBatches,
     *,
-    max_harmed: float = MAX_HARMED,
+    max_harmed: tuple[float, float] = MAX_HARMED,
 ) -> LstmPolicy:
     """Give a policy that knows distributions its guard, and the price that it sets on risks.
 
     Args:
         policy: The policy; not changed.
         batches: Recorded outcomes of photos that it did not learn from.
-        max_harmed: Share of crops that may lose more than `NOTICED` in a step.
+        max_harmed: Share of crops that may lose more than `NOTICED` in the first step, and in a
+            later one.
 
     Returns:
         The same network. It sets the lowest of `PRICES` with which no more crops are harmed than
@@ -137,8 +138,8 @@ def make_cautious(
     guard = Guard(intercept, slope, *look_of(described, first_views.shape[1], FAMILIAR))
     risk = guard.risk(torch.logit(torch.from_numpy(choices.claimed))).numpy()
     prices = [
-        next((one for one in PRICES if harmed(choices, risk, one, first) <= max_harmed), PRICES[-1])
-        for first in (True, False)
+        next((one for one in PRICES if harmed(choices, risk, one, first) <= most), PRICES[-1])
+        for first, most in zip((True, False), max_harmed, strict=True)
     ]
     return policy.changed(
         guard=guard,
