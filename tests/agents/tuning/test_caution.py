@@ -79,7 +79,7 @@ def harmed(policy: LstmPolicy, batches: OutcomeBatches, caution: float) -> float
 def test_the_price_is_the_lowest_that_harms_no_more_than_permitted(
     frank: Frank, honest: OutcomeBatches, max_harmed: float
 ) -> None:
-    cautious = make_cautious(frank, honest, max_harmed=max_harmed)
+    cautious = make_cautious(frank, honest, max_harmed=(max_harmed, max_harmed))
     place = PRICES.index(cautious.caution)
     assert place == len(PRICES) - 1 or harmed(cautious, honest, PRICES[place]) <= max_harmed
     for daring in PRICES[:place]:
@@ -89,7 +89,7 @@ def test_the_price_is_the_lowest_that_harms_no_more_than_permitted(
 
 
 def test_more_harm_permitted_is_a_lower_price(frank: Frank, honest: OutcomeBatches) -> None:
-    prices = [make_cautious(frank, honest, max_harmed=m).caution for m in (0.0, 0.01, 0.1)]
+    prices = [make_cautious(frank, honest, max_harmed=(m, m)).caution for m in (0.0, 0.01, 0.1)]
     assert prices == sorted(prices, reverse=True)
     assert prices[0] > prices[-1] == PRICES[0]
 
@@ -116,7 +116,7 @@ def test_an_agent_that_always_harms_does_nothing_any_more(frank: Frank) -> None:
 def test_where_no_price_keeps_to_it_the_highest_is_taken(frank: Frank) -> None:
     # One of very many is harmed, nothing tells it from the others, and all promise 1 dB.
     is_harmed = np.arange(COUNT) == 7
-    cautious = make_cautious(frank, batches_of(np.full(COUNT, 0.1), is_harmed), max_harmed=0.0)
+    cautious = make_cautious(frank, batches_of(np.full(COUNT, 0.1), is_harmed), max_harmed=(0.0, 0.0))
     assert cautious.caution == PRICES[-1]
 
 
