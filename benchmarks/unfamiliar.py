@@ -20,6 +20,7 @@ from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.images import FloatImage, to_float, to_uint8
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.toolchain.restoring.load import load
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 
 Damage = Callable[[FloatImage, np.random.Generator], FloatImage]
 
@@ -66,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--toolbox", default="efficient")
+    parser.add_argument("--toolbox", default=DEFAULT_TOOLBOX)
     args = parser.parse_args()
     restorer = load(toolbox=args.toolbox, max_steps=1)
     photos = [to_float(photo) for _, photo in open_source(str(args.photos))][: args.count]

@@ -10,7 +10,7 @@ Example:
     >>> len(restoration.sequence) <= 2
     True
     >>> list(restoration.steps[0].action_values)[0]
-    'deblur_e1'
+    'denoise_weak'
 """
 
 import importlib

@@ -37,10 +37,10 @@ def sequence_table(inspection: "Inspection") -> Table:
     is_scored = inspection.restoration.score is not None
     unit = inspection.restoration.provenance.unit
     is_judged = inspection.restoration.quality is not None
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("step", justify="right", style="dim")
     table.add_column("tool", style="cyan", no_wrap=True)
-    table.add_column("treats")
+    table.add_column("treats", min_width=9)  # the longest name of a family, up to its first hyphen
     table.add_column(f"value {unit}".rstrip(), justify="right")
     table.add_column("runners-up", style="dim", no_wrap=True)
     scores = [*(("PSNR", "SSIM") if is_scored else ()), *(("IQA",) if is_judged else ())]

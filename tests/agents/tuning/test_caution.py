@@ -116,7 +116,9 @@ def test_an_agent_that_always_harms_does_nothing_any_more(frank: Frank) -> None:
 def test_where_no_price_keeps_to_it_the_highest_is_taken(frank: Frank) -> None:
     # One of very many is harmed, nothing tells it from the others, and all promise 1 dB.
     is_harmed = np.arange(COUNT) == 7
-    cautious = make_cautious(frank, batches_of(np.full(COUNT, 0.1), is_harmed), max_harmed=(0.0, 0.0))
+    cautious = make_cautious(
+        frank, batches_of(np.full(COUNT, 0.1), is_harmed), max_harmed=(0.0, 0.0)
+    )
     assert cautious.caution == PRICES[-1]
 
 

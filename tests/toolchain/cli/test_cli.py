@@ -97,8 +97,8 @@ def test_a_command_has_the_options_of_its_settings(command: str) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("serve", ["[default: (efficient)]"]),
-        ("demo", ["[default: (efficient)]"]),
+        ("serve", ["[default: (world)]"]),
+        ("demo", ["[default: (world)]"]),
         ("fit", ["such as learning_rate=0.001;", "[default: (0)]", "[default: (auto)]"]),
         ("train chains", ["such as learning_rate=0.001;", "or by all chains together."]),
         ("train joint", ["such as agent.gamma=0.99;"]),

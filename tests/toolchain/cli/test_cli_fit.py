@@ -164,7 +164,7 @@ def test_a_tool_better_than_all_is_kept(
 def test_a_tool_has_to_be_better_by_more_than_its_estimate_may_flatter_it(
     lead: float, accepted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tool = load_toolbox()["denoise_e1"]
+    tool = load_toolbox("efficient")["denoise_e1"]
     fitted = Tool(replace(tool.spec, name="mine"), tool.network)
 
     def estimate(denoise: object, crops: object, noise: object) -> Risk:

@@ -373,6 +373,7 @@ def test_the_recipe_of_the_agent_that_ships_fits_its_tools() -> None:
 
 
 RECIPE = """
+profile_crops = 1
 [specialists]
 batch_size = 2
 side = 32
