@@ -29,7 +29,7 @@ GENERATIVE_TOOLBOX: Final = "generative"
 X2_TOOLBOX: Final = "generative-x2"
 
 
-EFFORTS: Final[Mapping[str, float]] = {"low": 0.3, "medium": 0.1, "high": 0.0}
+EFFORTS: Final[Mapping[str, float]] = {"low": 0.5, "medium": 0.2, "high": 0.0}
 """Efforts that have a name: prices of arithmetic, in dB per 100,000 multiply-accumulates and pixel
 (`agents.policy.decision.PRICED_MACS`)."""
 
