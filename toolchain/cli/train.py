@@ -277,7 +277,7 @@ def train_recipe_command(
         bool, typer.Option("--dry-run", help="Say what every stage costs here, and train nothing.")
     ] = False,
 ) -> None:
-    """Make tools and their agent from nothing, stage by stage: all that ships, in one command."""
+    """Make tools and their agent, stage by stage: all that ships by default, in one command."""
     from restoration_toolchain.toolchain.learning import recipe as recipes
     from restoration_toolchain.tools_zoo.device import choose_device
     from restoration_toolchain.tools_zoo.recipes import plan

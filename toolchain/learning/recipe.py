@@ -33,12 +33,13 @@ from restoration_toolchain.toolchain.learning.world import (
     photos_of,
     train_world,
 )
-from restoration_toolchain.toolchain.measuring.tool_profile import COUNT, measure_profile
+from restoration_toolchain.toolchain.measuring.tool_profile import COUNT, PROFILED, measure_profile
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 from restoration_toolchain.tools_zoo.profile import write_profile
 from restoration_toolchain.tools_zoo.recipes.specialists import (
     CropObjective,
     SpecialistConfig,
+    check_starts,
     train_specialists,
 )
 from restoration_toolchain.tools_zoo.storage import (
@@ -50,7 +51,7 @@ from restoration_toolchain.tools_zoo.storage import (
 )
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from restoration_toolchain.tools_zoo.training.errors import RunTakenError
+from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
 from restoration_toolchain.tools_zoo.training.loop import count_steps_within, make_fabric
 from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, config_from_dict
 
@@ -92,7 +93,7 @@ class Cost:
     """What a stage takes on this machine.
 
     Attributes:
-        stage: Name of the stage: a tool, *recording* or *learning*.
+        stage: Name of the stage: a tool, *recording*, *learning* or *measuring*.
         crops: Crops that it works on.
         minutes: Time, as a trial of a few crops says.
     """
@@ -112,7 +113,7 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
         run_path: Run folder.
 
     Raises:
-        UnknownNameError: A key is none of these.
+        UnknownNameError: A key is none of these, or a tool or a toolbox does not exist.
         ToolchainError: A value is refused, or a table is missing.
     """
     _check_tables(values, name)
@@ -129,6 +130,7 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
         SpecialistConfig, {**values["specialists"], **shared}, "specialists."
     )
     chosen = config_from_dict(WorldConfig, agent, "agent.")
+    check_starts(specialists.tools)
     for tool in itertools.chain(*chosen.chains):
         if tool not in specialists.tools:
             raise UnknownNameError("tool", tool, specialists.tools)
@@ -180,6 +182,8 @@ def train_recipe(
     begun = (tools / TOOLBOX / MANIFEST).is_file() or any(tools.rglob(CHECKPOINT))
     if begun and not resume:
         raise RunTakenError(f"{run_path} already holds a run")
+    if resume and not begun:
+        raise NothingToResumeError(f"nothing to resume in {run_path}")
     # What is wrong with the agent's settings is said before the hours that its tools take.
     begin(recipe.agent, list(recipe.specialists.tools))
     photos_of(recipe.agent, HELD_OUT)
@@ -270,9 +274,12 @@ def _cost_of_agent(recipe: Recipe, crops: WorldCrops, agent: WorldConfig) -> lis
     )
     per_learnt = _TRIAL_SECONDS / steps / min(count, settings.batch_size)
     learnt = agent.num_crops * settings.epochs * agent.rounds
+    measured = recipe.profile_crops * (len(PROFILED) + len(tools))
     return [
         Cost("recording", recorded, recorded * seconds / count / 60.0),
         Cost("learning", learnt, learnt * per_learnt / 60.0),
+        # All tools run on these once, as on a state of the record.
+        Cost("measuring", measured, measured * seconds / len(outcomes.images) / 60.0),
     ]
 
 

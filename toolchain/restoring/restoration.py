@@ -276,15 +276,15 @@ def _explain_last(restoration: Restoration) -> str:
     what = "Left as it is" if not restoration.sequence else "Stopped"
     if last.is_held_back and last.risk is not None:
         return (
-            f"{what}: the best tool, {rival}, promises {value - stop:+.2f}"
-            f"{restoration.provenance.unit and ' ' + restoration.provenance.unit}, too little for "
-            f"the risk of {last.risk:.0%} that it makes the photo worse."
+            f"{what}: the best tool, {rival}, promises {value - stop:.2f}"
+            f"{restoration.provenance.unit and ' ' + restoration.provenance.unit} more than "
+            f"stopping, too little for the risk of {last.risk:.0%} that it makes the photo worse."
         )
     unit = f" {restoration.provenance.unit}".rstrip()
     if settings.effort and value > stop:
         return (
-            f"{what}: the best tool, {rival}, promises {value - stop:+.2f}{unit}, too little for "
-            "the arithmetic at this effort."
+            f"{what}: the best tool, {rival}, promises {value - stop:.2f}{unit} more than "
+            "stopping, too little for the arithmetic at this effort."
         )
     if last.clean is not None and last.clean > 0.5:
         return f"{what}: the agent takes it for undamaged, with a probability of {last.clean:.0%}."

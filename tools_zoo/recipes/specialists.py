@@ -27,6 +27,7 @@ from restoration_toolchain.tools_zoo.origin import Origin, joined, origin_of
 from restoration_toolchain.tools_zoo.storage import (
     MANIFEST,
     load_toolbox,
+    read_manifest,
     read_notes,
     read_origin,
     save_toolbox,
@@ -78,15 +79,15 @@ class Specialist:
             if family not in FAMILIES:
                 raise UnknownNameError("family", family, FAMILIES)
         if not self.families or min(self.families.values()) <= 0.0:
-            raise ToolchainError("a tool needs families, each with a positive weight")
+            raise ValueError("a tool needs families, each with a positive weight")
         if len(self.psnr) != 2 or self.psnr[0] >= self.psnr[1]:
-            raise ToolchainError(f"a range of PSNR has two ends and goes up, got {self.psnr}")
+            raise ValueError(f"a range of PSNR has two ends and goes up, got {self.psnr}")
         if self.network not in NETWORKS:
             raise UnknownNameError("network", self.network, NETWORKS)
         if self.total_crops < 0:
-            raise ToolchainError(f"total_crops must not be negative, got {self.total_crops}")
+            raise ValueError(f"total_crops must not be negative, got {self.total_crops}")
         if not self.total_crops and self.init is None:
-            raise ToolchainError("a tool that is not trained needs another to be taken from")
+            raise ValueError("a tool that is not trained needs another to be taken from")
 
     def spec(self, name: str) -> ToolSpec:
         """What is known of the tool of this plan."""
@@ -255,7 +256,7 @@ def train_specialists(
     for name in names:
         if name not in config.tools:
             raise UnknownNameError("tool", name, config.tools)
-    _check_order(config.tools)
+    check_starts(config.tools)
     folder = run_path / "toolbox"
     finished = load_toolbox(folder).names if (folder / MANIFEST).is_file() else ()
     left = [name for name in (names or config.tools) if name not in finished]
@@ -281,14 +282,38 @@ def train_specialists(
     return folder
 
 
-def _check_order(tools: Mapping[str, Specialist]) -> None:
-    """Refuse a tool that is to start from one that is not trained before it."""
-    names = list(tools)
-    for place, (name, plan) in enumerate(tools.items()):
-        if plan.init is not None and "/" not in plan.init and plan.init not in names[:place]:
-            raise ToolchainError(
-                f"{name} is to start from {plan.init!r}, which is no tool before it in the plan"
-            )
+def check_starts(tools: Mapping[str, Specialist]) -> None:
+    """Make sure that every tool can start from what its plan says, before any is trained.
+
+    Raises:
+        UnknownNameError: There is no such toolbox, or no such tool in it.
+        ToolchainError: The tool to start from is not trained before, or has another network.
+    """
+    before: dict[str, str] = {}
+    for name, plan in tools.items():
+        if plan.init is not None:
+            network = _network_of(plan.init, name, before)
+            if network != plan.network:
+                raise ToolchainError(
+                    f"{name} has the network {plan.network}, but {plan.init}, which it is to start "
+                    f"from, has {network}"
+                )
+        before[name] = plan.network
+
+
+def _network_of(init: str, name: str, before: Mapping[str, str]) -> str:
+    """Name of the network of a tool that another one is to start from."""
+    home, slash, tool = init.rpartition("/")
+    if slash:
+        entries = read_manifest(toolbox_folder(home))["tools"]
+        before = {entry["name"]: str(entry["network"]) for entry in entries}
+        if tool not in before:
+            raise UnknownNameError("tool", tool, before)
+    elif init not in before:
+        raise ToolchainError(
+            f"{name} is to start from {init!r}, which is no tool before it in the plan"
+        )
+    return before[tool]
 
 
 def _check_same_plans(config: SpecialistConfig, folder: Path) -> None:

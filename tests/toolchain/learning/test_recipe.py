@@ -14,7 +14,7 @@ from restoration_toolchain.toolchain.learning.recipe import estimate, read_recip
 from restoration_toolchain.tools_zoo.recipes import plan
 from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes, save_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from restoration_toolchain.tools_zoo.training.errors import RunTakenError
+from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
 
 TINY: dict[str, Any] = {
     "photos": ["embedded"],
@@ -98,6 +98,8 @@ def test_a_recipe_makes_tools_and_their_agent_and_goes_on_where_it_was_interrupt
 def test_a_run_that_ended_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
     (tmp_path / "tools" / "a").mkdir(parents=True)
     recipe = read_recipe(TINY, name="tiny", run_path=tmp_path)
+    with pytest.raises(NothingToResumeError):
+        train_recipe(recipe, tmp_path, resume=True)
     assert load_bundle(train_recipe(recipe, tmp_path))[0].names == ("a", "b")
 
 
@@ -129,8 +131,8 @@ def test_a_recipe_says_what_every_stage_costs_and_writes_nothing(
     monkeypatch.setattr(recipes, "_TRIAL_CROPS", 2)
     recipe = read_recipe(TINY, name="tiny", run_path=tmp_path)
     costs = estimate(recipe)
-    assert [cost.stage for cost in costs] == ["a", "b", "recording", "learning"]
-    assert [cost.crops for cost in costs] == [4, 4, 16, 8]
+    assert [cost.stage for cost in costs] == ["a", "b", "recording", "learning", "measuring"]
+    assert [cost.crops for cost in costs] == [4, 4, 16, 8, 32]
     assert all(cost.minutes > 0.0 for cost in costs)
     assert not list(tmp_path.iterdir())
 
