@@ -255,7 +255,13 @@ def train_world_command(
 
 
 @app.command("recipe")
-@grouped()
+@grouped(
+    settings=typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any other option, such as agent.num_processes=8; may be given repeatedly.",
+    )
+)
 def train_recipe_command(
     recipe: Annotated[
         str, typer.Argument(help="'world', which made what ships, or a TOML file like it.")
