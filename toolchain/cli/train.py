@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 from rich.console import Console
@@ -27,6 +27,16 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="Train tools, the agent that chooses them, or both together."
 )
+
+
+PhotosArgument: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(help="Clean photos to learn from: folders, or public sets."),
+]
+HeldOutOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="Other clean photos, which teach the agent how cautious it has to be."),
+]
 
 
 @app.command("tools")
@@ -217,16 +227,10 @@ def train_references_command(
 @app.command("world")
 @grouped()
 def train_world_command(
-    photos: Annotated[
-        list[str] | None,
-        typer.Argument(help="Clean photos to learn from: folders, or public sets."),
-    ] = None,
+    photos: PhotosArgument = None,
     *,
     options: JobOptions,
-    held_out: Annotated[
-        str | None,
-        typer.Option(help="Other clean photos, which teach the agent how cautious it has to be."),
-    ] = None,
+    held_out: HeldOutOption = None,
     toolbox: Annotated[
         str | None, typer.Option(help="Tools to choose from: a shipped toolbox, or a folder.")
     ] = None,
@@ -234,8 +238,8 @@ def train_world_command(
     config: Annotated[
         str | None,
         typer.Option(
-            help="Recipe: 'efficient_world', which made the shipped agent, or a TOML file; --set "
-            "and the flags win over it."
+            help="Recipe: 'efficient_world', which made the agent 'efficient', or a TOML file; "
+            "--set and the flags win over it."
         ),
     ] = None,
     num_crops: Annotated[
@@ -266,16 +270,10 @@ def train_recipe_command(
     recipe: Annotated[
         str, typer.Argument(help="'world', which made what ships, or a TOML file like it.")
     ],
-    photos: Annotated[
-        list[str] | None,
-        typer.Argument(help="Clean photos to learn from: folders, or public sets."),
-    ] = None,
+    photos: PhotosArgument = None,
     *,
     options: JobOptions,
-    held_out: Annotated[
-        str | None,
-        typer.Option(help="Other clean photos, which teach the agent how cautious it has to be."),
-    ] = None,
+    held_out: HeldOutOption = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder of the run.", show_default="runs/RECIPE")
     ] = None,

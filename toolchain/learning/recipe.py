@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from restoration_toolchain.agents.learning.outcome_learning import OutcomeObjective
-from restoration_toolchain.agents.outcomes.record import load, record
+from restoration_toolchain.agents.outcomes.record import load, record_shard
 from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, save_policy
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.patches.world_crops import WorldCrops
@@ -29,12 +29,12 @@ from restoration_toolchain.toolchain.learning.world import (
     HELD_OUT,
     WorldConfig,
     begin,
-    indices_of,
     photos_of,
+    recording_of,
     train_world,
 )
 from restoration_toolchain.toolchain.measuring.tool_profile import COUNT, PROFILED, measure_profile
-from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
+from restoration_toolchain.tools_zoo.device import choose_device
 from restoration_toolchain.tools_zoo.profile import write_profile
 from restoration_toolchain.tools_zoo.recipes.specialists import (
     CropObjective,
@@ -42,6 +42,7 @@ from restoration_toolchain.tools_zoo.recipes.specialists import (
     check_starts,
     train_specialists,
 )
+from restoration_toolchain.tools_zoo.recipes.tool_runs import TOOLBOX
 from restoration_toolchain.tools_zoo.storage import (
     MANIFEST,
     load_toolbox,
@@ -59,9 +60,8 @@ OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (phase, step, total, newest metrics)."""
 
 TOOLS: Final = "tools"
-TOOLBOX: Final = "toolbox"
 AGENT: Final = "agent"
-"""Folders of the stages within a run."""
+"""Folders of the stages within a run; the toolbox lies beside them."""
 
 _TABLES: Final = ("specialists", "agent")
 _SHARED: Final = ("photos", "seed", "device", "precision")
@@ -250,20 +250,14 @@ def estimate(recipe: Recipe) -> list[Cost]:
 def _cost_of_agent(recipe: Recipe, crops: WorldCrops, agent: WorldConfig) -> list[Cost]:
     tools = [Tool(plan.spec(name)) for name, plan in recipe.specialists.tools.items()]
     toolbox = Toolbox(recipe.name, tools).requires_grad_(False).eval()
-    device = choose_device(agent.device)
+    recording = recording_of(agent, toolbox.names)
+    toolbox.to(recording.device)
     with tempfile.TemporaryDirectory() as folder:
+        (shard,) = recording.shards(Path(folder), 1)
         started = time.perf_counter()
-        paths = record(
-            toolbox.to(device),
-            crops,
-            Path(folder),
-            num_crops=1,
-            chains=indices_of(agent.chains, toolbox.names),
-            device=device,
-            precision=choose_precision(agent.precision, device),
-        )
+        record_shard(toolbox, crops, recording, shard, 0)
         seconds = time.perf_counter() - started
-        outcomes = load(paths)
+        outcomes = load([shard])
     count = len(np.unique(outcomes.episode))  # a shard
     recorded = agent.num_crops + agent.held_out_crops
     settings = agent.round(0)

@@ -47,6 +47,7 @@ from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.config import check_positive
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
 from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, RunFolder
 
@@ -106,8 +107,7 @@ class WorldConfig:
         if not self.photos or not self.held_out:
             raise ToolchainError("photos to learn from must be named, and others that are held out")
         counts = ("num_crops", "held_out_crops", "held_out_photos", "rounds", "num_processes")
-        if min(getattr(self, name) for name in counts) < 1:
-            raise ValueError(f"{', '.join(counts[:-1])} and {counts[-1]} must be positive")
+        check_positive(self, *counts)
         object.__setattr__(self, "chains", tuple(tuple(chain) for chain in self.chains))
         if any(len(chain) != 2 for chain in self.chains):
             raise ToolchainError("chains are pairs of tools")
@@ -228,7 +228,7 @@ def _outcomes(
     """Record the shards of a folder that are missing, from its crops, and read all of them."""
     name, crops = folder
     num_crops = config.held_out_crops if name == HELD_OUT else config.num_crops
-    recording = _recording(config, toolbox.names)
+    recording = recording_of(config, toolbox.names)
     paths = recording.shards(run.path / name, num_crops)
     with _shards(config, toolbox, recording, (name, crops), paths) as finished:
         for number, _ in enumerate(finished, 1):
@@ -237,10 +237,11 @@ def _outcomes(
     return load(paths)
 
 
-def _recording(config: WorldConfig, names: Sequence[str]) -> Recording:
+def recording_of(config: WorldConfig, names: Sequence[str]) -> Recording:
+    """How crops are played with tools of these names."""
     device = choose_device(config.device)
     return Recording(
-        chains=indices_of(config.chains, names),
+        chains=_indices_of(config.chains, names),
         seed=config.seed,
         device=device,
         precision=choose_precision(config.precision, device),
@@ -327,7 +328,7 @@ def _learn(
     return mean_of(learnt)
 
 
-def indices_of(chains: Sequence[tuple[str, str]], names: Sequence[str]) -> list[tuple[int, int]]:
+def _indices_of(chains: Sequence[tuple[str, str]], names: Sequence[str]) -> list[tuple[int, int]]:
     """Pairs of tools by their places in a toolbox."""
     return [(names.index(first), names.index(second)) for first, second in chains]
 

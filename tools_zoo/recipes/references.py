@@ -10,24 +10,17 @@ from typing import Final, Literal
 from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.damage.world import FAMILIES
 from restoration_toolchain.data.errors import UnknownNameError
-from restoration_toolchain.tools_zoo.origin import Origin, joined, origin_of_store
-from restoration_toolchain.tools_zoo.storage import (
-    MANIFEST,
-    load_toolbox,
-    read_origin,
-    save_toolbox,
-)
+from restoration_toolchain.tools_zoo.origin import origin_of_store
+from restoration_toolchain.tools_zoo.recipes.tool_runs import TOOLBOX, add_tool, unfinished
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
-from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.batches import level_degrader
 from restoration_toolchain.tools_zoo.training.config import PatchConfig
-from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
 from restoration_toolchain.tools_zoo.training.loop import (
     count_steps_within,
     make_fabric,
     train_module,
 )
-from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, recorded_config
+from restoration_toolchain.tools_zoo.training.run_folder import recorded_config
 from restoration_toolchain.tools_zoo.training.supervised import PairsObjective
 
 NETWORK: Final = "unshuffled_unet"
@@ -88,14 +81,8 @@ def train_references(
     for family in families:
         if family not in FAMILIES:
             raise UnknownNameError("family", family, FAMILIES)
-    folder = run_path / "toolbox"
-    finished = load_toolbox(folder).names if (folder / MANIFEST).is_file() else ()
-    left = [family for family in families if family not in finished]
-    begun = [family for family in left if (run_path / family / CHECKPOINT).is_file()]
-    if resume and not begun and not finished:
-        raise NothingToResumeError(f"nothing to resume in {run_path}")
-    if begun and not resume:
-        raise RunTakenError(f"{run_path / begun[0]} already holds a run")
+    folder = run_path / TOOLBOX
+    left, begun = unfinished(families, run_path, resume=resume)
     for family in left:
         tool = _train(
             family,
@@ -104,7 +91,7 @@ def train_references(
             resume=family in begun,
             on_step=partial(on_step, family),
         )
-        _add(tool, folder, origin_of_store(config.store))
+        add_tool(tool, folder, origin_of_store(config.store), name="references")
     return folder
 
 
@@ -138,14 +125,6 @@ def _train(
         on_step=on_step,
     )
     return Tool(spec, averaged).eval()
-
-
-def _add(tool: Tool, folder: Path, origin: Origin) -> None:
-    """Put a tool into a toolbox folder, which is made if it is not there."""
-    there = (folder / MANIFEST).is_file()
-    others = list(load_toolbox(folder)) if there else []
-    origins = [*([read_origin(folder)] if there else []), origin]
-    save_toolbox(Toolbox("references", [*others, tool]), folder, origin=joined(origins))
 
 
 def _family_pairs(family: str, config: ReferenceConfig) -> PairsObjective:

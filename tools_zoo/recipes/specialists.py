@@ -21,29 +21,30 @@ from restoration_toolchain.data.metrics import batch_psnr, psnr
 from restoration_toolchain.data.patches.store import MAX_INPUT_PSNR
 from restoration_toolchain.data.patches.world_crops import Crop, WorldCrops, gather
 from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.tools_zoo.catalog import WORLD_TOOLBOX
 from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.networks import NETWORKS
 from restoration_toolchain.tools_zoo.origin import Origin, joined, origin_of
+from restoration_toolchain.tools_zoo.recipes.tool_runs import TOOLBOX, add_tool, unfinished
 from restoration_toolchain.tools_zoo.storage import (
     MANIFEST,
     load_toolbox,
     read_manifest,
     read_notes,
     read_origin,
-    save_toolbox,
     toolbox_folder,
 )
 from restoration_toolchain.tools_zoo.tool import Task, Tool, ToolSpec
-from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.batches import MAX_DRAWS, Batch
-from restoration_toolchain.tools_zoo.training.config import NOT_NOTED, LoopConfig
+from restoration_toolchain.tools_zoo.training.config import (
+    NOT_NOTED,
+    LoopConfig,
+    check_positive,
+)
 from restoration_toolchain.tools_zoo.training.errors import (
-    NothingToResumeError,
     RunMismatchError,
-    RunTakenError,
 )
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
-from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
 
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (tool, step, total, newest metrics)."""
@@ -130,9 +131,7 @@ class SpecialistConfig(LoopConfig):
             raise ToolchainError("photos to learn from must be named")
         if not self.tools:
             raise ToolchainError("a plan names at least one tool")
-        counts = ("batch_size", "side", "eval_crops", "eval_photos")
-        if min(getattr(self, name) for name in counts) < 1:
-            raise ValueError(f"{', '.join(counts[:-1])} and {counts[-1]} must be positive")
+        check_positive(self, "batch_size", "side", "eval_crops", "eval_photos")
         for name, plan in self.tools.items():
             if 0 < plan.total_crops < self.batch_size:
                 raise ToolchainError(f"{name}: total_crops must hold a batch of {self.batch_size}")
@@ -257,16 +256,10 @@ def train_specialists(
         if name not in config.tools:
             raise UnknownNameError("tool", name, config.tools)
     check_starts(config.tools)
-    folder = run_path / "toolbox"
-    finished = load_toolbox(folder).names if (folder / MANIFEST).is_file() else ()
-    left = [name for name in (names or config.tools) if name not in finished]
-    if finished:
+    folder = run_path / TOOLBOX
+    if (folder / MANIFEST).is_file():
         _check_same_plans(config, folder)
-    begun = [name for name in left if (run_path / name / CHECKPOINT).is_file()]
-    if resume and not begun and not finished:
-        raise NothingToResumeError(f"nothing to resume in {run_path}")
-    if begun and not resume:
-        raise RunTakenError(f"{run_path / begun[0]} already holds a run")
+    left, begun = unfinished(names or config.tools, run_path, resume=resume)
     photos = [photo for source in config.photos for _, photo in open_source(source)] if left else []
     for name in left:
         tool, notes = _train(
@@ -278,7 +271,14 @@ def train_specialists(
             on_step=partial(on_step, name),
         )
         origins = [origin_of(config.photos), *_starting_origin(config.tools[name].init)]
-        _add(tool, notes, folder, list(config.tools), joined(origins))
+        add_tool(
+            tool,
+            folder,
+            joined(origins),
+            name=WORLD_TOOLBOX,
+            notes=notes,
+            order=list(config.tools),
+        )
     return folder
 
 
@@ -347,7 +347,7 @@ def _train(
     fabric = make_fabric(own)
     tool = Tool(spec)
     if plan.init is not None:
-        start = _starting_network(plan.init, run_path / "toolbox")
+        start = _starting_network(plan.init, run_path / TOOLBOX)
         try:
             tool.network.load_state_dict(start.state_dict())
         except RuntimeError as error:
@@ -394,17 +394,3 @@ def _starting_origin(init: str | None) -> list[Origin]:
     """The origin of starting weights of another toolbox; nothing of those of the plan."""
     home, slash, _ = (init or "").rpartition("/")
     return [read_origin(toolbox_folder(home))] if slash else []
-
-
-def _add(
-    tool: Tool, notes: Mapping[str, Any], folder: Path, order: Sequence[str], origin: Origin
-) -> None:
-    """Put a tool into a toolbox folder, at its place in the plan."""
-    there = (folder / MANIFEST).is_file()
-    tools = {other.spec.name: other for other in load_toolbox(folder)} if there else {}
-    all_notes: dict[str, Mapping[str, Any]] = {**read_notes(folder)} if there else {}
-    tools[tool.spec.name], all_notes[tool.spec.name] = tool, notes
-    names = sorted(tools, key=order.index)
-    origins = [*([read_origin(folder)] if there else []), origin]
-    toolbox = Toolbox("world", [tools[name] for name in names])
-    save_toolbox(toolbox, folder, all_notes, origin=joined(origins))

@@ -77,3 +77,9 @@ def check_not_negative(config: Any, *names: str) -> None:
     for name in names:
         if getattr(config, name) < 0:
             raise ValueError(f"{name} must not be negative, got {getattr(config, name)}")
+
+
+def check_positive(config: Any, *names: str) -> None:
+    """Make sure that several counts of a config are at least 1."""
+    if min(getattr(config, name) for name in names) < 1:
+        raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} must be positive")
