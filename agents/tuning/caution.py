@@ -50,6 +50,7 @@ class Choices:
         gains: (M, n_tools) dB that the tools bring.
         is_first: (M,) whether no tool ran before.
         is_whole: (M,) whether it is a crop as a whole.
+        last_action: (M,) tool that ran before; n_tools where none did.
         family: (M,) name of the family of the damage.
     """
 
@@ -58,6 +59,7 @@ class Choices:
     gains: npt.NDArray[np.float64]
     is_first: npt.NDArray[np.bool_]
     is_whole: npt.NDArray[np.bool_]
+    last_action: npt.NDArray[np.int64]
     family: npt.NDArray[np.str_]
 
     def best(self, risk: npt.NDArray[np.float64], caution: float) -> npt.NDArray[np.int64]:
@@ -105,7 +107,8 @@ def _choices(
     is_first = np.broadcast_to((np.arange(rows.shape[1]) == 0)[:, None], known.shape)
     is_whole = np.broadcast_to(np.arange(columns) == columns - 1, known.shape)
     family = np.broadcast_to(batches.family_of(rows)[:, None, None], known.shape)
-    kept = (*stacked, gains, is_first, is_whole, family)
+    last_action = np.broadcast_to(batch.last_action.numpy()[:, :, None], known.shape)
+    kept = (*stacked, gains, is_first, is_whole, last_action, family)
     return tuple(part[known] for part in kept)
 
 

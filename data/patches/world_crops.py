@@ -97,15 +97,21 @@ class WorldCrops:
     def draw(self, rng: np.random.Generator) -> Crop:
         """Draw a crop: some are drawn pictures, some are clean, and the others of any family."""
         if rng.random() < self._drawn_share:
-            return self._drawn(rng)
+            return self.draw_of(DRAWN_KINDS[rng.integers(len(DRAWN_KINDS))], rng)
         window = self._photo_window(rng)
         if rng.random() < self._clean_share:
             return self._degraded(window, CLEAN, Degradation(), rng)
         family = FAMILIES[rng.choice(len(FAMILIES), p=self._chances)]
         return self._degraded(window, family, sampler(family)(rng), rng)
 
-    def _drawn(self, rng: np.random.Generator) -> Crop:
-        kind = DRAWN_KINDS[rng.integers(len(DRAWN_KINDS))]
+    def draw_of(self, family: str, rng: np.random.Generator) -> Crop:
+        """Draw a crop of one family of damage, of *clean*, or of a kind of drawn pictures."""
+        if family in DRAWN_KINDS:
+            return self._drawn(family, rng)
+        damage = Degradation() if family == CLEAN else sampler(family)(rng)
+        return self._degraded(self._photo_window(rng), family, damage, rng)
+
+    def _drawn(self, kind: str, rng: np.random.Generator) -> Crop:
         if kind == PRINT:
             window = printed(self._photo_window(rng), rng)
         else:

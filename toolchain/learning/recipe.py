@@ -1,10 +1,13 @@
 """One recipe for everything that ships: tools, the record of what they do, and their agent.
 
-A recipe is a file with two tables. ``[specialists]`` are the settings of the tools
+A recipe is a file with tables. ``[specialists]`` are the settings of the tools
 (`tools_zoo.recipes.specialists`), ``[agent]`` those of their agent (`toolchain.learning.world`).
 The run folder has a folder for each stage, and each goes on from where it was interrupted:
-``tools`` are the runs of the tools, ``toolbox`` is what ships, with its agent in it, and ``agent``
-is the run of the agent.
+``tools`` are the runs of the tools, ``toolbox`` is the bundle of tools and agent, and ``agent`` is
+the run of the agent. If the recipe has a table ``[joint]``, tools and agent then learn from each
+other: first the tools learn what the agent gives them (`tools_zoo.recipes.joint_tools`), then the
+agent learns what they do now. The folder ``joint`` holds the same three once more, and the bundle
+there is what ships.
 """
 
 import dataclasses
@@ -21,11 +24,13 @@ import numpy as np
 
 from restoration_toolchain.agents.learning.outcome_learning import OutcomeObjective
 from restoration_toolchain.agents.outcomes.record import load, record_shard
-from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, save_policy
+from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, load_policy, save_policy
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.patches.world_crops import WorldCrops
 from restoration_toolchain.data.photos.sources import name_of, open_source
+from restoration_toolchain.toolchain.learning.encounters import encounters_of
 from restoration_toolchain.toolchain.learning.world import (
+    BEST,
     HELD_OUT,
     WorldConfig,
     begin,
@@ -36,6 +41,10 @@ from restoration_toolchain.toolchain.learning.world import (
 from restoration_toolchain.toolchain.measuring.tool_profile import COUNT, PROFILED, measure_profile
 from restoration_toolchain.tools_zoo.device import choose_device
 from restoration_toolchain.tools_zoo.profile import write_profile
+from restoration_toolchain.tools_zoo.recipes.joint_tools import (
+    JointToolsConfig,
+    train_tools_jointly,
+)
 from restoration_toolchain.tools_zoo.recipes.specialists import (
     CropObjective,
     SpecialistConfig,
@@ -54,7 +63,11 @@ from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
 from restoration_toolchain.tools_zoo.training.loop import count_steps_within, make_fabric
-from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, config_from_dict
+from restoration_toolchain.tools_zoo.training.run_folder import (
+    CHECKPOINT,
+    config_from_dict,
+    merge_options,
+)
 
 OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (phase, step, total, newest metrics)."""
@@ -62,6 +75,9 @@ OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 TOOLS: Final = "tools"
 AGENT: Final = "agent"
 """Folders of the stages within a run; the toolbox lies beside them."""
+
+JOINT: Final = "joint"
+"""Folder of the joint phase within a run: the same three again."""
 
 _TABLES: Final = ("specialists", "agent")
 _SHARED: Final = ("photos", "seed", "device", "precision")
@@ -79,13 +95,28 @@ class Recipe:
         name: Name of the recipe, and of the toolbox that it makes.
         specialists: Settings of the tools.
         agent: Settings of the agent; its toolbox is that of the run.
+        joint: Joint phase, if there is one.
         profile_crops: Crops of each family on which the tools are measured in the end.
     """
 
     name: str
     specialists: SpecialistConfig
     agent: WorldConfig
+    joint: "JointPhase | None" = None
     profile_crops: int = COUNT
+
+
+@dataclass(frozen=True, slots=True)
+class JointPhase:
+    """How tools and agent learn from each other.
+
+    Attributes:
+        tools: How the tools learn what the agent gives them.
+        agent: How the agent then goes on with them.
+    """
+
+    tools: JointToolsConfig
+    agent: WorldConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +124,8 @@ class Cost:
     """What a stage takes on this machine.
 
     Attributes:
-        stage: Name of the stage: a tool, *recording*, *learning* or *measuring*.
+        stage: Name of the stage: a tool, *recording*, *learning*, these of the joint phase, or
+            *measuring*.
         crops: Crops that it works on.
         minutes: Time, as a trial of a few crops says.
     """
@@ -138,13 +170,42 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
         name,
         specialists,
         chosen,
+        _joint_of(values["joint"], agent, run_path, specialists) if "joint" in values else None,
         profile_crops,
     )
 
 
+def _joint_of(
+    table: Mapping[str, Any], agent: Mapping[str, Any], run_path: Path, tools: SpecialistConfig
+) -> JointPhase:
+    """Read the table of the joint phase; the agent keeps all settings that it does not name."""
+    if not isinstance(table, Mapping):
+        raise ToolchainError("the recipe's joint is no table")
+    for key in table:
+        if key not in ("tools", "agent"):
+            raise UnknownNameError("option", f"joint.{key}", ("joint.tools", "joint.agent"))
+    own = table.get("agent", {})
+    for key in ("toolbox", "chains", "init", "init_encoder", "held_out", *_SHARED):
+        if key in own:
+            raise ToolchainError(f"joint.agent.{key} is that of the whole run")
+    first = {key: value for key, value in agent.items() if key != "init_encoder"}
+    ours = {
+        "toolbox": str(run_path / JOINT / TOOLBOX),
+        "init": str(run_path / AGENT / BEST),
+        # Others than the crops that the agent knows already.
+        "seed": first.get("seed", 0) + 1,
+    }
+    joint = JointPhase(
+        config_from_dict(JointToolsConfig, table.get("tools", {}), "joint.tools."),
+        config_from_dict(WorldConfig, merge_options(first, own) | ours, "joint.agent."),
+    )
+    joint.tools.settings(tools)
+    return joint
+
+
 def _check_tables(values: Mapping[str, Any], name: str) -> None:
     """Refuse unknown keys, missing tables, and in a table what is that of the whole run."""
-    known = (*_TABLES, *_SHARED, "held_out", "profile_crops")
+    known = (*_TABLES, "joint", *_SHARED, "held_out", "profile_crops")
     for key in values:
         if key not in known:
             raise UnknownNameError("option", key, known)
@@ -188,15 +249,46 @@ def train_recipe(
     begin(recipe.agent, list(recipe.specialists.tools))
     photos_of(recipe.agent, HELD_OUT)
     tools = train_specialists(recipe.specialists, tools, resume=begun, on_step=on_step)
-    folder = run_path / TOOLBOX
-    pack(tools, folder, recipe.name)
-    agent = run_path / AGENT
-    policy = train_world(
-        recipe.agent, agent, resume=(agent / CHECKPOINT).is_file(), on_step=on_step
-    )
-    save_policy(policy, folder / AGENT_FOLDER, {"recipe": recipe.name})
+    folder = _train_agent(recipe, recipe.agent, tools, run_path, on_step)
+    if recipe.joint is not None:
+        tools = _train_tools_jointly(recipe, recipe.joint, run_path, on_step)
+        folder = _train_agent(recipe, recipe.joint.agent, tools, run_path / JOINT, on_step)
     _measure(recipe, folder, on_step)
     return folder
+
+
+def _train_agent(
+    recipe: Recipe, config: WorldConfig, tools: Path, run_path: Path, on_step: OnPhaseStep
+) -> Path:
+    """Pack tools as they ship, train their agent, and put it beside them."""
+    folder, agent = run_path / TOOLBOX, run_path / AGENT
+    pack(tools, folder, recipe.name)
+    policy = train_world(config, agent, resume=(agent / CHECKPOINT).is_file(), on_step=on_step)
+    save_policy(policy, folder / AGENT_FOLDER, {"recipe": recipe.name})
+    return folder
+
+
+def _train_tools_jointly(
+    recipe: Recipe, joint: JointPhase, run_path: Path, on_step: OnPhaseStep
+) -> Path:
+    """Let the tools learn what the agent gives them on photos that it did not learn from."""
+    config, names = recipe.agent, list(recipe.specialists.tools)
+    shards = recording_of(config, names).shards(run_path / AGENT / HELD_OUT, config.held_out_crops)
+    met = encounters_of(
+        load_policy(run_path / AGENT / BEST), config.batches(load(shards), names), names
+    )
+    runs = run_path / JOINT / TOOLS
+    return train_tools_jointly(
+        recipe.specialists,
+        joint.tools,
+        run_path / TOOLS / TOOLBOX,
+        met,
+        runs,
+        chains=config.chains,
+        num_processes=config.num_processes,
+        resume=any(runs.rglob(CHECKPOINT)),
+        on_step=on_step,
+    )
 
 
 def _measure(recipe: Recipe, folder: Path, on_step: OnPhaseStep) -> None:
@@ -244,10 +336,38 @@ def estimate(recipe: Recipe) -> list[Cost]:
             speeds[plan.network] = seconds / specialists.batch_size
         minutes = plan.total_crops * speeds[plan.network] / 60.0
         costs.append(Cost(name, plan.total_crops, minutes))
-    return [*costs, *_cost_of_agent(recipe, WorldCrops(photos), agent)]
+    pace = _pace_of(recipe, WorldCrops(photos))
+    costs += pace.of_agent(agent)
+    if (joint := recipe.joint) is not None:
+        plans = joint.tools.settings(specialists).tools.values()
+        minutes = sum(plan.total_crops * speeds[plan.network] for plan in plans) / 60.0
+        costs.append(Cost("joint: tools", sum(plan.total_crops for plan in plans), minutes))
+        costs += pace.of_agent(joint.agent, "joint: ")
+    measured = recipe.profile_crops * (len(PROFILED) + len(specialists.tools))
+    return [*costs, Cost("measuring", measured, measured * pace.measuring / 60.0)]
 
 
-def _cost_of_agent(recipe: Recipe, crops: WorldCrops, agent: WorldConfig) -> list[Cost]:
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """Seconds that a crop takes in each of the stages behind the tools."""
+
+    recording: float
+    learning: float
+    measuring: float
+
+    def of_agent(self, agent: WorldConfig, phase: str = "") -> list[Cost]:
+        """What the stages of an agent cost."""
+        recorded = agent.num_crops + agent.held_out_crops
+        learnt = agent.num_crops * agent.learning.epochs * agent.rounds
+        return [
+            Cost(f"{phase}recording", recorded, recorded * self.recording / 60.0),
+            Cost(f"{phase}learning", learnt, learnt * self.learning / 60.0),
+        ]
+
+
+def _pace_of(recipe: Recipe, crops: WorldCrops) -> _Pace:
+    """Try the stages of the agent on a shard."""
+    agent = recipe.agent
     tools = [Tool(plan.spec(name)) for name, plan in recipe.specialists.tools.items()]
     toolbox = Toolbox(recipe.name, tools).requires_grad_(False).eval()
     recording = recording_of(agent, toolbox.names)
@@ -258,23 +378,19 @@ def _cost_of_agent(recipe: Recipe, crops: WorldCrops, agent: WorldConfig) -> lis
         record_shard(toolbox, crops, recording, shard, 0)
         seconds = time.perf_counter() - started
         outcomes = load([shard])
-    count = len(np.unique(outcomes.episode))  # a shard
-    recorded = agent.num_crops + agent.held_out_crops
+    count = len(np.unique(outcomes.episode))
     settings = agent.round(0)
     batches = agent.batches(outcomes, toolbox.names)
     objective = OutcomeObjective(batches, batches, settings)
     steps = count_steps_within(
         _TRIAL_SECONDS, begin(agent, toolbox.names), objective, 10**6, make_fabric(settings)
     )
-    per_learnt = _TRIAL_SECONDS / steps / min(count, settings.batch_size)
-    learnt = agent.num_crops * settings.epochs * agent.rounds
-    measured = recipe.profile_crops * (len(PROFILED) + len(tools))
-    return [
-        Cost("recording", recorded, recorded * seconds / count / 60.0),
-        Cost("learning", learnt, learnt * per_learnt / 60.0),
+    return _Pace(
+        recording=seconds / count,
+        learning=_TRIAL_SECONDS / steps / min(count, settings.batch_size),
         # All tools run on these once, as on a state of the record.
-        Cost("measuring", measured, measured * seconds / len(outcomes.images) / 60.0),
-    ]
+        measuring=seconds / len(outcomes.images),
+    )
 
 
 def _seconds(action: Callable[[], object]) -> float:

@@ -1,24 +1,19 @@
 """Train an agent for the world: record what its tools do, learn from it, and make it cautious.
 
 One run folder holds all three: ``outcomes`` and ``held_out`` are shards, ``learning-1`` and so on
-are runs of their own with checkpoints, and ``best`` is the agent. Each goes on from where it was
+are runs of their own with checkpoints, and `BEST` is the agent. Each goes on from where it was
 interrupted. The checkpoint of the whole keeps a folder from being taken for other settings.
 """
 
-import contextlib
 import copy
 import dataclasses
 import functools
 import itertools
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import cv2
 import torch
 from torch import nn
 
@@ -49,6 +44,7 @@ from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.config import check_positive
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
+from restoration_toolchain.tools_zoo.training.processes import in_processes
 from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, RunFolder
 
 OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
@@ -57,6 +53,9 @@ OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 OUTCOMES: Final = "outcomes"
 HELD_OUT: Final = "held_out"
 """Folders of the shards within a run: of what is learnt from, and of what caution is learnt on."""
+
+BEST: Final = "best"
+"""Folder of the agent within a run."""
 
 UNTOUCHED: Final = (NOT_DAMAGED, *DRAWN_KINDS)
 """Families whose images are to be left as they are."""
@@ -90,6 +89,9 @@ class WorldConfig:
     """dB that anything else must promise more than these pairs (`policy.decision.margins`)."""
     init_encoder: str | None = None
     """Agent, by name or folder, whose encoder the learning begins with: one that learnt to see."""
+    init: str | None = None
+    """Agent for the same tools, by name or folder, that the learning goes on with: what it knows is
+    kept, though the tools may have changed since."""
     rounds: int = 2
     """Times that learning goes through its schedule, each from what the one before averaged; the
     agent has the mean weights of all rounds."""
@@ -111,6 +113,8 @@ class WorldConfig:
         object.__setattr__(self, "chains", tuple(tuple(chain) for chain in self.chains))
         if any(len(chain) != 2 for chain in self.chains):
             raise ToolchainError("chains are pairs of tools")
+        if self.init is not None and self.init_encoder is not None:
+            raise ToolchainError("either a whole agent is gone on with, or its encoder alone")
         plain = OutcomeLearningConfig()
         for key in _OF_THE_RUN:
             if getattr(self.learning, key) != getattr(plain, key):
@@ -185,10 +189,10 @@ def train_world(
         )
         policy = make_cautious(policy, config.batches(held_out, toolbox.names))
         notes = {"num_crops": config.num_crops, "epochs": config.learning.epochs}
-        save_policy(policy, run_path / "best", notes)
+        save_policy(policy, run_path / BEST, notes)
     finally:
         run.close()
-    return load_policy(run_path / "best")
+    return load_policy(run_path / BEST)
 
 
 def _check_same_tools(run: RunFolder, toolbox: Toolbox, *, resume: bool) -> None:
@@ -230,7 +234,12 @@ def _outcomes(
     num_crops = config.held_out_crops if name == HELD_OUT else config.num_crops
     recording = recording_of(config, toolbox.names)
     paths = recording.shards(run.path / name, num_crops)
-    with _shards(config, toolbox, recording, (name, crops), paths) as finished:
+    if config.num_processes == 1:
+        toolbox.to(recording.device)
+        work = functools.partial(_record_one, toolbox, crops, recording)
+    else:  # another process has nothing at hand yet
+        work = functools.partial(_record_one_of, config, name, recording)
+    with in_processes(work, list(enumerate(paths)), config.num_processes) as finished:
         for number, _ in enumerate(finished, 1):
             run.save({name: number, _CHECKSUMS: dict(toolbox.checksums)})
             on_step(f"recording {name}", number * num_crops // len(paths), num_crops, {})
@@ -248,48 +257,17 @@ def recording_of(config: WorldConfig, names: Sequence[str]) -> Recording:
     )
 
 
-@contextlib.contextmanager
-def _shards(
-    config: WorldConfig,
-    toolbox: Toolbox,
-    recording: Recording,
-    folder: tuple[str, WorldCrops],
-    paths: Sequence[Path],
-) -> Iterator[Iterable[None]]:
-    """Record shards in this process, or in several; yields one item for each that is there."""
-    name, crops = folder
-    if config.num_processes == 1:
-        toolbox.to(recording.device)
-        here = functools.partial(record_shard, toolbox, crops, recording)
-        yield map(here, paths, range(len(paths)))
-        return
-    # Started afresh: threads of PyTorch do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(config.num_processes, context, _use_one_thread)
-    try:
-        yield pool.map(
-            functools.partial(_record_shard_of, config, name, recording), paths, range(len(paths))
-        )
-    except BrokenProcessPool as error:
-        raise ToolchainError(
-            "a process that recorded ended too early, perhaps for want of memory; resume with "
-            "fewer of them (num_processes)"
-        ) from error
-    finally:  # after an error, too, shards that nobody waits for are not begun
-        pool.shutdown(cancel_futures=True)
-
-
-def _use_one_thread() -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-
-def _record_shard_of(
-    config: WorldConfig, name: str, recording: Recording, path: Path, number: int
+def _record_one(
+    toolbox: Toolbox, crops: WorldCrops, recording: Recording, shard: tuple[int, Path]
 ) -> None:
-    """Record a shard in a process that has nothing at hand yet."""
-    toolbox, crops = _at_hand(config, name)
+    number, path = shard
     record_shard(toolbox, crops, recording, path, number)
+
+
+def _record_one_of(
+    config: WorldConfig, name: str, recording: Recording, shard: tuple[int, Path]
+) -> None:
+    _record_one(*_at_hand(config, name), recording, shard)
 
 
 @functools.lru_cache(maxsize=1)
@@ -355,9 +333,26 @@ def begin(config: WorldConfig, names: Sequence[str]) -> Student:
     """The network that the learning begins with, for tools of these names."""
     torch.manual_seed(config.seed)
     student = Student(len(names), families_of_the_world(), UNTOUCHED, config.learning.encoder)
+    if config.init is not None:
+        _go_on_with(student, config.init, names)
     if config.init_encoder is not None:
         _begin_with(student, config.init_encoder)
     return student
+
+
+def _go_on_with(student: Student, agent: str, names: Sequence[str]) -> None:
+    """Start from all that an agent knows of the same tools and families."""
+    policy = load_policy(agent)
+    if policy.tool_names != tuple(names):
+        raise ToolchainError(f"the agent {agent} knows other tools")
+    named = policy.recognition
+    if named is None or named.families != student.recognition.families:
+        raise ToolchainError(f"the agent {agent} recognises other families")
+    try:
+        student.q_net.load_state_dict(policy.q_net.state_dict())
+    except RuntimeError as error:
+        raise ToolchainError(f"the agent {agent} has another network") from error
+    student.recognition.load_state_dict(named.state_dict())
 
 
 def _begin_with(student: Student, agent: str) -> None:

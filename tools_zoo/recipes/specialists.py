@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 import torch
@@ -137,6 +137,13 @@ class SpecialistConfig(LoopConfig):
                 raise ToolchainError(f"{name}: total_crops must hold a batch of {self.batch_size}")
 
 
+class PairSource(Protocol):
+    """Where pairs come from."""
+
+    def pairs(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw (lq, gt), each float32 (N, 3, S, S) in [0, 1]."""
+
+
 @dataclass(eq=False)
 class SpecialistCrops:
     """Draws crops for one tool: of its families, and as damaged as it is for.
@@ -177,7 +184,7 @@ class SpecialistCrops:
 class CropBatches(Dataset[Batch]):
     """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``."""
 
-    crops: SpecialistCrops
+    crops: PairSource
     batch_size: int
     num_batches: int
     seed: int
@@ -194,10 +201,25 @@ class CropBatches(Dataset[Batch]):
 
 
 class CropObjective:
-    """Training objective of a specialist: the clean partners of crops."""
+    """Training objective of a specialist: the clean partners of crops.
+
+    Args:
+        config: Settings.
+        specialist: Plan of the tool.
+        photos: Clean photos; the last ones are held out.
+        crops_of: Makes of some of the photos what the tool learns from; crops of its own families,
+            if it is left out.
+
+    Raises:
+        ToolchainError: There are too few photos.
+    """
 
     def __init__(
-        self, config: SpecialistConfig, specialist: Specialist, photos: Sequence[ByteImage]
+        self,
+        config: SpecialistConfig,
+        specialist: Specialist,
+        photos: Sequence[ByteImage],
+        crops_of: Callable[[Sequence[ByteImage]], PairSource] | None = None,
     ) -> None:
         learnt, kept = photos[: -config.eval_photos], photos[-config.eval_photos :]
         if not learnt:
@@ -206,11 +228,14 @@ class CropObjective:
             )
         self._loss = pixel_loss(config.loss)
         steps = specialist.total_crops // config.batch_size
-        crops = SpecialistCrops(learnt, specialist, config.side)
+        own = partial(SpecialistCrops, specialist=specialist, side=config.side)
+        crops = (crops_of or own)(learnt)
         self.batches = CropBatches(crops, config.batch_size, steps, config.seed)
-        held_out = SpecialistCrops(kept, specialist, config.side)
-        rng = np.random.default_rng((config.seed, 1, 1))
-        self._held_out = held_out.pairs(config.eval_crops, rng)
+        self._held_out = {
+            name: source(kept).pairs(config.eval_crops, np.random.default_rng((config.seed, 1, 1)))
+            for name, source in {"": own, "met_": crops_of}.items()
+            if source is not None
+        }
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Mean loss of the batch."""
@@ -219,9 +244,13 @@ class CropObjective:
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """PSNR in dB on held-out crops, and what is gained over doing nothing."""
-        lq, gt = (side.to(device) for side in self._held_out)
-        after = batch_psnr(module(lq).clamp(0.0, 1.0), gt).mean()
-        return {"psnr": float(after), "gain": float(after - batch_psnr(lq, gt).mean())}
+        metrics = {}
+        for name, pairs in self._held_out.items():
+            lq, gt = (side.to(device) for side in pairs)
+            after = batch_psnr(module(lq).clamp(0.0, 1.0), gt).mean()
+            metrics[f"{name}psnr"] = float(after)
+            metrics[f"{name}gain"] = float(after - batch_psnr(lq, gt).mean())
+        return metrics
 
 
 def train_specialists(
@@ -320,16 +349,23 @@ def _check_same_plans(config: SpecialistConfig, folder: Path) -> None:
     """Refuse to go on with tools that were trained for something else than what is planned now."""
     for name, notes in read_notes(folder).items():
         plan = config.tools.get(name)
-        if plan is None or _plain(plan) != notes.get("plan"):
+        if plan is None or plain_plan(plan) != notes.get("plan"):
             raise RunMismatchError(
                 f"the plan of {name} in {folder} is another one; train in another folder"
             )
 
 
-def _plain(plan: Specialist) -> dict[str, Any]:
+def plain_plan(plan: Specialist) -> dict[str, Any]:
     """A plan as a manifest has it."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(plan)))
     return plain
+
+
+def settings_of(config: SpecialistConfig) -> dict[str, Any]:
+    """Settings of a training as a manifest has them."""
+    left_out = (*NOT_NOTED, "tools", "photos")
+    settings = dataclasses.asdict(config)
+    return {key: value for key, value in settings.items() if key not in left_out}
 
 
 def _train(
@@ -353,12 +389,8 @@ def _train(
         except RuntimeError as error:
             raise ToolchainError(f"the weights of {plan.init} do not fit {name!r}") from error
     notes: dict[str, Any] = {
-        "trained": {
-            key: value
-            for key, value in dataclasses.asdict(own).items()
-            if key not in (*NOT_NOTED, "tools", "photos")
-        },
-        "plan": _plain(plan),
+        "trained": settings_of(own),
+        "plan": plain_plan(plan),
     }
     if not plan.total_crops:
         return tool.requires_grad_(False).eval(), notes

@@ -95,6 +95,29 @@ def test_a_recipe_makes_tools_and_their_agent_and_goes_on_where_it_was_interrupt
         assert torch.equal(value, value.half().float())
 
 
+def test_tools_and_agent_learn_from_each_other_and_what_ships_is_what_comes_of_it(
+    tmp_path: Path,
+) -> None:
+    values = {**TINY, "joint": {"tools": {"total_crops": 4, "frozen": ["a"]}, "agent": {}}}
+    recipe = read_recipe(values, name="tiny", run_path=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_recipe(recipe, tmp_path, on_step=interrupt("joint: tools"))
+    phases: list[str] = []
+    folder = train_recipe(
+        recipe, tmp_path, resume=True, on_step=lambda phase, *_: phases.append(phase)
+    )
+    assert folder == tmp_path / "joint" / "toolbox"
+    assert phases[-1] == "measuring tools"
+    first, (toolbox, policy) = load_toolbox(tmp_path / "toolbox"), load_bundle(folder)
+    assert (toolbox.name, toolbox.names) == ("tiny", ("a", "b"))
+    assert toolbox.checksums["a"] == first.checksums["a"]
+    assert toolbox.checksums["b"] != first.checksums["b"]
+    assert policy.tool_checksums == toolbox.checksums
+    assert toolbox.profile is not None
+    assert {notes["recipe"] for notes in read_notes(folder).values()} == {"tiny"}
+    assert read_notes(folder)["b"]["joint"]["met"] == 0.5
+
+
 def test_a_run_that_ended_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
     (tmp_path / "tools" / "a").mkdir(parents=True)
     recipe = read_recipe(TINY, name="tiny", run_path=tmp_path)
@@ -135,6 +158,11 @@ def test_a_recipe_says_what_every_stage_costs_and_writes_nothing(
     assert [cost.crops for cost in costs] == [4, 4, 16, 8, 32]
     assert all(cost.minutes > 0.0 for cost in costs)
     assert not list(tmp_path.iterdir())
+    joint = {"tools": {"total_crops": 6}, "agent": {"num_crops": 16}}
+    recipe = read_recipe({**TINY, "joint": joint}, name="tiny", run_path=tmp_path)
+    more = {cost.stage: cost.crops for cost in estimate(recipe)}
+    assert more["joint: tools"] == 12
+    assert (more["recording"], more["joint: recording"], more["joint: learning"]) == (16, 24, 16)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +176,10 @@ def test_a_recipe_says_what_every_stage_costs_and_writes_nothing(
         ({"profile_crops": 0}, "profile_crops must be"),
         ({"profile_crops": "many"}, "profile_crops must be"),
         ({"agent": {**TINY["agent"], "chains": [["a", "c"]]}}, "no tool 'c'"),
+        ({"joint": 3}, "joint is no table"),
+        ({"joint": {"chains": {}}}, "joint.chains"),
+        ({"joint": {"tools": {"frozen": ["c"]}}}, "no tool 'c'"),
+        ({"joint": {"agent": {"init": "x"}}}, "joint.agent.init is that of"),
     ],
 )
 def test_what_a_recipe_cannot_mean_is_one_line(

@@ -156,6 +156,29 @@ def test_an_agent_begins_with_the_eyes_of_another_or_says_at_once_that_it_cannot
         assert not (run / "outcomes").exists()  # nothing was recorded in vain
 
 
+def test_an_agent_goes_on_with_all_that_another_one_knows_of_the_same_tools(
+    config: WorldConfig, tmp_path: Path
+) -> None:
+    knowing = train_world(dataclasses.replace(config, rounds=1), tmp_path / "run")
+    best = str(tmp_path / "run" / "best")
+    student = begin(dataclasses.replace(config, init=best), ("a", "b"))
+    for name, value in weights_of(knowing).items():
+        assert torch.equal(student.q_net.state_dict()[name], value)
+    assert knowing.recognition is not None
+    for name, value in knowing.recognition.state_dict().items():
+        assert torch.equal(student.recognition.state_dict()[name], value)
+    with pytest.raises(ToolchainError, match="knows other tools"):
+        begin(dataclasses.replace(config, init=best), ("b", "a"))
+    with pytest.raises(ToolchainError, match="recognises other families"):
+        begin(dataclasses.replace(config, init="efficient-paper"), load_agent_tools())
+    with pytest.raises(ToolchainError, match="encoder alone"):
+        dataclasses.replace(config, init=best, init_encoder="efficient")
+
+
+def load_agent_tools() -> tuple[str, ...]:
+    return load_policy("efficient-paper").tool_names
+
+
 def test_bad_settings_are_one_clear_line(config: WorldConfig, pair: Path, tmp_path: Path) -> None:
     for missing in ({"photos": ()}, {"held_out": ""}):
         with pytest.raises(ToolchainError, match="photos to learn from must be named"):

@@ -25,6 +25,7 @@ from restoration_toolchain.toolchain.measuring.suite.world import (
 from restoration_toolchain.toolchain.measuring.suite.world.outcomes import (
     Outcomes,
     best_sequence,
+    best_sequence_of_all,
     best_single,
     greedy_oracle,
 )
@@ -122,6 +123,42 @@ def test_who_stops_at_once_gains_nothing_and_leaves_everything_alone(
     assert "clean drawings left bit-identical: 7 of 7 (100.0%)" in headline(results)
     for example in examples:
         np.testing.assert_array_equal(example.restored, example.damaged)
+
+
+def test_the_sequence_for_all_is_the_best_on_average_and_no_better_than_that_of_a_family(
+    smoothed: tuple[WorldResults, list[Example]], families: list[WorldFamily]
+) -> None:
+    results, _ = smoothed
+    for unit in results.units:
+        damaged = results.damaged(unit)
+        assert len(damaged) == 2
+        for one in damaged:
+            assert one.one_for_all is not None
+            assert one.one_for_all <= one.sequence + 1e-9
+        mean = results.mean(unit)
+        assert mean is not None
+        assert mean.one_for_all is not None
+        # Every tool alone is a sequence, and none is better for all.
+        groups = [Outcomes(make_toolbox(), family.of(unit)) for family in families[:2]]
+        alone = [group.after([()] * len(group.inputs)).mean(axis=0) for group in groups]
+        best = float(np.mean(alone, axis=0).max())
+        assert mean.one_for_all >= max(best, mean.psnr["input"]) - 1e-3
+        assert str(results.facts[f"{unit}_sequence"]) in headline(results)
+    assert all(one.one_for_all is None for one in results.families if one.kind != "damaged")
+
+
+def test_groups_of_images_count_alike_for_the_sequence_of_all(families: list[WorldFamily]) -> None:
+    pairs = families[0].of("crops")
+    # In one group darkening is made to pay; in the others, which are fewer images, it does not.
+    bright = [dataclasses.replace(pair, lq=pair.gt, gt=(0.9 * pair.gt).round().astype(np.uint8))
+              for pair in pairs]  # fmt: skip
+    groups = [Outcomes(make_toolbox(), bright), Outcomes(make_toolbox(), pairs[:1])]
+    chain, reached = best_sequence_of_all(groups, max_steps=1)
+    means = np.mean([g.after([()] * len(g.inputs)).mean(axis=0) for g in groups], axis=0)
+    assert chain == (int(means.argmax()),)
+    assert [len(values) for values in reached] == [5, 1]
+    alone, _ = best_sequence(Outcomes(make_toolbox(), bright), max_steps=1)
+    assert alone == (1,)
 
 
 def test_the_ladder_holds_on_every_family(

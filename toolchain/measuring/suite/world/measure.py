@@ -1,5 +1,6 @@
 """Run the suite of the world: every family, by everyone who can be compared, in one go."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from restoration_toolchain.toolchain.measuring.suite.world.outcomes import (
     Outcomes,
     Values,
     best_sequence,
+    best_sequence_of_all,
     best_single,
     greedy_oracle,
 )
@@ -128,37 +130,64 @@ def run_world(
     """
     results: list[FamilyResult] = []
     examples: list[Example] = []
+    tried: list[Outcomes] = []
     for number, family in enumerate(families, start=1):
         units = [unit for unit in UNITS if family.of(unit)]
         for unit in units:
-            result, example = _measure(restorer, family, unit, reference, efforts)
+            outcomes = _outcomes(restorer, family.of(unit))
+            result, example = _measure(restorer, family, unit, outcomes, reference, efforts)
+            outcomes.forget()
             results.append(result)
+            tried.append(outcomes)
             if unit == units[0]:
                 examples.append(example)
         on_progress(number, total, family.name, "the world, by family")
     if not results:
         raise ToolchainError("there is no picture to measure on")
+    max_steps = restorer.provenance.settings.max_steps
+    on_progress(total, total, "", "one sequence for all of the world")
+    results, sequences = _with_one_for_all(results, tried, restorer.toolbox.names, max_steps)
     in_order = sorted(results, key=lambda one: UNITS.index(one.unit))
-    facts = {**_facts(restorer), **(facts or {})}
+    facts = {**_facts(restorer), **sequences, **(facts or {})}
     return WorldResults(facts=facts, families=tuple(in_order)), examples
+
+
+def _outcomes(restorer: Restorer, pairs: Sequence[Pair]) -> Outcomes:
+    settings = restorer.provenance.settings
+    precision = choose_precision(settings.precision, torch.device(settings.device))
+    return Outcomes(restorer.toolbox, pairs, device=settings.device, precision=precision)
+
+
+def _with_one_for_all(
+    results: Sequence[FamilyResult],
+    tried: Sequence[Outcomes],
+    names: Sequence[str],
+    max_steps: int,
+) -> tuple[list[FamilyResult], dict[str, str]]:
+    """Add to each result what the best sequence for all damaged families of its unit reaches."""
+    added = list(results)
+    sequences = {}
+    for unit in UNITS:
+        places = [i for i, one in enumerate(results) if one.unit == unit and one.kind == "damaged"]
+        if places:
+            groups = [tried[place] for place in places]
+            chain, reached = best_sequence_of_all(groups, max_steps=max_steps)
+            sequences[f"{unit}_sequence"] = ", ".join(names[action] for action in chain) or "none"
+            for place, values in zip(places, reached, strict=True):
+                added[place] = dataclasses.replace(results[place], one_for_all=float(values.mean()))
+    return added, sequences
 
 
 def _measure(
     restorer: Restorer,
     family: WorldFamily,
     unit: Unit,
+    outcomes: Outcomes,
     reference: Toolbox | None,
     efforts: Sequence[float],
 ) -> tuple[FamilyResult, Example]:
     pairs = family.of(unit)
-    settings = restorer.provenance.settings
-    toolbox, max_steps = restorer.toolbox, settings.max_steps
-    outcomes = Outcomes(
-        toolbox,
-        pairs,
-        device=settings.device,
-        precision=choose_precision(settings.precision, torch.device(settings.device)),
-    )
+    toolbox, max_steps = restorer.toolbox, restorer.provenance.settings.max_steps
     single, single_psnr = best_single(outcomes)
     sequence, sequence_psnr = best_sequence(outcomes, max_steps=max_steps)
     _, oracle_psnr = greedy_oracle(outcomes, max_steps=max_steps)

@@ -58,6 +58,10 @@ class Outcomes:
             self._try(rows)
         return np.stack([self._tried[i, chain] for i, chain in enumerate(chains)])
 
+    def forget(self) -> None:
+        """Free the memory of all images but those that came; they are made again when needed."""
+        self._images = {key: image for key, image in self._images.items() if not key[1]}
+
     def alone(self, tool: Tool) -> Values:
         """What a tool of another toolbox reaches on every image: (N,) dB."""
         tool.to(self._device)
@@ -122,26 +126,40 @@ def best_single(outcomes: Outcomes) -> tuple[Chain, Values]:
 
 
 def best_sequence(outcomes: Outcomes, *, max_steps: int) -> tuple[Chain, Values]:
-    """The sequence that is best for all images together, by the mean of the capped PSNR.
+    """The sequence that is best for all images together: it and what it reaches, (N,) dB."""
+    chain, (reached,) = best_sequence_of_all([outcomes], max_steps=max_steps)
+    return chain, reached
+
+
+def best_sequence_of_all(
+    groups: Sequence[Outcomes], *, max_steps: int
+) -> tuple[Chain, list[Values]]:
+    """The sequence that is best for several groups of images together, each group counting alike.
 
     Each tool is chosen for what those before it leave, as `agents.tuning.default_chains.best_chain`
-    does; trying all sequences would take a hundred times as long. It ends where no tool gains.
+    does; trying all sequences would take a hundred times as long. It ends where no tool gains by
+    the mean of the capped PSNR.
 
     Args:
-        outcomes: What the tools make of the images.
+        groups: What the tools make of the images of each group; their inputs stay in memory only.
         max_steps: Largest number of tools.
 
     Returns:
-        The sequence and what it reaches, (N,) dB.
+        The sequence, and what it reaches in each group, (N,) dB.
     """
     chain: Chain = ()
-    reached = outcomes.inputs
+    reached = [group.inputs for group in groups]
     while len(chain) < max_steps:
-        tried = outcomes.after([chain] * len(reached))
-        best = int(tried.mean(axis=0).argmax())
-        if tried[:, best].mean() <= reached.mean():
+        tried = []
+        for group in groups:
+            tried.append(group.after([chain] * len(group.inputs)))
+            if len(groups) > 1:
+                group.forget()
+        means = np.mean([values.mean(axis=0) for values in tried], axis=0)
+        best = int(means.argmax())
+        if means[best] <= np.mean([values.mean() for values in reached]):
             break
-        chain, reached = (*chain, best), tried[:, best]
+        chain, reached = (*chain, best), [values[:, best] for values in tried]
     return chain, reached
 
 

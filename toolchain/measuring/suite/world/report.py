@@ -121,6 +121,14 @@ def headline(results: WorldResults) -> str:
         f"less than {SHARE_TO_REACH:.0%} of the greedy oracle's gain: "
         f"{', '.join(short) or 'no family'}",
     ]
+    for unit in results.units:
+        mean = results.mean(unit)
+        if mean is not None and mean.one_for_all is not None:
+            gains = (mean.psnr["agent"] - mean.psnr["input"], mean.one_for_all - mean.psnr["input"])
+            lines.append(
+                f"{_TITLES[unit].lower()}: the agent gains {gains[0]:.2f} dB, the sequence that is "
+                f"best for all {gains[1]:.2f} dB ({results.facts.get(f'{unit}_sequence', '')})"
+            )
     for kind in ("clean photos", "clean drawings", "clean prints"):
         found = [one for one in every if one.kind == kind]
         if found:
@@ -139,7 +147,9 @@ def _method(results: WorldResults) -> str:
         f"PSNR in dB on RGB, capped at 50 dB, of {counts}. *Agent* is what a user gets: patches "
         "and photos alike are restored by the restorer. *Best single tool* and *best fixed "
         "sequence* are the best of each family in hindsight, by its mean; a sequence has up to "
-        f"{steps} tools, each chosen for what those before it leave. The *greedy oracle* knows the "
+        f"{steps} tools, each chosen for what those before it leave. *One for all* is "
+        "the sequence that is best for all damaged families together, chosen likewise. The *greedy "
+        "oracle* knows the "
         "clean image and takes the best next tool until none gains. *Decision* is what the agent "
         "loses against the oracle; *tools* is what the oracle lacks against a network that was "
         'trained on the family alone ("-": there is none). Means count damaged families alike.'
@@ -154,7 +164,7 @@ def _method(results: WorldResults) -> str:
 
 def _psnr_table(results: WorldResults, unit: Unit) -> str:
     heads = ["", "images", "input", "best single tool", "best fixed sequence", "agent"]
-    heads += ["greedy oracle", "reference", "agent's gain", "share of oracle's gain"]
+    heads += ["greedy oracle", "one for all", "reference", "agent's gain", "share of oracle's gain"]
     heads += ["decision", "tools"]
     lines = [_psnr_line(one) for one in results.of(unit)]
     mean = results.mean(unit)
@@ -168,6 +178,7 @@ def _psnr_line(one: FamilyResult) -> list[str]:
         one.family,
         f"{one.count}",
         *(f"{getattr(one, name):.2f}" for name in COLUMNS),
+        "" if one.one_for_all is None else f"{one.one_for_all:.2f}",
         "-" if one.reference is None else f"{one.reference:.2f}",
         f"{one.gain:+.2f}",
         "" if one.share is None else f"{one.share:.0%}",
@@ -180,6 +191,7 @@ def _mean_cells(mean: Mean) -> list[str]:
     return [
         f"{mean.count:,}",
         *(f"{mean.psnr[name]:.2f}" for name in COLUMNS),
+        "" if mean.one_for_all is None else f"{mean.one_for_all:.2f}",
         "",
         f"{mean.psnr['agent'] - mean.psnr['input']:+.2f}",
         "" if mean.share is None else f"{mean.share:.0%}",

@@ -115,6 +115,8 @@ class FamilyResult:
         unfamiliar: Images that were called unlike what the agent was trained on.
         held_back: Images on which a tool promised a gain and was too risky.
         seconds: Time that the agent took for an image, tools included.
+        one_for_all: PSNR of the sequence that is best for all damaged families of the unit; None of
+            other families.
         spending: What others and the agent at several efforts gain, and the arithmetic that it
             takes; empty where no effort was asked for.
     """
@@ -141,6 +143,7 @@ class FamilyResult:
     unfamiliar: int
     held_back: int
     seconds: float
+    one_for_all: float | None = None
     spending: tuple[Spending, ...] = ()
 
     @property
@@ -196,6 +199,8 @@ class Mean:
         count: Number of images.
         psnr: Mean PSNR by name of the column: ``input``, ``single``, ``sequence``, ``agent``,
             ``oracle``.
+        one_for_all: PSNR of the sequence that is best for all of these families together; None if
+            it was not measured.
         decision_regret: What the decision loses, in dB.
         tools_regret: What the tools lack, over the families that have a reference; None if none
             has.
@@ -207,6 +212,7 @@ class Mean:
     families: int
     count: int
     psnr: Mapping[str, float]
+    one_for_all: float | None
     decision_regret: float
     tools_regret: float | None
     share: float | None
@@ -248,6 +254,7 @@ class WorldResults:
         found = self.damaged(unit)
         if not found:
             return None
+        alike = [one.one_for_all for one in found if one.one_for_all is not None]
         lacks = [one.tools_regret for one in found if one.tools_regret is not None]
         count = sum(one.count for one in found)
         psnr = {name: fmean(getattr(one, name) for one in found) for name in COLUMNS}
@@ -255,6 +262,7 @@ class WorldResults:
             families=len(found),
             count=count,
             psnr=psnr,
+            one_for_all=fmean(alike) if len(alike) == len(found) else None,
             decision_regret=psnr["oracle"] - psnr["agent"],
             tools_regret=fmean(lacks) if lacks else None,
             share=share_of(psnr["agent"] - psnr["input"], psnr["oracle"] - psnr["input"]),
