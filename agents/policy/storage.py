@@ -256,5 +256,6 @@ def check_same_actions(policy: LstmPolicy, toolbox: Toolbox) -> None:
     if policy.tool_names != toolbox.names:
         raise PolicyError(
             f"the agent was trained for the tools {', '.join(policy.tool_names)}; "
-            f"this toolbox has {', '.join(toolbox.names)}"
+            f"this toolbox has {', '.join(toolbox.names)}: take the toolbox that the agent was "
+            "trained with, or the agent that belongs to this one"
         )

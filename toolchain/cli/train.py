@@ -234,7 +234,7 @@ def train_world_command(
     toolbox: Annotated[
         str | None, typer.Option(help="Tools to choose from: a shipped toolbox, or a folder.")
     ] = None,
-    run: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/world"),
+    run: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/agent-world"),
     config: Annotated[
         str | None,
         typer.Option(
