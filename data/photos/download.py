@@ -1,6 +1,8 @@
 """Fetch a file over HTTP, so that it is complete and correct or not there at all; unpack it."""
 
 import http.client
+import importlib.util
+import io
 import os
 import shutil
 import tarfile
@@ -24,6 +26,15 @@ TIMEOUT: Final = 30.0
 
 ATTEMPTS: Final = 4
 """How often a transfer that breaks off is taken up again, the first time included."""
+
+VALIDATION_EVERY: Final = 20
+"""Photos of a table among which the first one is for validation."""
+
+_TABLE: Final = ".parquet"
+_ROWS_AT_ONCE: Final = 32
+_SIGNATURES: Final = {".jpg": b"\xff\xd8\xff", ".png": b"\x89PNG\r\n\x1a\n", ".webp": b"RIFF"}
+"""How the content of a photo begins, by the suffix of its file."""
+_DAMAGED: Final = (zipfile.BadZipFile, tarfile.TarError, zlib.error)
 
 Progress: TypeAlias = Callable[[int, int | None], None]
 """Called with the bytes so far and the bytes in total (None: the server does not say)."""
@@ -90,10 +101,25 @@ def fetch(
         raise DownloadError(f"cannot write {destination}: {_reason(error)}") from error
 
 
+def check_can_extract(archive: Path) -> None:
+    """Make sure that the package is there which `extract` needs for an archive of this name.
+
+    Raises:
+        DownloadError: It is not installed; the message says how to install it.
+    """
+    if archive.suffix.lower() == _TABLE and importlib.util.find_spec("pyarrow") is None:
+        raise DownloadError(
+            "pyarrow, which reads the table that the photos are in, is missing: "
+            "pip install 'restoration-toolchain[parquet]'"
+        )
+
+
 def extract(archive: Path, destination: Path) -> None:
     """Unpack the regular files of a .zip, .tgz or .tar.gz into a new folder, all of them or none.
 
-    Links and devices inside the archive are left out.
+    Links and devices inside the archive are left out. Of a .parquet table, as sets of photos have
+    them on the Hugging Face Hub, the column ``image`` is unpacked: one file for each row with a
+    photo, in the folder ``train``, and of every `VALIDATION_EVERY` rows the first one in ``val``.
 
     Args:
         archive: The file to unpack.
@@ -112,10 +138,28 @@ def extract(archive: Path, destination: Path) -> None:
             with content:
                 _write_member(archive, part, name, content)
         os.replace(part, destination)
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, *_DAMAGED) as error:
         raise DownloadError(f"cannot unpack {archive}: {_reason(error)}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _rows(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield (path, content) of each photo in a table."""
+    import pyarrow.parquet
+
+    number = 0
+    with pyarrow.parquet.ParquetFile(archive) as table:
+        if "image" not in table.schema_arrow.names:
+            raise ValueError("it has no column of images")
+        for rows in table.iter_batches(_ROWS_AT_ONCE, columns=["image"]):
+            for image in rows.column("image").to_pylist():
+                content = (image or {}).get("bytes") or b""
+                folder = "train" if number % VALIDATION_EVERY else "val"
+                for suffix, start in _SIGNATURES.items():
+                    if content.startswith(start):
+                        yield f"{folder}/{number:05d}{suffix}", io.BytesIO(content)
+                number += 1
 
 
 def _transfer_all(url: str, part: Path, size: int | None, progress: Progress, pause: float) -> None:
@@ -190,7 +234,9 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield (path inside the archive, content) of each regular file."""
-    if archive.name.lower().endswith(".zip"):
+    if archive.suffix.lower() == _TABLE:
+        yield from _rows(archive)
+    elif archive.name.lower().endswith(".zip"):
         with zipfile.ZipFile(archive) as packed:
             for info in packed.infolist():
                 if not info.is_dir():
@@ -202,7 +248,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 if content is not None:
                     yield member.name, content
     else:
-        raise DownloadError(f"{archive} is neither a .zip nor a .tgz file")
+        raise DownloadError(f"{archive} is neither a .zip, a .tgz nor a .parquet file")
 
 
 def _write_member(archive: Path, folder: Path, name: str, content: IO[bytes]) -> None:

@@ -8,7 +8,13 @@ from typing import Final
 import platformdirs
 
 from restoration_toolchain.data.errors import UnknownNameError
-from restoration_toolchain.data.photos.download import Progress, extract, fetch, no_progress
+from restoration_toolchain.data.photos.download import (
+    Progress,
+    check_can_extract,
+    extract,
+    fetch,
+    no_progress,
+)
 
 _DIV2K: Final = "https://data.vision.ee.ethz.ch/cvl/DIV2K/"
 _DIV2K_LICENCE: Final = "Academic research only; each photo remains its owner's."
@@ -19,14 +25,16 @@ class PublicSet:
     """A named set of photos inside an archive on somebody's server.
 
     Attributes:
-        url: Address of the archive.
+        url: Address of the archive, in a version that stays as it is.
         sha256: Checksum of the whole archive, in hexadecimal.
         size: Length of the archive in bytes.
+        is_size_exact: Whether another length means that the publisher has changed it.
         subfolder: Folder of the photos, inside the archive.
         licence: Use that the publishers allow, in one sentence.
         title: Name of the whole set, for people.
         weights_license: SPDX identifier for weights that are learnt from it.
         split: Name of the part of the set; empty is all of it.
+        archive: Name of the archive in the cache; empty is that of the address.
     """
 
     url: str
@@ -37,6 +45,13 @@ class PublicSet:
     title: str
     weights_license: str
     split: str = ""
+    archive: str = ""
+    is_size_exact: bool = True
+
+    @property
+    def file_name(self) -> str:
+        """Name of the archive in the cache."""
+        return self.archive or PurePosixPath(self.url).name
 
 
 _BSDS500: Final = PublicSet(
@@ -47,6 +62,20 @@ _BSDS500: Final = PublicSet(
     licence="Non-commercial research and education only.",
     title="BSDS500",
     weights_license="LicenseRef-BSDS500-research",
+)
+
+_STOCK_IMAGES: Final = PublicSet(
+    url="https://huggingface.co/datasets/KoalaAI/StockImages-CC0/resolve/"
+    "206f3575579f1187548c6f47042ae9174c0a51fc/data/train-00000-of-00002.parquet",
+    sha256="8d0ab6f1c1da83682e752c00b96db0f9c00db9f3364622e776a65a54e49dad1a",
+    size=422_000_000,
+    is_size_exact=False,  # its publisher states it in MB
+    subfolder="train",
+    licence="Public domain (CC0 1.0), first of the two files of the set: about 2,000 photos.",
+    title="StockImages-CC0",
+    weights_license="CC0-1.0",
+    split="train",
+    archive="stockimages-cc0.parquet",
 )
 
 PUBLIC_SETS: Final = MappingProxyType(
@@ -79,6 +108,9 @@ PUBLIC_SETS: Final = MappingProxyType(
             )
             for split in ("train", "test", "val")
         },
+        # As free as weights can be. Of the photos in a table, one in 20 is for validation.
+        "stockimages-cc0": _STOCK_IMAGES,
+        "stockimages-cc0-val": replace(_STOCK_IMAGES, subfolder="val", split="val"),
     }
 )
 """Every set that `fetch_public_set` knows, by name."""
@@ -103,7 +135,7 @@ def fetch_public_set(
 
     Raises:
         UnknownNameError: There is no such set.
-        DownloadError: The archive could not be fetched or unpacked.
+        DownloadError: The archive could not be fetched or unpacked, or what unpacks it is missing.
         ChecksumError: The file that was fetched is another one.
     """
     if name not in PUBLIC_SETS:
@@ -111,10 +143,12 @@ def fetch_public_set(
     found = PUBLIC_SETS[name]
     user_cache = platformdirs.user_cache_path("restoration-toolchain", appauthor=False)
     cache = user_cache / "sets" if cache_dir is None else cache_dir
-    packed = cache / PurePosixPath(found.url).name
+    packed = cache / found.file_name
     unpacked = packed.with_suffix("")
     if not unpacked.is_dir():
-        fetch(found.url, found.sha256, packed, size=found.size, progress=progress, offline=offline)
+        check_can_extract(packed)  # before it is fetched
+        size = found.size if found.is_size_exact else None
+        fetch(found.url, found.sha256, packed, size=size, progress=progress, offline=offline)
         extract(packed, unpacked)
         packed.unlink()
     return unpacked / found.subfolder

@@ -83,6 +83,11 @@ _TABLES: Final = ("specialists", "agent")
 _SHARED: Final = ("photos", "seed", "device", "precision")
 """Settings that both stages take from the run."""
 
+FRESH_FACTOR: Final = 3
+"""How many times more crops a tool needs that begins with nothing, and not with one that ships."""
+FRESH_CROPS: Final = 96_000
+"""Crops of such a tool whose plan takes the one that ships as it is."""
+
 _TRIAL_CROPS: Final = 8
 _TRIAL_SECONDS: Final = 60.0
 
@@ -139,8 +144,10 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
     """Read a recipe of plain values, as a TOML file has them.
 
     Args:
-        values: Tables ``specialists`` and ``agent``; beside them ``photos``, ``held_out``,
-            ``profile_crops``, and ``seed``, ``device`` and ``precision``, which both stages share.
+        values: Tables ``specialists``, ``agent`` and ``joint``; beside them ``photos``,
+            ``held_out``, ``profile_crops``, and ``seed``, ``device`` and ``precision``, which all
+            stages share; and ``fresh``, whether nothing begins with weights that ship, and so with
+            what these were learnt from.
         name: Name of the recipe.
         run_path: Run folder.
 
@@ -149,6 +156,8 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
         ToolchainError: A value is refused, or a table is missing.
     """
     _check_tables(values, name)
+    if values.get("fresh", False):
+        values = _from_nothing(values)
     shared = {key: values[key] for key in _SHARED if key in values}
     held_out = {"held_out": values["held_out"]} if "held_out" in values else {}
     if "toolbox" in values["agent"]:
@@ -203,15 +212,30 @@ def _joint_of(
     return joint
 
 
+def _from_nothing(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same recipe, without the weights of other toolboxes and agents that it begins with."""
+    tools = {}
+    for name, plan in values["specialists"].get("tools", {}).items():
+        if "/" in plan.get("init", ""):
+            crops = FRESH_FACTOR * plan.get("total_crops", 0) or FRESH_CROPS
+            plan = {**plan, "total_crops": crops}
+            del plan["init"]
+        tools[name] = plan
+    agent = {key: value for key, value in values["agent"].items() if key != "init_encoder"}
+    return {**values, "specialists": {**values["specialists"], "tools": tools}, "agent": agent}
+
+
 def _check_tables(values: Mapping[str, Any], name: str) -> None:
     """Refuse unknown keys, missing tables, and in a table what is that of the whole run."""
-    known = (*_TABLES, "joint", *_SHARED, "held_out", "profile_crops")
+    known = (*_TABLES, "joint", *_SHARED, "held_out", "profile_crops", "fresh")
     for key in values:
         if key not in known:
             raise UnknownNameError("option", key, known)
     for key in _TABLES:
         if not isinstance(values.get(key), Mapping):
             raise ToolchainError(f"the recipe {name} has no table [{key}]")
+    if not isinstance(values.get("fresh", False), bool):
+        raise ToolchainError(f"fresh must be true or false, got {values['fresh']!r}")
     for table, taken in (("specialists", _SHARED), ("agent", (*_SHARED, "held_out"))):
         for key in taken:
             if key in values[table]:

@@ -1,5 +1,6 @@
 """Properties of downloads, against a server on this machine that misbehaves on request."""
 
+import dataclasses
 import hashlib
 import io
 import tarfile
@@ -284,6 +285,78 @@ def test_a_public_set_is_fetched_once_unpacked_and_its_archive_removed(site, tmp
         assert photo.shape == (8, 8, 3)
     assert len(site.ranges) == 1
     assert [path.name for path in cache.iterdir()] == ["set"]
+
+
+def table_of(path: Path, images: list[dict[str, bytes | str] | None]) -> Path:
+    """A table of photos as the Hugging Face Hub has them."""
+    import pyarrow
+    import pyarrow.parquet
+
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    columns = {"image": pyarrow.array(images, kind), "tags": ["some, words"] * len(images)}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+def coded(suffix: str, value: int) -> bytes:
+    import cv2
+
+    return cv2.imencode(suffix, np.full((8, 8, 3), value, np.uint8))[1].tobytes()
+
+
+def test_a_table_unpacks_to_its_photos_some_of_which_are_for_validation(tmp_path):
+    images = [{"bytes": coded(".jpg", value), "path": "a"} for value in range(60)]
+    images[7] = {"bytes": coded(".png", 7), "path": None}
+    images[8], images[9] = None, {"bytes": b"no photo", "path": "b"}
+    extract(table_of(tmp_path / "set.parquet", images), tmp_path / "set")
+    train, val = (
+        sorted(p.name for p in (tmp_path / "set" / n).iterdir()) for n in ("train", "val")
+    )
+    assert val == ["00000.jpg", "00020.jpg", "00040.jpg"]
+    left_out = {"00007.jpg", "00008.jpg", "00009.jpg"}
+    numbered = {f"{number:05d}.jpg" for number in range(60)} - {*val} - left_out
+    assert train == sorted(numbered | {"00007.png"})
+    assert (tmp_path / "set" / "train" / "00007.png").read_bytes() == coded(".png", 7)
+
+
+def test_a_damaged_table_and_one_without_images_leave_nothing_behind(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    whole = table_of(tmp_path / "set.parquet", [{"bytes": coded(".jpg", 1), "path": "a"}])
+    whole.write_bytes(whole.read_bytes()[:-200])
+    with pytest.raises(DownloadError, match="cannot unpack"):
+        extract(whole, tmp_path / "set")
+    pyarrow.parquet.write_table(pyarrow.table({"words": ["a"]}), whole)
+    with pytest.raises(DownloadError, match="cannot unpack"):
+        extract(whole, tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == [whole.name]
+
+
+def test_a_set_in_a_table_is_fetched_once_for_both_of_its_parts(site, tmp_path, monkeypatch):
+    images = [{"bytes": coded(".png", value), "path": "a"} for value in range(3)]
+    site.content = table_of(tmp_path / "made.parquet", images).read_bytes()
+    whole = dataclasses.replace(
+        public_sets.PUBLIC_SETS["stockimages-cc0"],
+        url=site.url,
+        sha256=hashlib.sha256(site.content).hexdigest(),
+    )
+    entries = {"free": whole, "free-val": dataclasses.replace(whole, subfolder="val")}
+    monkeypatch.setattr(public_sets, "PUBLIC_SETS", entries)
+    monkeypatch.setattr("restoration_toolchain.data.photos.sources.PUBLIC_SETS", entries)
+    cache = tmp_path / "cache"
+    site.cut_after = [100]  # and goes on
+    assert [name for name, _ in open_source("free", cache_dir=cache)] == ["00001.png", "00002.png"]
+    assert [name for name, _ in open_source("free-val", cache_dir=cache)] == ["00000.png"]
+    assert site.ranges == [None, "bytes=100-"]
+    assert [path.name for path in cache.iterdir()] == ["stockimages-cc0"]
+
+
+def test_what_reads_a_table_is_asked_for_before_the_table_is_fetched(site, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DownloadError, match=r"restoration-toolchain\[parquet\]"):
+        public_sets.fetch_public_set("stockimages-cc0", cache_dir=tmp_path)
+    assert site.ranges == []
 
 
 def test_checksums_and_sizes_of_public_sets_are_well_formed():

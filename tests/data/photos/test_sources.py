@@ -235,6 +235,6 @@ def test_a_public_set_that_is_not_in_the_cache_says_so_when_offline(name, tmp_pa
 @pytest.mark.parametrize("name", PUBLIC_SETS)
 def test_a_public_set_in_the_cache_needs_no_network(name, tmp_path, no_network):
     chosen = PUBLIC_SETS[name]
-    save(tmp_path / Path(chosen.url).stem / chosen.subfolder / "a.png")
+    save(tmp_path / Path(chosen.file_name).stem / chosen.subfolder / "a.png")
     source = open_source(name, cache_dir=tmp_path, offline=True)
     assert [identifier for identifier, _ in source] == ["a.png"]

@@ -176,6 +176,7 @@ def test_a_recipe_says_what_every_stage_costs_and_writes_nothing(
         ({"profile_crops": 0}, "profile_crops must be"),
         ({"profile_crops": "many"}, "profile_crops must be"),
         ({"agent": {**TINY["agent"], "chains": [["a", "c"]]}}, "no tool 'c'"),
+        ({"fresh": "yes"}, "fresh must be true or false"),
         ({"joint": 3}, "joint is no table"),
         ({"joint": {"chains": {}}}, "joint.chains"),
         ({"joint": {"tools": {"frozen": ["c"]}}}, "no tool 'c'"),
@@ -192,6 +193,22 @@ def test_what_a_recipe_cannot_mean_is_one_line(
 def test_unknown_options_of_a_recipe_are_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="spezialists"):
         read_recipe({**TINY, "spezialists": {}}, name="tiny", run_path=tmp_path)
+
+
+def test_a_fresh_recipe_begins_with_nothing_that_ships(tmp_path: Path) -> None:
+    values = {**plan.read_recipe("world"), "photos": ["embedded"], "held_out": "embedded"}
+    shipped = read_recipe(values, name="world", run_path=tmp_path)
+    fresh = read_recipe({**values, "fresh": True}, name="world", run_path=tmp_path)
+    assert shipped.agent.init_encoder is not None
+    assert fresh.agent.init_encoder is None
+    for name, tool in fresh.specialists.tools.items():
+        before = shipped.specialists.tools[name]
+        assert "/" not in (tool.init or "")
+        if tool.init == before.init:
+            assert tool == before
+        else:
+            assert tool.total_crops == (recipes.FRESH_FACTOR * before.total_crops or 96_000)
+    assert {tool.init for tool in fresh.specialists.tools.values()} > {None, "deblock_jpeg"}
 
 
 def test_the_recipe_of_what_ships_can_be_read(tmp_path: Path) -> None:
