@@ -1,9 +1,10 @@
 """Teach an agent from recorded outcomes: what each tool gains, how surely, and what is seen at all.
 
 Nothing is explored here and no tool runs: what every action would have brought was recorded
-(`agents.outcomes`). Values are those of fitted Q-iteration with full backups, of which the
-best known continuation is one. Beside them the network learns how gains are distributed, so that
-an agent knows when it does not know, and to name the damage, which costs no tool run at all.
+(`agents.outcomes`); what only has to be recognised is drawn afresh (`fresh_crops`). Values are
+those of fitted Q-iteration with full backups, of which the best known continuation is one. Beside
+them the network learns how gains are distributed, so that an agent knows when it does not know, and
+to name the damage, which costs no tool run at all.
 
 Sources:
     Ernst et al., "Tree-Based Batch Mode Reinforcement Learning", JMLR 2005 (fitted Q-iteration).
@@ -23,6 +24,8 @@ from restoration_toolchain.agents.learning.errors import (
     quantile_errors,
     ranking_errors,
 )
+from restoration_toolchain.agents.learning.fresh_crops import FreshCrops, Lesson, Lessons
+from restoration_toolchain.agents.learning.pretraining import num_facts
 from restoration_toolchain.agents.outcomes.batches import OutcomeBatch, OutcomeBatches
 from restoration_toolchain.agents.policy.q_net import (
     EncoderName,
@@ -33,7 +36,7 @@ from restoration_toolchain.agents.policy.q_net import (
 from restoration_toolchain.agents.policy.recognition import Recognition
 from restoration_toolchain.data.errors import ToolchainError
 from restoration_toolchain.envs.reward import MAX_LOSS
-from restoration_toolchain.tools_zoo.training.config import LoopConfig
+from restoration_toolchain.tools_zoo.training.config import LoopConfig, check_not_negative
 
 ERROR_BEND: Final = 1.0
 """dB; larger errors of values count linearly, or strong noise would rule all else."""
@@ -58,6 +61,10 @@ class OutcomeLearningConfig(LoopConfig):
     """Weight of the quantiles of gains."""
     recognition: float = 0.2
     """Weight of naming the family of the damage."""
+    fresh: int = 0
+    """Further crops in a step, on which no tool ran: their damage is named, its strength told."""
+    strength: float = 2.0
+    """Weight of how strong the damage of these is, for each kind."""
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: float = 2e-3
     max_grad_norm: float = 10.0
@@ -69,6 +76,7 @@ class OutcomeLearningConfig(LoopConfig):
         LoopConfig.__post_init__(self)
         if min(self.epochs, self.batch_size) < 1:
             raise ValueError("epochs and batch_size must be at least 1")
+        check_not_negative(self, "fresh")
         if not find_encoder(self.encoder).is_pooled:
             raise ToolchainError(
                 f"the encoder {self.encoder} judges each view for itself; "
@@ -97,13 +105,17 @@ class Student(nn.Module):
         self.q_net = RecurrentQNet(n_tools, encoder, quantiles=True)
         features = self.q_net.encoder.out_features
         self.recognition = Recognition(features, families, untouched)
+        self.strength = nn.Linear(features, num_facts())
 
-    def forward(self, batch: OutcomeBatch) -> "Told":
+    def forward(self, lesson: Lesson) -> "Told":
         """Judge all states of a batch, each view for itself and all of a crop together."""
+        batch, fresh = lesson
         images = batch.images
-        said = self.q_net.encoder(
-            images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        )
+        looked_at = [images] if fresh is None else [images, fresh.images]
+        views = torch.cat([part.flatten(0, 1) for part in looked_at])
+        seen = self.q_net.encoder(views.contiguous(memory_format=torch.channels_last))
+        count = images.shape[0] * images.shape[1]
+        said, further = seen[:count], seen[count:]
         with torch.autocast(images.device.type, enabled=False):
             padded = batch.arranged(said.float())
             episodes, steps, columns = padded.shape[:3]
@@ -116,11 +128,33 @@ class Student(nn.Module):
                 values.append(value.reshape(episodes, columns, -1))
                 quantiles.append(spread.reshape(episodes, columns, *spread.shape[1:]))
             named = self.recognition(self.q_net.encoder.read(padded[:, 0].flatten(0, 1)))
+            recognised = None
+            if fresh is not None:
+                of_crops = further.float().reshape(len(fresh.family), -1, further.shape[-1])
+                of_crops = torch.cat([of_crops, of_crops.mean(dim=1, keepdim=True)], dim=1)
+                read = self.q_net.encoder.read(of_crops.flatten(0, 1))
+                recognised = Recognised(
+                    self.recognition(read).reshape(*of_crops.shape[:2], -1),
+                    self.strength(read).reshape(*of_crops.shape[:2], -1),
+                )
         return Told(
             torch.stack(values, dim=1),
             torch.stack(quantiles, dim=1),
             named.reshape(episodes, columns, -1),
+            recognised,
         )
+
+
+class Recognised(NamedTuple):
+    """What a `Student` says of the damage of E crops, of C columns: views, and the whole.
+
+    Attributes:
+        named: (E, C, families) log odds of the families.
+        strength: (E, C, F) strengths of the kinds of damage.
+    """
+
+    named: Tensor
+    strength: Tensor
 
 
 class Told(NamedTuple):
@@ -130,11 +164,13 @@ class Told(NamedTuple):
         values: (E, T, C, n_tools + 1) dB.
         quantiles: (E, T, C, n_tools, len(LEVELS)) dB.
         named: (E, C, families) log odds of the families of the damage.
+        fresh: What is said of crops that no tool ran on; None if there are none.
     """
 
     values: Tensor
     quantiles: Tensor
     named: Tensor
+    fresh: Recognised | None = None
 
 
 class OutcomeObjective:
@@ -147,15 +183,17 @@ class OutcomeObjective:
     """
 
     def __init__(
-        self, batches: OutcomeBatches, held_out: OutcomeBatches, config: OutcomeLearningConfig
+        self, batches: Lessons, held_out: OutcomeBatches, config: OutcomeLearningConfig
     ) -> None:
         self.batches, self._held_out, self._config = batches, held_out, config
         self.terms: dict[str, float] = {}
 
-    def loss(self, module: nn.Module, batch: OutcomeBatch) -> Tensor:
+    def loss(self, module: nn.Module, batch: Lesson) -> Tensor:
         """Weighted sum of the errors."""
         told = cast(Told, module(batch))
-        terms = errors_of(told, batch)
+        terms = errors_of(told, batch.recorded)
+        if told.fresh is not None and batch.fresh is not None:
+            terms |= errors_of_recognised(told.fresh, batch.fresh)
         config = self._config
         self.terms = {name: float(term.detach()) for name, term in terms.items()}
         return (
@@ -163,6 +201,8 @@ class OutcomeObjective:
             + config.ranking * terms["ranking"]
             + config.distribution * terms["distribution"]
             + config.recognition * terms["recognition"]
+            + config.recognition * terms.get("fresh_recognition", 0.0)
+            + config.strength * terms.get("fresh_strength", 0.0)
         )
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
@@ -174,7 +214,7 @@ class OutcomeObjective:
             rows = self._held_out.episodes[start : start + self._config.batch_size]
             batch = self._held_out.batch(rows)
             moved = OutcomeBatch(*(part.to(device) for part in batch))
-            told = module(moved)
+            told = module(Lesson(moved))
             errors.append(float(errors_of(told, moved)["distribution"]))
             gains = batch.gains[:, 0, -1]
             values = told.values[:, 0, -1].float().cpu()
@@ -205,9 +245,20 @@ def errors_of(told: Told, batch: OutcomeBatch) -> dict[str, Tensor]:
         ).sum(),
         "ranking": (ranking_errors(told.values, targets) * weight.sum(dim=-1)).sum(),
         "distribution": (quantile_errors(told.quantiles, gains) * weight).sum(),
-        "recognition": functional.cross_entropy(
-            told.named.flatten(0, 1),
-            batch.family.repeat_interleave(told.named.shape[1]),
-            ignore_index=-1,
-        ),
+        "recognition": _naming_error(told.named, batch.family),
     }
+
+
+def errors_of_recognised(told: Recognised, fresh: FreshCrops) -> dict[str, Tensor]:
+    """Mean errors of what is said of crops that no tool ran on: of names, and of strengths."""
+    strengths = fresh.facts[:, None].expand_as(told.strength)
+    return {
+        "fresh_recognition": _naming_error(told.named, fresh.family),
+        "fresh_strength": functional.mse_loss(told.strength, strengths),
+    }
+
+
+def _naming_error(named: Tensor, family: Tensor) -> Tensor:
+    return functional.cross_entropy(
+        named.flatten(0, 1), family.repeat_interleave(named.shape[1]), ignore_index=-1
+    )

@@ -101,16 +101,7 @@ class OutcomeBatches(Dataset[OutcomeBatch]):
         """The states in some rows of `episodes`, (E, T); turned, if there is a generator."""
         outcomes, known = self._outcomes, rows >= 0
         safe = np.maximum(rows, 0)
-        images = torch.from_numpy(outcomes.images[rows[known]]).permute(0, 3, 1, 2)
-        views = torch.stack([
-            images[..., top : top + VIEW_SIZE, left : left + VIEW_SIZE]
-            for top, left in corner_views(images.shape[-1])
-        ], dim=1).float().div_(255.0)  # fmt: skip
-        if rng is not None:
-            across, down, turned = rng.integers(2, size=3).tolist()
-            axes = [-1] * across + [-2] * down
-            views = views.flip(axes) if axes else views
-            views = views.transpose(-1, -2) if turned else views
+        views = views_of(outcomes.images[rows[known]], rng)
         unknown = ~known[..., None, None]
         n_tools = outcomes.gains.shape[2]
         return OutcomeBatch(
@@ -121,6 +112,24 @@ class OutcomeBatches(Dataset[OutcomeBatch]):
             torch.from_numpy(np.where(unknown, np.nan, self._returns[safe])),
             torch.from_numpy(self._family[rows[:, 0]]),
         )
+
+
+def views_of(images: npt.NDArray[np.uint8], rng: np.random.Generator | None = None) -> Tensor:
+    """The views in the corners of images, uint8 (N, S, S, 3): (N, V, 3, 63, 63) in [0, 1].
+
+    If there is a generator, they are flipped and transposed, all alike.
+    """
+    planes = torch.from_numpy(images).permute(0, 3, 1, 2)
+    views = torch.stack([
+        planes[..., top : top + VIEW_SIZE, left : left + VIEW_SIZE]
+        for top, left in corner_views(planes.shape[-1])
+    ], dim=1).float().div_(255.0)  # fmt: skip
+    if rng is not None:
+        across, down, turned = rng.integers(2, size=3).tolist()
+        axes = [-1] * across + [-2] * down
+        views = views.flip(axes) if axes else views
+        views = views.transpose(-1, -2) if turned else views
+    return views
 
 
 def episodes_of(outcomes: Outcomes) -> Rows:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from restoration_toolchain.agents.learning.fresh_crops import Lessons
 from restoration_toolchain.agents.learning.outcome_learning import OutcomeObjective
 from restoration_toolchain.agents.outcomes.record import load, record_shard
 from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, load_policy, save_policy
@@ -34,6 +35,7 @@ from restoration_toolchain.toolchain.learning.world import (
     HELD_OUT,
     WorldConfig,
     begin,
+    families_of_the_world,
     photos_of,
     recording_of,
     train_world,
@@ -405,7 +407,9 @@ def _pace_of(recipe: Recipe, crops: WorldCrops) -> _Pace:
     count = len(np.unique(outcomes.episode))
     settings = agent.round(0)
     batches = agent.batches(outcomes, toolbox.names)
-    objective = OutcomeObjective(batches, batches, settings)
+    most = agent if recipe.joint is None else recipe.joint.agent
+    lessons = Lessons(batches, crops, families_of_the_world(), num_fresh=most.learning.fresh)
+    objective = OutcomeObjective(lessons, batches, settings)
     steps = count_steps_within(
         _TRIAL_SECONDS, begin(agent, toolbox.names), objective, 10**6, make_fabric(settings)
     )

@@ -17,6 +17,7 @@ from typing import Final
 import torch
 from torch import nn
 
+from restoration_toolchain.agents.learning.fresh_crops import Lessons
 from restoration_toolchain.agents.learning.outcome_learning import (
     OutcomeLearningConfig,
     OutcomeObjective,
@@ -178,7 +179,9 @@ def train_world(
         outcomes, held_out = (
             _outcomes(config, toolbox, run, folder, on_step) for folder in crops.items()
         )
-        student = _learn(student, config, toolbox.names, (outcomes, held_out), run_path, on_step)
+        lessons = functools.partial(_lessons, config, outcomes, toolbox.names, crops[OUTCOMES])
+        measured = config.batches(held_out, toolbox.names)
+        student = _learn(student, config, lessons, measured, run_path, on_step)
         policy = LstmPolicy(
             student.q_net,
             toolbox.names,
@@ -187,7 +190,7 @@ def train_world(
             default_chains=config.chains,
             default_margin=config.default_margin if config.chains else 0.0,
         )
-        policy = make_cautious(policy, config.batches(held_out, toolbox.names))
+        policy = make_cautious(policy, measured)
         notes = {"num_crops": config.num_crops, "epochs": config.learning.epochs}
         save_policy(policy, run_path / BEST, notes)
     finally:
@@ -276,28 +279,44 @@ def _at_hand(config: WorldConfig, name: str) -> tuple[Toolbox, WorldCrops]:
     return toolbox, WorldCrops(photos_of(config, name))
 
 
+def _lessons(
+    config: WorldConfig,
+    outcomes: Outcomes,
+    names: Sequence[str],
+    crops: WorldCrops,
+    number: int,
+) -> Lessons:
+    """What is learnt from in a round."""
+    return Lessons(
+        config.batches(outcomes, names, number),
+        crops,
+        families_of_the_world(),
+        num_fresh=config.learning.fresh,
+        seed=config.seed + number,
+    )
+
+
 def _learn(
     begun: Student,
     config: WorldConfig,
-    names: Sequence[str],
-    recorded: tuple[Outcomes, Outcomes],
+    lessons_of: Callable[[int], Lessons],
+    measured: OutcomeBatches,
     run_path: Path,
     on_step: OnPhaseStep,
 ) -> Student:
     student: nn.Module = begun
-    outcomes, held_out = recorded
-    measured, learnt = config.batches(held_out, names), list[Student]()
+    learnt: list[Student] = []
     for number in range(1, config.rounds + 1):
-        batches, settings = config.batches(outcomes, names, number), config.round(number)
+        lessons, settings = lessons_of(number), config.round(number)
         folder = run_path / f"learning-{number}"
         fabric = make_fabric(settings)
         student = train_module(
             copy.deepcopy(student).requires_grad_(True),
-            OutcomeObjective(batches, measured, settings),
+            OutcomeObjective(lessons, measured, settings),
             settings,
             folder,
             fabric,
-            num_steps=len(batches),
+            num_steps=len(lessons),
             resume=(folder / CHECKPOINT).is_file(),
             on_step=functools.partial(on_step, f"learning, round {number}"),
         )

@@ -1,5 +1,6 @@
 """Properties of learning from recorded outcomes, on a world that is known in full."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,16 +8,22 @@ import pytest
 import torch
 
 from restoration_toolchain.agents.learning.errors import quantile_errors
+from restoration_toolchain.agents.learning.fresh_crops import Lesson, Lessons
 from restoration_toolchain.agents.learning.outcome_learning import (
     OutcomeLearningConfig,
     OutcomeObjective,
     Student,
     errors_of,
 )
+from restoration_toolchain.agents.learning.pretraining import num_facts
 from restoration_toolchain.agents.outcomes.batches import OutcomeBatches
 from restoration_toolchain.agents.outcomes.record import Outcomes
 from restoration_toolchain.agents.policy.q_net import LEVELS, VIEW_SIZE
+from restoration_toolchain.data.damage.degradation import Degradation
+from restoration_toolchain.data.damage.noise import Noise
 from restoration_toolchain.data.errors import ToolchainError
+from restoration_toolchain.data.images import to_float, to_uint8
+from restoration_toolchain.data.patches.world_crops import Crop
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
 
 FAMILIES = ("dark", "bright")
@@ -63,7 +70,7 @@ def student() -> Student:
 
 def test_it_learns_which_tool_helps_how_surely_and_what_it_sees() -> None:
     module = student()
-    objective = OutcomeObjective(batches_of(160), batches_of(24, seed=1), CONFIG)
+    objective = OutcomeObjective(Lessons(batches_of(160)), batches_of(24, seed=1), CONFIG)
     optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
     losses = []
     for step in range(20):
@@ -81,9 +88,10 @@ def test_it_learns_which_tool_helps_how_surely_and_what_it_sees() -> None:
     with torch.no_grad():
         measured = objective.evaluate(module, torch.device("cpu"))
     assert measured["share_of_oracle"] > 0.9  # chance is about 0
-    batch = objective.batches[0]
+    lesson = objective.batches[0]
+    batch = lesson.recorded
     with torch.no_grad():
-        told = module(batch)
+        told = module(lesson)
     harms = batch.gains[:, 0] < 0.0
     median = told.quantiles[:, 0, :, :, LEVELS.index(0.5)]
     assert ((median < 0.0) == harms).float().mean() > 0.9
@@ -94,7 +102,8 @@ def test_what_is_not_known_does_not_count() -> None:
     module, batches = student().eval(), batches_of(8)
     batch = batches.batch(batches.episodes)
     with torch.no_grad():
-        told = module(batch)
+        told = module(Lesson(batch))
+    assert told.fresh is None
     assert told.values.shape == (8, 1, 2, 3)
     assert told.quantiles.shape == (8, 1, 2, 2, len(LEVELS))
     known = errors_of(told, batch)
@@ -110,6 +119,51 @@ def test_what_is_not_known_does_not_count() -> None:
     )
     for name, error in errors_of(said, longer).items():
         assert float(error) == pytest.approx(float(known[name]), rel=1e-5), name
+
+
+class Shades:
+    """Dark crops and bright ones, that are noisier."""
+
+    def draw(self, rng: np.random.Generator) -> Crop:
+        is_bright = rng.random() < 0.5
+        gt = np.full((VIEW_SIZE, VIEW_SIZE, 3), 190 if is_bright else 60, np.uint8)
+        damage = Degradation((Noise(40.0 if is_bright else 5.0),))
+        lq = to_uint8(damage.apply(to_float(gt), rng))
+        return Crop(lq, gt, FAMILIES[int(is_bright)], damage)
+
+
+def test_crops_that_no_tool_ran_on_are_recognised_and_change_nothing_else() -> None:
+    recorded = batches_of(8)
+    lessons = Lessons(recorded, Shades(), FAMILIES, num_fresh=6, seed=3)
+    lesson = lessons[0]
+    assert lesson.fresh is not None
+    assert lesson.fresh.images.shape == (6, 1, 3, VIEW_SIZE, VIEW_SIZE)
+    assert torch.equal(lessons[0].fresh.images, lesson.fresh.images)
+    assert not torch.equal(lessons[1].fresh.images, lesson.fresh.images)
+    module = student().eval()
+    with torch.no_grad():
+        told, alone = module(lesson), module(Lesson(lesson.recorded))
+    torch.testing.assert_close(told.values, alone.values, rtol=1e-4, atol=1e-5)
+    assert told.fresh is not None
+    assert told.fresh.named.shape == (6, 2, 2)
+    assert told.fresh.strength.shape == (6, 2, num_facts())
+
+
+def test_names_and_strengths_are_learnt_from_crops_alone() -> None:
+    config = dataclasses.replace(CONFIG, fresh=16)
+    module = student()
+    lessons = Lessons(batches_of(160), Shades(), FAMILIES, num_fresh=16)
+    objective = OutcomeObjective(lessons, batches_of(8, seed=1), config)
+    optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
+    errors = []
+    for step in range(20):
+        loss = objective.loss(module.train(), lessons[step])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        errors.append([objective.terms[f"fresh_{name}"] for name in ("recognition", "strength")])
+    early, late = np.mean(errors[:3], axis=0), np.mean(errors[-3:], axis=0)
+    assert (late < 0.5 * early).all()
 
 
 def test_the_pinball_loss_is_least_at_the_quantiles() -> None:
@@ -129,7 +183,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -
             if step == stop_at:
                 raise KeyboardInterrupt
 
-        objective = OutcomeObjective(batches_of(24), batches_of(8, seed=1), CONFIG)
+        objective = OutcomeObjective(Lessons(batches_of(24)), batches_of(8, seed=1), CONFIG)
         how = {"num_steps": 3, "resume": resume, "on_step": on_step}
         learnt = train_module(student(), objective, CONFIG, folder, make_fabric(CONFIG), **how)
         return learnt.state_dict()
@@ -146,3 +200,5 @@ def test_what_judges_views_one_by_one_cannot_learn_so() -> None:
         OutcomeLearningConfig(encoder="fine_statistics")
     with pytest.raises(ValueError, match="at least 1"):
         OutcomeLearningConfig(epochs=0)
+    with pytest.raises(ValueError, match="fresh must not be negative"):
+        OutcomeLearningConfig(fresh=-1)

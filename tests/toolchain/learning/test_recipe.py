@@ -49,6 +49,12 @@ TINY: dict[str, Any] = {
 }
 
 
+JOINT: dict[str, Any] = {
+    "tools": {"total_crops": 4, "frozen": ["a"]},
+    "agent": {"learning": {"fresh": 2}},
+}
+
+
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "CROPS_PER_SHARD", 8)
@@ -98,7 +104,7 @@ def test_a_recipe_makes_tools_and_their_agent_and_goes_on_where_it_was_interrupt
 def test_tools_and_agent_learn_from_each_other_and_what_ships_is_what_comes_of_it(
     tmp_path: Path,
 ) -> None:
-    values = {**TINY, "joint": {"tools": {"total_crops": 4, "frozen": ["a"]}, "agent": {}}}
+    values = {**TINY, "joint": JOINT}
     recipe = read_recipe(values, name="tiny", run_path=tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train_recipe(recipe, tmp_path, on_step=interrupt("joint: tools"))
