@@ -35,6 +35,7 @@ from restoration_toolchain.toolchain.measuring.suite.world.report import (
     SHEET,
     headline,
     to_markdown,
+    usage,
     write_report,
 )
 from restoration_toolchain.toolchain.restoring.restoration import Restoration
@@ -159,6 +160,19 @@ def test_groups_of_images_count_alike_for_the_sequence_of_all(families: list[Wor
     assert [len(values) for values in reached] == [5, 1]
     alone, _ = best_sequence(Outcomes(make_toolbox(), bright), max_steps=1)
     assert alone == (1,)
+
+
+def test_the_page_says_how_often_each_tool_ran_on_damaged_images(
+    smoothed: tuple[WorldResults, list[Example]],
+) -> None:
+    results, _ = smoothed
+    assert usage(results).splitlines()[0].endswith("that a tool ran on: smooth 100.0%")
+    severe = next(one for one in results.of("crops") if one.family == "severe")
+    few = dataclasses.replace(
+        severe, chains=(((), 2), (("smooth", "darken", "smooth"), 1), (("darken",), 2))
+    )
+    said = usage(WorldResults(facts={}, families=(few,)))
+    assert said.endswith("darken 60.0%, smooth 20.0%")
 
 
 def test_the_ladder_holds_on_every_family(

@@ -1,6 +1,7 @@
 """The results of the suite of the world as Markdown and pictures, and where they are written."""
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -94,7 +95,7 @@ def to_markdown(results: WorldResults, *, images: Sequence[str] = ()) -> str:
     for unit in results.units:
         parts.append(f"### {_TITLES[unit]}")
         parts += [_psnr_table(results, unit), _harm_table(results, unit)]
-    parts += ["### What the agent chose", _chain_table(results)]
+    parts += ["### What the agent chose", usage(results), _chain_table(results)]
     parts += _kept_section(results) + _risk_section(results) + _effort_section(results)
     captions = {PLOT: CAPTION, EFFORT_PLOT: EFFORT_CAPTION, SHEET: SHEET_CAPTION}
     parts += [f"![{captions[name]}]({name})\n\n{captions[name]}" for name in images]
@@ -232,6 +233,20 @@ def _harm_table(results: WorldResults, unit: Unit) -> str:
 
 def _low_risk_cells(group: RiskGroup | None) -> list[str]:
     return ["0", ""] if group is None else [f"{group.count}", f"{group.worse / group.count:.1%}"]
+
+
+def usage(results: WorldResults) -> str:
+    """How often each tool ran on damaged images, most often first: a list, by unit."""
+    lines = []
+    for unit in results.units:
+        damaged = results.damaged(unit)
+        ran: Counter[str] = Counter()
+        for chain, count in (played for one in damaged for played in one.chains):
+            ran.update(dict.fromkeys(chain, count))  # twice on one image is once
+        total = sum(one.count for one in damaged)
+        shares = ", ".join(f"{tool} {count / total:.1%}" for tool, count in ran.most_common())
+        lines.append(f"- share of damaged {_TITLES[unit].lower()} that a tool ran on: {shares}")
+    return "\n".join(lines)
 
 
 def _chain_table(results: WorldResults) -> str:
