@@ -64,6 +64,9 @@ UNTOUCHED: Final = (NOT_DAMAGED, *DRAWN_KINDS)
 _CHECKSUMS: Final = "checksums"
 """Key of the tools' checksums in the checkpoint of the whole run."""
 
+_FINISHED: Final = "finished"
+"""Key of the same that says that the agent is there."""
+
 _OF_THE_RUN: Final = ("seed", "device", "precision")
 """Settings of the learning that the run gives it."""
 
@@ -171,6 +174,8 @@ def train_world(
     try:
         toolbox = _open_toolbox(config)
         _check_same_tools(run, toolbox, resume=resume)
+        if resume and run.load().get(_FINISHED, False):
+            return load_policy(run_path / BEST)
         # What is wrong with any of it is said before the hours.
         student = begin(config, toolbox.names)
         crops = {name: WorldCrops(photos_of(config, name)) for name in (OUTCOMES, HELD_OUT)}
@@ -193,6 +198,7 @@ def train_world(
         policy = make_cautious(policy, measured)
         notes = {"num_crops": config.num_crops, "epochs": config.learning.epochs}
         save_policy(policy, run_path / BEST, notes)
+        run.save({_CHECKSUMS: dict(toolbox.checksums), _FINISHED: True})
     finally:
         run.close()
     return load_policy(run_path / BEST)

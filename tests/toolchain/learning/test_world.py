@@ -111,6 +111,10 @@ def test_an_agent_for_the_world_knows_risks_names_and_its_limits_and_goes_on_whe
     assert again.caution == policy.caution
     for name, value in weights_of(again).items():
         assert torch.equal(value, weights_of(policy)[name]), name
+    # What is finished is not made again.
+    more: list[str] = []
+    train_world(config, parts, resume=True, on_step=lambda phase, *_: more.append(phase))
+    assert not more
     kept = load_policy(parts / "best")
     assert torch.equal(kept.guard.mean, policy.guard.mean)  # type: ignore[union-attr]
 
