@@ -7,6 +7,7 @@ which a mask, a limit on the risk, or the user may overrule. Arithmetic and risk
 in dB, which a tool has to be worth (`priced`, `cautious`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -21,6 +22,10 @@ from restoration_toolchain.tools_zoo.toolbox import Toolbox
 
 PRICED_MACS: Final = 100_000
 """Multiply-accumulates per pixel that a price of arithmetic is for."""
+
+
+PRICED_SIDE: Final = 128
+"""Side in pixels of the crops that prices of risks are learnt on (`agents.tuning.caution`)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +83,18 @@ class Limits(NamedTuple):
         """Price of a risk for each of N images, (N, 1), by whether no tool has run, (N,)."""
         prices = torch.where(is_first, self.caution, self.later_caution)
         return prices.unsqueeze(1)
+
+    def for_area(self, pixels: int) -> "Limits":
+        """The same limits for an image of so many pixels that are looked at.
+
+        Prices are learnt on crops of `PRICED_SIDE` pixels. What an agent says of a larger image is
+        the mean over more views, and errs less: at equal harm, the price falls with the square root
+        of the area (docs/control.md). It does not rise for smaller images.
+        """
+        factor = min(1.0, PRICED_SIDE / math.sqrt(pixels))
+        return self._replace(
+            caution=factor * self.caution, later_caution=factor * self.later_caution
+        )
 
 
 DARING: Final = Limits()

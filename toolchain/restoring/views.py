@@ -38,9 +38,11 @@ class Views:
         forced: Sequence[int] = (),
         limits: Limits | None = None,
     ) -> None:
-        self._policy, self._limits = policy, limits
+        self._policy = policy
         self._height, self._forced = height, list(forced)
         self._positions = views(height, width, grid=policy.view_grid)
+        looked_at = min(height * width, len(self._positions) * VIEW_SIZE**2)
+        self._limits = (policy.limits if limits is None else limits).for_area(looked_at)
         self._state = policy.initial_state(len(self._positions), together=True)
 
     def __call__(self, chain: Chain) -> Decision:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from restoration_toolchain.agents.policy.decision import (
+    PRICED_SIDE,
     Limits,
     decide,
     expected_gain,
@@ -14,6 +15,7 @@ from restoration_toolchain.agents.policy.decision import (
     tempered,
     tool_prices,
 )
+from restoration_toolchain.data.patches.world_crops import CROP_SIDE
 from restoration_toolchain.envs.reward import MAX_LOSS
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
@@ -181,3 +183,12 @@ def test_the_price_of_a_tool_is_that_of_its_multiply_accumulates() -> None:
     assert tool_prices(toolbox, 0.5) == pytest.approx(expected)
     assert expected[0] < expected[1]
     assert tool_prices(toolbox, 0.0) == ()
+
+
+def test_risks_cost_less_where_more_is_to_be_seen_and_never_more_than_was_learnt() -> None:
+    learnt = Limits(0.3, caution=6.0, later_caution=1.5, tool_prices=(0.1,))
+    assert PRICED_SIDE == CROP_SIDE
+    assert learnt.for_area(CROP_SIDE**2) == learnt
+    assert learnt.for_area(63**2) == learnt
+    four_times = learnt.for_area(4 * CROP_SIDE**2)
+    assert four_times == Limits(0.3, caution=3.0, later_caution=0.75, tool_prices=(0.1,))

@@ -496,6 +496,20 @@ def test_a_photo_is_judged_strange_before_a_tool_runs(toolbox_folder: Path) -> N
     assert restoration.unfamiliarity == stopped.unfamiliarity
 
 
+def test_on_a_large_photo_a_risk_is_taken_that_a_small_one_is_spared(toolbox_folder: Path) -> None:
+    toolbox, sure = load_toolbox(toolbox_folder), sure_policy(0.5)
+    small, large = photo(128, 128), photo(512, 512)
+    first = Restorer(toolbox, sure).restore(small).steps[0]
+    promised = first.action_values[first.tool] - first.action_values["stop"]
+    assert first.risk is not None
+    # Twice as dear as the gain is worth on a crop of the size that the price was learnt on.
+    cautious = sure.changed(caution=2.0 * promised / first.risk, later_caution=0.0)
+    restorer = Restorer(toolbox, cautious)
+    assert restorer.restore(small).sequence == ()
+    assert restorer.restore(small).steps[0].is_held_back
+    assert restorer.restore(large).sequence == SEQUENCE
+
+
 def test_an_agent_with_other_limits_is_another_agent(toolbox_folder: Path) -> None:
     toolbox, sure = load_toolbox(toolbox_folder), sure_policy(0.5, max_risk=0.2)
     assert sure.guard is not None
