@@ -63,6 +63,8 @@ class Step:
         quality: SFD-IQA of the image after the step, and of its bicubic enlargement while it is
             still small; None where it was not asked for, or the image is too small for it.
         is_held_back: Whether a tool promised more than to stop, and was too risky.
+        dared: Name and risk of a tool that ran where the agent by itself would have stopped because
+            of the risk; where regions decide, of the riskiest one. None if none did.
     """
 
     tool: str
@@ -78,6 +80,7 @@ class Step:
     clean: float | None = None
     quality: Quality | None = None
     is_held_back: bool = False
+    dared: tuple[str, float] | None = None
 
     @property
     def is_stop(self) -> bool:
