@@ -22,7 +22,11 @@ from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.toolchain.restoring.load import load
-from restoration_toolchain.toolchain.restoring.restoration import Restoration, explain_end
+from restoration_toolchain.toolchain.restoring.restoration import (
+    Restoration,
+    explain_end,
+    explain_passed_over,
+)
 from restoration_toolchain.toolchain.restoring.restorer import (
     GONE_ON,
     LEFT,
@@ -532,6 +536,34 @@ def test_tools_chosen_by_hand_are_not_said_to_be_held_back(toolbox_folder: Path)
     in_part = restorer.restore(photo(), forced=[first], even_if_unsure=True)
     assert in_part.sequence == SEQUENCE
     assert in_part.notes == (GONE_ON.format(tool=second, risk=0.08),)
+
+
+@pytest.mark.parametrize(
+    ("options", "reasons"),
+    [
+        ({}, ["risks more than its gain is worth to the agent"]),
+        ({"max_risk": 0.5}, ["risks more than the 50% permitted, or than its gain"]),
+        ({"effort": 0.1}, ["costs more than its gain is worth, in risk or in arithmetic"]),
+        ({"effort": 0.1, "even_if_unsure": True}, ["costs more arithmetic than its gain"]),
+        ({"forced": ["deblock_2"]}, []),
+        ({"regions": True}, []),
+    ],
+)
+def test_why_a_runner_up_of_a_larger_value_did_not_run_is_explained(
+    toolbox_folder: Path, options: dict[str, Any], reasons: list[str]
+) -> None:
+    policy = sure_policy(-0.35)
+    restorer = Restorer(load_toolbox(toolbox_folder), policy, told(max_steps=1, **options))
+    restoration = restorer.restore(photo())
+    (step,) = restoration.steps
+    if not options.get("forced"):
+        assert explain_passed_over(restoration) == ()
+    values = {**step.action_values, "deblur_3": 9.0}
+    steps = (dataclasses.replace(step, action_values=values),)
+    passed_over = dataclasses.replace(restoration, steps=steps)
+    said = explain_passed_over(passed_over)
+    assert len(said) == len(reasons)
+    assert all(reason in sentence for reason, sentence in zip(reasons, said, strict=True))
 
 
 def test_a_photo_that_is_stopped_by_hand_was_not_held_back(toolbox_folder: Path) -> None:
