@@ -42,6 +42,8 @@ class Decision:
             would. None of an agent that was not calibrated.
         held_back: (N,) bool, whether a tool promised more than *stop* and its arithmetic, was too
             risky, and no other ran in its place. None of a player that has no values.
+        doubted: (N,) bool, what ``held_back`` is within the player's own limits, where it was told
+            to take more risk; None where it was not.
     """
 
     actions: Tensor
@@ -49,6 +51,7 @@ class Decision:
     expected: Tensor | None = None
     risk: Tensor | None = None
     held_back: Tensor | None = None
+    doubted: Tensor | None = None
 
     @property
     def is_held_back(self) -> bool:

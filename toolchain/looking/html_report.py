@@ -27,6 +27,7 @@ from restoration_toolchain.toolchain.restoring.restoration import (
     Score,
     Step,
     explain_end,
+    explain_passed_over,
 )
 
 _HOME: Final = "restoration_toolchain.toolchain.looking"
@@ -172,7 +173,7 @@ def render_report(
         panels=laid_out,
         unit=made_by.unit,
         end=explain_end(restoration),
-        notes=restoration.notes,
+        notes=(*explain_passed_over(restoration), *restoration.notes),
         provenance=_origin(restoration),
         checksums=[("agent", made_by.agent_checksum), *made_by.tool_checksums.items()],
         version=made_by.version,

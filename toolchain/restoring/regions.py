@@ -145,6 +145,8 @@ class Cells:
         policy: Who decides.
         chain: The photo.
         limits: How much risk is taken, and what arithmetic costs; None is as the agent has it.
+        own_limits: The same if it were for the agent alone; where they are others, decisions tell
+            what it would have held back.
 
     Attributes:
         values: (n_tools + 1,) mean action values of the cells that could still choose.
@@ -156,9 +158,11 @@ class Cells:
         chain: RegionChain,
         *,
         limits: Limits | None = None,
+        own_limits: Limits | None = None,
     ) -> None:
         self._policy = policy
         self._limits = policy.limits if limits is None else limits
+        self._own_limits = self._limits if own_limits is None else own_limits
         tops, lefts = (
             [_view_start(cell, length, policy.view_grid) for cell in range(count)]
             for count, length in zip(chain.shape, chain.image.shape[-2:], strict=True)
@@ -172,15 +176,22 @@ class Cells:
         """Decide for all cells together; one that has stopped stays so."""
         judged = self._judge(chain)
         self.values = judged.values[self._active.flatten()].mean(dim=0)
-        worth = priced(judged.values, self._limits.tool_prices)
+        decision = self._decide(chain, judged, self._limits)
+        if self._own_limits != self._limits:
+            alone = self._decide(chain, judged, self._own_limits)
+            decision = dataclasses.replace(decision, doubted=alone.held_back)
+        self._active = (decision.actions != chain.stop).reshape(chain.shape)
+        return decision
+
+    def _decide(self, chain: RegionChain, judged: Judgement, limits: Limits) -> Decision:
+        worth = priced(judged.values, limits.tool_prices)
         settled = wanted = self._settled(chain, worth)
         if judged.risks is not None:
-            prices = self._limits.prices(chain.last_action == chain.stop)
+            prices = limits.prices(chain.last_action == chain.stop)
             settled = self._settled(chain, cautious(worth, judged.risks, prices))
-        decision = self._policy.decide_on(judged, limits=self._limits, proposed=settled)
-        stops = decision.actions == chain.stop
-        self._active = ~stops.reshape(chain.shape)
-        return dataclasses.replace(decision, held_back=stops & (wanted != chain.stop))
+        decision = self._policy.decide_on(judged, limits=limits, proposed=settled)
+        is_held_back = (decision.actions == chain.stop) & (wanted != chain.stop)
+        return dataclasses.replace(decision, held_back=is_held_back)
 
     def _settled(self, chain: RegionChain, values: Tensor) -> Tensor:
         return settle(values.reshape(*chain.shape, -1), self._active, Smoothing()).flatten()

@@ -63,6 +63,8 @@ class Step:
         quality: SFD-IQA of the image after the step, and of its bicubic enlargement while it is
             still small; None where it was not asked for, or the image is too small for it.
         is_held_back: Whether a tool promised more than to stop, and was too risky.
+        dared: Name and risk of a tool that ran where the agent by itself would have stopped because
+            of the risk; where regions decide, of the riskiest one. None if none did.
     """
 
     tool: str
@@ -78,6 +80,7 @@ class Step:
     clean: float | None = None
     quality: Quality | None = None
     is_held_back: bool = False
+    dared: tuple[str, float] | None = None
 
     @property
     def is_stop(self) -> bool:
@@ -252,6 +255,36 @@ def explain_end(restoration: Restoration) -> str:
     if restoration.enlarged_by != BICUBIC:
         return why
     return f"{why} No tool enlarged it: this is its bicubic enlargement."
+
+
+def explain_passed_over(restoration: Restoration) -> tuple[str, ...]:
+    """Say why a tool ran although another had a larger value, in one sentence if any did.
+
+    A stop is explained by `explain_end`. Where regions decide, nothing is said: values are then
+    means.
+    """
+    settings = restoration.provenance.settings
+    by_agent = [step for step in restoration.steps if STOP in step.action_values]
+    passed_over = [
+        step
+        for step in by_agent[len(settings.forced) :]
+        if not step.is_stop
+        and step.region_actions is None
+        and max(step.action_values.values()) > step.action_values[step.tool]
+    ]
+    if not passed_over:
+        return ()
+    has_limits = not settings.even_if_unsure or settings.max_risk < 1.0
+    counts_risk = passed_over[0].risk is not None and has_limits
+    if counts_risk and settings.effort:
+        why = "costs more than its gain is worth, in risk or in arithmetic"
+    elif counts_risk:
+        limit = restoration.permitted_risk
+        more = f"the {limit:.0%} permitted, or than " if limit < 1.0 else ""
+        why = f"risks more than {more}its gain is worth to the agent"
+    else:
+        why = "costs more arithmetic than its gain is worth at this effort"
+    return (f"A runner-up with a larger value than the tool that ran {why}.",)
 
 
 def _explain_last(restoration: Restoration) -> str:

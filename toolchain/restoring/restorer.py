@@ -14,7 +14,7 @@ from torch import Tensor
 
 import restoration_toolchain
 from restoration_toolchain.agents.players.rollout import rollout
-from restoration_toolchain.agents.policy.decision import DARING, Limits, tool_prices
+from restoration_toolchain.agents.policy.decision import Decision, Limits, tool_prices
 from restoration_toolchain.agents.policy.guard import features
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.storage import PolicyError, check_fits
@@ -69,6 +69,10 @@ UNFAMILIAR: Final = (
 LEFT: Final = "left as it is: what might help may as well do harm"
 LEFT_UNFAMILIAR: Final = (
     "left as it is: unlike anything that the agent was trained on, and no tool is sure to help"
+)
+
+GONE_ON: Final = (
+    "gone on although the agent was not sure: {tool} may well have done harm (risk {risk:.0%})"
 )
 
 AS_BUILT: Final = RestoreSettings(device="cpu", precision="fp32")
@@ -238,7 +242,9 @@ class Restorer:
         judge = PhotoJudge(self._iqa, lq, self.scale)
         record = Record(lq, clean, judge, made_by, on_step, arrays, keep_frames=keep_frames)
         unfamiliarity = self._unfamiliarity(lq)
-        permitted = self._permitted_risk(settings, unfamiliarity)
+        limits = own_limits = self._own_limits(settings, unfamiliarity)
+        if settings.even_if_unsure:
+            limits = Limits(settings.max_risk, tool_prices=own_limits.tool_prices)
         own, notes = self._choose_own(lq)
         restored = lq
         if own is not None:
@@ -247,22 +253,20 @@ class Restorer:
         max_steps = settings.max_steps - len(record.steps)
         if max_steps:
             play = self._play_regions if settings.regions else self._play
-            taken = DARING if settings.even_if_unsure else self._policy.limits
-            prices = tool_prices(self.toolbox, settings.effort)
-            limits = taken._replace(max_risk=permitted, tool_prices=prices)
-            for step, image_after in play(restored, max_steps, settings.forced, limits, arrays):
+            within = limits, own_limits  # what counts, and what the agent alone would take
+            for step, image_after in play(restored, max_steps, settings.forced, within, arrays):
                 restored = image_after
                 record.add(step, restored)
         notes += unused(self.toolbox, settings, [step.tool for step in record.steps])
         notes += _cautions(record.steps, unfamiliarity)
-        return record.finish(restored, (*notes, *judge.notes), unfamiliarity, permitted)
+        return record.finish(restored, (*notes, *judge.notes), unfamiliarity, limits.max_risk)
 
     def _play(
         self,
         lq: FloatImage,
         max_steps: int,
         forced: Sequence[str],
-        limits: Limits,
+        within: tuple[Limits, Limits],
         arrays: Arrays,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """One chain for the whole photo: every decision, and the image after it."""
@@ -279,7 +283,8 @@ class Restorer:
             apply=apply,
         )
         actions = [self._action(name) for name in forced]
-        look = Views(self._policy, *lq.shape[:2], forced=actions, limits=limits)
+        limits, own = within
+        look = Views(self._policy, *lq.shape[:2], forced=actions, limits=limits, own_limits=own)
         for decision, _, seconds in rollout(chain, look):
             assert decision.values is not None
             action = int(decision.actions[0])
@@ -289,6 +294,7 @@ class Restorer:
                 risk=None if decision.risk is None else float(decision.risk[0]),
                 is_held_back=decision.is_held_back,
                 clean=look.clean_probability(chain) if is_left else None,
+                dared=self._dared(decision),
             )
             yield step, to_numpy(chain.current(0)[None])[0]
 
@@ -297,7 +303,7 @@ class Restorer:
         lq: FloatImage,
         max_steps: int,
         forced: Sequence[str],
-        limits: Limits,
+        within: tuple[Limits, Limits],
         arrays: Arrays,
     ) -> Iterator[tuple[Step, FloatImage]]:
         """A chain per region: every round of decisions, and the image after it."""
@@ -314,7 +320,8 @@ class Restorer:
             halo=max(tool.halo for tool in self.toolbox),
             grid=math.lcm(*(tool.grid for tool in self.toolbox)),
         )
-        look = Cells(self._policy, chain, limits=limits)
+        limits, own = within
+        look = Cells(self._policy, chain, limits=limits, own_limits=own)
         for decision, _, seconds in rollout(chain, look):
             # The step is named after what most of the cells that went on got.
             counts = torch.bincount(decision.actions, minlength=chain.stop + 1)
@@ -323,17 +330,32 @@ class Restorer:
             step = self._step(action, look.values, seconds)
             actions = decision.actions.reshape(chain.shape).numpy()
             step = dataclasses.replace(
-                step, region_actions=actions, is_held_back=decision.is_held_back
+                step,
+                region_actions=actions,
+                is_held_back=decision.is_held_back,
+                dared=self._dared(decision),
             )
             yield step, to_numpy(chain.image)[0]
 
-    def _permitted_risk(self, settings: RestoreSettings, unfamiliarity: float | None) -> float:
-        """Largest risk with which a tool runs on a photo: the user's, or less if the agent asks."""
-        if settings.even_if_unsure:
-            return settings.max_risk
+    def _own_limits(self, settings: RestoreSettings, unfamiliarity: float | None) -> Limits:
+        """The agent's limits for a photo; the largest risk is the user's if that is less."""
         is_strange = unfamiliarity is not None and unfamiliarity > 1.0
         own = self._policy.unfamiliar_risk if is_strange else self._policy.max_risk
-        return min(settings.max_risk, own)
+        return self._policy.limits._replace(
+            max_risk=min(settings.max_risk, own),
+            tool_prices=tool_prices(self.toolbox, settings.effort),
+        )
+
+    def _dared(self, decision: Decision) -> tuple[str, float] | None:
+        """The riskiest of the tools that ran although the agent would have held them back."""
+        if decision.doubted is None or decision.risk is None:
+            return None
+        dared = decision.doubted & (decision.actions != self.toolbox.stop)
+        if not dared.any():
+            return None
+        riskiest = int(decision.risk.masked_fill(~dared, -1.0).argmax())
+        name = self.toolbox.names[int(decision.actions[riskiest])]
+        return name, float(decision.risk[riskiest])
 
     def _unfamiliarity(self, lq: FloatImage) -> float | None:
         """Median distance of the photo's views from what the agent was calibrated on."""
@@ -425,11 +447,16 @@ class Restorer:
 
 
 def _cautions(steps: Sequence[Step], unfamiliarity: float | None) -> tuple[str, ...]:
-    """What is to be known of a photo that is strange, or that was left for want of certainty."""
+    """What is to be known of a photo that is strange, or of which the agent was not certain."""
     is_strange = unfamiliarity is not None and unfamiliarity > 1.0
     if len(steps) == 1 and steps[0].is_held_back:
         return (LEFT_UNFAMILIAR if is_strange else LEFT,)
-    return (UNFAMILIAR,) if is_strange and not all(step.is_stop for step in steps) else ()
+    strange = (UNFAMILIAR,) if is_strange and not all(step.is_stop for step in steps) else ()
+    dared = [step.dared for step in steps if step.dared is not None]
+    if not dared:
+        return strange
+    tool, risk = max(dared, key=lambda one: one[1])
+    return (*strange, GONE_ON.format(tool=tool, risk=risk))
 
 
 def _smallest_tile(tool: Tool) -> int:

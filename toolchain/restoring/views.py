@@ -1,7 +1,9 @@
 """What the agent decides by: views of a photo, each with its own memory."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,6 +29,8 @@ class Views:
         width: Width of the photo in pixels.
         forced: The first actions, whatever the agent thinks of them.
         limits: How much risk is taken, and what arithmetic costs; None is as the agent has it.
+        own_limits: The same if it were for the agent alone; where they are others, decisions tell
+            what it would have held back.
     """
 
     def __init__(
@@ -37,12 +41,16 @@ class Views:
         *,
         forced: Sequence[int] = (),
         limits: Limits | None = None,
+        own_limits: Limits | None = None,
     ) -> None:
         self._policy = policy
         self._height, self._forced = height, list(forced)
         self._positions = views(height, width, grid=policy.view_grid)
         looked_at = min(height * width, len(self._positions) * VIEW_SIZE**2)
-        self._limits = (policy.limits if limits is None else limits).for_area(looked_at)
+        self._limits, self._own_limits = (
+            (policy.limits if given is None else given).for_area(looked_at)
+            for given in (limits, own_limits if own_limits is not None else limits)
+        )
         self._state = policy.initial_state(len(self._positions), together=True)
 
     def __call__(self, chain: Chain) -> Decision:
@@ -50,12 +58,14 @@ class Views:
         seen = self._policy.see(self._look(chain))
         last_action = chain.last_action.expand(len(seen))
         judged, self._state = self._policy.judge(seen, last_action, self._state, together=True)
-        return self._policy.decide_on(
-            judged,
-            allowed=chain.allowed(),
-            limits=self._limits,
-            forced=self._forced.pop(0) if self._forced else None,
-        )
+        decide = partial(self._policy.decide_on, judged, allowed=chain.allowed())
+        if self._forced:
+            return decide(limits=self._limits, forced=self._forced.pop(0))
+        decision = decide(limits=self._limits)
+        if self._own_limits == self._limits:
+            return decision
+        alone = decide(limits=self._own_limits)
+        return dataclasses.replace(decision, doubted=alone.held_back)
 
     def clean_probability(self, chain: Chain) -> float | None:
         """Probability that the photo is undamaged; None once a tool has run.

@@ -1,20 +1,29 @@
 """Properties of ``toolchain inspect``, ``toolchain tools`` and ``toolchain demo``."""
 
+import dataclasses
+import io
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from restoration_toolchain.data.damage.levels import sampler
 from restoration_toolchain.data.images import to_float
 from restoration_toolchain.data.metrics import psnr
+from restoration_toolchain.toolchain.cli.tables import print_inspection
+from restoration_toolchain.toolchain.looking.inspection import Inspection
+from restoration_toolchain.toolchain.restoring.restoration import Score, Step
+from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
+from restoration_toolchain.tools_zoo.storage import load_toolbox
 from tests.toolchain.conftest import (
     BAD_PHOTOS,
     NAMES,
     SEQUENCE,
     MakePhoto,
+    MakeRestorer,
     RunCli,
     assert_one_line,
     random_samples,
@@ -38,6 +47,7 @@ def test_every_step_is_a_row_with_its_value_and_runners_up(
     assert "noise 25-37.5" in result.stdout
     assert len(re.findall(r"\b(?:de\w+_\d|stop) -0\.\d\d", result.stdout)) >= 9
     assert "PSNR change" not in result.stdout
+    assert "risk" not in result.stdout  # this agent knows none
 
 
 def test_that_it_stopped_is_explained_in_words(
@@ -62,6 +72,36 @@ def test_with_the_clean_photo_every_step_is_scored(
     before = psnr(to_float(lq), to_float(random_samples(40, 48)))
     assert f"PSNR {before:.2f} dB" in result.stdout
     assert "SSIM" in result.stdout
+
+
+def in_80_columns(inspection: Inspection) -> str:
+    written = io.StringIO()
+    print_inspection(Console(file=written, width=80), inspection)
+    return written.getvalue()
+
+
+def test_risks_and_scores_fit_80_columns_with_the_longest_names_that_ship(
+    make_restorer: MakeRestorer,
+) -> None:
+    restored = make_restorer().restore(to_float(random_samples(40, 48)))
+    first, *others = sorted(load_toolbox(DEFAULT_TOOLBOX).names, key=len)[:-4:-1]
+    assert len(first) == len(others[0]) == 16
+    values = {first: 0.61, others[0]: 0.75, others[1]: -0.02, "stop": -0.4}
+    score = Score(psnr=25.88, ssim=0.7514)
+    step = Step(first, "motion-blur, shaken", 0, values, seconds=12.34, score=score, risk=0.089)
+    stop = dataclasses.replace(step, tool="stop", treats="", action=16, seconds=0.02, risk=0.17)
+    held_back = dataclasses.replace(stop, is_held_back=True)
+    for last, risk in ((stop, ""), (held_back, "(17%)")):
+        told = dataclasses.replace(restored, score=score, steps=(step, last))
+        table = in_80_columns(Inspection(told)).splitlines()
+        (row,) = (line for line in table if f"1 {first} " in line)
+        # No cell is cut off, and SSIM stands below PSNR.
+        cells = [first, "+0.61", "9%", others[0], "+0.75", "12.34", "s", "25.88"]
+        assert [cell for cell in row.split()[1:] if cell in cells] == cells
+        (row,) = (line for line in table if " 2 stop " in line)
+        assert row.split("-0.40")[1].split()[:1] == ([risk] if risk else [others[0]])
+        assert sum(line.rstrip().endswith(" 0.751") for line in table) == 2
+        assert any(line.startswith("A runner-up with a larger value than") for line in table)
 
 
 def test_a_photo_is_degraded_as_the_level_and_the_seed_say(

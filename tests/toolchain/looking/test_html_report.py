@@ -197,6 +197,19 @@ def test_risk_and_colour_drift_are_told_where_they_are_known(
     assert texts[1].count("moved by at most 1.3 of 255 grey levels") == len(conftest.SEQUENCE)
 
 
+def test_that_a_larger_value_was_passed_over_is_explained(
+    make_restorer: conftest.MakeRestorer,
+) -> None:
+    restoration = make_restorer(*conftest.SEQUENCE).restore(photo(), keep_frames=True)
+    first, *others = restoration.steps
+    values = {**first.action_values, "deblur_3": 9.0}
+    risky = dataclasses.replace(first, action_values=values, risk=0.03)
+    told = dataclasses.replace(restoration, steps=(risky, *others))
+    says = "A runner-up with a larger value than the tool that ran risks more"
+    assert says in Page(render_report(told, name="photo.png")).text
+    assert "runner-up" not in Page(render_report(restoration, name="photo.png")).text
+
+
 def test_what_was_done_by_hand_in_part_and_per_region_is_told(
     make_restorer: conftest.MakeRestorer,
 ) -> None:

@@ -172,7 +172,7 @@ def test_inspect_prints_a_column_and_the_encoder(
     source, page = make_photo("photo.png"), tmp_path / "page.html"
     result = run_cli("inspect", source, "--iqa", score_folder, "-o", page)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0].split()[-1] == "IQA"
+    assert result.stdout.splitlines()[1].split()[-1] == "IQA"
     (line,) = (line for line in result.stdout.splitlines() if "->" in line)
     assert line.startswith("SFD-IQA 0.")
     assert "by efficientnet-lite0" in line

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from restoration_toolchain.agents.players.rollout import rollout
-from restoration_toolchain.agents.policy.decision import Limits
+from restoration_toolchain.agents.policy.decision import DARING, Limits
 from restoration_toolchain.agents.policy.lstm_policy import Judgement, LstmPolicy
 from restoration_toolchain.agents.policy.q_net import LstmState, RecurrentQNet
 from restoration_toolchain.data.errors import UnknownNameError
@@ -93,6 +93,46 @@ def test_what_a_risk_or_its_price_holds_back_in_regions_is_told(
     (first, *_) = rollout(chain, Cells(UnsureSidesPolicy(), chain, limits=limits))
     assert first.decision.is_held_back == is_held_back
     assert bool((first.decision.actions == STOP).all()) == is_held_back
+
+
+class UnsureOfBrightPolicy(UnsureSidesPolicy):
+    """The same, but it is sure of dark views; and it counts its looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def see(self, images: Tensor) -> Tensor:
+        self.looks += 1
+        return super().see(images)
+
+    def judge(
+        self, seen: Tensor, last_action: Tensor, state: LstmState, *, together: bool = False
+    ) -> tuple[Judgement, LstmState]:
+        judged, state = super().judge(seen, last_action, state, together=together)
+        assert judged.risks is not None
+        return Judgement(judged.values, judged.risks * (seen > 0.5)), state
+
+
+def test_each_cell_knows_what_the_agent_alone_would_have_held_back() -> None:
+    for own_limits in (Limits(0.1), Limits(caution=10.0), DARING):
+        chain, policy = region_chain(two_sides(), 3), UnsureOfBrightPolicy()
+        look = Cells(policy, chain, limits=DARING, own_limits=own_limits)
+        first, second = [move.decision for move in rollout(chain, look)]
+        assert policy.looks == 2
+        sides = first.actions.reshape(chain.shape)
+        assert sides.tolist() == [[0, 0, 0, 1, 1, 1]] * 3  # whatever the agent thinks of it
+        if own_limits is DARING:
+            assert first.doubted is None
+            continue
+        assert first.doubted is not None
+        assert second.doubted is not None
+        doubted = first.doubted.reshape(chain.shape)
+        assert doubted[:, 3:].all()
+        assert not doubted[:, :2].any()
+        # A limit holds for each cell; a price of risk is smoothed, and reaches the neighbours.
+        assert doubted[:, 2].any() == (own_limits.caution > 0.0)
+        assert not second.doubted.any()
 
 
 def test_each_side_gets_its_tool_and_the_border_fades() -> None:

@@ -22,8 +22,13 @@ from restoration_toolchain.data.images import FloatImage, to_float
 from restoration_toolchain.data.metrics import psnr
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.toolchain.restoring.load import load
-from restoration_toolchain.toolchain.restoring.restoration import Restoration, explain_end
+from restoration_toolchain.toolchain.restoring.restoration import (
+    Restoration,
+    explain_end,
+    explain_passed_over,
+)
 from restoration_toolchain.toolchain.restoring.restorer import (
+    GONE_ON,
     LEFT,
     LEFT_UNFAMILIAR,
     UNFAMILIAR,
@@ -437,7 +442,7 @@ def test_where_the_agent_is_not_sure_a_photo_is_left_as_it_is_unless_told_otherw
     assert [step["held_back"] for step in trace["steps"]] == [True]
     gone_on = restorer.restore(photo(), even_if_unsure=True)
     assert gone_on.sequence == SEQUENCE
-    assert gone_on.notes == ()
+    assert gone_on.notes == (GONE_ON.format(tool=SEQUENCE[0], risk=0.08),)
     assert gone_on.trace()["permitted_risk"] == 1.0
     assert not any(step["held_back"] for step in gone_on.trace()["steps"])
     daring = Restorer(toolbox, sure_policy(-0.35, max_risk=0.2), told(regions=regions))
@@ -462,7 +467,7 @@ def test_on_a_strange_photo_an_agent_is_surer_or_leaves_it(
     assert strange.notes == (LEFT_UNFAMILIAR,)
     all_the_same = restorer(-0.35, 1e-6).restore(photo(), even_if_unsure=True)
     assert (all_the_same.sequence, all_the_same.permitted_risk) == (SEQUENCE, 1.0)
-    assert all_the_same.notes == (UNFAMILIAR,)
+    assert all_the_same.notes == (UNFAMILIAR, GONE_ON.format(tool=SEQUENCE[0], risk=0.08))
     sure = restorer(0.5, 1e-6).restore(photo())  # a risk below the half percent
     assert (sure.sequence, sure.permitted_risk) == (SEQUENCE, 0.05)
     assert sure.notes == (UNFAMILIAR,)
@@ -477,6 +482,88 @@ def test_the_largest_risk_that_a_user_permits_counts_in_any_case(toolbox_folder:
         assert "more than the 1% permitted" in explain_end(left)
     daring = Restorer(toolbox, policy, told(max_risk=0.5)).restore(photo())
     assert daring.permitted_risk == 0.2
+
+
+@pytest.mark.parametrize("regions", [False, True])
+@pytest.mark.parametrize(
+    ("limits", "held_back"),
+    [
+        ({"max_risk": 0.05}, SEQUENCE[0]),
+        ({"caution": 100.0}, SEQUENCE[0]),
+        ({"later_caution": 100.0}, SEQUENCE[1]),
+        ({"max_risk": 0.2, "caution": 1.0}, None),
+        ({}, None),
+    ],
+)
+def test_that_a_tool_ran_which_the_agent_would_have_held_back_is_said(
+    toolbox_folder: Path, limits: dict[str, float], held_back: str | None, regions: bool
+) -> None:
+    policy = sure_policy(-0.35, **limits)
+    restorer = Restorer(load_toolbox(toolbox_folder), policy, told(regions=regions))
+    gone_on = restorer.restore(photo(), even_if_unsure=True)
+    assert gone_on.sequence == SEQUENCE
+    said = () if held_back is None else (GONE_ON.format(tool=held_back, risk=0.08),)
+    assert gone_on.notes == said
+    alone = restorer.restore(photo())
+    assert (alone.sequence == SEQUENCE) == (held_back is None)
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_nothing_is_said_where_the_agent_would_have_preferred_another_tool(
+    toolbox_folder: Path, regions: bool
+) -> None:
+    toolbox, policy = load_toolbox(toolbox_folder), sure_policy(0.5, caution=20.0)
+    first, other = NAMES.index(SEQUENCE[0]), NAMES.index("deblock_2")
+    assert policy.q_net.spread is not None
+    middle = policy.q_net.spread.bias.view(len(NAMES), len(LEVELS))[:, LEVELS.index(0.5)]
+    middle[first] -= 0.85  # so that it alone is risky
+    restorer = Restorer(toolbox, policy, told(regions=regions))
+    no_other = restorer.restore(photo(), even_if_unsure=True)
+    assert no_other.sequence == SEQUENCE
+    assert [SEQUENCE[0] in note for note in no_other.notes] == [True]
+    policy.q_net.head.bias[other] = 0.6
+    assert restorer.restore(photo()).sequence[0] == "deblock_2"
+    preferred = restorer.restore(photo(), even_if_unsure=True)
+    assert preferred.sequence == SEQUENCE
+    assert preferred.notes == ()
+
+
+def test_tools_chosen_by_hand_are_not_said_to_be_held_back(toolbox_folder: Path) -> None:
+    restorer = Restorer(load_toolbox(toolbox_folder), sure_policy(-0.35, max_risk=0.01))
+    first, second = SEQUENCE
+    by_hand = restorer.restore(photo(), forced=[first, "stop"], even_if_unsure=True)
+    assert (by_hand.sequence, by_hand.notes) == ((first,), ())
+    in_part = restorer.restore(photo(), forced=[first], even_if_unsure=True)
+    assert in_part.sequence == SEQUENCE
+    assert in_part.notes == (GONE_ON.format(tool=second, risk=0.08),)
+
+
+@pytest.mark.parametrize(
+    ("options", "reasons"),
+    [
+        ({}, ["risks more than its gain is worth to the agent"]),
+        ({"max_risk": 0.5}, ["risks more than the 50% permitted, or than its gain"]),
+        ({"effort": 0.1}, ["costs more than its gain is worth, in risk or in arithmetic"]),
+        ({"effort": 0.1, "even_if_unsure": True}, ["costs more arithmetic than its gain"]),
+        ({"forced": ["deblock_2"]}, []),
+        ({"regions": True}, []),
+    ],
+)
+def test_why_a_runner_up_of_a_larger_value_did_not_run_is_explained(
+    toolbox_folder: Path, options: dict[str, Any], reasons: list[str]
+) -> None:
+    policy = sure_policy(-0.35)
+    restorer = Restorer(load_toolbox(toolbox_folder), policy, told(max_steps=1, **options))
+    restoration = restorer.restore(photo())
+    (step,) = restoration.steps
+    if not options.get("forced"):
+        assert explain_passed_over(restoration) == ()
+    values = {**step.action_values, "deblur_3": 9.0}
+    steps = (dataclasses.replace(step, action_values=values),)
+    passed_over = dataclasses.replace(restoration, steps=steps)
+    said = explain_passed_over(passed_over)
+    assert len(said) == len(reasons)
+    assert all(reason in sentence for reason, sentence in zip(reasons, said, strict=True))
 
 
 def test_a_photo_that_is_stopped_by_hand_was_not_held_back(toolbox_folder: Path) -> None:
@@ -497,13 +584,13 @@ def test_a_photo_is_judged_strange_before_a_tool_runs(toolbox_folder: Path) -> N
 
 
 def test_on_a_large_photo_a_risk_is_taken_that_a_small_one_is_spared(toolbox_folder: Path) -> None:
-    toolbox, sure = load_toolbox(toolbox_folder), sure_policy(0.5)
+    toolbox, sure = load_toolbox(toolbox_folder), sure_policy(-0.5)
     small, large = photo(128, 128), photo(512, 512)
     first = Restorer(toolbox, sure).restore(small).steps[0]
     promised = first.action_values[first.tool] - first.action_values["stop"]
     assert first.risk is not None
-    # Twice as dear as the gain is worth on a crop of the size that the price was learnt on.
-    cautious = sure.changed(caution=2.0 * promised / first.risk, later_caution=0.0)
+    # Dearer than the gain is worth on a crop of the size that the price was learnt on.
+    cautious = sure.changed(caution=1.5 * promised / first.risk, later_caution=0.0)
     restorer = Restorer(toolbox, cautious)
     assert restorer.restore(small).sequence == ()
     assert restorer.restore(small).steps[0].is_held_back

@@ -19,7 +19,10 @@ from restoration_toolchain.toolchain.looking.inspection import Inspection, inspe
 from restoration_toolchain.toolchain.photos.paths import WRITABLE_FORMATS
 from restoration_toolchain.toolchain.photos.read import read_photo
 from restoration_toolchain.toolchain.photos.write import write_photo
-from restoration_toolchain.toolchain.restoring.restoration import explain_end
+from restoration_toolchain.toolchain.restoring.restoration import (
+    explain_end,
+    explain_passed_over,
+)
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from restoration_toolchain.toolchain.restoring.settings import CallOptions
 
@@ -138,6 +141,7 @@ def show(
     suffix = source.suffix.lower() if source.suffix.lower() in WRITABLE_FORMATS else ".png"
     result = folder / secrets.token_hex(8) / f"{source.stem}-restored{suffix}"
     remarks = (
+        *explain_passed_over(restoration),
         *(note.replace(str(source), source.name) for note in photo.notes),
         *restoration.notes,
         *write_photo(result, photo.with_rgb(restoration.image)),
