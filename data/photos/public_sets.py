@@ -64,6 +64,7 @@ _BSDS500: Final = PublicSet(
     weights_license="LicenseRef-BSDS500-research",
 )
 
+# The first of the two files of the set: about 2,000 of its 3,999 photos.
 _STOCK_IMAGES: Final = PublicSet(
     url="https://huggingface.co/datasets/KoalaAI/StockImages-CC0/resolve/"
     "206f3575579f1187548c6f47042ae9174c0a51fc/data/train-00000-of-00002.parquet",
@@ -71,7 +72,7 @@ _STOCK_IMAGES: Final = PublicSet(
     size=422_000_000,
     is_size_exact=False,  # its publisher states it in MB
     subfolder="train",
-    licence="Public domain (CC0 1.0), first of the two files of the set: about 2,000 photos.",
+    licence="Public domain (CC0 1.0).",
     title="StockImages-CC0",
     weights_license="CC0-1.0",
     split="train",
