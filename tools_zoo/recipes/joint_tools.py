@@ -30,10 +30,16 @@ from restoration_toolchain.tools_zoo.recipes.specialists import (
     settings_of,
 )
 from restoration_toolchain.tools_zoo.recipes.tool_runs import TOOLBOX, add_tool, unfinished
-from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes, read_origin
+from restoration_toolchain.tools_zoo.storage import (
+    MANIFEST,
+    load_toolbox,
+    read_notes,
+    read_origin,
+)
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.config import check_positive
+from restoration_toolchain.tools_zoo.training.errors import RunMismatchError
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
 from restoration_toolchain.tools_zoo.training.processes import in_processes
 from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT
@@ -168,11 +174,14 @@ def train_tools_jointly(
         The folder of the new toolbox.
 
     Raises:
+        RunMismatchError: The folder has tools that learnt by other settings.
         ToolchainError: A run was interrupted and is not to go on; the photos are unusable; a
             process ended too early.
     """
     settings = joint.settings(config)
     folder, names = run_path / TOOLBOX, list(config.tools)
+    if (folder / MANIFEST).is_file():
+        _check_same_settings(settings, joint, folder)
     begun, notes = load_toolbox(tools), read_notes(tools)
     left, _ = unfinished(names, run_path, resume=resume)
     behind = {second: first for first, second in chains}
@@ -199,6 +208,17 @@ def train_tools_jointly(
             add_tool(tool, folder, origin, name=begun.name, notes=said, order=names)
             on_step("joint: tools", len(load_toolbox(folder)), len(names), facts["validation"])
     return folder
+
+
+def _check_same_settings(settings: SpecialistConfig, joint: JointToolsConfig, folder: Path) -> None:
+    """Refuse to go on with tools that learnt by other settings, or learnt and are to be frozen."""
+    for name, said in read_notes(folder).items():
+        plan, learnt = settings.tools.get(name), said.get("joint")
+        before = None if learnt is None else (learnt["plan"], learnt["met"])
+        if before != (None if plan is None else (plain_plan(plan), joint.met)):
+            raise RunMismatchError(
+                f"{name} in {folder} learnt by other settings; train in another folder"
+            )
 
 
 def _train(job: _Job) -> tuple[str, Tool, dict[str, Any]]:

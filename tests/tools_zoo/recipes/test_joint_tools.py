@@ -27,6 +27,7 @@ from restoration_toolchain.tools_zoo.recipes.specialists import (
 from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.errors import RunMismatchError
 
 NOISE = Specialist(families={"noise": 1.0}, psnr=(0.0, 24.0), network="small", total_crops=2)
 PLAN = {
@@ -155,6 +156,14 @@ def test_what_was_interrupted_goes_on(
         train_tools_jointly(config, joint, tools, MET, run, on_step=interrupt)
     begun = load_toolbox(run / "toolbox")
     assert begun.names == ("a", "kept")
+    for other in (
+        JointToolsConfig(total_crops=4, frozen=("kept",)),
+        JointToolsConfig(total_crops=2, met=0.1, frozen=("kept",)),
+        JointToolsConfig(total_crops=2, frozen=("a", "kept")),
+        JointToolsConfig(total_crops=2),
+    ):
+        with pytest.raises(RunMismatchError, match="learnt by other settings"):
+            train_tools_jointly(config, other, tools, MET, run, resume=True)
     folder = train_tools_jointly(config, joint, tools, MET, run, resume=True)
     assert load_toolbox(folder).names == ("a", "b", "kept")
     assert load_toolbox(folder).checksums["a"] == begun.checksums["a"]
