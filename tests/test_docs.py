@@ -16,6 +16,7 @@ from restoration_toolchain.data.damage.steps import STEP_KINDS, graded_kinds
 from restoration_toolchain.data.damage.world import KINDS, LIVES
 from restoration_toolchain.toolchain.cli import app
 from restoration_toolchain.toolchain.learning.joint import JointConfig
+from restoration_toolchain.toolchain.learning.world import WorldConfig
 from restoration_toolchain.tools_zoo.enlarging.config import (
     OneStepTrainConfig,
     SftTrainConfig,
@@ -23,7 +24,9 @@ from restoration_toolchain.tools_zoo.enlarging.config import (
 )
 from restoration_toolchain.tools_zoo.fitting.fit import FitConfig
 from restoration_toolchain.tools_zoo.networks import NETWORKS
+from restoration_toolchain.tools_zoo.recipes.joint_tools import JointToolsConfig
 from restoration_toolchain.tools_zoo.recipes.prescribed_chains import ChainTrainConfig
+from restoration_toolchain.tools_zoo.recipes.specialists import SpecialistConfig
 from restoration_toolchain.tools_zoo.training.run_folder import option_names
 from restoration_toolchain.tools_zoo.training.supervised import ToolTrainConfig
 
@@ -79,8 +82,14 @@ def settings_of(command: str) -> set[str]:
         "train chains": [ChainTrainConfig],
         "train agent": [DrqnConfig, PpoConfig],
         "train joint": [JointConfig],
+        "train world": [WorldConfig],
         "fit": [FitConfig],
     }
+    if command == "train recipe":
+        tables = {"specialists.": SpecialistConfig, "agent.": WorldConfig}
+        tables |= {"joint.tools.": JointToolsConfig, "joint.agent.": WorldConfig}
+        named = [name for table, kind in tables.items() for name in option_names(kind, table)]
+        return {"fresh", "profile_crops", *named}
     return {name for kind in kinds[command] for name in option_names(kind)}
 
 
