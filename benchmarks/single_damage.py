@@ -28,15 +28,16 @@ from restoration_toolchain.data.damage.noise import ChromaNoise, FilmGrain, Nois
 from restoration_toolchain.data.damage.resampling import Resize
 from restoration_toolchain.data.damage.step import Step
 from restoration_toolchain.data.damage.webp import Webp
-from restoration_toolchain.data.images import ByteImage, to_float, to_tensor, to_uint8
-from restoration_toolchain.data.metrics import batch_psnr, psnr
+from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
+from restoration_toolchain.data.metrics import psnr
+from restoration_toolchain.data.patches.world_set import Pair
 from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.toolchain.measuring.suite.world.outcomes import Outcomes
 from restoration_toolchain.toolchain.measuring.suite.world.results import HARM
 from restoration_toolchain.toolchain.restoring.load import load
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_precision
-from restoration_toolchain.tools_zoo.precision import computing
 
 Drawn = Callable[[np.random.Generator], Degradation]
 
@@ -123,18 +124,14 @@ def _alone(
 ) -> dict[str, float]:
     """Mean PSNR after each tool alone."""
     settings = restorer.provenance.settings
-    device = torch.device(settings.device)
-    reached: dict[str, float] = {}
-    for tool in restorer.toolbox:
-        found = []
-        for image, gt in zip(lq, clean, strict=True):
-            precision = choose_precision(settings.precision, device)
-            with torch.inference_mode(), computing(precision, device):
-                batch = to_tensor(to_float(image)[None]).to(device)
-                restored = tool(batch.contiguous(memory_format=torch.channels_last)).float().cpu()
-            found.append(float(batch_psnr(restored, to_tensor(to_float(gt)[None]))[0]))
-        reached[tool.spec.name] = float(np.minimum(found, PSNR_CAP).mean())
-    return reached
+    outcomes = Outcomes(
+        restorer.toolbox,
+        [Pair(image, gt, "") for image, gt in zip(lq, clean, strict=True)],
+        device=settings.device,
+        precision=choose_precision(settings.precision, torch.device(settings.device)),
+    )
+    reached = outcomes.after([()] * len(lq)).mean(axis=0)
+    return dict(zip(restorer.toolbox.names, reached.tolist(), strict=True))
 
 
 def _non_local_means(lq: Sequence[ByteImage], clean: Sequence[ByteImage]) -> float:

@@ -26,7 +26,7 @@ from restoration_toolchain.agents.learning.errors import (
 )
 from restoration_toolchain.agents.learning.fresh_crops import FreshCrops, Lesson, Lessons
 from restoration_toolchain.agents.learning.pretraining import num_facts
-from restoration_toolchain.agents.outcomes.batches import OutcomeBatch, OutcomeBatches
+from restoration_toolchain.agents.outcomes.batches import OutcomeBatch, OutcomeBatches, with_whole
 from restoration_toolchain.agents.policy.q_net import (
     EncoderName,
     LstmState,
@@ -130,8 +130,7 @@ class Student(nn.Module):
             named = self.recognition(self.q_net.encoder.read(padded[:, 0].flatten(0, 1)))
             recognised = None
             if fresh is not None:
-                of_crops = further.float().reshape(len(fresh.family), -1, further.shape[-1])
-                of_crops = torch.cat([of_crops, of_crops.mean(dim=1, keepdim=True)], dim=1)
+                of_crops = with_whole(further.float().reshape(*fresh.images.shape[:2], -1))
                 read = self.q_net.encoder.read(of_crops.flatten(0, 1))
                 recognised = Recognised(
                     self.recognition(read).reshape(*of_crops.shape[:2], -1),

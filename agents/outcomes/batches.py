@@ -40,8 +40,7 @@ class OutcomeBatch(NamedTuple):
         Returns:
             (E, T, V + 1, F): the last column is the mean over views; zeros where there is no state.
         """
-        said = said.reshape(*self.images.shape[:2], -1)
-        said = torch.cat([said, said.mean(dim=1, keepdim=True)], dim=1)
+        said = with_whole(said.reshape(*self.images.shape[:2], -1))
         padded = said.new_zeros(*self.rows.shape, *said.shape[1:])
         padded[self.rows] = said
         return padded
@@ -112,6 +111,11 @@ class OutcomeBatches(Dataset[OutcomeBatch]):
             torch.from_numpy(np.where(unknown, np.nan, self._returns[safe])),
             torch.from_numpy(self._family[rows[:, 0]]),
         )
+
+
+def with_whole(said: Tensor) -> Tensor:
+    """Put the mean over views behind what was said of each, (N, V, F): (N, V + 1, F)."""
+    return torch.cat([said, said.mean(dim=1, keepdim=True)], dim=1)
 
 
 def views_of(images: npt.NDArray[np.uint8], rng: np.random.Generator | None = None) -> Tensor:

@@ -203,10 +203,10 @@ def train_tools_jointly(
     for name in kept:
         add_tool(begun[name], folder, origin, name=begun.name, notes=notes[name], order=names)
     with in_processes(_train, jobs, num_processes) as trained:
-        for name, tool, facts in trained:
+        for done, (name, tool, facts) in enumerate(trained, len(names) - len(jobs) + 1):
             said = {**notes[name], "joint": facts}
             add_tool(tool, folder, origin, name=begun.name, notes=said, order=names)
-            on_step("joint: tools", len(load_toolbox(folder)), len(names), facts["validation"])
+            on_step("joint: tools", done, len(names), facts["validation"])
     return folder
 
 

@@ -10,7 +10,6 @@ from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.world_crops import WorldCrops
-from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.tools_zoo.recipes.joint_tools import (
     NO_TOOL,
     Encounters,
@@ -28,6 +27,7 @@ from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.errors import RunMismatchError
+from tests.tools_zoo.recipes.conftest import small_config
 
 NOISE = Specialist(families={"noise": 1.0}, psnr=(0.0, 24.0), network="small", total_crops=2)
 PLAN = {
@@ -44,23 +44,7 @@ MET: dict[str, Encounters] = {
 
 @pytest.fixture
 def config() -> SpecialistConfig:
-    return SpecialistConfig(
-        photos=("embedded",),
-        tools=PLAN,
-        batch_size=2,
-        side=32,
-        eval_crops=2,
-        eval_photos=1,
-        eval_every=1,
-        num_workers=0,
-        device="cpu",
-        precision="fp32",
-    )
-
-
-@pytest.fixture(scope="module")
-def photos() -> list[ByteImage]:
-    return [photo for _, photo in open_source("embedded")]
+    return small_config(PLAN)
 
 
 class Dark(torch.nn.Module):
@@ -79,25 +63,25 @@ def crops_of(
 
 
 def test_a_tool_meets_its_own_crops_and_those_that_its_agent_gives_it(
-    photos: list[ByteImage],
+    embedded_photos: list[ByteImage],
 ) -> None:
     clean = {("clean", NO_TOOL): 1.0}
-    lq, gt = crops_of(photos, clean, 1.0).pairs(8, np.random.default_rng(0))
+    lq, gt = crops_of(embedded_photos, clean, 1.0).pairs(8, np.random.default_rng(0))
     assert torch.equal(lq, gt)
-    lq, gt = crops_of(photos, clean, 0.0).pairs(8, np.random.default_rng(0))
+    lq, gt = crops_of(embedded_photos, clean, 0.0).pairs(8, np.random.default_rng(0))
     assert (batch_psnr(lq, gt) < 24.5).all()
-    lq, gt = crops_of(photos, clean, 0.5).pairs(64, np.random.default_rng(0))
+    lq, gt = crops_of(embedded_photos, clean, 0.5).pairs(64, np.random.default_rng(0))
     assert 0.3 < (lq == gt).flatten(1).all(dim=1).float().mean() < 0.7
     # Without anything that it is given, it learns what is its own.
-    lq, gt = crops_of(photos, {}, 0.5).pairs(8, np.random.default_rng(0))
+    lq, gt = crops_of(embedded_photos, {}, 0.5).pairs(8, np.random.default_rng(0))
     assert (batch_psnr(lq, gt) < 24.5).all()
 
 
 def test_what_is_met_behind_another_tool_has_gone_through_it_and_nothing_else_has(
-    photos: list[ByteImage],
+    embedded_photos: list[ByteImage],
 ) -> None:
     met = {("clean", "dark"): 1.0, ("jpeg", NO_TOOL): 1.0}
-    lq, gt = crops_of(photos, met, 1.0).pairs(32, np.random.default_rng(0))
+    lq, gt = crops_of(embedded_photos, met, 1.0).pairs(32, np.random.default_rng(0))
     is_dark = (lq == 0.0).flatten(1).all(dim=1)
     assert 0.2 < is_dark.float().mean() < 0.8
     assert (batch_psnr(lq, gt)[~is_dark] > 20.0).all()
@@ -105,9 +89,9 @@ def test_what_is_met_behind_another_tool_has_gone_through_it_and_nothing_else_ha
 
 
 def test_the_second_tool_of_a_chain_meets_its_own_families_behind_the_first(
-    photos: list[ByteImage],
+    embedded_photos: list[ByteImage],
 ) -> None:
-    lq, _ = crops_of(photos, {}, 0.5, "dark").pairs(4, np.random.default_rng(0))
+    lq, _ = crops_of(embedded_photos, {}, 0.5, "dark").pairs(4, np.random.default_rng(0))
     assert (lq == 0.0).all()
 
 

@@ -12,7 +12,6 @@ from restoration_toolchain.data.damage.world import FAMILIES
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.metrics import psnr
-from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.tools_zoo.recipes.plan import read_recipe
 from restoration_toolchain.tools_zoo.recipes.specialists import (
     OnToolStep,
@@ -28,6 +27,7 @@ from restoration_toolchain.tools_zoo.training.errors import (
     RunTakenError,
 )
 from restoration_toolchain.tools_zoo.training.run_folder import config_from_dict
+from tests.tools_zoo.recipes.conftest import small_config
 
 PLAN = {
     "grainless": Specialist(families={"film-grain": 1.0}, network="small", total_crops=6),
@@ -42,23 +42,7 @@ PLAN = {
 
 @pytest.fixture
 def config() -> SpecialistConfig:
-    return SpecialistConfig(
-        photos=("embedded",),
-        tools=PLAN,
-        batch_size=2,
-        side=32,
-        eval_crops=2,
-        eval_photos=1,
-        eval_every=1,
-        num_workers=0,
-        device="cpu",
-        precision="fp32",
-    )
-
-
-@pytest.fixture(scope="module")
-def photos() -> list[ByteImage]:
-    return [photo for _, photo in open_source("embedded")]
+    return small_config(PLAN)
 
 
 def interrupted(tool: str, at: int) -> OnToolStep:
@@ -124,13 +108,13 @@ def test_tools_of_another_plan_are_not_gone_on_with(
 
 
 def test_crops_are_of_the_families_and_as_damaged_as_the_tool_is_for(
-    photos: list[ByteImage],
+    embedded_photos: list[ByteImage],
 ) -> None:
     rng = np.random.default_rng(0)
     weak = Specialist(families={"noise": 1.0, "photon-noise": 3.0}, psnr=(28.0, 45.0))
     strong = dataclasses.replace(weak, psnr=(0.0, 22.0))
     for specialist in (weak, strong):
-        crops = [SpecialistCrops(photos, specialist, 32).draw(rng) for _ in range(40)]
+        crops = [SpecialistCrops(embedded_photos, specialist, 32).draw(rng) for _ in range(40)]
         assert {crop.family for crop in crops} == set(specialist.families)
         low, high = specialist.psnr
         within = [low <= psnr(crop.lq, crop.gt, data_range=255) <= high for crop in crops]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -130,15 +130,16 @@ def run_world(
     """
     results: list[FamilyResult] = []
     examples: list[Example] = []
-    tried: list[Outcomes] = []
+    tried: dict[int, Outcomes] = {}  # by the place of the result, of damaged families
     for number, family in enumerate(families, start=1):
         units = [unit for unit in UNITS if family.of(unit)]
         for unit in units:
             outcomes = _outcomes(restorer, family.of(unit))
             result, example = _measure(restorer, family, unit, outcomes, reference, efforts)
-            outcomes.forget()
+            if family.kind == "damaged":
+                outcomes.forget()
+                tried[len(results)] = outcomes
             results.append(result)
-            tried.append(outcomes)
             if unit == units[0]:
                 examples.append(example)
         on_progress(number, total, family.name, "the world, by family")
@@ -160,7 +161,7 @@ def _outcomes(restorer: Restorer, pairs: Sequence[Pair]) -> Outcomes:
 
 def _with_one_for_all(
     results: Sequence[FamilyResult],
-    tried: Sequence[Outcomes],
+    tried: Mapping[int, Outcomes],
     names: Sequence[str],
     max_steps: int,
 ) -> tuple[list[FamilyResult], dict[str, str]]:
@@ -168,7 +169,7 @@ def _with_one_for_all(
     added = list(results)
     sequences = {}
     for unit in UNITS:
-        places = [i for i, one in enumerate(results) if one.unit == unit and one.kind == "damaged"]
+        places = [place for place in tried if results[place].unit == unit]
         if places:
             groups = [tried[place] for place in places]
             chain, reached = best_sequence_of_all(groups, max_steps=max_steps)
