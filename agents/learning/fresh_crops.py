@@ -1,8 +1,4 @@
-"""Crops that no tool runs on, beside those of a record: what was done to them is known for nothing.
-
-What every tool does to a crop takes a hundred times as long as to draw it. So the eyes of an agent
-can learn from many more crops than its judgement: to name the damage, and to say how strong it is.
-"""
+"""Crops that no tool runs on: what was done to them is known for nothing."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -44,28 +40,55 @@ class Lesson(NamedTuple):
     fresh: FreshCrops | None = None
 
 
+class FreshBatches(Dataset[FreshCrops]):
+    """Batches of crops that are drawn for them.
+
+    Args:
+        crops: Where crops come from.
+        families: Names of families, in the order of the layer that names them.
+        size: Crops in a batch.
+        count: Batches.
+        seed: Seeds of all crops; no two trainings of an agent should share all of them.
+    """
+
+    def __init__(
+        self,
+        crops: CropSource,
+        families: Sequence[str],
+        *,
+        size: int,
+        count: int,
+        seed: Sequence[int] = (0,),
+    ) -> None:
+        self._crops, self._size, self._count, self._seed = crops, size, count, tuple(seed)
+        self._places = {name: index for index, name in enumerate(families)}
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return self._count
+
+    def __getitem__(self, step: int) -> FreshCrops:
+        """The batch of a step: a pure function of it."""
+        rng = np.random.default_rng((*self._seed, 6, step))
+        drawn = [self._crops.draw(rng) for _ in range(self._size)]
+        lq, _ = gather(drawn)
+        return FreshCrops(
+            views_of(lq, rng),
+            torch.tensor([self._places.get(crop.family, -1) for crop in drawn]),
+            torch.tensor([facts(crop.degradation, crop.lq, crop.gt) for crop in drawn]),
+        )
+
+
 class Lessons(Dataset[Lesson]):
     """A record in batches, each with crops that are drawn for it.
 
     Args:
         recorded: The record.
-        crops: Where further crops come from.
-        families: Names of families, in the order of the layer that names them.
-        num_fresh: Further crops in each lesson.
-        seed: Seed of these.
+        fresh: Batches of further crops, as many as there are of the record; None if there are none.
     """
 
-    def __init__(
-        self,
-        recorded: OutcomeBatches,
-        crops: CropSource | None = None,
-        families: Sequence[str] = (),
-        *,
-        num_fresh: int = 0,
-        seed: int = 0,
-    ) -> None:
-        self.recorded, self._crops, self._num_fresh, self._seed = recorded, crops, num_fresh, seed
-        self._places = {name: index for index, name in enumerate(families)}
+    def __init__(self, recorded: OutcomeBatches, fresh: FreshBatches | None = None) -> None:
+        self.recorded, self._fresh = recorded, fresh
 
     def __len__(self) -> int:
         """Number of lessons."""
@@ -73,14 +96,5 @@ class Lessons(Dataset[Lesson]):
 
     def __getitem__(self, step: int) -> Lesson:
         """The lesson of a step: a pure function of it."""
-        if self._crops is None or not self._num_fresh:
-            return Lesson(self.recorded[step])
-        rng = np.random.default_rng((self._seed, 6, step))
-        drawn = [self._crops.draw(rng) for _ in range(self._num_fresh)]
-        lq, _ = gather(drawn)
-        fresh = FreshCrops(
-            views_of(lq, rng),
-            torch.tensor([self._places.get(crop.family, -1) for crop in drawn]),
-            torch.tensor([facts(crop.degradation, crop.lq, crop.gt) for crop in drawn]),
-        )
+        fresh = None if self._fresh is None else self._fresh[step]
         return Lesson(self.recorded[step], fresh)

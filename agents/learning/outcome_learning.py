@@ -24,9 +24,15 @@ from restoration_toolchain.agents.learning.errors import (
     quantile_errors,
     ranking_errors,
 )
-from restoration_toolchain.agents.learning.fresh_crops import FreshCrops, Lesson, Lessons
+from restoration_toolchain.agents.learning.fresh_crops import Lesson, Lessons
 from restoration_toolchain.agents.learning.pretraining import num_facts
-from restoration_toolchain.agents.outcomes.batches import OutcomeBatch, OutcomeBatches, with_whole
+from restoration_toolchain.agents.learning.recognition import (
+    Observer,
+    Recognised,
+    errors_of_recognised,
+    naming_error,
+)
+from restoration_toolchain.agents.outcomes.batches import OutcomeBatch, OutcomeBatches
 from restoration_toolchain.agents.policy.q_net import (
     EncoderName,
     LstmState,
@@ -107,6 +113,11 @@ class Student(nn.Module):
         self.recognition = Recognition(features, families, untouched)
         self.strength = nn.Linear(features, num_facts())
 
+    @property
+    def observer(self) -> Observer:
+        """The part of it that recognises damage; the same layers."""
+        return Observer(self.q_net.encoder, self.recognition, self.strength)
+
     def forward(self, lesson: Lesson) -> "Told":
         """Judge all states of a batch, each view for itself and all of a crop together."""
         batch, fresh = lesson
@@ -130,30 +141,14 @@ class Student(nn.Module):
             named = self.recognition(self.q_net.encoder.read(padded[:, 0].flatten(0, 1)))
             recognised = None
             if fresh is not None:
-                of_crops = with_whole(further.float().reshape(*fresh.images.shape[:2], -1))
-                read = self.q_net.encoder.read(of_crops.flatten(0, 1))
-                recognised = Recognised(
-                    self.recognition(read).reshape(*of_crops.shape[:2], -1),
-                    self.strength(read).reshape(*of_crops.shape[:2], -1),
-                )
+                said = further.float().reshape(*fresh.images.shape[:2], -1)
+                recognised = self.observer.recognise(said)
         return Told(
             torch.stack(values, dim=1),
             torch.stack(quantiles, dim=1),
             named.reshape(episodes, columns, -1),
             recognised,
         )
-
-
-class Recognised(NamedTuple):
-    """What a `Student` says of the damage of E crops, of C columns: views, and the whole.
-
-    Attributes:
-        named: (E, C, families) log odds of the families.
-        strength: (E, C, F) strengths of the kinds of damage.
-    """
-
-    named: Tensor
-    strength: Tensor
 
 
 class Told(NamedTuple):
@@ -192,7 +187,8 @@ class OutcomeObjective:
         told = cast(Told, module(batch))
         terms = errors_of(told, batch.recorded)
         if told.fresh is not None and batch.fresh is not None:
-            terms |= errors_of_recognised(told.fresh, batch.fresh)
+            errors = errors_of_recognised(told.fresh, batch.fresh)
+            terms |= {f"fresh_{name}": error for name, error in errors.items()}
         config = self._config
         self.terms = {name: float(term.detach()) for name, term in terms.items()}
         return (
@@ -244,20 +240,5 @@ def errors_of(told: Told, batch: OutcomeBatch) -> dict[str, Tensor]:
         ).sum(),
         "ranking": (ranking_errors(told.values, targets) * weight.sum(dim=-1)).sum(),
         "distribution": (quantile_errors(told.quantiles, gains) * weight).sum(),
-        "recognition": _naming_error(told.named, batch.family),
+        "recognition": naming_error(told.named, batch.family),
     }
-
-
-def errors_of_recognised(told: Recognised, fresh: FreshCrops) -> dict[str, Tensor]:
-    """Mean errors of what is said of crops that no tool ran on: of names, and of strengths."""
-    strengths = fresh.facts[:, None].expand_as(told.strength)
-    return {
-        "fresh_recognition": _naming_error(told.named, fresh.family),
-        "fresh_strength": functional.mse_loss(told.strength, strengths),
-    }
-
-
-def _naming_error(named: Tensor, family: Tensor) -> Tensor:
-    return functional.cross_entropy(
-        named.flatten(0, 1), family.repeat_interleave(named.shape[1]), ignore_index=-1
-    )

@@ -20,11 +20,15 @@ from restoration_toolchain.tools_zoo.catalog import (
     GENERATIVE_TOOLBOX,
     default_toolbox,
 )
+from restoration_toolchain.tools_zoo.origin import Origin
 from restoration_toolchain.tools_zoo.storage import (
+    MANIFEST,
     load_toolbox,
     load_weights,
     read_checked,
+    read_origin,
     shipped_toolboxes,
+    toolbox_folder,
     write_weights,
 )
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
@@ -106,13 +110,21 @@ def save_policy(policy: LstmPolicy, folder: Path, notes: dict[str, Any] | None =
         save_guard(policy.guard, folder, sha256)
 
 
-def put_guard(guard: Guard, folder: Path) -> None:
-    """Write a guard beside the agent in a folder, in place of the one that it may have."""
+def checksum_of(folder: Path) -> str:
+    """SHA-256 of the weights of a policy on disk.
+
+    Raises:
+        PolicyError: There is no policy in the folder.
+    """
     try:
-        sha256 = json.loads((folder / "config.json").read_text())["sha256"]
+        return str(json.loads((folder / "config.json").read_text())["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PolicyError(f"no agent in {folder}: it has no readable config.json") from error
-    save_guard(guard, folder, sha256)
+
+
+def put_guard(guard: Guard, folder: Path) -> None:
+    """Write a guard beside the agent in a folder, in place of the one that it may have."""
+    save_guard(guard, folder, checksum_of(folder))
 
 
 def load_policy(name_or_path: str | Path = DEFAULT_TOOLBOX) -> LstmPolicy:
@@ -178,6 +190,14 @@ def agent_folder(name_or_path: str | Path) -> Path:
     if not folder.is_dir():
         raise UnknownNameError("agent", str(name_or_path), BUILTIN_AGENTS)
     return folder
+
+
+def origin_of_agent(name_or_path: str | Path) -> Origin:
+    """What an agent was learnt from, as the toolbox says that it lies in; unknown without one."""
+    if str(name_or_path) in BUILTIN_AGENTS:
+        return read_origin(toolbox_folder(toolbox_for(name_or_path)))
+    home = agent_folder(name_or_path).parent
+    return read_origin(home) if (home / MANIFEST).is_file() else Origin()
 
 
 def toolbox_for(agent: str | Path | None, scale: int = 1) -> str:

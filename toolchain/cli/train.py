@@ -21,7 +21,7 @@ from restoration_toolchain.toolchain.cli.training_options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from restoration_toolchain.toolchain.learning.recipe import Cost
+    from restoration_toolchain.toolchain.learning.costs import Cost
     from restoration_toolchain.tools_zoo.recipes.train import TrainedTool
 
 app = typer.Typer(
@@ -283,6 +283,7 @@ def train_recipe_command(
 ) -> None:
     """Make tools and their agent, stage by stage: all that ships by default, in one command."""
     from restoration_toolchain.toolchain.learning import recipe as recipes
+    from restoration_toolchain.toolchain.learning.costs import estimate
     from restoration_toolchain.tools_zoo.device import choose_device
     from restoration_toolchain.tools_zoo.recipes import plan
     from restoration_toolchain.tools_zoo.training.run_folder import merge_options
@@ -294,7 +295,7 @@ def train_recipe_command(
     chosen = recipes.read_recipe(values, name=name, run_path=folder)
     choose_device(chosen.agent.device)
     if dry_run:
-        _print_costs(recipes.estimate(chosen))
+        _print_costs(estimate(chosen))
         return
     work = partial(recipes.train_recipe, chosen, folder, resume=options.resume)
     bundle = with_progress(folder, work, "gain", "{:.2f} dB gained")

@@ -12,43 +12,45 @@ there is what ships.
 
 import dataclasses
 import itertools
-import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from restoration_toolchain.agents.learning.fresh_crops import Lessons
-from restoration_toolchain.agents.learning.outcome_learning import OutcomeObjective
-from restoration_toolchain.agents.outcomes.record import load, record_shard
-from restoration_toolchain.agents.policy.storage import AGENT_FOLDER, load_policy, save_policy
+from restoration_toolchain.agents.outcomes.record import load
+from restoration_toolchain.agents.policy.storage import (
+    AGENT_FOLDER,
+    checksum_of,
+    load_policy,
+    origin_of_agent,
+    save_policy,
+)
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
-from restoration_toolchain.data.patches.world_crops import WorldCrops
-from restoration_toolchain.data.photos.sources import name_of, open_source
-from restoration_toolchain.toolchain.learning.encounters import encounters_of
+from restoration_toolchain.data.photos.sources import name_of
+from restoration_toolchain.toolchain.learning.encounters import (
+    encounters_of,
+    read_encounters,
+    write_encounters,
+)
 from restoration_toolchain.toolchain.learning.world import (
     BEST,
     HELD_OUT,
     WorldConfig,
     begin,
-    families_of_the_world,
     photos_of,
     recording_of,
     train_world,
 )
-from restoration_toolchain.toolchain.measuring.tool_profile import COUNT, PROFILED, measure_profile
+from restoration_toolchain.toolchain.measuring.tool_profile import COUNT, measure_profile
 from restoration_toolchain.tools_zoo.device import choose_device
+from restoration_toolchain.tools_zoo.origin import Origin, joined, origin_of
 from restoration_toolchain.tools_zoo.profile import write_profile
 from restoration_toolchain.tools_zoo.recipes.joint_tools import (
+    Encounters,
     JointToolsConfig,
     train_tools_jointly,
 )
 from restoration_toolchain.tools_zoo.recipes.specialists import (
-    CropObjective,
     SpecialistConfig,
     check_starts,
     train_specialists,
@@ -61,12 +63,11 @@ from restoration_toolchain.tools_zoo.storage import (
     read_origin,
     save_toolbox,
 )
-from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
-from restoration_toolchain.tools_zoo.training.loop import count_steps_within, make_fabric
 from restoration_toolchain.tools_zoo.training.run_folder import (
     CHECKPOINT,
+    check_table,
     config_from_dict,
     merge_options,
 )
@@ -81,7 +82,13 @@ AGENT: Final = "agent"
 JOINT: Final = "joint"
 """Folder of the joint phase within a run: the same three again."""
 
+ENCOUNTERS: Final = "encounters.json"
+"""File within it: what the first agent gives its tools."""
+
 _TABLES: Final = ("specialists", "agent")
+_STARTS: Final = ("init", "init_encoder")
+"""Settings of an agent that name another one, which it begins with."""
+
 _SHARED: Final = ("photos", "seed", "device", "precision")
 """Settings that both stages take from the run."""
 
@@ -89,9 +96,6 @@ FRESH_FACTOR: Final = 3
 """How many times more crops a tool needs that begins with nothing, and not with one that ships."""
 FRESH_CROPS: Final = 96_000
 """Crops of such a tool whose plan takes the one that ships as it is."""
-
-_TRIAL_CROPS: Final = 8
-_TRIAL_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +130,6 @@ class JointPhase:
     agent: WorldConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a stage takes on this machine.
-
-    Attributes:
-        stage: Name of the stage: a tool, *recording*, *learning*, these of the joint phase, or
-            *measuring*.
-        crops: Crops that it works on.
-        minutes: Time, as a trial of a few crops says.
-    """
-
-    stage: str
-    crops: int
-    minutes: float
-
-
 def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Recipe:
     """Read a recipe of plain values, as a TOML file has them.
 
@@ -158,20 +146,22 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
         ToolchainError: A value is refused, or a table is missing.
     """
     _check_tables(values, name)
-    if values.get("fresh", False):
-        values = _from_nothing(values)
     shared = {key: values[key] for key in _SHARED if key in values}
     held_out = {"held_out": values["held_out"]} if "held_out" in values else {}
     if "toolbox" in values["agent"]:
         raise ToolchainError("the agent of a recipe learns with the tools of the recipe")
     toolbox = str(run_path / TOOLBOX)
     agent = {**values["agent"], **shared, **held_out, "toolbox": toolbox}
+    if values.get("fresh", False):
+        agent = {key: value for key, value in agent.items() if key not in _STARTS}
     profile_crops = values.get("profile_crops", COUNT)
     if not isinstance(profile_crops, int) or profile_crops < 1:
         raise ToolchainError(f"profile_crops must be a positive number, got {profile_crops!r}")
     specialists = config_from_dict(
         SpecialistConfig, {**values["specialists"], **shared}, "specialists."
     )
+    if values.get("fresh", False):
+        specialists = _from_nothing(specialists)
     chosen = config_from_dict(WorldConfig, agent, "agent.")
     check_starts(specialists.tools)
     for tool in itertools.chain(*chosen.chains):
@@ -190,13 +180,11 @@ def _joint_of(
     table: Mapping[str, Any], agent: Mapping[str, Any], run_path: Path, tools: SpecialistConfig
 ) -> JointPhase:
     """Read the table of the joint phase; the agent keeps all settings that it does not name."""
-    if not isinstance(table, Mapping):
-        raise ToolchainError("the recipe's joint is no table")
-    for key in table:
+    for key in check_table(table, "joint"):
         if key not in ("tools", "agent"):
             raise UnknownNameError("option", f"joint.{key}", ("joint.tools", "joint.agent"))
-    own = table.get("agent", {})
-    for key in ("toolbox", "chains", "init", "init_encoder", "held_out", *_SHARED):
+    own, of_tools = (check_table(table.get(key, {}), f"joint.{key}") for key in ("agent", "tools"))
+    for key in ("toolbox", "chains", *_STARTS, "held_out", *_SHARED):
         if key in own:
             raise ToolchainError(f"joint.agent.{key} is that of the whole run")
     first = {key: value for key, value in agent.items() if key != "init_encoder"}
@@ -207,24 +195,23 @@ def _joint_of(
         "seed": first.get("seed", 0) + 1,
     }
     joint = JointPhase(
-        config_from_dict(JointToolsConfig, table.get("tools", {}), "joint.tools."),
+        config_from_dict(JointToolsConfig, of_tools, "joint.tools."),
         config_from_dict(WorldConfig, merge_options(first, own) | ours, "joint.agent."),
     )
     joint.tools.settings(tools)
+    joint.tools.check_chains(joint.agent.chains)
     return joint
 
 
-def _from_nothing(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same recipe, without the weights of other toolboxes and agents that it begins with."""
+def _from_nothing(config: SpecialistConfig) -> SpecialistConfig:
+    """The same plan, without the weights of other toolboxes that its tools begin with."""
     tools = {}
-    for name, plan in values["specialists"].get("tools", {}).items():
-        if "/" in plan.get("init", ""):
-            crops = FRESH_FACTOR * plan.get("total_crops", 0) or FRESH_CROPS
-            plan = {**plan, "total_crops": crops}
-            del plan["init"]
+    for name, plan in config.tools.items():
+        if "/" in (plan.init or ""):
+            crops = FRESH_FACTOR * plan.total_crops or FRESH_CROPS
+            plan = dataclasses.replace(plan, init=None, total_crops=crops)
         tools[name] = plan
-    agent = {key: value for key, value in values["agent"].items() if key != "init_encoder"}
-    return {**values, "specialists": {**values["specialists"], "tools": tools}, "agent": agent}
+    return dataclasses.replace(config, tools=tools)
 
 
 def _check_tables(values: Mapping[str, Any], name: str) -> None:
@@ -234,8 +221,9 @@ def _check_tables(values: Mapping[str, Any], name: str) -> None:
         if key not in known:
             raise UnknownNameError("option", key, known)
     for key in _TABLES:
-        if not isinstance(values.get(key), Mapping):
+        if key not in values:
             raise ToolchainError(f"the recipe {name} has no table [{key}]")
+        check_table(values[key], key)
     if not isinstance(values.get("fresh", False), bool):
         raise ToolchainError(f"fresh must be true or false, got {values['fresh']!r}")
     for table, taken in (("specialists", _SHARED), ("agent", (*_SHARED, "held_out"))):
@@ -288,7 +276,7 @@ def _train_agent(
 ) -> Path:
     """Pack tools as they ship, train their agent, and put it beside them."""
     folder, agent = run_path / TOOLBOX, run_path / AGENT
-    pack(tools, folder, recipe.name)
+    pack(tools, folder, recipe.name, learnt_from(recipe.agent))
     policy = train_world(config, agent, resume=(agent / CHECKPOINT).is_file(), on_step=on_step)
     save_policy(policy, folder / AGENT_FOLDER, {"recipe": recipe.name})
     return folder
@@ -298,11 +286,8 @@ def _train_tools_jointly(
     recipe: Recipe, joint: JointPhase, run_path: Path, on_step: OnPhaseStep
 ) -> Path:
     """Let the tools learn what the agent gives them on photos that it did not learn from."""
-    config, names = recipe.agent, list(recipe.specialists.tools)
-    shards = recording_of(config, names).shards(run_path / AGENT / HELD_OUT, config.held_out_crops)
-    met = encounters_of(
-        load_policy(run_path / AGENT / BEST), config.batches(load(shards), names), names
-    )
+    config = recipe.agent
+    met = _encounters(recipe, joint, run_path)
     runs = run_path / JOINT / TOOLS
     return train_tools_jointly(
         recipe.specialists,
@@ -315,6 +300,20 @@ def _train_tools_jointly(
         resume=any(runs.rglob(CHECKPOINT)),
         on_step=on_step,
     )
+
+
+def _encounters(recipe: Recipe, joint: JointPhase, run_path: Path) -> dict[str, Encounters]:
+    """What the first agent gives its tools: kept beside it, for its record may be deleted."""
+    agent, path = run_path / AGENT / BEST, run_path / JOINT / ENCOUNTERS
+    checksum = checksum_of(agent)
+    if not path.is_file():
+        config, names = recipe.agent, list(recipe.specialists.tools)
+        recording = recording_of(config, names)
+        shards = recording.shards(run_path / AGENT / HELD_OUT, config.held_out_crops)
+        batches = config.batches(load(shards), names)
+        met = encounters_of(load_policy(agent), batches, names, joint.tools)
+        write_encounters(met, checksum, joint.tools, path)
+    return read_encounters(path, checksum, joint.tools)
 
 
 def _measure(recipe: Recipe, folder: Path, on_step: OnPhaseStep) -> None:
@@ -334,94 +333,25 @@ def _measure(recipe: Recipe, folder: Path, on_step: OnPhaseStep) -> None:
     write_profile(profile, folder)
 
 
-def pack(tools: Path, folder: Path, name: str) -> None:
-    """Write a toolbox as it ships: under its name, in numbers of 16 bits."""
+def pack(tools: Path, folder: Path, name: str, of_agent: Origin) -> None:
+    """Write a toolbox as it ships: under its name, in numbers of 16 bits.
+
+    Args:
+        tools: Folder of the toolbox as it was trained.
+        folder: Destination.
+        name: Name of the toolbox.
+        of_agent: Origin of the agent that will lie beside it, for the bundle has only one.
+    """
     toolbox = load_toolbox(tools)
     notes = {tool: {**said, "recipe": name} for tool, said in read_notes(tools).items()}
-    save_toolbox(Toolbox(name, list(toolbox)), folder, notes, origin=read_origin(tools), half=True)
+    origin = joined([read_origin(tools), of_agent])
+    save_toolbox(Toolbox(name, list(toolbox)), folder, notes, origin=origin, half=True)
 
 
-def estimate(recipe: Recipe) -> list[Cost]:
-    """Say what the stages cost on this machine, by trying a few crops of each.
+def learnt_from(config: WorldConfig) -> Origin:
+    """The origin of a first agent: its photos, and what the agents come from that it begins with.
 
-    Raises:
-        ToolchainError: The photos are unusable.
+    That of the joint phase begins with this one, and learns from the same photos.
     """
-    specialists, agent = recipe.specialists, recipe.agent
-    photos = [photo for source in specialists.photos for _, photo in open_source(source)]
-    costs = []
-    speeds: dict[str, float] = {}
-    for name, plan in specialists.tools.items():
-        if plan.network not in speeds:
-            tried = dataclasses.replace(specialists, eval_crops=_TRIAL_CROPS)
-            objective = CropObjective(tried, plan, photos)
-            network = Tool(plan.spec(name)).network
-            fabric = make_fabric(tried)
-            steps = count_steps_within(_TRIAL_SECONDS, network, objective, 10**6, fabric)
-            seconds = _TRIAL_SECONDS / steps + _seconds(partial(objective.batches.__getitem__, 0))
-            speeds[plan.network] = seconds / specialists.batch_size
-        minutes = plan.total_crops * speeds[plan.network] / 60.0
-        costs.append(Cost(name, plan.total_crops, minutes))
-    pace = _pace_of(recipe, WorldCrops(photos))
-    costs += pace.of_agent(agent)
-    if (joint := recipe.joint) is not None:
-        plans = joint.tools.settings(specialists).tools.values()
-        minutes = sum(plan.total_crops * speeds[plan.network] for plan in plans) / 60.0
-        costs.append(Cost("joint: tools", sum(plan.total_crops for plan in plans), minutes))
-        costs += pace.of_agent(joint.agent, "joint: ")
-    measured = recipe.profile_crops * (len(PROFILED) + len(specialists.tools))
-    return [*costs, Cost("measuring", measured, measured * pace.measuring / 60.0)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Pace:
-    """Seconds that a crop takes in each of the stages behind the tools."""
-
-    recording: float
-    learning: float
-    measuring: float
-
-    def of_agent(self, agent: WorldConfig, phase: str = "") -> list[Cost]:
-        """What the stages of an agent cost."""
-        recorded = agent.num_crops + agent.held_out_crops
-        learnt = agent.num_crops * agent.learning.epochs * agent.rounds
-        return [
-            Cost(f"{phase}recording", recorded, recorded * self.recording / 60.0),
-            Cost(f"{phase}learning", learnt, learnt * self.learning / 60.0),
-        ]
-
-
-def _pace_of(recipe: Recipe, crops: WorldCrops) -> _Pace:
-    """Try the stages of the agent on a shard."""
-    agent = recipe.agent
-    tools = [Tool(plan.spec(name)) for name, plan in recipe.specialists.tools.items()]
-    toolbox = Toolbox(recipe.name, tools).requires_grad_(False).eval()
-    recording = recording_of(agent, toolbox.names)
-    toolbox.to(recording.device)
-    with tempfile.TemporaryDirectory() as folder:
-        (shard,) = recording.shards(Path(folder), 1)
-        started = time.perf_counter()
-        record_shard(toolbox, crops, recording, shard, 0)
-        seconds = time.perf_counter() - started
-        outcomes = load([shard])
-    count = len(np.unique(outcomes.episode))
-    settings = agent.round(0)
-    batches = agent.batches(outcomes, toolbox.names)
-    most = agent if recipe.joint is None else recipe.joint.agent
-    lessons = Lessons(batches, crops, families_of_the_world(), num_fresh=most.learning.fresh)
-    objective = OutcomeObjective(lessons, batches, settings)
-    steps = count_steps_within(
-        _TRIAL_SECONDS, begin(agent, toolbox.names), objective, 10**6, make_fabric(settings)
-    )
-    return _Pace(
-        recording=seconds / count,
-        learning=_TRIAL_SECONDS / steps / min(count, settings.batch_size),
-        # All tools run on these once, as on a state of the record.
-        measuring=seconds / len(outcomes.images),
-    )
-
-
-def _seconds(action: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
+    begun = [origin_of_agent(agent) for agent in (config.init, config.init_encoder) if agent]
+    return joined([origin_of([*config.photos, config.held_out]), *begun])

@@ -9,19 +9,24 @@ import copy
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import nn
 
-from restoration_toolchain.agents.learning.fresh_crops import Lessons
+from restoration_toolchain.agents.learning.fresh_crops import FreshBatches, Lessons
 from restoration_toolchain.agents.learning.outcome_learning import (
     OutcomeLearningConfig,
     OutcomeObjective,
     Student,
+)
+from restoration_toolchain.agents.learning.recognition import (
+    Observer,
+    RecognitionConfig,
+    RecognitionObjective,
 )
 from restoration_toolchain.agents.outcomes.batches import OutcomeBatches
 from restoration_toolchain.agents.outcomes.record import (
@@ -32,7 +37,12 @@ from restoration_toolchain.agents.outcomes.record import (
 )
 from restoration_toolchain.agents.policy.lstm_policy import LstmPolicy
 from restoration_toolchain.agents.policy.recognition import NOT_DAMAGED
-from restoration_toolchain.agents.policy.storage import load_policy, save_policy
+from restoration_toolchain.agents.policy.storage import (
+    agent_folder,
+    checksum_of,
+    load_policy,
+    save_policy,
+)
 from restoration_toolchain.agents.tuning.caution import make_cautious
 from restoration_toolchain.data.damage.world import FAMILIES
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
@@ -43,10 +53,13 @@ from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 from restoration_toolchain.tools_zoo.storage import load_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from restoration_toolchain.tools_zoo.training.config import check_positive
+from restoration_toolchain.tools_zoo.training.config import LoopConfig, check_positive
+from restoration_toolchain.tools_zoo.training.errors import RunMismatchError
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
 from restoration_toolchain.tools_zoo.training.processes import in_processes
 from restoration_toolchain.tools_zoo.training.run_folder import CHECKPOINT, RunFolder
+
+_Settings = TypeVar("_Settings", bound=LoopConfig)
 
 OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (phase, step, total, newest metrics)."""
@@ -54,6 +67,9 @@ OnPhaseStep = Callable[[str, int, int, dict[str, float]], None]
 OUTCOMES: Final = "outcomes"
 HELD_OUT: Final = "held_out"
 """Folders of the shards within a run: of what is learnt from, and of what caution is learnt on."""
+
+RECOGNITION: Final = "recognition"
+"""Folder of the run of what is learnt before any record is: to recognise damage."""
 
 BEST: Final = "best"
 """Folder of the agent within a run."""
@@ -63,6 +79,9 @@ UNTOUCHED: Final = (NOT_DAMAGED, *DRAWN_KINDS)
 
 _CHECKSUMS: Final = "checksums"
 """Key of the tools' checksums in the checkpoint of the whole run."""
+
+_INIT: Final = "init"
+"""Key of the checksum of the agent that it goes on with, or whose encoder it begins with."""
 
 _FINISHED: Final = "finished"
 """Key of the same that says that the agent is there."""
@@ -99,6 +118,8 @@ class WorldConfig:
     rounds: int = 2
     """Times that learning goes through its schedule, each from what the one before averaged; the
     agent has the mean weights of all rounds."""
+    recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
+    """Settings of what comes before: to recognise damage, on crops that no tool runs on."""
     learning: OutcomeLearningConfig = field(default_factory=OutcomeLearningConfig)
     """Settings of a round of learning."""
     seed: int = 0
@@ -119,10 +140,13 @@ class WorldConfig:
             raise ToolchainError("chains are pairs of tools")
         if self.init is not None and self.init_encoder is not None:
             raise ToolchainError("either a whole agent is gone on with, or its encoder alone")
-        plain = OutcomeLearningConfig()
-        for key in _OF_THE_RUN:
-            if getattr(self.learning, key) != getattr(plain, key):
-                raise ToolchainError(f"learning.{key} is that of the whole run: set {key}")
+        for name, plain in (
+            ("learning", OutcomeLearningConfig()),
+            ("recognition", RecognitionConfig()),
+        ):
+            for key in _OF_THE_RUN:
+                if getattr(getattr(self, name), key) != getattr(plain, key):
+                    raise ToolchainError(f"{name}.{key} is that of the whole run: set {key}")
 
     def batches(self, outcomes: Outcomes, names: Sequence[str], number: int = 0) -> OutcomeBatches:
         """What is learnt in a round from outcomes of the tools of these names."""
@@ -138,13 +162,16 @@ class WorldConfig:
 
     def round(self, number: int) -> OutcomeLearningConfig:
         """Settings of a round of learning; every round draws another order."""
+        return self._on_this_machine(self.learning, self.seed + number)
+
+    def recognising(self) -> RecognitionConfig:
+        """Settings of learning to recognise damage."""
+        return self._on_this_machine(self.recognition, self.seed)
+
+    def _on_this_machine(self, settings: _Settings, seed: int) -> _Settings:
         device = choose_device(self.device)
-        return dataclasses.replace(
-            self.learning,
-            seed=self.seed + number,
-            device=str(device),
-            precision=choose_precision(self.precision, device),
-        )
+        precision = choose_precision(self.precision, device)
+        return dataclasses.replace(settings, seed=seed, device=str(device), precision=precision)
 
 
 def families_of_the_world() -> tuple[str, ...]:
@@ -173,19 +200,21 @@ def train_world(
     run = RunFolder(run_path, config, resume=resume)
     try:
         toolbox = _open_toolbox(config)
-        _check_same_tools(run, toolbox, resume=resume)
+        begun = _checksums_of(toolbox, config)
+        _check_same_start(run, begun, resume=resume)
         if resume and run.load().get(_FINISHED, False):
             return load_policy(run_path / BEST)
         # What is wrong with any of it is said before the hours.
         student = begin(config, toolbox.names)
         crops = {name: WorldCrops(photos_of(config, name)) for name in (OUTCOMES, HELD_OUT)}
         if not resume:  # whatever is recorded from here on is of these tools and settings
-            run.save({_CHECKSUMS: dict(toolbox.checksums)})
+            run.save(begun)
         outcomes, held_out = (
-            _outcomes(config, toolbox, run, folder, on_step) for folder in crops.items()
+            _outcomes(config, toolbox, run, folder, begun, on_step) for folder in crops.items()
         )
-        lessons = functools.partial(_lessons, config, outcomes, toolbox.names, crops[OUTCOMES])
+        lessons = functools.partial(lessons_of, config, outcomes, toolbox.names, crops[OUTCOMES])
         measured = config.batches(held_out, toolbox.names)
+        _learn_to_recognise(student, config, crops[OUTCOMES], measured, run_path, on_step)
         student = _learn(student, config, lessons, measured, run_path, on_step)
         policy = LstmPolicy(
             student.q_net,
@@ -198,19 +227,28 @@ def train_world(
         policy = make_cautious(policy, measured)
         notes = {"num_crops": config.num_crops, "epochs": config.learning.epochs}
         save_policy(policy, run_path / BEST, notes)
-        run.save({_CHECKSUMS: dict(toolbox.checksums), _FINISHED: True})
+        run.save({**begun, _FINISHED: True})
     finally:
         run.close()
     return load_policy(run_path / BEST)
 
 
-def _check_same_tools(run: RunFolder, toolbox: Toolbox, *, resume: bool) -> None:
-    """Refuse to mix what was recorded of other weights of the tools with what is recorded now."""
-    if resume and run.load().get(_CHECKSUMS, toolbox.checksums) != toolbox.checksums:
-        raise ToolchainError(
-            f"the tools are others than those that {run.path} has a record of; "
-            "train in another folder"
-        )
+def _checksums_of(toolbox: Toolbox, config: WorldConfig) -> dict[str, Any]:
+    """Checksums of the weights that a run hangs on: of its tools, and of what it begins with."""
+    agent = config.init or config.init_encoder
+    init = "" if agent is None else checksum_of(agent_folder(agent))
+    return {_CHECKSUMS: dict(toolbox.checksums), _INIT: init}
+
+
+def _check_same_start(run: RunFolder, begun: Mapping[str, Any], *, resume: bool) -> None:
+    """Refuse to mix what came of other weights with what comes of those of now."""
+    kept = run.load() if resume else begun
+    for key, what in ((_CHECKSUMS, "the tools are others"), (_INIT, "the agent to begin with is")):
+        if kept.get(key, begun[key]) != begun[key]:
+            other = "" if key == _CHECKSUMS else " another"
+            raise RunMismatchError(
+                f"{what}{other} than when {run.path} was begun; train in another folder"
+            )
 
 
 def _open_toolbox(config: WorldConfig) -> Toolbox:
@@ -236,6 +274,7 @@ def _outcomes(
     toolbox: Toolbox,
     run: RunFolder,
     folder: tuple[str, WorldCrops],
+    begun: Mapping[str, Any],
     on_step: OnPhaseStep,
 ) -> Outcomes:
     """Record the shards of a folder that are missing, from its crops, and read all of them."""
@@ -250,7 +289,7 @@ def _outcomes(
         work = functools.partial(_record_one_of, config, name, recording)
     with in_processes(work, list(enumerate(paths)), config.num_processes) as finished:
         for number, _ in enumerate(finished, 1):
-            run.save({name: number, _CHECKSUMS: dict(toolbox.checksums)})
+            run.save({name: number, **begun})
             on_step(f"recording {name}", number * num_crops // len(paths), num_crops, {})
     return load(paths)
 
@@ -285,7 +324,7 @@ def _at_hand(config: WorldConfig, name: str) -> tuple[Toolbox, WorldCrops]:
     return toolbox, WorldCrops(photos_of(config, name))
 
 
-def _lessons(
+def lessons_of(
     config: WorldConfig,
     outcomes: Outcomes,
     names: Sequence[str],
@@ -293,19 +332,47 @@ def _lessons(
     number: int,
 ) -> Lessons:
     """What is learnt from in a round."""
-    return Lessons(
-        config.batches(outcomes, names, number),
-        crops,
-        families_of_the_world(),
-        num_fresh=config.learning.fresh,
-        seed=config.seed + number,
+    recorded = config.batches(outcomes, names, number)
+    if not (size := config.learning.fresh):
+        return Lessons(recorded)
+    families, count = families_of_the_world(), len(recorded)
+    fresh = FreshBatches(crops, families, size=size, count=count, seed=(config.seed, number))
+    return Lessons(recorded, fresh)
+
+
+def _learn_to_recognise(
+    student: Student,
+    config: WorldConfig,
+    crops: WorldCrops,
+    measured: OutcomeBatches,
+    run_path: Path,
+    on_step: OnPhaseStep,
+) -> None:
+    """Teach a student to recognise damage on crops that are drawn afresh; it is changed."""
+    settings, observer = config.recognising(), student.observer
+    if not (count := settings.total_crops // settings.batch_size):
+        return
+    families, size = families_of_the_world(), settings.batch_size
+    fresh = FreshBatches(crops, families, size=size, count=count, seed=(settings.seed,))
+    folder = run_path / RECOGNITION
+    learnt = train_module(
+        copy.deepcopy(observer),
+        RecognitionObjective(fresh, measured),
+        settings,
+        folder,
+        make_fabric(settings),
+        num_steps=count,
+        resume=(folder / CHECKPOINT).is_file(),
+        on_step=functools.partial(on_step, "recognising"),
     )
+    assert isinstance(learnt, Observer)
+    observer.load_state_dict(learnt.state_dict())
 
 
 def _learn(
     begun: Student,
     config: WorldConfig,
-    lessons_of: Callable[[int], Lessons],
+    lessons: Callable[[int], Lessons],
     measured: OutcomeBatches,
     run_path: Path,
     on_step: OnPhaseStep,
@@ -313,16 +380,16 @@ def _learn(
     student: nn.Module = begun
     learnt: list[Student] = []
     for number in range(1, config.rounds + 1):
-        lessons, settings = lessons_of(number), config.round(number)
+        batches, settings = lessons(number), config.round(number)
         folder = run_path / f"learning-{number}"
         fabric = make_fabric(settings)
         student = train_module(
             copy.deepcopy(student).requires_grad_(True),
-            OutcomeObjective(lessons, measured, settings),
+            OutcomeObjective(batches, measured, settings),
             settings,
             folder,
             fabric,
-            num_steps=len(lessons),
+            num_steps=len(batches),
             resume=(folder / CHECKPOINT).is_file(),
             on_step=functools.partial(on_step, f"learning, round {number}"),
         )

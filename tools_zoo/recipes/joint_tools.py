@@ -7,6 +7,9 @@ images that another tool has half restored.
 """
 
 import dataclasses
+import functools
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +31,7 @@ from restoration_toolchain.tools_zoo.recipes.specialists import (
     SpecialistCrops,
     plain_plan,
     settings_of,
+    validation_of,
 )
 from restoration_toolchain.tools_zoo.recipes.tool_runs import TOOLBOX, add_tool, unfinished
 from restoration_toolchain.tools_zoo.storage import (
@@ -38,7 +42,7 @@ from restoration_toolchain.tools_zoo.storage import (
 )
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from restoration_toolchain.tools_zoo.training.config import check_positive
+from restoration_toolchain.tools_zoo.training.config import check_positive, check_shares
 from restoration_toolchain.tools_zoo.training.errors import RunMismatchError
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
 from restoration_toolchain.tools_zoo.training.processes import in_processes
@@ -59,6 +63,11 @@ class JointToolsConfig:
     """Crops that each tool learns from."""
     met: float = 0.5
     """Share of the crops that are such as the agent gives the tool; the others are its own."""
+    temperature: float = 0.2
+    """dB; what promises so much less than another tool is given to a tool e times less often."""
+    untouched: float = 0.25
+    """Weight of images that are to be left as they are: to learn to do nothing costs a tool much of
+    what it is for, and to leave them alone is the agent's part."""
     learning_rate: float = 7e-4
     frozen: tuple[str, ...] = ()
     """Tools that stay as they are."""
@@ -66,11 +75,11 @@ class JointToolsConfig:
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_positive(self, "total_crops")
+        check_shares(self, "met", "untouched")
+        for name in ("temperature", "learning_rate"):
+            if not getattr(self, name) > 0.0:  # this way round it also catches NaN
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         object.__setattr__(self, "frozen", tuple(self.frozen))
-        if self.learning_rate <= 0.0:
-            raise ToolchainError(f"learning_rate must be positive, got {self.learning_rate}")
-        if not 0.0 <= self.met <= 1.0:
-            raise ToolchainError(f"met must be between 0 and 1, got {self.met}")
 
     def settings(self, config: SpecialistConfig) -> SpecialistConfig:
         """Settings of the training of all tools that are not frozen.
@@ -86,7 +95,37 @@ class JointToolsConfig:
             for name, plan in config.tools.items()
             if name not in self.frozen
         }
-        return dataclasses.replace(config, learning_rate=self.learning_rate, tools=tools)
+        # Another seed: others than the crops that the tools know already.
+        return dataclasses.replace(
+            config, learning_rate=self.learning_rate, tools=tools, seed=config.seed + 1
+        )
+
+    def check_chains(self, chains: Sequence[tuple[str, str]]) -> None:
+        """Make sure that no tool learns to finish what another does not leave any more.
+
+        Raises:
+            ToolchainError: The first tool of a chain learns, and so does the second.
+        """
+        for first, second in chains:
+            if not {first, second} & set(self.frozen):
+                raise ToolchainError(
+                    f"{second} learns to finish what {first} leaves: name {first} in "
+                    "joint.tools.frozen"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointRunConfig(SpecialistConfig):
+    """How one tool learns what its agent gives it: all that its run depends on."""
+
+    met: float
+    """Share of the crops that are such as the agent gives the tool."""
+    encounters: str
+    """Checksum of what the agent gives it."""
+    toolbox: str
+    """Checksum of all tools as they were: it begins as one, and any may run before it."""
+    behind: str = NO_TOOL
+    """Tool that its own crops have gone through."""
 
 
 @dataclass(eq=False)
@@ -137,11 +176,9 @@ class _Job:
     """What a process needs to know to train one tool."""
 
     name: str
-    config: SpecialistConfig
+    config: JointRunConfig
     tools: Path
     encounters: Encounters
-    share: float
-    behind: str
     run_path: Path
 
 
@@ -174,31 +211,24 @@ def train_tools_jointly(
         The folder of the new toolbox.
 
     Raises:
-        RunMismatchError: The folder has tools that learnt by other settings.
-        ToolchainError: A run was interrupted and is not to go on; the photos are unusable; a
-            process ended too early.
+        RunMismatchError: The folder has tools that learnt by other settings, from other weights, or
+            from other encounters.
+        ToolchainError: A run was interrupted and is not to go on; a chain begins with a tool that
+            learns; the photos are unusable; a process ended too early.
     """
-    settings = joint.settings(config)
+    joint.check_chains(chains)
     folder, names = run_path / TOOLBOX, list(config.tools)
-    if (folder / MANIFEST).is_file():
-        _check_same_settings(settings, joint, folder)
     begun, notes = load_toolbox(tools), read_notes(tools)
+    runs = _runs(config, joint, begun, encounters, chains)
+    if (folder / MANIFEST).is_file():
+        _check_same_runs(runs, folder)
     left, _ = unfinished(names, run_path, resume=resume)
-    behind = {second: first for first, second in chains}
     jobs = [
-        _Job(
-            name,
-            dataclasses.replace(settings, tools={name: settings.tools[name]}),
-            tools,
-            encounters[name],
-            joint.met,
-            behind.get(name, NO_TOOL),
-            run_path / name,
-        )
+        _Job(name, runs[name], tools, encounters[name], run_path / name)
         for name in left
-        if name in settings.tools
+        if name in runs
     ]
-    kept = [name for name in left if name not in settings.tools]
+    kept = [name for name in left if name not in runs]
     origin = joined([read_origin(tools), origin_of(config.photos)])
     for name in kept:
         add_tool(begun[name], folder, origin, name=begun.name, notes=notes[name], order=names)
@@ -210,30 +240,70 @@ def train_tools_jointly(
     return folder
 
 
-def _check_same_settings(settings: SpecialistConfig, joint: JointToolsConfig, folder: Path) -> None:
-    """Refuse to go on with tools that learnt by other settings, or learnt and are to be frozen."""
+def _runs(
+    config: SpecialistConfig,
+    joint: JointToolsConfig,
+    begun: Toolbox,
+    encounters: Mapping[str, Encounters],
+    chains: Sequence[tuple[str, str]],
+) -> dict[str, JointRunConfig]:
+    """How each tool that is not frozen learns."""
+    settings = joint.settings(config)
+    fields = dataclasses.fields(SpecialistConfig)
+    shared = {field.name: getattr(settings, field.name) for field in fields}
+    behind = {second: first for first, second in chains}
+    before = _checksum(sorted(begun.checksums.items()))
+    return {
+        name: JointRunConfig(
+            **{**shared, "tools": {name: plan}},
+            met=joint.met,
+            encounters=_checksum(sorted(encounters[name].items())),
+            toolbox=before,
+            behind=behind.get(name, NO_TOOL),
+        )
+        for name, plan in settings.tools.items()
+    }
+
+
+def _checksum(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def _facts_of(run: JointRunConfig, name: str) -> dict[str, Any]:
+    """What a manifest says of how a tool learnt what its agent gives it."""
+    return {"trained": settings_of(run), "plan": plain_plan(run.tools[name])}
+
+
+def _check_same_runs(runs: Mapping[str, JointRunConfig], folder: Path) -> None:
+    """Refuse to go on with tools that learnt otherwise, or learnt and are to be frozen."""
     for name, said in read_notes(folder).items():
-        plan, learnt = settings.tools.get(name), said.get("joint")
-        before = None if learnt is None else (learnt["plan"], learnt["met"])
-        if before != (None if plan is None else (plain_plan(plan), joint.met)):
+        run, learnt = runs.get(name), dict(said.get("joint", {}))
+        learnt.pop("validation", None)
+        if learnt != ({} if run is None else _facts_of(run, name)):
             raise RunMismatchError(
-                f"{name} in {folder} learnt by other settings; train in another folder"
+                f"{name} in {folder} learnt by other settings, from other weights, or from other "
+                "encounters; train in another folder"
             )
+
+
+@functools.lru_cache(maxsize=1)
+def _photos_of(sources: tuple[str, ...]) -> list[ByteImage]:
+    """Photos of some sources; a process reads them once, however many tools it trains."""
+    return [photo for source in sources for _, photo in open_source(source)]
 
 
 def _train(job: _Job) -> tuple[str, Tool, dict[str, Any]]:
     config, plan = job.config, job.config.tools[job.name]
     toolbox = load_toolbox(job.tools).requires_grad_(False).eval()
-    photos = [photo for source in config.photos for _, photo in open_source(source)]
 
-    def met(some: Sequence[ByteImage]) -> MetCrops:
+    def met(some: Sequence[ByteImage], share: float = config.met) -> MetCrops:
         own, crops = SpecialistCrops(some, plan, config.side), WorldCrops(some, side=config.side)
-        return MetCrops(own, crops, job.encounters, job.share, toolbox, job.behind)
+        return MetCrops(own, crops, job.encounters, share, toolbox, config.behind)
 
-    objective = CropObjective(config, plan, photos, met)
+    measured = {"": functools.partial(met, share=0.0), "met_": functools.partial(met, share=1.0)}
+    objective = CropObjective(config, plan, _photos_of(tuple(config.photos)), met, measured)
     tool = Tool(plan.spec(job.name))
     tool.network.load_state_dict(toolbox[job.name].network.state_dict())
-    metrics: dict[str, float] = {}
     averaged = train_module(
         tool.network,  # not the tool, whose door clips
         objective,
@@ -242,12 +312,6 @@ def _train(job: _Job) -> tuple[str, Tool, dict[str, Any]]:
         make_fabric(config),
         num_steps=len(objective.batches),
         resume=(job.run_path / CHECKPOINT).is_file(),
-        on_step=lambda step, total, newest: metrics.update(newest),
     )
-    notes = {
-        "trained": settings_of(config),
-        "plan": plain_plan(plan),
-        "met": job.share,
-        "validation": {key: round(value, 3) for key, value in metrics.items()},
-    }
+    notes = {**_facts_of(config, job.name), "validation": validation_of(objective, averaged)}
     return job.name, Tool(plan.spec(job.name), averaged).eval(), notes

@@ -144,6 +144,10 @@ class PairSource(Protocol):
         """Draw (lq, gt), each float32 (N, 3, S, S) in [0, 1]."""
 
 
+CropsOf = Callable[[Sequence[ByteImage]], PairSource]
+"""Makes of photos what a tool learns from, or is measured on."""
+
+
 @dataclass(eq=False)
 class SpecialistCrops:
     """Draws crops for one tool: of its families, and as damaged as it is for.
@@ -209,6 +213,8 @@ class CropObjective:
         photos: Clean photos; the last ones are held out.
         crops_of: Makes of some of the photos what the tool learns from; crops of its own families,
             if it is left out.
+        measured: Makes of some of the photos what it is measured on, by the beginnings of the names
+            of metrics; what it learns from, if it is left out.
 
     Raises:
         ToolchainError: There are too few photos.
@@ -219,7 +225,8 @@ class CropObjective:
         config: SpecialistConfig,
         specialist: Specialist,
         photos: Sequence[ByteImage],
-        crops_of: Callable[[Sequence[ByteImage]], PairSource] | None = None,
+        crops_of: CropsOf | None = None,
+        measured: Mapping[str, CropsOf] | None = None,
     ) -> None:
         learnt, kept = photos[: -config.eval_photos], photos[-config.eval_photos :]
         if not learnt:
@@ -228,13 +235,11 @@ class CropObjective:
             )
         self._loss = pixel_loss(config.loss)
         steps = specialist.total_crops // config.batch_size
-        own = partial(SpecialistCrops, specialist=specialist, side=config.side)
-        crops = (crops_of or own)(learnt)
-        self.batches = CropBatches(crops, config.batch_size, steps, config.seed)
+        crops_of = crops_of or partial(SpecialistCrops, specialist=specialist, side=config.side)
+        self.batches = CropBatches(crops_of(learnt), config.batch_size, steps, config.seed)
         self._held_out = {
             name: source(kept).pairs(config.eval_crops, np.random.default_rng((config.seed, 1, 1)))
-            for name, source in {"": own, "met_": crops_of}.items()
-            if source is not None
+            for name, source in (measured or {"": crops_of}).items()
         }
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
@@ -349,10 +354,17 @@ def _check_same_plans(config: SpecialistConfig, folder: Path) -> None:
     """Refuse to go on with tools that were trained for something else than what is planned now."""
     for name, notes in read_notes(folder).items():
         plan = config.tools.get(name)
-        if plan is None or plain_plan(plan) != notes.get("plan"):
+        planned = None if plan is None else _facts_of(config, plan)
+        if planned != {key: notes.get(key) for key in ("trained", "plan")}:
             raise RunMismatchError(
-                f"the plan of {name} in {folder} is another one; train in another folder"
+                f"the plan of {name} in {folder} is another one, or its settings are; "
+                "train in another folder"
             )
+
+
+def _facts_of(config: SpecialistConfig, plan: Specialist) -> dict[str, Any]:
+    """What a manifest says of how a tool was trained."""
+    return {"trained": settings_of(config), "plan": plain_plan(plan)}
 
 
 def plain_plan(plan: Specialist) -> dict[str, Any]:
@@ -366,6 +378,13 @@ def settings_of(config: SpecialistConfig) -> dict[str, Any]:
     left_out = (*NOT_NOTED, "tools", "photos")
     settings = dataclasses.asdict(config)
     return {key: value for key, value in settings.items() if key not in left_out}
+
+
+def validation_of(objective: CropObjective, averaged: nn.Module) -> dict[str, float]:
+    """What a manifest says of how well a tool does on crops that it did not learn from."""
+    with torch.no_grad():
+        metrics = objective.evaluate(averaged.eval(), torch.device("cpu"))
+    return {name: round(value, 3) for name, value in metrics.items()}
 
 
 def _train(
@@ -388,18 +407,9 @@ def _train(
             tool.network.load_state_dict(start.state_dict())
         except RuntimeError as error:
             raise ToolchainError(f"the weights of {plan.init} do not fit {name!r}") from error
-    notes: dict[str, Any] = {
-        "trained": settings_of(own),
-        "plan": plain_plan(plan),
-    }
+    notes = _facts_of(own, plan)
     if not plan.total_crops:
         return tool.requires_grad_(False).eval(), notes
-    metrics: dict[str, float] = {}
-
-    def observe(step: int, total: int, newest: dict[str, float]) -> None:
-        metrics.update(newest)
-        on_step(step, total, newest)
-
     objective = CropObjective(own, plan, photos)
     averaged = train_module(
         tool.network,  # not the tool, whose door clips
@@ -409,9 +419,9 @@ def _train(
         fabric,
         num_steps=len(objective.batches),
         resume=resume,
-        on_step=observe,
+        on_step=on_step,
     )
-    notes["validation"] = {key: round(value, 3) for key, value in metrics.items()}
+    notes["validation"] = validation_of(objective, averaged)
     return Tool(spec, averaged).eval(), notes
 
 

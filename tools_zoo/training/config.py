@@ -80,6 +80,7 @@ def check_not_negative(config: Any, *names: str) -> None:
 
 
 def check_positive(config: Any, *names: str) -> None:
-    """Make sure that several counts of a config are at least 1."""
+    """Make sure that counts of a config are at least 1."""
     if min(getattr(config, name) for name in names) < 1:
-        raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} must be positive")
+        *others, last = names
+        raise ValueError(f"{', '.join(others)} and {last} must be positive".removeprefix(" and "))

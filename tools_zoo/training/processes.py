@@ -1,9 +1,10 @@
 """Jobs of a training that need nothing of each other, in this process or in several."""
 
 import contextlib
+import itertools
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -37,14 +38,30 @@ def in_processes(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_processes, context, _use_one_thread)
     try:
-        yield (done.result() for done in as_completed([pool.submit(work, job) for job in jobs]))
+        yield _as_they_end(pool, work, jobs, num_processes)
     except BrokenProcessPool as error:
         raise ToolchainError(
             "a process ended too early, perhaps for want of memory; resume with fewer of them "
             "(num_processes)"
         ) from error
-    finally:  # after an error, too, jobs that nobody waits for are not begun
+    finally:  # waits for those that are running
         pool.shutdown(cancel_futures=True)
+
+
+def _as_they_end(
+    pool: ProcessPoolExecutor,
+    work: Callable[[Job], Done],
+    jobs: Sequence[Job],
+    num_processes: int,
+) -> Iterator[Done]:
+    """Hand out as many jobs as there are processes: a pool begins what waits in its queue."""
+    left = iter(jobs)
+    running = {pool.submit(work, job) for job in itertools.islice(left, num_processes)}
+    while running:
+        ended, running = wait(running, return_when=FIRST_COMPLETED)
+        results = [job.result() for job in ended]
+        running |= {pool.submit(work, job) for job in itertools.islice(left, len(ended))}
+        yield from results
 
 
 def _use_one_thread() -> None:

@@ -12,7 +12,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -36,6 +37,7 @@ BOARD: Final = "tensorboard"
 _WITHOUT_CONSEQUENCE: Final = frozenset({"num_processes"})
 """Settings that a run may be resumed without: they say nothing about its result."""
 
+_UNIONS: Final = (Union, UnionType)
 _LISTS: Final = (tuple, Sequence)
 """What a list of a file may become."""
 
@@ -61,7 +63,9 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], within: str 
         if key not in known:
             raise _unknown_option(within + key, value, option_names(kind, within))
         if dataclasses.is_dataclass(hints[key]):
-            value = config_from_dict(hints[key], _table(value, within + key), f"{within}{key}.")
+            value = config_from_dict(
+                hints[key], check_table(value, within + key), f"{within}{key}."
+            )
         elif get_origin(hints[key]) is Mapping:
             value = _mapping(value, get_args(hints[key])[1], within + key)
         else:
@@ -76,7 +80,8 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any], within: str 
         raise ToolchainError(says) from error
 
 
-def _table(value: Any, key: str) -> Mapping[str, Any]:
+def check_table(value: Any, key: str) -> Mapping[str, Any]:
+    """Make sure that what a file has under a key is a table."""
     if not isinstance(value, Mapping):
         raise ToolchainError(f"{key} must be a table, got {_shown(value)}")
     return value
@@ -84,11 +89,13 @@ def _table(value: Any, key: str) -> Mapping[str, Any]:
 
 def _mapping(value: Any, kind: Any, key: str) -> dict[str, Any]:
     """Read a table with names of one's own: of values, or of config dataclasses."""
-    entries = dict(_table(value, key))
+    entries = dict(check_table(value, key))
     for name, entry in entries.items():
         if dataclasses.is_dataclass(kind):
             assert isinstance(kind, type)
-            entries[name] = config_from_dict(kind, _table(entry, f"{key}.{name}"), f"{key}.{name}.")
+            entries[name] = config_from_dict(
+                kind, check_table(entry, f"{key}.{name}"), f"{key}.{name}."
+            )
         else:
             _check_type(f"{key}.{name}", entry, kind)
     return entries
@@ -139,6 +146,10 @@ def _fits(value: Any, hint: Any) -> bool:
     if get_origin(hint) in _LISTS:
         element, *_ = get_args(hint)  # any number of them
         return isinstance(value, tuple | list) and all(_fits(item, element) for item in value)
+    if get_origin(hint) in _UNIONS:
+        return any(_fits(value, kind) for kind in get_args(hint))
+    if hint is NoneType:
+        return value is None
     if hint not in (bool, int, float, str):
         return True
     accepted = (int, float) if hint is float else hint
@@ -146,7 +157,9 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _named(hint: Any) -> str:
-    """``list of float``, ``list of list of str``."""
+    """``list of float``, ``list of list of str``; what may be nothing is called as the rest."""
+    if get_origin(hint) in _UNIONS:
+        return " or ".join(_named(kind) for kind in get_args(hint) if kind is not NoneType)
     if get_origin(hint) not in _LISTS:
         return str(getattr(hint, "__name__", hint))
     return f"list of {_named(get_args(hint)[0])}"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from restoration_toolchain.agents.learning.errors import quantile_errors
-from restoration_toolchain.agents.learning.fresh_crops import Lesson, Lessons
+from restoration_toolchain.agents.learning.fresh_crops import FreshBatches, Lesson, Lessons
 from restoration_toolchain.agents.learning.outcome_learning import (
     OutcomeLearningConfig,
     OutcomeObjective,
@@ -134,7 +134,7 @@ class Shades:
 
 def test_crops_that_no_tool_ran_on_are_recognised_and_change_nothing_else() -> None:
     recorded = batches_of(8)
-    lessons = Lessons(recorded, Shades(), FAMILIES, num_fresh=6, seed=3)
+    lessons = Lessons(recorded, FreshBatches(Shades(), FAMILIES, size=6, count=2, seed=(3,)))
     lesson = lessons[0]
     assert lesson.fresh is not None
     assert lesson.fresh.images.shape == (6, 1, 3, VIEW_SIZE, VIEW_SIZE)
@@ -152,7 +152,7 @@ def test_crops_that_no_tool_ran_on_are_recognised_and_change_nothing_else() -> N
 def test_names_and_strengths_are_learnt_from_crops_alone() -> None:
     config = dataclasses.replace(CONFIG, fresh=16)
     module = student()
-    lessons = Lessons(batches_of(160), Shades(), FAMILIES, num_fresh=16)
+    lessons = Lessons(batches_of(160), FreshBatches(Shades(), FAMILIES, size=16, count=20))
     objective = OutcomeObjective(lessons, batches_of(8, seed=1), config)
     optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
     errors = []

@@ -7,14 +7,21 @@ import pytest
 import torch
 
 from restoration_toolchain.agents.outcomes import record as recording
-from restoration_toolchain.agents.policy.storage import load_bundle
+from restoration_toolchain.agents.policy.storage import load_bundle, load_policy, save_policy
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
+from restoration_toolchain.toolchain.learning import costs as costing
 from restoration_toolchain.toolchain.learning import recipe as recipes
-from restoration_toolchain.toolchain.learning.recipe import estimate, read_recipe, train_recipe
+from restoration_toolchain.toolchain.learning.costs import estimate
+from restoration_toolchain.toolchain.learning.recipe import learnt_from, read_recipe, train_recipe
+from restoration_toolchain.tools_zoo.origin import Origin
 from restoration_toolchain.tools_zoo.recipes import plan
 from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes, save_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
+from restoration_toolchain.tools_zoo.training.errors import (
+    NothingToResumeError,
+    RunMismatchError,
+    RunTakenError,
+)
 
 TINY: dict[str, Any] = {
     "photos": ["embedded"],
@@ -51,7 +58,10 @@ TINY: dict[str, Any] = {
 
 JOINT: dict[str, Any] = {
     "tools": {"total_crops": 4, "frozen": ["a"]},
-    "agent": {"learning": {"fresh": 2}},
+    "agent": {
+        "recognition": {"total_crops": 8, "batch_size": 4, "eval_every": 1000, "num_workers": 0},
+        "learning": {"fresh": 2},
+    },
 }
 
 
@@ -108,11 +118,18 @@ def test_tools_and_agent_learn_from_each_other_and_what_ships_is_what_comes_of_i
     recipe = read_recipe(values, name="tiny", run_path=tmp_path)
     with pytest.raises(KeyboardInterrupt):
         train_recipe(recipe, tmp_path, on_step=interrupt("joint: tools"))
+    # What the first agent gives its tools is kept: its record may go.
+    for shard in (tmp_path / "agent" / "held_out").iterdir():
+        shard.unlink()
+    for stage in ("recording outcomes", "recognising", "learning, round 1"):
+        with pytest.raises(KeyboardInterrupt):
+            train_recipe(recipe, tmp_path, resume=True, on_step=interrupt(stage))
     phases: list[str] = []
     folder = train_recipe(
         recipe, tmp_path, resume=True, on_step=lambda phase, *_: phases.append(phase)
     )
     assert folder == tmp_path / "joint" / "toolbox"
+    assert not {"joint: tools", "recognising"} & set(phases)
     assert phases[-1] == "measuring tools"
     first, (toolbox, policy) = load_toolbox(tmp_path / "toolbox"), load_bundle(folder)
     assert (toolbox.name, toolbox.names) == ("tiny", ("a", "b"))
@@ -121,7 +138,11 @@ def test_tools_and_agent_learn_from_each_other_and_what_ships_is_what_comes_of_i
     assert policy.tool_checksums == toolbox.checksums
     assert toolbox.profile is not None
     assert {notes["recipe"] for notes in read_notes(folder).values()} == {"tiny"}
-    assert read_notes(folder)["b"]["joint"]["met"] == 0.5
+    assert read_notes(folder)["b"]["joint"]["trained"]["met"] == 0.5
+    # Another first agent gives its tools other things.
+    save_policy(load_policy(folder / "agent"), tmp_path / "agent" / "best")
+    with pytest.raises(RunMismatchError, match="is of another agent"):
+        train_recipe(recipe, tmp_path, resume=True)
 
 
 def test_a_run_that_ended_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
@@ -157,24 +178,25 @@ def test_what_was_recorded_of_other_tools_is_not_gone_on_with(tmp_path: Path) ->
 def test_a_recipe_says_what_every_stage_costs_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipes, "_TRIAL_CROPS", 2)
+    monkeypatch.setattr(costing, "_TRIAL_CROPS", 2)
     recipe = read_recipe(TINY, name="tiny", run_path=tmp_path)
     costs = estimate(recipe)
     assert [cost.stage for cost in costs] == ["a", "b", "recording", "learning", "measuring"]
     assert [cost.crops for cost in costs] == [4, 4, 16, 8, 32]
     assert all(cost.minutes > 0.0 for cost in costs)
     assert not list(tmp_path.iterdir())
-    joint = {"tools": {"total_crops": 6}, "agent": {"num_crops": 16}}
+    joint = {**JOINT, "agent": {**JOINT["agent"], "num_crops": 16}}
     recipe = read_recipe({**TINY, "joint": joint}, name="tiny", run_path=tmp_path)
     more = {cost.stage: cost.crops for cost in estimate(recipe)}
-    assert more["joint: tools"] == 12
+    assert (more["joint: tools"], more["joint: recognising"]) == (4, 8)
+    assert "recognising" not in more
     assert (more["recording"], more["joint: recording"], more["joint: learning"]) == (16, 24, 16)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"agent": None}, "no table \\[agent\\]"),
+        ({"agent": None}, r"agent must be a table, got None"),
         ({"specialists": {**TINY["specialists"], "seed": 3}}, "specialists.seed is that of"),
         ({"agent": {**TINY["agent"], "toolbox": "x"}}, "the tools of the recipe"),
         ({"agent": {**TINY["agent"], "rounds": 0}}, "must be positive"),
@@ -183,7 +205,26 @@ def test_a_recipe_says_what_every_stage_costs_and_writes_nothing(
         ({"profile_crops": "many"}, "profile_crops must be"),
         ({"agent": {**TINY["agent"], "chains": [["a", "c"]]}}, "no tool 'c'"),
         ({"fresh": "yes"}, "fresh must be true or false"),
-        ({"joint": 3}, "joint is no table"),
+        ({"joint": 3}, "joint must be a table, got 3"),
+        ({"joint": {"agent": 3}}, "joint.agent must be a table, got 3"),
+        ({"joint": {"tools": 3}}, "joint.tools must be a table, got 3"),
+        ({"joint": {"tools": {"met": 2.0}}}, r"joint.tools.met must lie in \[0, 1\], got 2.0"),
+        (
+            {"joint": {"tools": {"total_crops": 4}}},
+            "b learns to finish what a leaves: name a in joint.tools.frozen",
+        ),
+        (
+            {"specialists": {"tools": {"a": 3}}, "fresh": True},
+            "specialists.tools.a must be a table, got 3",
+        ),
+        (
+            {"specialists": {"tools": {"a": {"init": 3}}}, "fresh": True},
+            "specialists.tools.a.init must be of type str, got 3",
+        ),
+        (
+            {"specialists": {"tools": {"a": {"total_crops": "x"}}}, "fresh": True},
+            "specialists.tools.a.total_crops must be of type int, got 'x'",
+        ),
         ({"joint": {"chains": {}}}, "joint.chains"),
         ({"joint": {"tools": {"frozen": ["c"]}}}, "no tool 'c'"),
         ({"joint": {"agent": {"init": "x"}}}, "joint.agent.init is that of"),
@@ -215,6 +256,21 @@ def test_a_fresh_recipe_begins_with_nothing_that_ships(tmp_path: Path) -> None:
         else:
             assert tool.total_crops == (recipes.FRESH_FACTOR * before.total_crops or 96_000)
     assert {tool.init for tool in fresh.specialists.tools.values()} > {None, "deblock_jpeg"}
+
+
+def test_a_bundle_says_what_its_agent_was_learnt_from_too(tmp_path: Path) -> None:
+    def origin(**changes: Any) -> Origin:
+        public = {"photos": ["stockimages-cc0"], "held_out": "stockimages-cc0-val"}
+        values = {**TINY, **public, "agent": {**TINY["agent"], **changes}}
+        return learnt_from(read_recipe(values, name="tiny", run_path=tmp_path).agent)
+
+    alone, begun = origin(), origin(init_encoder="efficient")
+    assert "StockImages" in alone.data
+    assert "BSDS" not in alone.data
+    assert "StockImages" in begun.data
+    assert "BSDS500" in begun.data
+    assert "LicenseRef-BSDS500-research" in begun.license
+    assert "unknown" in origin(init_encoder=str(tmp_path)).data
 
 
 def test_the_recipe_of_what_ships_can_be_read(tmp_path: Path) -> None:

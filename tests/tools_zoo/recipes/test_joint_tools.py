@@ -1,6 +1,8 @@
 """Properties of the training of tools on what their agent gives them."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.world_crops import WorldCrops
+from restoration_toolchain.tools_zoo.recipes import joint_tools
 from restoration_toolchain.tools_zoo.recipes.joint_tools import (
     NO_TOOL,
     Encounters,
@@ -23,7 +26,7 @@ from restoration_toolchain.tools_zoo.recipes.specialists import (
     SpecialistCrops,
     train_specialists,
 )
-from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes
+from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes, save_toolbox
 from restoration_toolchain.tools_zoo.tool import Tool, ToolSpec
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.errors import RunMismatchError
@@ -108,7 +111,7 @@ def test_tools_learn_and_frozen_ones_stay_in_one_process_as_in_two(
             tools,
             MET,
             tmp_path / str(number),
-            chains=[("b", "a")],
+            chains=[("kept", "a")],
             num_processes=number,
             on_step=lambda name, step, total, metrics: names.append(f"{step} of {total}"),
         )
@@ -123,6 +126,7 @@ def test_tools_learn_and_frozen_ones_stay_in_one_process_as_in_two(
     notes = read_notes(folders[0])
     assert notes["a"]["plan"]["total_crops"] == 2  # how it began
     assert notes["a"]["joint"]["plan"]["total_crops"] == 4
+    assert notes["a"]["joint"]["trained"]["seed"] == notes["a"]["trained"]["seed"] + 1
     assert {"gain", "met_gain"} <= notes["a"]["joint"]["validation"].keys()
     assert "joint" not in notes["kept"]
 
@@ -143,22 +147,88 @@ def test_what_was_interrupted_goes_on(
     for other in (
         JointToolsConfig(total_crops=4, frozen=("kept",)),
         JointToolsConfig(total_crops=2, met=0.1, frozen=("kept",)),
+        JointToolsConfig(total_crops=2, learning_rate=1e-3, frozen=("kept",)),
         JointToolsConfig(total_crops=2, frozen=("a", "kept")),
         JointToolsConfig(total_crops=2),
     ):
         with pytest.raises(RunMismatchError, match="learnt by other settings"):
             train_tools_jointly(config, other, tools, MET, run, resume=True)
+    others: list[Encounters] = [{("noise", NO_TOOL): 0.5}, {}]
+    for given in others:
+        with pytest.raises(RunMismatchError, match="from other encounters"):
+            train_tools_jointly(config, joint, tools, {**MET, "a": given}, run, resume=True)
+    with pytest.raises(RunMismatchError, match="learnt by other settings"):
+        train_tools_jointly(config, joint, tools, MET, run, chains=[("kept", "a")], resume=True)
     folder = train_tools_jointly(config, joint, tools, MET, run, resume=True)
     assert load_toolbox(folder).names == ("a", "b", "kept")
     assert load_toolbox(folder).checksums["a"] == begun.checksums["a"]
 
 
-def test_settings_that_mean_nothing_are_refused(config: SpecialistConfig) -> None:
-    for wrong in ({"met": 1.5}, {"learning_rate": 0.0}):
-        with pytest.raises(ToolchainError):
-            JointToolsConfig(**wrong)
-    with pytest.raises(ValueError, match="positive"):
-        JointToolsConfig(total_crops=0)
+def test_a_tool_that_was_trained_and_not_put_away_is_not_trained_again(
+    config: SpecialistConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = train_specialists(config, tmp_path / "tools")
+    joint, run = JointToolsConfig(total_crops=2, frozen=("b", "kept")), tmp_path / "joint"
+
+    def put_away(tool: Tool, *_: Any, **__: Any) -> None:
+        if tool.spec.name == "a":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(joint_tools, "add_tool", put_away)
+    with pytest.raises(KeyboardInterrupt):
+        train_tools_jointly(config, joint, tools, MET, run)
+    monkeypatch.undo()
+    # It goes on only as it began.
+    changed = {**MET, "a": {("noise", NO_TOOL): 1.0}}
+    with pytest.raises(RunMismatchError, match="encounters"):
+        train_tools_jointly(config, joint, tools, changed, run, resume=True)
+    state = (run / "a" / "checkpoint.pt").stat().st_mtime_ns
+    folder = train_tools_jointly(config, joint, tools, MET, run, resume=True)
+    assert (run / "a" / "checkpoint.pt").stat().st_mtime_ns == state
+    assert {"gain", "met_gain"} <= read_notes(folder)["a"]["joint"]["validation"].keys()
+
+
+def test_tools_whose_starting_weights_changed_are_not_gone_on_with(
+    config: SpecialistConfig, tmp_path: Path
+) -> None:
+    tools = train_specialists(config, tmp_path / "tools")
+    joint, run = JointToolsConfig(total_crops=2, frozen=("kept",)), tmp_path / "joint"
+    train_tools_jointly(config, joint, tools, MET, run)
+    toolbox = load_toolbox(tools)
+    next(toolbox["a"].parameters()).data.add_(1.0)
+    save_toolbox(Toolbox(toolbox.name, list(toolbox)), tools, read_notes(tools))
+    with pytest.raises(RunMismatchError, match="from other weights"):
+        train_tools_jointly(config, joint, tools, MET, run, resume=True)
+
+
+def test_the_first_tool_of_a_chain_stays_as_the_second_knows_it(
+    config: SpecialistConfig, tmp_path: Path
+) -> None:
+    tools = train_specialists(config, tmp_path / "tools")
+    joint, run = JointToolsConfig(total_crops=2, frozen=("kept",)), tmp_path / "joint"
+    with pytest.raises(ToolchainError, match="name b in joint.tools.frozen"):
+        train_tools_jointly(config, joint, tools, MET, run, chains=[("b", "a")])
+    assert not run.exists()
+    for chain in (("kept", "a"), ("a", "kept")):
+        joint.check_chains([chain])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"met": 1.5}, "met must lie in [0, 1], got 1.5"),
+        ({"untouched": -1.0}, "untouched must lie in [0, 1], got -1.0"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
+        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
+        ({"total_crops": 0}, "total_crops must be positive"),
+    ],
+)
+def test_what_is_out_of_range_is_one_line(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
+        JointToolsConfig(**wrong)
+
+
+def test_settings_that_do_not_fit_the_plan_are_refused(config: SpecialistConfig) -> None:
     with pytest.raises(ToolchainError, match="batch"):
         JointToolsConfig(total_crops=1).settings(config)
     with pytest.raises(UnknownNameError, match="nobody"):

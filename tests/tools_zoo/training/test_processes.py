@@ -1,6 +1,7 @@
 """Properties of jobs that are done in several processes."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +30,19 @@ def test_what_a_job_raises_arrives_and_a_lost_process_is_one_line() -> None:
         list(done)
     with pytest.raises(ToolchainError, match="num_processes"), in_processes(square, [13], 2) as d:
         list(d)
+
+
+def touch(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_who_leaves_early_waits_for_no_job_that_was_not_begun(
+    num_processes: int, tmp_path: Path
+) -> None:
+    jobs = [tmp_path / str(number) for number in range(20)]
+    with in_processes(touch, jobs, num_processes) as done:
+        next(iter(done))
+    # One came back, and each process may have gone on with another, or two.
+    assert len(list(tmp_path.iterdir())) <= 1 + 2 * (num_processes - 1)
