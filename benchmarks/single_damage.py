@@ -14,7 +14,6 @@ from typing import Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from rich.console import Console
 
 from benchmarks.report import Report, Row
@@ -30,14 +29,12 @@ from restoration_toolchain.data.damage.step import Step
 from restoration_toolchain.data.damage.webp import Webp
 from restoration_toolchain.data.images import ByteImage, to_float, to_uint8
 from restoration_toolchain.data.metrics import psnr
-from restoration_toolchain.data.patches.world_set import Pair
 from restoration_toolchain.data.photos.sources import open_source
-from restoration_toolchain.toolchain.measuring.suite.world.outcomes import Outcomes
 from restoration_toolchain.toolchain.measuring.suite.world.results import HARM
 from restoration_toolchain.toolchain.restoring.load import load
+from restoration_toolchain.toolchain.restoring.restoration import STOP
 from restoration_toolchain.toolchain.restoring.restorer import Restorer
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
-from restoration_toolchain.tools_zoo.device import choose_precision
 
 Drawn = Callable[[np.random.Generator], Degradation]
 
@@ -109,7 +106,7 @@ def _row(restorer: Restorer, photos: Sequence[ByteImage], name: str, drawn: Draw
         "worse": f"{100 * (before - after > HARM).mean():.0f} %",
         "largest loss": f"{max((before - after).max(), 0.0):.2f}",
         "best tool": f"{best} {alone[best] - before.mean():+.2f}",
-        "non-local means": f"{_non_local_means(lq, photos):.2f}" if is_camera else "",
+        "non-local means": f"{non_local_means(lq, photos):.2f}" if is_camera else "",
         "chosen": "; ".join(f"{chain} ({count})" for chain, count in chosen.most_common(3)),
     }
 
@@ -122,32 +119,37 @@ def _psnr(images: Sequence[ByteImage], clean: Sequence[ByteImage]) -> npt.NDArra
 def _alone(
     restorer: Restorer, lq: Sequence[ByteImage], clean: Sequence[ByteImage]
 ) -> dict[str, float]:
-    """Mean PSNR after each tool alone."""
-    settings = restorer.provenance.settings
-    outcomes = Outcomes(
-        restorer.toolbox,
-        [Pair(image, gt, "") for image, gt in zip(lq, clean, strict=True)],
-        device=settings.device,
-        precision=choose_precision(settings.precision, torch.device(settings.device)),
-    )
-    reached = outcomes.after([()] * len(lq)).mean(axis=0)
-    return dict(zip(restorer.toolbox.names, reached.tolist(), strict=True))
+    """Mean PSNR after each tool alone, rounded to 8 bits as what a user gets is."""
+    reached = {}
+    for name in restorer.toolbox.names:
+        restored = [restorer.restore(image, forced=(name, STOP)).image for image in lq]
+        reached[name] = float(_psnr([to_uint8(image) for image in restored], clean).mean())
+    return reached
 
 
-def _non_local_means(lq: Sequence[ByteImage], clean: Sequence[ByteImage]) -> float:
+def non_local_means(lq: Sequence[ByteImage], clean: Sequence[ByteImage]) -> float:
+    """Mean PSNR after OpenCV's non-local means, for each image of the best of `STRENGTHS`."""
     found = []
     for image, gt in zip(lq, clean, strict=True):
-        tried = (cv2.fastNlMeansDenoisingColored(image, None, h, h, 7, 21) for h in STRENGTHS)
-        found.append(max(psnr(np.asarray(one, np.uint8), gt, data_range=255) for one in tried))
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # it tells brightness from colour
+        tried = [cv2.fastNlMeansDenoisingColored(bgr, None, h, h, 7, 21) for h in STRENGTHS]
+        restored = [np.asarray(cv2.cvtColor(one, cv2.COLOR_BGR2RGB), np.uint8) for one in tried]
+        found.append(_psnr(restored, [gt] * len(restored)).max())
     return float(np.mean(found))
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is no positive number")
+    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.single_damage")
     parser.add_argument("photos", type=Path, help="clean photos: a folder, or a set's name")
-    parser.add_argument("--count", type=int, default=12, help="photos, spread over the set")
-    parser.add_argument("--side", type=int, default=320, help="largest side that is kept")
+    parser.add_argument("--count", type=_positive, default=12, help="photos, spread over the set")
+    parser.add_argument("--side", type=_positive, default=320, help="largest side that is kept")
     parser.add_argument("--toolbox", default=DEFAULT_TOOLBOX)
     parser.add_argument("--agent")
     parser.add_argument("--precision", default="auto")

@@ -115,9 +115,8 @@ class RecognitionObjective:
             named = module(batch.images.to(device)).named[:, -1].float().cpu()
             known = batch.family >= 0
             right += int((named.argmax(dim=1) == batch.family)[known].sum())
-            error += float(
-                functional.cross_entropy(named[known], batch.family[known], reduction="sum")
-            )
+            told = functional.cross_entropy(named[known], batch.family[known], reduction="sum")
+            error += float(told.detach())
             count += int(known.sum())
         return {"recognised": right / max(count, 1), "naming_error": error / max(count, 1)}
 
