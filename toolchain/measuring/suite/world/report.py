@@ -245,6 +245,7 @@ def usage(results: WorldResults) -> str:
             ran.update(dict.fromkeys(chain, count))  # twice on one image is once
         total = sum(one.count for one in damaged)
         shares = ", ".join(f"{tool} {count / total:.1%}" for tool, count in ran.most_common())
+        shares = shares or "no tool ran"
         lines.append(f"- share of damaged {_TITLES[unit].lower()} that a tool ran on: {shares}")
     return "\n".join(lines)
 
