@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from restoration_toolchain.data.patches.world_set import WorldFamily
     from restoration_toolchain.toolchain.measuring.suite import SuiteResults
     from restoration_toolchain.toolchain.measuring.suite.world import Spending, WorldResults
+    from restoration_toolchain.tools_zoo.tool import Tool
 
 SUITES: Final = ("paper", "world")
 
@@ -71,6 +72,13 @@ class SuiteOptions:
             "train references)."
         ),
     ] = None
+    rival: Annotated[
+        Path | None,
+        typer.Option(
+            help="Toolbox of one network for everything, to compare with in the suite 'world' "
+            "(see: train specialists)."
+        ),
+    ] = None
     efforts: Annotated[
         str | None,
         typer.Option(
@@ -95,7 +103,7 @@ OTHER_OPTIONS: Final = (
 
 OWN_OPTIONS: Final = {
     "paper": ("level", "lq", "gt", "drqn", "ppo", "before", "baselines", "oracle_count"),
-    "world": ("photos", "families", "reference", "efforts", "even_if_unsure", "effort"),
+    "world": ("photos", "families", "reference", "rival", "efforts", "even_if_unsure", "effort"),
 }
 """Parameters that only one of the suites has a use for."""
 
@@ -178,6 +186,7 @@ def _run_world(
     efforts = parse_efforts(options.efforts)
     restorer = load(settings=settings)
     reference = None if options.reference is None else load_toolbox(options.reference)
+    rival = None if options.rival is None else _only_tool(options.rival)
     count = material.count if _was_given(ctx, "count") else CROPS
     total, families = _world(ctx, material, options, count)
     facts: dict[str, Any] = {"command": _command(ctx), "seed": material.seed}
@@ -187,6 +196,7 @@ def _run_world(
             families,
             total=total,
             reference=reference,
+            rival=rival,
             efforts=efforts,
             facts=facts,
             on_progress=steps.update,
@@ -195,6 +205,16 @@ def _run_world(
     _print_world(results)
     typer.echo(report.headline(results))
     typer.echo(f"written: {', '.join(map(str, paths))}")
+
+
+def _only_tool(path: Path) -> "Tool":
+    from restoration_toolchain.data.errors import ToolchainError
+    from restoration_toolchain.tools_zoo.storage import load_toolbox
+
+    tools = list(load_toolbox(path))
+    if len(tools) != 1:
+        raise ToolchainError(f"{path} has {len(tools)} tools; a rival is one network")
+    return tools[0]
 
 
 def _world(

@@ -189,6 +189,38 @@ def train_joint_command(
     typer.echo(f"toolbox with its agent: {best}")
 
 
+@app.command("specialists")
+@grouped()
+def train_specialists_command(
+    plan: Annotated[
+        str,
+        typer.Argument(help="'all_in_one', 'world', or a TOML file with a table 'specialists'."),
+    ],
+    photos: PhotosArgument = None,
+    *,
+    options: JobOptions,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the runs.", show_default="runs/PLAN")
+    ] = None,
+) -> None:
+    """Train the tools of a recipe, which learn families of damage from photos, and no agent."""
+    from restoration_toolchain.tools_zoo.recipes.plan import read_recipe
+    from restoration_toolchain.tools_zoo.recipes.specialists import (
+        SpecialistConfig,
+        train_specialists,
+    )
+    from restoration_toolchain.tools_zoo.training.run_folder import check_table
+
+    name = Path(plan).stem
+    folder = run or Path("runs") / name
+    table = check_table(read_recipe(plan).get("specialists"), "specialists")
+    chosen = options.resolve(SpecialistConfig, table, photos=tuple(photos) if photos else None)
+    work = partial(
+        train_specialists, chosen, folder, toolbox=name.replace("_", "-"), resume=options.resume
+    )
+    typer.echo(f"toolbox: {with_progress(folder, work, 'gain', '{:.2f} dB gained')}")
+
+
 @app.command("references")
 @grouped()
 def train_references_command(

@@ -14,13 +14,14 @@ from restoration_toolchain.tools_zoo.networks.sft import SftNet
 from restoration_toolchain.tools_zoo.networks.single import PlainStack
 from restoration_toolchain.tools_zoo.networks.super_resolution import SrNet
 from restoration_toolchain.tools_zoo.networks.unshuffled import UnshuffledCnn
-from restoration_toolchain.tools_zoo.networks.unshuffled_unet import UnshuffledUnet
+from restoration_toolchain.tools_zoo.networks.unshuffled_unet import WIDE, UnshuffledUnet
 
 NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
     "small": SmallCnn,
     "large": LargeCnn,
     "unshuffled_small": lambda: UnshuffledCnn(32, 4),
     "unshuffled_unet": UnshuffledUnet,
+    "unshuffled_unet_wide": lambda: UnshuffledUnet(WIDE),
     "vdsr_s": lambda: PlainStack(12, 48),
     "vdsr": lambda: PlainStack(20, 64),
     "dncnn": lambda: PlainStack(20, 64, use_norm=True),

@@ -13,7 +13,10 @@ from torch.nn import functional
 from restoration_toolchain.tools_zoo.networks.unshuffled import FACTOR, ResidualBlock
 
 NUM_FEAT: Final = (32, 64)
-"""Channels at half and at a quarter of the side."""
+"""Channels at half and at a quarter of the side, of the tools that ship."""
+
+WIDE: Final = (40, 80)
+"""The same of a network that takes as much arithmetic as an agent with its tools does."""
 
 NUM_BLOCK: Final = (2, 5, 3)
 """Residual blocks on the way down, below, and on the way up."""
@@ -28,15 +31,18 @@ class UnshuffledUnet(nn.Module):
 
     Noise and the edges of blocks are fine and are dealt with above; what a blur was, and what lies
     flat, shows from afar, where a convolution costs a quarter as much and sees twice as wide.
+
+    Args:
+        num_feat: Channels at half and at a quarter of the side.
     """
 
     grid = 2 * FACTOR
     """A tile must start at a multiple of this many pixels, or pixels change their channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_feat: tuple[int, int] = NUM_FEAT) -> None:
         super().__init__()
         num_ch = 3 * FACTOR**2
-        upper, lower = NUM_FEAT
+        upper, lower = num_feat
         num_down, num_below, num_up = NUM_BLOCK
         self.conv_first = nn.Conv2d(num_ch, upper, 3, padding=1)
         self.blocks_down = _blocks(upper, num_down)

@@ -263,6 +263,7 @@ def train_specialists(
     run_path: Path,
     *,
     names: Sequence[str] = (),
+    toolbox: str = WORLD_TOOLBOX,
     resume: bool = False,
     on_step: OnToolStep = lambda name, step, total, metrics: None,
 ) -> Path:
@@ -274,6 +275,7 @@ def train_specialists(
         config: Plan, and settings of the training.
         run_path: Folder of the runs, and of the toolbox below it.
         names: Tools to train now; none means all.
+        toolbox: Name of the toolbox.
         resume: Go on with a tool that was interrupted.
         on_step: Progress.
 
@@ -309,7 +311,7 @@ def train_specialists(
             tool,
             folder,
             joined(origins),
-            name=WORLD_TOOLBOX,
+            name=toolbox,
             notes=notes,
             order=list(config.tools),
         )

@@ -161,3 +161,31 @@ def test_references_are_trained_and_compared_with(
     assert (clean["reference"], clean["tools_regret"]) == (None, None)
     unknown = run("train", "references", "--families", "motoin-blur", *words)
     assert_one_line(unknown, 2, "did you mean 'motion-blur'")
+
+
+def test_one_network_for_all_is_trained_by_a_plan_and_compared_with(
+    folder: Path, suite: tuple[object, ...], tmp_path: Path
+) -> None:
+    plan = tmp_path / "tiny_plan.toml"
+    plan.write_text(
+        "[specialists]\nside = 32\nbatch_size = 2\n"
+        "eval_photos = 1\neval_crops = 2\nnum_workers = 0\n"
+        '[specialists.tools.all]\nnetwork = "small"\ntotal_crops = 4\nfamilies = { jpeg = 1 }\n'
+    )
+    words = ("train", "specialists", plan, folder, "--run", tmp_path / "runs", "--device", "cpu")
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    box = tmp_path / "runs" / "toolbox"
+    assert f"toolbox: {box}" in result.output
+    toolbox = load_toolbox(box)
+    assert (toolbox.name, toolbox.names) == ("tiny-plan", ("all",))
+    few = ("--count", 2, "--photos", 0, "--families", "motion-blur,clean", "--no-plots")
+    done = run("evaluate", folder, *suite, *few, "--rival", box, "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "out" / "world.json").read_text())
+    (blurred, _), mean = content["families"], content["means"]["crops"]
+    assert mean["rival"] == blurred["rival"] != blurred["input"]
+    several = run("evaluate", folder, *suite, *few, "--rival", "efficient", "-o", tmp_path / "two")
+    assert_one_line(several, 2, "a rival is one network")
+    plan.write_text("[agent]\n")
+    assert_one_line(run(*words, "--resume"), 2, "specialists must be a table, got None")

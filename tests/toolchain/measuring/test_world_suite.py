@@ -93,12 +93,19 @@ def reference() -> Toolbox:
     return make_toolbox("references", ("severe",))
 
 
+def rival() -> Tool:
+    """One network for everything; it happens to be the one that darkens."""
+    return make_toolbox()["darken"]
+
+
 @pytest.fixture(scope="module")
 def smoothed(families: list[WorldFamily], reference: Toolbox) -> tuple[WorldResults, list[Example]]:
     """What an agent reaches that always smooths once."""
     restorer = make_restorer("smooth", guarded=True)
     facts: dict[str, str | int | float] = {"command": "toolchain evaluate"}
-    return run_world(restorer, families, total=len(FEW), reference=reference, facts=facts)
+    return run_world(
+        restorer, families, total=len(FEW), reference=reference, rival=rival(), facts=facts
+    )
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +114,8 @@ def at_efforts(families: list[WorldFamily], reference: Toolbox) -> WorldResults:
     few = families[:1]  # damaged
     restorer = make_restorer("smooth")
     efforts = (0.0, 0.01, 100.0, 0.02)
-    return run_world(restorer, few, total=1, reference=reference, efforts=efforts)[0]
+    others = {"reference": reference, "rival": rival()}
+    return run_world(restorer, few, total=1, efforts=efforts, **others)[0]
 
 
 def test_who_stops_at_once_gains_nothing_and_leaves_everything_alone(
@@ -124,6 +132,41 @@ def test_who_stops_at_once_gains_nothing_and_leaves_everything_alone(
     assert "clean drawings left bit-identical: 7 of 7 (100.0%)" in headline(results)
     for example in examples:
         np.testing.assert_array_equal(example.restored, example.damaged)
+
+
+def test_one_network_for_all_runs_on_every_picture_and_its_harm_is_counted(
+    smoothed: tuple[WorldResults, list[Example]],
+    families: list[WorldFamily],
+    at_efforts: WorldResults,
+) -> None:
+    results, _ = smoothed
+    by_name = {family.name: family for family in families}
+    for one in results.families:
+        pairs = by_name[one.family].of(one.unit)
+        outcomes = Outcomes(make_toolbox(), pairs)
+        reached = outcomes.alone(rival())
+        assert one.rival == pytest.approx(float(reached.mean()))
+        assert one.rival_harmed == int((outcomes.inputs - reached > 0.05).sum())
+    for unit in results.units:
+        mean = results.mean(unit)
+        assert mean is not None
+        assert mean.rival == pytest.approx(np.mean([o.rival for o in results.damaged(unit)]))
+        harmed = sum(one.rival_harmed for one in results.of(unit))
+        count = sum(one.count for one in results.of(unit))
+        assert harmed > 0
+        assert f"it makes {harmed} of {count} worse by more than 0.05 dB" in headline(results)
+    assert WorldResults.from_json(results.to_json()) == results
+    (spent,) = (one for one in at_efforts.spending("crops") if one.player == "one network for all")
+    assert (spent.macs, spent.tools) == (rival().spec.macs_per_pixel, 1.0)
+
+
+def test_results_of_before_there_was_a_rival_can_be_read(at_efforts: WorldResults) -> None:
+    content = json.loads(at_efforts.to_json())
+    for entry in content["families"]:
+        del entry["rival"], entry["rival_harmed"]
+    read = WorldResults.from_json(json.dumps(content))
+    assert all(one.rival is None for one in read.families)
+    assert "one network for all" not in headline(read)
 
 
 def test_the_sequence_for_all_is_better_on_average_than_any_tool_alone(
@@ -332,7 +375,7 @@ def test_what_is_gained_has_its_arithmetic_beside_it(at_efforts: WorldResults) -
     network = make_toolbox()["smooth"].spec.macs_per_pixel
     for one in at_efforts.families:
         found = {spent.player: spent for spent in one.spending}
-        names = ["best single tool", "best fixed sequence", "reference"]
+        names = ["best single tool", "best fixed sequence", "reference", "one network for all"]
         agent = ["agent, high", "agent, 0.01", "agent, 100", "agent, 0.02"]
         assert [*found] == [*names, *agent]
         assert [found[name].price for name in agent] == [0.0, 0.01, 100.0, 0.02]

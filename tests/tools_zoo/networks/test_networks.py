@@ -14,6 +14,7 @@ PARAMS = {
     "large": 50_851,
     "unshuffled_small": 80_940,
     "unshuffled_unet": 485_292,
+    "unshuffled_unet_wide": 755_732,
     "vdsr_s": 210_483,
     "vdsr": 668_227,
     "dncnn": 669_379,

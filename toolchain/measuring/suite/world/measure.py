@@ -106,6 +106,7 @@ def run_world(
     *,
     total: int,
     reference: Toolbox | None = None,
+    rival: Tool | None = None,
     efforts: Sequence[float] = (),
     facts: dict[str, str | int | float] | None = None,
     on_progress: OnProgress = lambda done, total, note, title: None,
@@ -117,6 +118,7 @@ def run_world(
         families: The validation set, one family at a time.
         total: Number of families.
         reference: Networks that were trained on one family alone each, named like it.
+        rival: One network for everything, that runs once on every picture.
         efforts: Prices of arithmetic at which the agent is to be measured, too, beside that which
             the restorer was told (`toolchain.restoring.settings.EFFORTS`).
         facts: Facts to record beside those known here.
@@ -135,7 +137,7 @@ def run_world(
         units = [unit for unit in UNITS if family.of(unit)]
         for unit in units:
             outcomes = _outcomes(restorer, family.of(unit))
-            result, example = _measure(restorer, family, unit, outcomes, reference, efforts)
+            result, example = _measure(restorer, family, unit, outcomes, reference, rival, efforts)
             if family.kind == "damaged":
                 outcomes.forget()
                 tried[len(results)] = outcomes
@@ -185,6 +187,7 @@ def _measure(
     unit: Unit,
     outcomes: Outcomes,
     reference: Toolbox | None,
+    rival: Tool | None,
     efforts: Sequence[float],
 ) -> tuple[FamilyResult, Example]:
     pairs = family.of(unit)
@@ -196,6 +199,7 @@ def _measure(
     if reference is not None and family.name in reference.names:
         alone = reference[family.name]
         alone_psnr = outcomes.alone(alone)
+    rival_psnr = None if rival is None else outcomes.alone(rival)
     restored = [_restore(restorer, pair) for pair in pairs]
     spending: list[Spending] = []
     if efforts:
@@ -205,6 +209,8 @@ def _measure(
         }
         if alone is not None and alone_psnr is not None:
             fixed["reference"] = ([alone], alone_psnr)
+        if rival is not None and rival_psnr is not None:
+            fixed["one network for all"] = ([rival], rival_psnr)
         spending += [_spent(n, *of, outcomes.inputs) for n, of in fixed.items()]
         spending += _spent_by_agent(restorer, pairs, restored, efforts)
     # By the same measure before and after, so that what is left alone loses nothing at all.
@@ -220,6 +226,8 @@ def _measure(
         agent=float((outcomes.inputs - losses).mean()),
         oracle=float(oracle_psnr.mean()),
         reference=None if alone_psnr is None else float(alone_psnr.mean()),
+        rival=None if rival_psnr is None else float(rival_psnr.mean()),
+        rival_harmed=0 if rival_psnr is None else int((outcomes.inputs - rival_psnr > HARM).sum()),
         single_tool=tuple(toolbox.names[action] for action in single),
         sequence_tools=tuple(toolbox.names[action] for action in sequence),
         chains=tuple(Counter(one.chain for one in restored).most_common()),

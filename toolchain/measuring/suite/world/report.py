@@ -130,6 +130,13 @@ def headline(results: WorldResults) -> str:
                 f"{_TITLES[unit].lower()}: the agent gains {gains[0]:.2f} dB, the sequence that is "
                 f"best for all {gains[1]:.2f} dB ({results.facts.get(f'{unit}_sequence', '')})"
             )
+        if mean is not None and mean.rival is not None:
+            worse = sum(one.rival_harmed for one in results.of(unit))
+            lines.append(
+                f"{_TITLES[unit].lower()}: one network for all gains "
+                f"{mean.rival - mean.psnr['input']:.2f} dB; it makes {worse} of "
+                f"{sum(one.count for one in results.of(unit)):,} worse by more than {HARM} dB"
+            )
     for kind in ("clean photos", "clean drawings", "clean prints"):
         found = [one for one in every if one.kind == kind]
         if found:
@@ -149,7 +156,8 @@ def _method(results: WorldResults) -> str:
         "and photos alike are restored by the restorer. *Best single tool* and *best fixed "
         "sequence* are the best of each family in hindsight, by its mean; a sequence has up to "
         f"{steps} tools, each chosen for what those before it leave. *One for all* is "
-        "the sequence that is best for all damaged families together, chosen likewise. The *greedy "
+        "the sequence that is best for all damaged families together, chosen likewise. *One "
+        'network* runs once on every picture ("-": none was named). The *greedy '
         "oracle* knows the "
         "clean image and takes the best next tool until none gains. *Decision* is what the agent "
         "loses against the oracle; *tools* is what the oracle lacks against a network that was "
@@ -165,8 +173,8 @@ def _method(results: WorldResults) -> str:
 
 def _psnr_table(results: WorldResults, unit: Unit) -> str:
     heads = ["", "images", "input", "best single tool", "best fixed sequence", "agent"]
-    heads += ["greedy oracle", "one for all", "reference", "agent's gain", "share of oracle's gain"]
-    heads += ["decision", "tools"]
+    heads += ["greedy oracle", "one for all", "one network", "reference", "agent's gain"]
+    heads += ["share of oracle's gain", "decision", "tools"]
     lines = [_psnr_line(one) for one in results.of(unit)]
     mean = results.mean(unit)
     if mean is not None:
@@ -180,6 +188,7 @@ def _psnr_line(one: FamilyResult) -> list[str]:
         f"{one.count}",
         *(f"{getattr(one, name):.2f}" for name in COLUMNS),
         "" if one.one_for_all is None else f"{one.one_for_all:.2f}",
+        "-" if one.rival is None else f"{one.rival:.2f}",
         "-" if one.reference is None else f"{one.reference:.2f}",
         f"{one.gain:+.2f}",
         "" if one.share is None else f"{one.share:.0%}",
@@ -193,6 +202,7 @@ def _mean_cells(mean: Mean) -> list[str]:
         f"{mean.count:,}",
         *(f"{mean.psnr[name]:.2f}" for name in COLUMNS),
         "" if mean.one_for_all is None else f"{mean.one_for_all:.2f}",
+        "-" if mean.rival is None else f"{mean.rival:.2f}",
         "",
         f"{mean.psnr['agent'] - mean.psnr['input']:+.2f}",
         "" if mean.share is None else f"{mean.share:.0%}",

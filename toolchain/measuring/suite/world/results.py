@@ -117,6 +117,8 @@ class FamilyResult:
         seconds: Time that the agent took for an image, tools included.
         one_for_all: PSNR of the sequence that is best for all damaged families of the unit; None of
             other families.
+        rival: PSNR of one network for everything; None if there was none.
+        rival_harmed: Images that it made worse by more than `HARM`.
         spending: What others and the agent at several efforts gain, and the arithmetic that it
             takes; empty where no effort was asked for.
     """
@@ -144,6 +146,8 @@ class FamilyResult:
     held_back: int
     seconds: float
     one_for_all: float | None = None
+    rival: float | None = None
+    rival_harmed: int = 0
     spending: tuple[Spending, ...] = ()
 
     @property
@@ -201,6 +205,7 @@ class Mean:
             ``oracle``.
         one_for_all: PSNR of the sequence that is best for all of these families together; None if
             it was not measured.
+        rival: PSNR of one network for everything; None if there was none.
         decision_regret: What the decision loses, in dB.
         tools_regret: What the tools lack, over the families that have a reference; None if none
             has.
@@ -213,6 +218,7 @@ class Mean:
     count: int
     psnr: Mapping[str, float]
     one_for_all: float | None
+    rival: float | None
     decision_regret: float
     tools_regret: float | None
     share: float | None
@@ -254,7 +260,6 @@ class WorldResults:
         found = self.damaged(unit)
         if not found:
             return None
-        alike = [one.one_for_all for one in found if one.one_for_all is not None]
         lacks = [one.tools_regret for one in found if one.tools_regret is not None]
         count = sum(one.count for one in found)
         psnr = {name: fmean(getattr(one, name) for one in found) for name in COLUMNS}
@@ -262,7 +267,8 @@ class WorldResults:
             families=len(found),
             count=count,
             psnr=psnr,
-            one_for_all=fmean(alike) if len(alike) == len(found) else None,
+            one_for_all=_mean_of([one.one_for_all for one in found]),
+            rival=_mean_of([one.rival for one in found]),
             decision_regret=psnr["oracle"] - psnr["agent"],
             tools_regret=fmean(lacks) if lacks else None,
             share=share_of(psnr["agent"] - psnr["input"], psnr["oracle"] - psnr["input"]),
@@ -331,6 +337,12 @@ class WorldResults:
             return cls(facts=content["facts"], families=families)
         except (ValueError, KeyError, TypeError) as error:
             raise ToolchainError(f"no results of the suite world: {error}") from error
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean of numbers; None if one of them is not known."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
 
 
 def _read_family(entry: Mapping[str, Any]) -> FamilyResult:
