@@ -80,9 +80,11 @@ def estimate(recipe: Recipe) -> list[Cost]:
     if joint is not None:
         # Before a tool sees a crop, another one may have run on it.
         before = pace.measuring / len(specialists.tools)
-        plans = joint.tools.settings(specialists).tools.values()
-        seconds = sum(plan.total_crops * (speeds[plan.network] + before) for plan in plans)
-        crops = sum(plan.total_crops for plan in plans)
+        seconds, crops = 0.0, 0
+        for team in joint.tools.teams(list(specialists.tools), joint.agent.chains):
+            plans = joint.tools.settings(specialists, team).tools.values()
+            seconds += sum(plan.total_crops * (speeds[plan.network] + before) for plan in plans)
+            crops += max(plan.total_crops for plan in plans)
         each = seconds / crops / joint.agent.num_processes if crops else 0.0
         costs += [_cost("joint: tools", crops, each), *pace.of_agent(joint.agent, "joint: ")]
     measured = recipe.profile_crops * (len(PROFILED) + len(specialists.tools))

@@ -198,8 +198,8 @@ def _joint_of(
         config_from_dict(JointToolsConfig, of_tools, "joint.tools."),
         config_from_dict(WorldConfig, merge_options(first, own) | ours, "joint.agent."),
     )
-    joint.tools.settings(tools)
-    joint.tools.check_chains(joint.agent.chains)
+    for team in joint.tools.teams(list(tools.tools), joint.agent.chains):
+        joint.tools.settings(tools, team)
     return joint
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ from restoration_toolchain.tools_zoo.training.errors import (
     RunMismatchError,
 )
 from restoration_toolchain.tools_zoo.training.loop import make_fabric, train_module
+from restoration_toolchain.tools_zoo.training.objective import Objective
 
 OnToolStep = Callable[[str, int, int, dict[str, float]], None]
 """Called with (tool, step, total, newest metrics)."""
@@ -137,17 +138,6 @@ class SpecialistConfig(LoopConfig):
                 raise ToolchainError(f"{name}: total_crops must hold a batch of {self.batch_size}")
 
 
-class PairSource(Protocol):
-    """Where pairs come from."""
-
-    def pairs(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Draw (lq, gt), each float32 (N, 3, S, S) in [0, 1]."""
-
-
-CropsOf = Callable[[Sequence[ByteImage]], PairSource]
-"""Makes of photos what a tool learns from, or is measured on."""
-
-
 @dataclass(eq=False)
 class SpecialistCrops:
     """Draws crops for one tool: of its families, and as damaged as it is for.
@@ -188,7 +178,7 @@ class SpecialistCrops:
 class CropBatches(Dataset[Batch]):
     """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``."""
 
-    crops: PairSource
+    crops: SpecialistCrops
     batch_size: int
     num_batches: int
     seed: int
@@ -211,10 +201,6 @@ class CropObjective:
         config: Settings.
         specialist: Plan of the tool.
         photos: Clean photos; the last ones are held out.
-        crops_of: Makes of some of the photos what the tool learns from; crops of its own families,
-            if it is left out.
-        measured: Makes of some of the photos what it is measured on, by the beginnings of the names
-            of metrics; what it learns from, if it is left out.
 
     Raises:
         ToolchainError: There are too few photos.
@@ -225,22 +211,16 @@ class CropObjective:
         config: SpecialistConfig,
         specialist: Specialist,
         photos: Sequence[ByteImage],
-        crops_of: CropsOf | None = None,
-        measured: Mapping[str, CropsOf] | None = None,
     ) -> None:
-        learnt, kept = photos[: -config.eval_photos], photos[-config.eval_photos :]
-        if not learnt:
-            raise ToolchainError(
-                f"{config.eval_photos} photos are held out, and there are only {len(photos)}"
-            )
+        learnt, kept = split(photos, config.eval_photos)
         self._loss = pixel_loss(config.loss)
         steps = specialist.total_crops // config.batch_size
-        crops_of = crops_of or partial(SpecialistCrops, specialist=specialist, side=config.side)
-        self.batches = CropBatches(crops_of(learnt), config.batch_size, steps, config.seed)
-        self._held_out = {
-            name: source(kept).pairs(config.eval_crops, np.random.default_rng((config.seed, 1, 1)))
-            for name, source in (measured or {"": crops_of}).items()
-        }
+        crops = SpecialistCrops(learnt, specialist, config.side)
+        self.batches = CropBatches(crops, config.batch_size, steps, config.seed)
+        rng = np.random.default_rng((config.seed, 1, 1))
+        self._held_out = SpecialistCrops(kept, specialist, config.side).pairs(
+            config.eval_crops, rng
+        )
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Mean loss of the batch."""
@@ -249,13 +229,23 @@ class CropObjective:
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """PSNR in dB on held-out crops, and what is gained over doing nothing."""
-        metrics = {}
-        for name, pairs in self._held_out.items():
-            lq, gt = (side.to(device) for side in pairs)
-            after = batch_psnr(module(lq).clamp(0.0, 1.0), gt).mean()
-            metrics[f"{name}psnr"] = float(after)
-            metrics[f"{name}gain"] = float(after - batch_psnr(lq, gt).mean())
-        return metrics
+        lq, gt = (side.to(device) for side in self._held_out)
+        after = batch_psnr(module(lq).clamp(0.0, 1.0), gt).mean()
+        return {"psnr": float(after), "gain": float(after - batch_psnr(lq, gt).mean())}
+
+
+def split(
+    photos: Sequence[ByteImage], num_kept: int
+) -> tuple[Sequence[ByteImage], Sequence[ByteImage]]:
+    """Photos to learn from, and the last ones, on which it is only measured.
+
+    Raises:
+        ToolchainError: There are too few.
+    """
+    learnt, kept = photos[:-num_kept], photos[-num_kept:]
+    if not learnt:
+        raise ToolchainError(f"{num_kept} photos are held out, and there are only {len(photos)}")
+    return learnt, kept
 
 
 def train_specialists(
@@ -382,7 +372,7 @@ def settings_of(config: SpecialistConfig) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if key not in left_out}
 
 
-def validation_of(objective: CropObjective, averaged: nn.Module) -> dict[str, float]:
+def validation_of(objective: Objective, averaged: nn.Module) -> dict[str, float]:
     """What a manifest says of how well a tool does on crops that it did not learn from."""
     with torch.no_grad():
         metrics = objective.evaluate(averaged.eval(), torch.device("cpu"))

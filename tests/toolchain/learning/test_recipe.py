@@ -57,7 +57,7 @@ TINY: dict[str, Any] = {
 
 
 JOINT: dict[str, Any] = {
-    "tools": {"total_crops": 4, "frozen": ["a"]},
+    "tools": {"chain_crops": 4, "frozen": ["a"]},
     "agent": {
         "recognition": {"total_crops": 8, "batch_size": 4, "eval_every": 1000, "num_workers": 0},
         "learning": {"fresh": 2},
@@ -210,8 +210,8 @@ def test_a_recipe_says_what_every_stage_costs_and_writes_nothing(
         ({"joint": {"tools": 3}}, "joint.tools must be a table, got 3"),
         ({"joint": {"tools": {"met": 2.0}}}, r"joint.tools.met must lie in \[0, 1\], got 2.0"),
         (
-            {"joint": {"tools": {"total_crops": 4}}},
-            "b learns to finish what a leaves: name a in joint.tools.frozen",
+            {"agent": {**TINY["agent"], "chains": [["a", "b"], ["b", "a"]]}, "joint": {}},
+            "a would learn in two chains at once: name it in joint.tools.frozen",
         ),
         (
             {"specialists": {"tools": {"a": 3}}, "fresh": True},

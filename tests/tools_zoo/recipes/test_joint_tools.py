@@ -1,5 +1,6 @@
 """Properties of the training of tools on what their agent gives them."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import ByteImage
@@ -17,7 +19,10 @@ from restoration_toolchain.tools_zoo.recipes.joint_tools import (
     NO_TOOL,
     Encounters,
     JointToolsConfig,
-    MetCrops,
+    TeamCrops,
+    TeamNetwork,
+    TeamObjective,
+    TeamSample,
     train_tools_jointly,
 )
 from restoration_toolchain.tools_zoo.recipes.specialists import (
@@ -57,26 +62,30 @@ class Dark(torch.nn.Module):
         return torch.zeros_like(images)
 
 
-def crops_of(
-    photos: list[ByteImage], encounters: Encounters, share: float, behind: str = NO_TOOL
-) -> MetCrops:
+def crops_of(photos: list[ByteImage], share: float, *encounters: Encounters) -> TeamCrops:
     toolbox = Toolbox("dark", [Tool(ToolSpec("dark", "noise", network="small"), Dark())])
     own, crops = SpecialistCrops(photos, NOISE, 32), WorldCrops(photos, side=32)
-    return MetCrops(own, crops, encounters, share, toolbox, behind)
+    return TeamCrops(own, crops, encounters, share, toolbox)
 
 
 def test_a_tool_meets_its_own_crops_and_those_that_its_agent_gives_it(
     embedded_photos: list[ByteImage],
 ) -> None:
+    def sample(share: float, given: Encounters, count: int = 8) -> TeamSample:
+        crops = crops_of(embedded_photos, share, given)
+        return crops.sample(count, np.random.default_rng(0))
+
     clean = {("clean", NO_TOOL): 1.0}
-    lq, gt = crops_of(embedded_photos, clean, 1.0).pairs(8, np.random.default_rng(0))
+    lq, gt, runs = sample(1.0, clean)
     assert torch.equal(lq, gt)
-    lq, gt = crops_of(embedded_photos, clean, 0.0).pairs(8, np.random.default_rng(0))
+    assert runs.all()
+    lq, gt, runs = sample(0.0, clean)
     assert (batch_psnr(lq, gt) < 24.5).all()
-    lq, gt = crops_of(embedded_photos, clean, 0.5).pairs(64, np.random.default_rng(0))
+    assert runs.all()
+    lq, gt, _ = sample(0.5, clean, 64)
     assert 0.3 < (lq == gt).flatten(1).all(dim=1).float().mean() < 0.7
     # Without anything that it is given, it learns what is its own.
-    lq, gt = crops_of(embedded_photos, {}, 0.5).pairs(8, np.random.default_rng(0))
+    lq, gt, _ = sample(0.5, {})
     assert (batch_psnr(lq, gt) < 24.5).all()
 
 
@@ -84,25 +93,63 @@ def test_what_is_met_behind_another_tool_has_gone_through_it_and_nothing_else_ha
     embedded_photos: list[ByteImage],
 ) -> None:
     met = {("clean", "dark"): 1.0, ("jpeg", NO_TOOL): 1.0}
-    lq, gt = crops_of(embedded_photos, met, 1.0).pairs(32, np.random.default_rng(0))
+    lq, gt, _ = crops_of(embedded_photos, 1.0, met).sample(32, np.random.default_rng(0))
     is_dark = (lq == 0.0).flatten(1).all(dim=1)
     assert 0.2 < is_dark.float().mean() < 0.8
     assert (batch_psnr(lq, gt)[~is_dark] > 20.0).all()
     assert (gt.flatten(1).amax(dim=1) > 0.0).all()
 
 
-def test_the_second_tool_of_a_chain_meets_its_own_families_behind_the_first(
+def test_both_tools_of_a_chain_run_on_what_it_is_for_and_one_on_what_it_is_given(
     embedded_photos: list[ByteImage],
 ) -> None:
-    lq, _ = crops_of(embedded_photos, {}, 0.5, "dark").pairs(4, np.random.default_rng(0))
-    assert (lq == 0.0).all()
+    met = ({("clean", NO_TOOL): 1.0}, {("clean", "dark"): 3.0})
+    lq, gt, runs = crops_of(embedded_photos, 0.5, *met).sample(96, np.random.default_rng(0))
+    is_dark = (lq == 0.0).flatten(1).all(dim=1)
+    is_clean = (lq == gt).flatten(1).all(dim=1)
+    assert (runs[is_clean] == torch.tensor([True, False])).all()
+    assert (runs[is_dark] == torch.tensor([False, True])).all()
+    assert runs[~is_dark & ~is_clean].all()
+    assert 0.3 < runs.all(dim=1).float().mean() < 0.7
+    assert is_dark.sum() > is_clean.sum() > 0
+
+
+class Scaled(nn.Module):
+    """A network that multiplies."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.factor * images
+
+
+def test_a_chain_runs_as_it_will_and_what_it_gives_is_not_clipped() -> None:
+    team = TeamNetwork([Scaled(2.0), Scaled(0.5)])
+    lq = torch.tensor([0.25, 0.75, 0.75]).reshape(3, 1, 1, 1).expand(3, 3, 4, 4)
+    runs = torch.tensor([[True, True], [True, True], [True, False]])
+    first, last = team(lq, runs)
+    assert first[:, 0, 0, 0].tolist() == [0.5, 1.5, 1.5]
+    # What comes to a tool is an image, in [0, 1]; what is learnt from knows how far off it is.
+    assert last[:, 0, 0, 0].tolist() == [0.25, 0.5, 1.5]
+
+
+def test_the_first_tool_of_a_chain_is_judged_alone_as_well() -> None:
+    objective = TeamObjective.__new__(TeamObjective)
+    objective._loss, objective._early = torch.nn.functional.mse_loss, 0.5
+    team = TeamNetwork([Scaled(1.0), Scaled(1.0)])
+    lq, gt = torch.full((4, 3, 2, 2), 0.5), torch.full((4, 3, 2, 2), 0.3)
+    runs = torch.tensor([[True, True], [True, False], [False, True], [True, True]])
+    loss = float(objective.loss(team, TeamSample(lq, gt, runs)).detach())
+    assert loss == pytest.approx(0.04 + 0.5 * 0.5 * 0.04)
 
 
 def test_tools_learn_and_frozen_ones_stay_in_one_process_as_in_two(
     config: SpecialistConfig, tmp_path: Path
 ) -> None:
     tools = train_specialists(config, tmp_path / "tools")
-    joint = JointToolsConfig(total_crops=4, frozen=("kept",))
+    joint = JointToolsConfig(total_crops=4, chain_crops=4, frozen=("kept",))
     names: list[str] = []
     folders = [
         train_tools_jointly(
@@ -145,7 +192,7 @@ def test_what_was_interrupted_goes_on(
     begun = load_toolbox(run / "toolbox")
     assert begun.names == ("a", "kept")
     for other in (
-        JointToolsConfig(total_crops=4, frozen=("kept",)),
+        JointToolsConfig(total_crops=4, chain_crops=4, frozen=("kept",)),
         JointToolsConfig(total_crops=2, met=0.1, frozen=("kept",)),
         JointToolsConfig(total_crops=2, learning_rate=1e-3, frozen=("kept",)),
         JointToolsConfig(total_crops=2, frozen=("a", "kept")),
@@ -201,16 +248,66 @@ def test_tools_whose_starting_weights_changed_are_not_gone_on_with(
         train_tools_jointly(config, joint, tools, MET, run, resume=True)
 
 
-def test_the_first_tool_of_a_chain_stays_as_the_second_knows_it(
+def test_tools_of_a_chain_learn_end_to_end_and_a_frozen_partner_stays(
     config: SpecialistConfig, tmp_path: Path
 ) -> None:
     tools = train_specialists(config, tmp_path / "tools")
-    joint, run = JointToolsConfig(total_crops=2, frozen=("kept",)), tmp_path / "joint"
-    with pytest.raises(ToolchainError, match="name b in joint.tools.frozen"):
-        train_tools_jointly(config, joint, tools, MET, run, chains=[("b", "a")])
-    assert not run.exists()
-    for chain in (("kept", "a"), ("a", "kept")):
-        joint.check_chains([chain])
+    before = load_toolbox(tools)
+    joint = JointToolsConfig(total_crops=2, chain_crops=6)
+    chains = [("b", "a")]
+
+    def train(name: str, *frozen: str) -> Path:
+        config_ = dataclasses.replace(joint, frozen=("kept", *frozen))
+        return train_tools_jointly(config, config_, tools, MET, tmp_path / name, chains=chains)
+
+    folder = train("both")
+    notes = read_notes(folder)
+    for name in ("a", "b"):
+        assert load_toolbox(folder).checksums[name] != before.checksums[name]
+        assert notes[name]["joint"]["trained"]["team"] == ["b", "a"]
+        assert notes[name]["joint"]["plan"]["total_crops"] == 6
+    assert (tmp_path / "both" / "b" / "checkpoint.pt").is_file()
+    assert not (tmp_path / "both" / "a").exists()
+    folder = train("second", "b")
+    assert load_toolbox(folder).checksums["b"] == before.checksums["b"]
+    assert load_toolbox(folder).checksums["a"] != before.checksums["a"]
+    assert read_notes(folder)["a"]["joint"]["trained"]["team"] == ["b", "a"]
+    assert load_toolbox(train("none", "a", "b")).checksums == before.checksums
+
+
+def test_a_chain_of_which_one_tool_was_put_away_is_finished(
+    config: SpecialistConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = train_specialists(config, tmp_path / "tools")
+    joint, chains = JointToolsConfig(chain_crops=4, frozen=("kept",)), [("b", "a")]
+    how: dict[str, Any] = {"chains": chains}
+    whole = load_toolbox(train_tools_jointly(config, joint, tools, MET, tmp_path / "1", **how))
+    put_away = joint_tools.add_tool
+
+    def once(tool: Tool, *args: Any, **more: Any) -> None:
+        if tool.spec.name == "a":
+            raise KeyboardInterrupt
+        put_away(tool, *args, **more)
+
+    monkeypatch.setattr(joint_tools, "add_tool", once)
+    with pytest.raises(KeyboardInterrupt):
+        train_tools_jointly(config, joint, tools, MET, tmp_path / "2", **how)
+    monkeypatch.undo()
+    assert load_toolbox(tmp_path / "2" / "toolbox").names == ("b", "kept")
+    how["resume"] = True
+    parts = load_toolbox(train_tools_jointly(config, joint, tools, MET, tmp_path / "2", **how))
+    assert parts.checksums == whole.checksums
+
+
+def test_a_tool_learns_in_one_chain_at_a_time() -> None:
+    names, chains = ["a", "b", "c", "d"], [("a", "b"), ("a", "c")]
+    with pytest.raises(ToolchainError, match="a would learn in two chains at once: name it"):
+        JointToolsConfig().teams(names, chains)
+    frozen = JointToolsConfig(frozen=("a",))
+    assert frozen.teams(names, chains) == [("a", "b"), ("a", "c"), ("d",)]
+    assert JointToolsConfig(frozen=("a", "b")).teams(names, chains[:1]) == [("c",), ("d",)]
+    with pytest.raises(UnknownNameError, match="nobody"):
+        JointToolsConfig(frozen=("nobody",)).teams(names, chains)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +317,8 @@ def test_the_first_tool_of_a_chain_stays_as_the_second_knows_it(
         ({"untouched": -1.0}, "untouched must lie in [0, 1], got -1.0"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
-        ({"total_crops": 0}, "total_crops must be positive"),
+        ({"early": -1.0}, "early must not be negative, got -1.0"),
+        ({"total_crops": 0}, "total_crops and chain_crops must be positive"),
     ],
 )
 def test_what_is_out_of_range_is_one_line(wrong: dict[str, Any], says: str) -> None:
@@ -230,6 +328,4 @@ def test_what_is_out_of_range_is_one_line(wrong: dict[str, Any], says: str) -> N
 
 def test_settings_that_do_not_fit_the_plan_are_refused(config: SpecialistConfig) -> None:
     with pytest.raises(ToolchainError, match="batch"):
-        JointToolsConfig(total_crops=1).settings(config)
-    with pytest.raises(UnknownNameError, match="nobody"):
-        JointToolsConfig(frozen=("nobody",)).settings(config)
+        JointToolsConfig(total_crops=1).settings(config, ("a",))
