@@ -28,7 +28,7 @@ MAX_RISK: Final = 0.3
 NOTICED: Final = 0.05
 """dB; a smaller loss is no harm."""
 
-MAX_HARMED: Final = (0.005, 0.004)
+MAX_HARMED: Final = (0.004, 0.002)
 """Share of recorded crops that the first step may harm, and a later one. A third of these crops are
 undamaged, and three steps add up: of damaged images it comes to about 1 %."""
 

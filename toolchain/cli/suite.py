@@ -214,6 +214,8 @@ def _only_tool(path: Path) -> "Tool":
     tools = list(load_toolbox(path))
     if len(tools) != 1:
         raise ToolchainError(f"{path} has {len(tools)} tools; a rival is one network")
+    if tools[0].spec.scale > 1:
+        raise ToolchainError(f"the tool of {path} enlarges; a rival keeps the size")
     return tools[0]
 
 

@@ -200,21 +200,28 @@ def train_specialists_command(
     *,
     options: JobOptions,
     run: Annotated[
-        Path | None, typer.Option(help="Folder of the runs.", show_default="runs/PLAN")
+        Path | None, typer.Option(help="Folder of the runs.", show_default="runs/tools-PLAN")
     ] = None,
 ) -> None:
     """Train the tools of a recipe, which learn families of damage from photos, and no agent."""
+    from restoration_toolchain.data.errors import ToolchainError
+    from restoration_toolchain.toolchain.learning.recipe import SHARED, TOOLS, read_specialists
+    from restoration_toolchain.tools_zoo.device import choose_device
     from restoration_toolchain.tools_zoo.recipes.plan import read_recipe
-    from restoration_toolchain.tools_zoo.recipes.specialists import (
-        SpecialistConfig,
-        train_specialists,
-    )
-    from restoration_toolchain.tools_zoo.training.run_folder import check_table
+    from restoration_toolchain.tools_zoo.recipes.specialists import train_specialists
+    from restoration_toolchain.tools_zoo.training.run_folder import merge_options
 
     name = Path(plan).stem
-    folder = run or Path("runs") / name
-    table = check_table(read_recipe(plan).get("specialists"), "specialists")
-    chosen = options.resolve(SpecialistConfig, table, photos=tuple(photos) if photos else None)
+    folder = run or Path("runs") / f"tools-{name}"
+    if (folder / TOOLS).is_dir():
+        raise ToolchainError(f"{folder} holds the run of a recipe; name another folder")
+    values = read_recipe(plan)
+    if "specialists" not in values:
+        raise ToolchainError(f"the recipe {name} has no table [specialists]")
+    given = options.overrides(photos=tuple(photos) if photos else None)
+    of_run: dict[str, Any] = {key: given.pop(key) for key in (*SHARED, "fresh") if key in given}
+    chosen = read_specialists(merge_options({**values, **of_run}, {"specialists": given}))
+    choose_device(chosen.device)
     work = partial(
         train_specialists, chosen, folder, toolbox=name.replace("_", "-"), resume=options.resume
     )

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from restoration_toolchain.agents.learning.fresh_crops import FreshBatches
 from restoration_toolchain.agents.learning.outcome_learning import OutcomeObjective
 from restoration_toolchain.agents.learning.recognition import RecognitionObjective
 from restoration_toolchain.agents.outcomes.record import Outcomes, load, record_shard
+from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.world_crops import WorldCrops
 from restoration_toolchain.data.photos.sources import open_source
 from restoration_toolchain.toolchain.learning.recipe import Recipe
@@ -29,7 +30,7 @@ from restoration_toolchain.toolchain.learning.world import (
     recording_of,
 )
 from restoration_toolchain.toolchain.measuring.tool_profile import PROFILED
-from restoration_toolchain.tools_zoo.recipes.specialists import CropObjective
+from restoration_toolchain.tools_zoo.recipes.specialists import CropObjective, SpecialistConfig
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.config import LoopConfig
@@ -59,7 +60,8 @@ class Cost:
 def estimate(recipe: Recipe) -> list[Cost]:
     """Say what the stages cost on this machine, by trying a few crops of each.
 
-    Where several processes work, each has one thread, and the time is divided by their number.
+    Where several processes work, each has one thread, and its time is divided by their number; a
+    team of tools is never divided.
 
     Raises:
         ToolchainError: The photos are unusable.
@@ -67,28 +69,42 @@ def estimate(recipe: Recipe) -> list[Cost]:
     specialists, joint = recipe.specialists, recipe.joint
     photos = [photo for source in specialists.photos for _, photo in open_source(source)]
     costs = []
-    speeds: dict[str, float] = {}
+    speeds = _speeds(specialists, photos)
     for name, plan in specialists.tools.items():
-        if plan.network not in speeds:
-            tried = dataclasses.replace(specialists, eval_crops=_TRIAL_CROPS)
-            objective = CropObjective(tried, plan, photos)
-            seconds = _step(Tool(plan.spec(name)).network, objective, tried)
-            speeds[plan.network] = seconds / specialists.batch_size
         costs.append(_cost(name, plan.total_crops, speeds[plan.network]))
     pace = _pace_of(recipe, WorldCrops(photos))
     costs += pace.of_agent(recipe.agent)
     if joint is not None:
         # Before a tool sees a crop, another one may have run on it.
         before = pace.measuring / len(specialists.tools)
-        seconds, crops = 0.0, 0
+        processes, teams, crops = recipe.agent.num_processes, [0.0], 0
+        if processes > 1:
+            with _threads(processes):
+                speeds = _speeds(specialists, photos)
         for team in joint.tools.teams(list(specialists.tools), joint.agent.chains):
-            plans = joint.tools.settings(specialists, team).tools.values()
-            seconds += sum(plan.total_crops * (speeds[plan.network] + before) for plan in plans)
-            crops += max(plan.total_crops for plan in plans)
-        each = seconds / crops / joint.agent.num_processes if crops else 0.0
-        costs += [_cost("joint: tools", crops, each), *pace.of_agent(joint.agent, "joint: ")]
+            plan = next(iter(joint.tools.settings(specialists, team).tools.values()))
+            networks = [specialists.tools[name].network for name in team]
+            # All of its tools run on its own crops, and one on those that it is given.
+            passes = (1.0 - joint.tools.met) * len(team) + joint.tools.met
+            seconds = passes * max(speeds[network] for network in networks)
+            teams.append(plan.total_crops * (seconds + before))
+            crops += plan.total_crops
+        minutes = max(sum(teams) / processes, *teams) / 60.0
+        costs += [Cost("joint: tools", crops, minutes), *pace.of_agent(joint.agent, "joint: ")]
     measured = recipe.profile_crops * (len(PROFILED) + len(specialists.tools))
     return [*costs, _cost("measuring", measured, pace.measuring)]
+
+
+def _speeds(specialists: SpecialistConfig, photos: Sequence[ByteImage]) -> dict[str, float]:
+    """Seconds in which a tool learns from a crop, by the name of its network."""
+    speeds: dict[str, float] = {}
+    tried = dataclasses.replace(specialists, eval_crops=_TRIAL_CROPS)
+    for name, plan in specialists.tools.items():
+        if plan.network not in speeds:
+            objective = CropObjective(tried, plan, photos)
+            seconds = _step(Tool(plan.spec(name)).network, objective, tried)
+            speeds[plan.network] = seconds / specialists.batch_size
+    return speeds
 
 
 def _cost(stage: str, crops: int, seconds: float) -> Cost:

@@ -54,7 +54,7 @@ def encounters_of(
     for row in np.flatnonzero(choices.is_whole):
         situation = (str(choices.family[row]), before[int(choices.last_action[row])])
         weight = joint.untouched if situation[0] in untouched else 1.0
-        for index in np.flatnonzero(chance[row, :-1]):
+        for index in np.flatnonzero(weight * chance[row, :-1]):
             met[names[int(index)]][situation] += weight * float(chance[row, index])
     return {name: dict(weights) for name, weights in met.items()}
 

@@ -64,7 +64,11 @@ from restoration_toolchain.tools_zoo.storage import (
     save_toolbox,
 )
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
-from restoration_toolchain.tools_zoo.training.errors import NothingToResumeError, RunTakenError
+from restoration_toolchain.tools_zoo.training.errors import (
+    DamagedRunError,
+    NothingToResumeError,
+    RunTakenError,
+)
 from restoration_toolchain.tools_zoo.training.run_folder import (
     CHECKPOINT,
     check_table,
@@ -89,8 +93,8 @@ _TABLES: Final = ("specialists", "agent")
 _STARTS: Final = ("init", "init_encoder")
 """Settings of an agent that name another one, which it begins with."""
 
-_SHARED: Final = ("photos", "seed", "device", "precision")
-"""Settings that both stages take from the run."""
+SHARED: Final = ("photos", "seed", "device", "precision")
+"""Settings that all stages take from the run."""
 
 FRESH_FACTOR: Final = 3
 """How many times more crops a tool needs that begins with nothing, and not with one that ships."""
@@ -146,7 +150,7 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
         ToolchainError: A value is refused, or a table is missing.
     """
     _check_tables(values, name)
-    shared = {key: values[key] for key in _SHARED if key in values}
+    shared = {key: values[key] for key in SHARED if key in values}
     held_out = {"held_out": values["held_out"]} if "held_out" in values else {}
     if "toolbox" in values["agent"]:
         raise ToolchainError("the agent of a recipe learns with the tools of the recipe")
@@ -157,13 +161,8 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
     profile_crops = values.get("profile_crops", COUNT)
     if not isinstance(profile_crops, int) or profile_crops < 1:
         raise ToolchainError(f"profile_crops must be a positive number, got {profile_crops!r}")
-    specialists = config_from_dict(
-        SpecialistConfig, {**values["specialists"], **shared}, "specialists."
-    )
-    if values.get("fresh", False):
-        specialists = _from_nothing(specialists)
+    specialists = read_specialists(values)
     chosen = config_from_dict(WorldConfig, agent, "agent.")
-    check_starts(specialists.tools)
     for tool in itertools.chain(*chosen.chains):
         if tool not in specialists.tools:
             raise UnknownNameError("tool", tool, specialists.tools)
@@ -176,6 +175,17 @@ def read_recipe(values: Mapping[str, Any], *, name: str, run_path: Path) -> Reci
     )
 
 
+def read_specialists(values: Mapping[str, Any]) -> SpecialistConfig:
+    """Read how the tools of a recipe are trained; errors as for `read_recipe`."""
+    shared = {key: values[key] for key in SHARED if key in values}
+    table = check_table(values["specialists"], "specialists")
+    config = config_from_dict(SpecialistConfig, {**table, **shared}, "specialists.")
+    if values.get("fresh", False):
+        config = _from_nothing(config)
+    check_starts(config.tools)
+    return config
+
+
 def _joint_of(
     table: Mapping[str, Any], agent: Mapping[str, Any], run_path: Path, tools: SpecialistConfig
 ) -> JointPhase:
@@ -184,7 +194,7 @@ def _joint_of(
         if key not in ("tools", "agent"):
             raise UnknownNameError("option", f"joint.{key}", ("joint.tools", "joint.agent"))
     own, of_tools = (check_table(table.get(key, {}), f"joint.{key}") for key in ("agent", "tools"))
-    for key in ("toolbox", "chains", *_STARTS, "held_out", *_SHARED):
+    for key in ("toolbox", "chains", *_STARTS, "held_out", *SHARED):
         if key in own:
             raise ToolchainError(f"joint.agent.{key} is that of the whole run")
     first = {key: value for key, value in agent.items() if key != "init_encoder"}
@@ -216,7 +226,7 @@ def _from_nothing(config: SpecialistConfig) -> SpecialistConfig:
 
 def _check_tables(values: Mapping[str, Any], name: str) -> None:
     """Refuse unknown keys, missing tables, and in a table what is that of the whole run."""
-    known = (*_TABLES, "joint", *_SHARED, "held_out", "profile_crops", "fresh")
+    known = (*_TABLES, "joint", *SHARED, "held_out", "profile_crops", "fresh")
     for key in values:
         if key not in known:
             raise UnknownNameError("option", key, known)
@@ -226,7 +236,7 @@ def _check_tables(values: Mapping[str, Any], name: str) -> None:
         check_table(values[key], key)
     if not isinstance(values.get("fresh", False), bool):
         raise ToolchainError(f"fresh must be true or false, got {values['fresh']!r}")
-    for table, taken in (("specialists", _SHARED), ("agent", (*_SHARED, "held_out"))):
+    for table, taken in (("specialists", SHARED), ("agent", (*SHARED, "held_out"))):
         for key in taken:
             if key in values[table]:
                 raise ToolchainError(f"{table}.{key} is that of the whole run: set {key}")
@@ -310,7 +320,13 @@ def _encounters(recipe: Recipe, joint: JointPhase, run_path: Path) -> dict[str, 
         config, names = recipe.agent, list(recipe.specialists.tools)
         recording = recording_of(config, names)
         shards = recording.shards(run_path / AGENT / HELD_OUT, config.held_out_crops)
-        batches = config.batches(load(shards), names)
+        try:
+            batches = config.batches(load(shards), names)
+        except ToolchainError as error:
+            raise DamagedRunError(
+                f"what the agent gives its tools is not known: its record in {run_path / AGENT} is "
+                "gone or damaged; delete that folder and resume, and the agent is trained again"
+            ) from error
         met = encounters_of(load_policy(agent), batches, names, joint.tools)
         write_encounters(met, checksum, joint.tools, path)
     return read_encounters(path, checksum, joint.tools)

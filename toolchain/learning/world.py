@@ -1,8 +1,9 @@
 """Train an agent for the world: record what its tools do, learn from it, and make it cautious.
 
-One run folder holds all three: ``outcomes`` and ``held_out`` are shards, ``learning-1`` and so on
-are runs of their own with checkpoints, and `BEST` is the agent. Each goes on from where it was
-interrupted. The checkpoint of the whole keeps a folder from being taken for other settings.
+One run folder holds it all: ``outcomes`` and ``held_out`` are shards, ``recognition``,
+``learning-1`` and so on are runs of their own with checkpoints, and `BEST` is the agent. Each goes
+on from where it was interrupted. The checkpoint of the whole keeps a folder from being taken for
+other settings.
 """
 
 import copy
@@ -136,8 +137,10 @@ class WorldConfig:
         counts = ("num_crops", "held_out_crops", "held_out_photos", "rounds", "num_processes")
         check_positive(self, *counts)
         object.__setattr__(self, "chains", tuple(tuple(chain) for chain in self.chains))
-        if any(len(chain) != 2 for chain in self.chains):
-            raise ToolchainError("chains are pairs of tools")
+        if any(len(set(chain)) != len(chain) or len(chain) != 2 for chain in self.chains):
+            raise ToolchainError("chains are pairs of different tools")
+        if len(set(self.chains)) < len(self.chains):
+            raise ToolchainError("a chain is named twice")
         if self.init is not None and self.init_encoder is not None:
             raise ToolchainError("either a whole agent is gone on with, or its encoder alone")
         for name, plain in (

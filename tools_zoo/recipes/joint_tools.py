@@ -31,6 +31,7 @@ from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.origin import joined, origin_of
 from restoration_toolchain.tools_zoo.recipes.specialists import (
     OnToolStep,
+    Specialist,
     SpecialistConfig,
     SpecialistCrops,
     plain_plan,
@@ -127,8 +128,15 @@ class JointToolsConfig:
         return tuple(name for name in team if name not in self.frozen)
 
     def settings(self, config: SpecialistConfig, team: Team) -> SpecialistConfig:
-        """Settings with which the tools of a team learn."""
-        crops = self.total_crops if len(team) == 1 else self.chain_crops
+        """Settings with which the tools of a team learn.
+
+        Raises:
+            ToolchainError: There are fewer crops than a batch has.
+        """
+        key = "total_crops" if len(team) == 1 else "chain_crops"
+        crops = getattr(self, key)
+        if crops < config.batch_size:
+            raise ToolchainError(f"joint.tools.{key} must hold a batch of {config.batch_size}")
         tools = {
             name: dataclasses.replace(config.tools[name], total_crops=crops, init=None)
             for name in self.learning(team)
@@ -145,6 +153,8 @@ class JointRunConfig(SpecialistConfig):
 
     team: Team
     """Tools that run one behind the other; those in ``tools`` learn."""
+    own: Specialist
+    """Plan of the first of them: what comes in is what all of them are for."""
     met: float
     """Share of the crops that are such as the agent gives one of them."""
     early: float
@@ -198,6 +208,7 @@ class TeamCrops:
             (place, family, tool, weight)
             for place, given in enumerate(self.encounters)
             for (family, tool), weight in given.items()
+            if weight > 0.0
         ]
         weights = np.array([weight for *_, weight in self._given])
         self._chances = weights / weights.sum() if self._given else weights
@@ -268,6 +279,9 @@ class TeamNetwork(nn.Module):
         images, after = lq, list[Tensor]()
         for network, does_run in zip(self._networks, runs.T, strict=True):
             rows = torch.nonzero(does_run).flatten()
+            if not len(rows):  # not every network takes an empty batch
+                after.append(images)
+                continue
             batch = images[rows].clamp(0.0, 1.0).contiguous(memory_format=torch.channels_last)
             images = images.clone()
             images[rows] = network(batch).float()
@@ -378,13 +392,13 @@ def train_tools_jointly(
     runs = _runs(config, joint, begun, encounters, chains)
     by_name = {name: run for run in runs for name in run.tools}
     if (folder / MANIFEST).is_file():
-        _check_same_runs(by_name, folder)
+        _check_same_runs(by_name, begun, folder)
     left, _ = unfinished(names, run_path, resume=resume)
     jobs = [
         _Job(
             run,
             tools,
-            tuple(encounters[name] for name in run.team),
+            _given(run, encounters),
             run_path / next(iter(run.tools)),
         )
         for run in runs
@@ -399,7 +413,11 @@ def train_tools_jointly(
             for tool in learnt:
                 name = tool.spec.name
                 if name in left:  # or it was put away before an interruption, and its partner not
-                    facts = {**_facts_of(by_name[name], name), "validation": validation}
+                    run = by_name[name]
+                    # What two tools reach together says little of one.
+                    of = "" if len(run.team) == 1 else "chain_"
+                    reached = {f"{of}{key}": value for key, value in validation.items()}
+                    facts = {**_facts_of(run, name), "validation": reached}
                     said = {**notes[name], "joint": facts}
                     add_tool(tool, folder, origin, name=begun.name, notes=said, order=names)
                     left.remove(name)
@@ -420,17 +438,23 @@ def _runs(
     runs = []
     for team in joint.teams(list(config.tools), chains):
         settings = joint.settings(config, team)
-        runs.append(
-            JointRunConfig(
-                **{name: getattr(settings, name) for name in fields},
-                team=team,
-                met=joint.met,
-                early=joint.early,
-                encounters=_checksum([sorted(encounters[name].items()) for name in team]),
-                toolbox=before,
-            )
+        run = JointRunConfig(
+            **{name: getattr(settings, name) for name in fields},
+            team=team,
+            own=config.tools[team[0]],
+            met=joint.met,
+            early=joint.early,
+            encounters="",
+            toolbox=before,
         )
+        given = _checksum([sorted(met.items()) for met in _given(run, encounters)])
+        runs.append(dataclasses.replace(run, encounters=given))
     return runs
+
+
+def _given(run: JointRunConfig, encounters: Mapping[str, Encounters]) -> tuple[Encounters, ...]:
+    """What each tool of a team is given; nothing, if it does not learn."""
+    return tuple(encounters[name] if name in run.tools else {} for name in run.team)
 
 
 def _checksum(values: Any) -> str:
@@ -443,12 +467,14 @@ def _facts_of(run: JointRunConfig, name: str) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(json.dumps(plain)))
 
 
-def _check_same_runs(runs: Mapping[str, JointRunConfig], folder: Path) -> None:
+def _check_same_runs(runs: Mapping[str, JointRunConfig], begun: Toolbox, folder: Path) -> None:
     """Refuse to go on with tools that learnt otherwise, or learnt and are to be frozen."""
+    there = load_toolbox(folder).checksums
     for name, said in read_notes(folder).items():
         run, learnt = runs.get(name), dict(said.get("joint", {}))
         learnt.pop("validation", None)
-        if learnt != ({} if run is None else _facts_of(run, name)):
+        is_same = there[name] == begun.checksums.get(name) if run is None else True
+        if not is_same or learnt != ({} if run is None else _facts_of(run, name)):
             raise RunMismatchError(
                 f"{name} in {folder} learnt by other settings, from other weights, or from other "
                 "encounters; train in another folder"
@@ -465,17 +491,16 @@ def _train(job: _Job) -> tuple[list[Tool], dict[str, float]]:
     """Train a team: the tools that learnt, and how well they do on photos that they did not see."""
     config = job.config
     toolbox = load_toolbox(job.tools).requires_grad_(False).eval()
-    # What a chain is for is what comes in, for which the first of its tools is there.
-    plan = config.tools.get(config.team[0]) or next(iter(config.tools.values()))
 
     def crops_of(some: Sequence[ByteImage], share: float) -> TeamCrops:
-        own, crops = SpecialistCrops(some, plan, config.side), WorldCrops(some, side=config.side)
+        own = SpecialistCrops(some, config.own, config.side)
+        crops = WorldCrops(some, side=config.side)
         return TeamCrops(own, crops, job.encounters, share, toolbox)
 
     objective = TeamObjective(config, crops_of, _photos_of(tuple(config.photos)))
     begun = [copy.deepcopy(toolbox[name].network) for name in config.team]
     for name, network in zip(config.team, begun, strict=True):
-        network.requires_grad_(name in config.tools)
+        network.requires_grad_(name in config.tools).train(name in config.tools)
     averaged = train_module(
         TeamNetwork(begun),
         objective,

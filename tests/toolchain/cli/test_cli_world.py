@@ -187,5 +187,13 @@ def test_one_network_for_all_is_trained_by_a_plan_and_compared_with(
     assert mean["rival"] == blurred["rival"] != blurred["input"]
     several = run("evaluate", folder, *suite, *few, "--rival", "efficient", "-o", tmp_path / "two")
     assert_one_line(several, 2, "a rival is one network")
+    assert_one_line(run("train", "specialists", plan, folder, "--set", "sede=1"), 2, "sede")
+    for option in ("seed=3", "fresh=true"):  # what a recipe says of all of its stages
+        again = run(*words, "--resume", "--set", option)
+        code, says = (2, "train in another folder") if option == "seed=3" else (0, "toolbox:")
+        assert (again.exit_code, says in again.output) == (code, True), again.output
+    (tmp_path / "runs" / "tools").mkdir()
+    assert_one_line(run(*words, "--resume"), 2, "holds the run of a recipe")
+    (tmp_path / "runs" / "tools").rmdir()
     plan.write_text("[agent]\n")
-    assert_one_line(run(*words, "--resume"), 2, "specialists must be a table, got None")
+    assert_one_line(run(*words, "--resume"), 2, "the recipe tiny_plan has no table [specialists]")

@@ -68,6 +68,14 @@ def test_images_to_be_left_alone_come_less_often(monkeypatch: pytest.MonkeyPatch
     assert jpeg == pytest.approx(JOINT.untouched * noise)
 
 
+def test_what_weighs_nothing_is_no_encounter(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = choices([[2.0, 0.0], [2.0, 0.0]], [2, 2], [True, True])
+    monkeypatch.setattr(encounters, "choices_on", lambda policy, batches: told)
+    none = JointToolsConfig(untouched=0.0)
+    met = encounters_of(knowing("jpeg"), None, ["a", "b"], none)  # type: ignore[arg-type]
+    assert set(met["a"]) == {("noise", "")}
+
+
 def test_what_is_kept_of_encounters_is_of_one_agent_and_of_one_way_to_count(tmp_path: Path) -> None:
     met: dict[str, Encounters] = {"a": {("noise", ""): 1.5, ("noise", "b"): 0.1}, "b": {}}
     path = tmp_path / "joint" / "encounters.json"

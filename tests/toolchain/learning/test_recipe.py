@@ -1,16 +1,19 @@
 """Properties of the one recipe: tools and their agent from nothing, stage by stage."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from restoration_toolchain.agents.learning.outcome_learning import Student
 from restoration_toolchain.agents.outcomes import record as recording
 from restoration_toolchain.agents.policy.storage import load_bundle, load_policy, save_policy
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.toolchain.learning import costs as costing
 from restoration_toolchain.toolchain.learning import recipe as recipes
+from restoration_toolchain.toolchain.learning import world as worlds
 from restoration_toolchain.toolchain.learning.costs import estimate
 from restoration_toolchain.toolchain.learning.recipe import learnt_from, read_recipe, train_recipe
 from restoration_toolchain.tools_zoo.origin import Origin
@@ -18,6 +21,7 @@ from restoration_toolchain.tools_zoo.recipes import plan
 from restoration_toolchain.tools_zoo.storage import load_toolbox, read_notes, save_toolbox
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
 from restoration_toolchain.tools_zoo.training.errors import (
+    DamagedRunError,
     NothingToResumeError,
     RunMismatchError,
     RunTakenError,
@@ -145,6 +149,39 @@ def test_tools_and_agent_learn_from_each_other_and_what_ships_is_what_comes_of_i
         train_recipe(recipe, tmp_path, resume=True)
 
 
+def test_what_an_agent_gives_its_tools_needs_its_record_or_what_was_kept_of_it(
+    tmp_path: Path,
+) -> None:
+    recipe = read_recipe({**TINY, "joint": JOINT}, name="tiny", run_path=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_recipe(recipe, tmp_path, on_step=interrupt("joint: tools"))
+    (tmp_path / "joint" / "encounters.json").unlink()
+    shutil.rmtree(tmp_path / "agent" / "held_out")
+    with pytest.raises(DamagedRunError, match="delete that folder and resume"):
+        train_recipe(recipe, tmp_path, resume=True)
+
+
+def test_what_was_recognised_is_what_the_agent_learns_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read_recipe({**TINY, "joint": JOINT}, name="tiny", run_path=tmp_path)
+    begun: list[dict[str, torch.Tensor]] = []
+    learn = worlds._learn
+
+    def watched(student: Student, *others: Any) -> Student:
+        begun.append({key: value.clone() for key, value in student.observer.state_dict().items()})
+        return learn(student, *others)
+
+    monkeypatch.setattr(worlds, "_learn", watched)
+    train_recipe(recipe, tmp_path)
+    folder = tmp_path / "joint" / "agent" / "recognition"
+    learnt = torch.load(folder / "checkpoint.pt", weights_only=True)["averaged"]
+    _, second = begun
+    assert learnt.keys() == second.keys()
+    for key, value in second.items():
+        assert torch.equal(value, learnt[key]), key
+
+
 def test_a_run_that_ended_before_its_first_checkpoint_begins_again(tmp_path: Path) -> None:
     (tmp_path / "tools" / "a").mkdir(parents=True)
     recipe = read_recipe(TINY, name="tiny", run_path=tmp_path)
@@ -213,6 +250,8 @@ def test_a_recipe_says_what_every_stage_costs_and_writes_nothing(
             {"agent": {**TINY["agent"], "chains": [["a", "b"], ["b", "a"]]}, "joint": {}},
             "a would learn in two chains at once: name it in joint.tools.frozen",
         ),
+        ({"agent": {**TINY["agent"], "chains": [["a", "a"]]}}, "chains are pairs of different"),
+        ({"agent": {**TINY["agent"], "chains": [["a", "b"]] * 2}}, "a chain is named twice"),
         (
             {"specialists": {"tools": {"a": 3}}, "fresh": True},
             "specialists.tools.a must be a table, got 3",

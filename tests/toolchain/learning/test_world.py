@@ -187,7 +187,7 @@ def test_bad_settings_are_one_clear_line(config: WorldConfig, pair: Path, tmp_pa
     for missing in ({"photos": ()}, {"held_out": ""}):
         with pytest.raises(ToolchainError, match="photos to learn from must be named"):
             dataclasses.replace(config, **missing)
-    with pytest.raises(ToolchainError, match="pairs of tools"):
+    with pytest.raises(ToolchainError, match="pairs of different tools"):
         dataclasses.replace(config, chains=(("a", "b", "a"),))
     with pytest.raises(ValueError, match="must be positive"):
         dataclasses.replace(config, num_crops=0)

@@ -154,7 +154,9 @@ def test_one_network_for_all_runs_on_every_picture_and_its_harm_is_counted(
         harmed = sum(one.rival_harmed for one in results.of(unit))
         count = sum(one.count for one in results.of(unit))
         assert harmed > 0
-        assert f"it makes {harmed} of {count} worse by more than 0.05 dB" in headline(results)
+        assert f"of all {count}, clean ones among them, it makes {harmed} worse" in headline(
+            results
+        )
     assert WorldResults.from_json(results.to_json()) == results
     (spent,) = (one for one in at_efforts.spending("crops") if one.player == "one network for all")
     assert (spent.macs, spent.tools) == (rival().spec.macs_per_pixel, 1.0)

@@ -1,6 +1,8 @@
 """Properties of the training of tools on what their agent gives them."""
 
 import dataclasses
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.world_crops import WorldCrops
+from restoration_toolchain.tools_zoo.networks import build_network
 from restoration_toolchain.tools_zoo.recipes import joint_tools
 from restoration_toolchain.tools_zoo.recipes.joint_tools import (
     NO_TOOL,
@@ -114,6 +117,12 @@ def test_both_tools_of_a_chain_run_on_what_it_is_for_and_one_on_what_it_is_given
     assert is_dark.sum() > is_clean.sum() > 0
 
 
+def test_what_weighs_nothing_is_not_met(embedded_photos: list[ByteImage]) -> None:
+    none = {("clean", NO_TOOL): 0.0}
+    lq, gt, _ = crops_of(embedded_photos, 1.0, none).sample(4, np.random.default_rng(0))
+    assert (batch_psnr(lq, gt) < 24.5).all()
+
+
 class Scaled(nn.Module):
     """A network that multiplies."""
 
@@ -133,6 +142,24 @@ def test_a_chain_runs_as_it_will_and_what_it_gives_is_not_clipped() -> None:
     assert first[:, 0, 0, 0].tolist() == [0.5, 1.5, 1.5]
     # What comes to a tool is an image, in [0, 1]; what is learnt from knows how far off it is.
     assert last[:, 0, 0, 0].tolist() == [0.25, 0.5, 1.5]
+
+
+def test_what_a_chain_reaches_teaches_its_first_tool_too() -> None:
+    team = TeamNetwork([Scaled(1.0), Scaled(0.5)])
+    lq = torch.full((2, 3, 2, 2), 0.5)
+    team(lq, torch.ones(2, 2, dtype=torch.bool))[-1].mean().backward()
+    gradients = [network.factor.grad for network in team.networks]
+    assert [float(gradient) for gradient in gradients] == pytest.approx([0.25, 0.5])
+
+
+@pytest.mark.parametrize("name", ["small", "unshuffled_small", "unshuffled_unet"])
+def test_a_tool_of_a_chain_may_have_nothing_to_do(name: str) -> None:
+    team = TeamNetwork([build_network(name), build_network(name)])
+    lq = torch.rand(2, 3, 16, 16)
+    for runs in ([True, False], [False, True], [False, False]):
+        first, last = team(lq, torch.tensor([runs] * 2))
+        assert torch.equal(first, lq) == (not runs[0])
+        assert torch.equal(last, first) == (not runs[1])
 
 
 def test_the_first_tool_of_a_chain_is_judged_alone_as_well() -> None:
@@ -174,7 +201,8 @@ def test_tools_learn_and_frozen_ones_stay_in_one_process_as_in_two(
     assert notes["a"]["plan"]["total_crops"] == 2  # how it began
     assert notes["a"]["joint"]["plan"]["total_crops"] == 4
     assert notes["a"]["joint"]["trained"]["seed"] == notes["a"]["trained"]["seed"] + 1
-    assert {"gain", "met_gain"} <= notes["a"]["joint"]["validation"].keys()
+    assert {"gain", "met_gain"} <= notes["b"]["joint"]["validation"].keys()
+    assert {"chain_gain", "chain_met_gain"} <= notes["a"]["joint"]["validation"].keys()
     assert "joint" not in notes["kept"]
 
 
@@ -266,13 +294,39 @@ def test_tools_of_a_chain_learn_end_to_end_and_a_frozen_partner_stays(
         assert load_toolbox(folder).checksums[name] != before.checksums[name]
         assert notes[name]["joint"]["trained"]["team"] == ["b", "a"]
         assert notes[name]["joint"]["plan"]["total_crops"] == 6
+        assert "chain_gain" in notes[name]["joint"]["validation"]
     assert (tmp_path / "both" / "b" / "checkpoint.pt").is_file()
     assert not (tmp_path / "both" / "a").exists()
+    # Only what learns is given anything, and what comes in is what the first tool is for.
     folder = train("second", "b")
+    checkpoint = torch.load(tmp_path / "second" / "a" / "checkpoint.pt", weights_only=True)
+    first = {
+        key.removeprefix("_networks.0."): value
+        for key, value in checkpoint["averaged"].items()
+        if "_networks.0." in key
+    }
+    assert first.keys() == before["b"].network.state_dict().keys()
+    for key, value in before["b"].network.state_dict().items():
+        assert torch.equal(first[key], value), key
+    trained = read_notes(folder)["a"]["joint"]["trained"]
+    assert trained["own"]["families"] == dict(PLAN["b"].families)
+    given = json.dumps([[], sorted(MET["a"].items())])
+    assert trained["encounters"] == hashlib.sha256(given.encode()).hexdigest()
     assert load_toolbox(folder).checksums["b"] == before.checksums["b"]
     assert load_toolbox(folder).checksums["a"] != before.checksums["a"]
     assert read_notes(folder)["a"]["joint"]["trained"]["team"] == ["b", "a"]
     assert load_toolbox(train("none", "a", "b")).checksums == before.checksums
+
+
+def test_a_frozen_tool_is_the_one_of_now(config: SpecialistConfig, tmp_path: Path) -> None:
+    tools = train_specialists(config, tmp_path / "tools")
+    joint, run = JointToolsConfig(frozen=tuple(PLAN)), tmp_path / "joint"
+    train_tools_jointly(config, joint, tools, MET, run)
+    toolbox = load_toolbox(tools)
+    next(toolbox["kept"].parameters()).data.add_(1.0)
+    save_toolbox(Toolbox(toolbox.name, list(toolbox)), tools, read_notes(tools))
+    with pytest.raises(RunMismatchError, match="kept in .* from other weights"):
+        train_tools_jointly(config, joint, tools, MET, run, resume=True)
 
 
 def test_a_chain_of_which_one_tool_was_put_away_is_finished(
@@ -327,5 +381,7 @@ def test_what_is_out_of_range_is_one_line(wrong: dict[str, Any], says: str) -> N
 
 
 def test_settings_that_do_not_fit_the_plan_are_refused(config: SpecialistConfig) -> None:
-    with pytest.raises(ToolchainError, match="batch"):
-        JointToolsConfig(total_crops=1).settings(config, ("a",))
+    joint = JointToolsConfig(total_crops=1, chain_crops=1)
+    for key, team in (("total_crops", ("a",)), ("chain_crops", ("b", "a"))):
+        with pytest.raises(ToolchainError, match=f"^joint.tools.{key} must hold a batch of 2$"):
+            joint.settings(config, team)

@@ -134,8 +134,9 @@ def headline(results: WorldResults) -> str:
             worse = sum(one.rival_harmed for one in results.of(unit))
             lines.append(
                 f"{_TITLES[unit].lower()}: one network for all gains "
-                f"{mean.rival - mean.psnr['input']:.2f} dB; it makes {worse} of "
-                f"{sum(one.count for one in results.of(unit)):,} worse by more than {HARM} dB"
+                f"{mean.rival - mean.psnr['input']:.2f} dB on damaged ones; of all "
+                f"{sum(one.count for one in results.of(unit)):,}, clean ones among them, it makes "
+                f"{worse} worse by more than {HARM} dB"
             )
     for kind in ("clean photos", "clean drawings", "clean prints"):
         found = [one for one in every if one.kind == kind]
@@ -340,8 +341,8 @@ def _effort_section(results: WorldResults) -> list[str]:
     text = (
         "Means over the damaged families, each counting alike. The price is that of `--effort`, "
         "in dB per 100,000 multiply-accumulates (MACs) and pixel. MACs are those of the tools "
-        "that ran and of the agent's looks, at every view for each decision. A fixed tool or "
-        "sequence is known in hindsight, and looks at nothing."
+        "that ran and of the agent's looks, at every view for each decision. The best tool "
+        "and sequence of a family are known in hindsight; they and single networks look at nothing."
     )
     return ["### Quality and arithmetic", text, markdown_table(heads, lines, left=(0, 1))]
 
