@@ -13,7 +13,7 @@ Sources:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from restoration_toolchain.agents.learning.pretraining import num_facts
 from restoration_toolchain.agents.learning.recognition import (
     Observer,
     Recognised,
+    StudentConfig,
     errors_of_recognised,
     naming_error,
 )
@@ -52,7 +53,7 @@ WHOLE_WEIGHT: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeLearningConfig(LoopConfig):
+class OutcomeLearningConfig(StudentConfig):
     """How an agent learns from recorded outcomes."""
 
     epochs: int = 5
@@ -71,11 +72,6 @@ class OutcomeLearningConfig(LoopConfig):
     """Further crops in a step, on which no tool ran: their damage is named, its strength told."""
     strength: float = 2.0
     """Weight of how strong the damage of these is, for each kind."""
-    optimizer: Literal["muon", "adamw"] = "muon"
-    learning_rate: float = 2e-3
-    max_grad_norm: float = 10.0
-    ema_decay: float = 0.998
-    eval_every: int = 250
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -22,18 +22,23 @@ STRENGTH_WEIGHT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecognitionConfig(LoopConfig):
+class StudentConfig(LoopConfig):
+    """What all learning of an agent for the world has in common."""
+
+    optimizer: Literal["muon", "adamw"] = "muon"
+    max_grad_norm: float = 10.0
+    ema_decay: float = 0.998
+    eval_every: int = 250
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecognitionConfig(StudentConfig):
     """How an agent learns to recognise damage."""
 
     total_crops: int = 0
     """Crops seen in all; none leaves the stage out."""
     batch_size: int = 64
     """Crops in a step."""
-    optimizer: Literal["muon", "adamw"] = "muon"
-    learning_rate: float = 2e-3
-    max_grad_norm: float = 10.0
-    ema_decay: float = 0.998
-    eval_every: int = 250
 
     def __post_init__(self) -> None:
         """Check the ranges."""

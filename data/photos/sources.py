@@ -1,7 +1,7 @@
 """Clean-image sources: a folder of photos, the photos embedded in scikit-image, a public set."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -136,3 +136,8 @@ def _open_folder(path: Path) -> CleanSource:
         raise SourceError(f"no photos in {path}; it needs PNG, JPEG, WebP, BMP or TIFF files")
     named = [(file.relative_to(path).as_posix(), file) for file in files]
     return CleanSource(named, str(path), unlisted)
+
+
+def read_photos(sources: Iterable[str | Path]) -> list[ByteImage]:
+    """All photos of some sources, RGB uint8 (H, W, 3); sources and errors as for `open_source`."""
+    return [photo for source in sources for _, photo in open_source(source)]

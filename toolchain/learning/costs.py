@@ -20,7 +20,7 @@ from restoration_toolchain.agents.learning.recognition import RecognitionObjecti
 from restoration_toolchain.agents.outcomes.record import Outcomes, load, record_shard
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.world_crops import WorldCrops
-from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.data.photos.sources import read_photos
 from restoration_toolchain.toolchain.learning.recipe import Recipe
 from restoration_toolchain.toolchain.learning.world import (
     WorldConfig,
@@ -67,7 +67,7 @@ def estimate(recipe: Recipe) -> list[Cost]:
         ToolchainError: The photos are unusable.
     """
     specialists, joint = recipe.specialists, recipe.joint
-    photos = [photo for source in specialists.photos for _, photo in open_source(source)]
+    photos = read_photos(specialists.photos)
     costs = []
     speeds = _speeds(specialists, photos)
     for name, plan in specialists.tools.items():

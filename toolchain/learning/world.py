@@ -49,7 +49,7 @@ from restoration_toolchain.data.damage.world import FAMILIES
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import ByteImage
 from restoration_toolchain.data.patches.world_crops import DRAWN_KINDS, WorldCrops
-from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.data.photos.sources import open_source, read_photos
 from restoration_toolchain.tools_zoo.catalog import DEFAULT_TOOLBOX
 from restoration_toolchain.tools_zoo.device import choose_device, choose_precision
 from restoration_toolchain.tools_zoo.storage import load_toolbox
@@ -246,11 +246,11 @@ def _checksums_of(toolbox: Toolbox, config: WorldConfig) -> dict[str, Any]:
 def _check_same_start(run: RunFolder, begun: Mapping[str, Any], *, resume: bool) -> None:
     """Refuse to mix what came of other weights with what comes of those of now."""
     kept = run.load() if resume else begun
-    for key, what in ((_CHECKSUMS, "the tools are others"), (_INIT, "the agent to begin with is")):
+    what = {_CHECKSUMS: "the tools are others", _INIT: "the agent to begin with is another"}
+    for key, says in what.items():
         if kept.get(key, begun[key]) != begun[key]:
-            other = "" if key == _CHECKSUMS else " another"
             raise RunMismatchError(
-                f"{what}{other} than when {run.path} was begun; train in another folder"
+                f"{says} than when {run.path} was begun; train in another folder"
             )
 
 
@@ -269,7 +269,7 @@ def photos_of(config: WorldConfig, name: str) -> list[ByteImage]:
     if name == HELD_OUT:
         chosen = itertools.islice(open_source(config.held_out), config.held_out_photos)
         return [photo for _, photo in chosen]
-    return [photo for source in config.photos for _, photo in open_source(source)]
+    return read_photos(config.photos)
 
 
 def _outcomes(

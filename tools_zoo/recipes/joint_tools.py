@@ -20,13 +20,11 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
 from restoration_toolchain.data.images import ByteImage, to_float, to_tensor
-from restoration_toolchain.data.metrics import batch_psnr
 from restoration_toolchain.data.patches.world_crops import Crop, WorldCrops, gather
-from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.data.photos.sources import read_photos
 from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.origin import joined, origin_of
 from restoration_toolchain.tools_zoo.recipes.specialists import (
@@ -34,6 +32,7 @@ from restoration_toolchain.tools_zoo.recipes.specialists import (
     Specialist,
     SpecialistConfig,
     SpecialistCrops,
+    gain_metrics,
     plain_plan,
     settings_of,
     split,
@@ -48,6 +47,7 @@ from restoration_toolchain.tools_zoo.storage import (
 )
 from restoration_toolchain.tools_zoo.tool import Tool
 from restoration_toolchain.tools_zoo.toolbox import Toolbox
+from restoration_toolchain.tools_zoo.training.batches import DrawnBatches
 from restoration_toolchain.tools_zoo.training.config import (
     check_not_negative,
     check_positive,
@@ -236,24 +236,6 @@ class TeamCrops:
         return TeamSample(lq, gt, runs)
 
 
-@dataclass(eq=False)
-class TeamBatches(Dataset[TeamSample]):
-    """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``."""
-
-    crops: TeamCrops
-    batch_size: int
-    num_batches: int
-    seed: int
-
-    def __len__(self) -> int:
-        """Number of batches."""
-        return self.num_batches
-
-    def __getitem__(self, index: int) -> TeamSample:
-        """Return batch ``index``."""
-        return self.crops.sample(self.batch_size, np.random.default_rng((self.seed, index)))
-
-
 class TeamNetwork(nn.Module):
     """Networks of tools that run one behind the other.
 
@@ -311,7 +293,7 @@ class TeamObjective:
         self._loss, self._early = pixel_loss(config.loss), config.early
         steps = config.total_crops // config.batch_size
         crops = crops_of(learnt, config.met)
-        self.batches = TeamBatches(crops, config.batch_size, steps, config.seed)
+        self.batches = DrawnBatches(crops.sample, config.batch_size, steps, config.seed)
         self._held_out = {
             name: crops_of(kept, share).sample(
                 config.eval_crops, np.random.default_rng((config.seed, 1, 1))
@@ -332,12 +314,11 @@ class TeamObjective:
 
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """PSNR in dB on held-out crops, and what is gained over doing nothing."""
-        metrics = {}
+        metrics: dict[str, float] = {}
         for name, sample in self._held_out.items():
             lq, gt, runs = (part.to(device) for part in sample)
-            after = batch_psnr(module(lq, runs)[-1].clamp(0.0, 1.0), gt).mean()
-            metrics[f"{name}psnr"] = float(after)
-            metrics[f"{name}gain"] = float(after - batch_psnr(lq, gt).mean())
+            found = gain_metrics(module(lq, runs)[-1], lq, gt)
+            metrics |= {f"{name}{key}": value for key, value in found.items()}
         return metrics
 
 
@@ -484,7 +465,7 @@ def _check_same_runs(runs: Mapping[str, JointRunConfig], begun: Toolbox, folder:
 @functools.lru_cache(maxsize=1)
 def _photos_of(sources: tuple[str, ...]) -> list[ByteImage]:
     """Photos of some sources; a process reads them once, however many tools it trains."""
-    return [photo for source in sources for _, photo in open_source(source)]
+    return read_photos(sources)
 
 
 def _train(job: _Job) -> tuple[list[Tool], dict[str, float]]:

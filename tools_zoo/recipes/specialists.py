@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from restoration_toolchain.data.damage.world import FAMILIES
 from restoration_toolchain.data.errors import ToolchainError, UnknownNameError
@@ -20,7 +19,7 @@ from restoration_toolchain.data.images import ByteImage, to_float, to_tensor
 from restoration_toolchain.data.metrics import batch_psnr, psnr
 from restoration_toolchain.data.patches.store import MAX_INPUT_PSNR
 from restoration_toolchain.data.patches.world_crops import Crop, WorldCrops, gather
-from restoration_toolchain.data.photos.sources import open_source
+from restoration_toolchain.data.photos.sources import read_photos
 from restoration_toolchain.tools_zoo.catalog import WORLD_TOOLBOX
 from restoration_toolchain.tools_zoo.losses import pixel_loss
 from restoration_toolchain.tools_zoo.networks import NETWORKS
@@ -35,7 +34,7 @@ from restoration_toolchain.tools_zoo.storage import (
     toolbox_folder,
 )
 from restoration_toolchain.tools_zoo.tool import Task, Tool, ToolSpec
-from restoration_toolchain.tools_zoo.training.batches import MAX_DRAWS, Batch
+from restoration_toolchain.tools_zoo.training.batches import MAX_DRAWS, DrawnBatches
 from restoration_toolchain.tools_zoo.training.config import (
     NOT_NOTED,
     LoopConfig,
@@ -138,6 +137,18 @@ class SpecialistConfig(LoopConfig):
                 raise ToolchainError(f"{name}: total_crops must hold a batch of {self.batch_size}")
 
 
+class CropPairs(NamedTuple):
+    """Crops, each float32 (N, 3, S, S) in [0, 1].
+
+    Attributes:
+        lq: Degraded.
+        gt: Clean.
+    """
+
+    lq: Tensor
+    gt: Tensor
+
+
 @dataclass(eq=False)
 class SpecialistCrops:
     """Draws crops for one tool: of its families, and as damaged as it is for.
@@ -168,30 +179,10 @@ class SpecialistCrops:
                 break
         return crop
 
-    def pairs(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Draw (lq, gt), each float32 (N, 3, S, S) in [0, 1]."""
+    def pairs(self, count: int, rng: np.random.Generator) -> CropPairs:
+        """Draw so many pairs."""
         lq, gt = gather([self.draw(rng) for _ in range(count)])
-        return to_tensor(to_float(lq)), to_tensor(to_float(gt))
-
-
-@dataclass(eq=False)
-class CropBatches(Dataset[Batch]):
-    """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``."""
-
-    crops: SpecialistCrops
-    batch_size: int
-    num_batches: int
-    seed: int
-
-    def __len__(self) -> int:
-        """Number of batches."""
-        return self.num_batches
-
-    def __getitem__(self, index: int) -> Batch:
-        """Return batch ``index``."""
-        return Batch(
-            *self.crops.pairs(self.batch_size, np.random.default_rng((self.seed, index))), index
-        )
+        return CropPairs(to_tensor(to_float(lq)), to_tensor(to_float(gt)))
 
 
 class CropObjective:
@@ -216,13 +207,13 @@ class CropObjective:
         self._loss = pixel_loss(config.loss)
         steps = specialist.total_crops // config.batch_size
         crops = SpecialistCrops(learnt, specialist, config.side)
-        self.batches = CropBatches(crops, config.batch_size, steps, config.seed)
+        self.batches = DrawnBatches(crops.pairs, config.batch_size, steps, config.seed)
         rng = np.random.default_rng((config.seed, 1, 1))
         self._held_out = SpecialistCrops(kept, specialist, config.side).pairs(
             config.eval_crops, rng
         )
 
-    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, module: nn.Module, batch: CropPairs) -> Tensor:
         """Mean loss of the batch."""
         lq = batch.lq.contiguous(memory_format=torch.channels_last)
         return self._loss(module(lq).float(), batch.gt)
@@ -230,8 +221,13 @@ class CropObjective:
     def evaluate(self, module: nn.Module, device: torch.device) -> dict[str, float]:
         """PSNR in dB on held-out crops, and what is gained over doing nothing."""
         lq, gt = (side.to(device) for side in self._held_out)
-        after = batch_psnr(module(lq).clamp(0.0, 1.0), gt).mean()
-        return {"psnr": float(after), "gain": float(after - batch_psnr(lq, gt).mean())}
+        return gain_metrics(module(lq), lq, gt)
+
+
+def gain_metrics(restored: Tensor, lq: Tensor, gt: Tensor) -> dict[str, float]:
+    """Mean PSNR in dB of what was restored, not clipped yet, and what is gained over ``lq``."""
+    after = batch_psnr(restored.clamp(0.0, 1.0), gt).mean()
+    return {"psnr": float(after), "gain": float(after - batch_psnr(lq, gt).mean())}
 
 
 def split(
@@ -286,7 +282,7 @@ def train_specialists(
     if (folder / MANIFEST).is_file():
         _check_same_plans(config, folder)
     left, begun = unfinished(names or config.tools, run_path, resume=resume)
-    photos = [photo for source in config.photos for _, photo in open_source(source)] if left else []
+    photos = read_photos(config.photos) if left else []
     for name in left:
         tool, notes = _train(
             name,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ JITTER_NOISE_SIGMA: Final = 5.0  # 8-bit grey levels, the largest
 JITTER_JPEG_QUALITY: Final = 80  # the lowest
 MAX_DRAWS: Final = 8
 """Draws of a strength before a flat patch, on which no blur shows, is taken as it comes."""
+
+Drawn = TypeVar("Drawn")
 
 Degrade = Callable[[FloatImage, np.random.Generator], FloatImage]
 """Turns a clean window into a degraded patch, as `data.damage.degradation.degrade_crop` does."""
@@ -206,3 +208,28 @@ def flip(patch: npt.NDArray[Pixel], rng: np.random.Generator) -> npt.NDArray[Pix
     if flips[1]:
         patch = patch[:, ::-1]
     return patch.transpose(1, 0, 2) if flips[2] else patch
+
+
+@dataclass(eq=False)
+class DrawnBatches(Dataset[Drawn], Generic[Drawn]):
+    """Item ``i`` is training batch ``i``: a pure function of the seed and ``i``.
+
+    Args:
+        draw: Draws a batch of so many samples.
+        batch_size: Samples in a batch.
+        num_batches: Batches.
+        seed: Seed of all batches.
+    """
+
+    draw: Callable[[int, np.random.Generator], Drawn]
+    batch_size: int
+    num_batches: int
+    seed: int
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return self.num_batches
+
+    def __getitem__(self, index: int) -> Drawn:
+        """Return batch ``index``."""
+        return self.draw(self.batch_size, np.random.default_rng((self.seed, index)))

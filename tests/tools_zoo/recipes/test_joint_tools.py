@@ -71,6 +71,13 @@ def crops_of(photos: list[ByteImage], share: float, *encounters: Encounters) -> 
     return TeamCrops(own, crops, encounters, share, toolbox)
 
 
+def change_weights(folder: Path, name: str) -> None:
+    """Put other weights of a tool into a toolbox folder."""
+    toolbox = load_toolbox(folder)
+    next(toolbox[name].parameters()).data.add_(1.0)
+    save_toolbox(Toolbox(toolbox.name, list(toolbox)), folder, read_notes(folder))
+
+
 def test_a_tool_meets_its_own_crops_and_those_that_its_agent_gives_it(
     embedded_photos: list[ByteImage],
 ) -> None:
@@ -269,9 +276,7 @@ def test_tools_whose_starting_weights_changed_are_not_gone_on_with(
     tools = train_specialists(config, tmp_path / "tools")
     joint, run = JointToolsConfig(total_crops=2, frozen=("kept",)), tmp_path / "joint"
     train_tools_jointly(config, joint, tools, MET, run)
-    toolbox = load_toolbox(tools)
-    next(toolbox["a"].parameters()).data.add_(1.0)
-    save_toolbox(Toolbox(toolbox.name, list(toolbox)), tools, read_notes(tools))
+    change_weights(tools, "a")
     with pytest.raises(RunMismatchError, match="from other weights"):
         train_tools_jointly(config, joint, tools, MET, run, resume=True)
 
@@ -322,9 +327,7 @@ def test_a_frozen_tool_is_the_one_of_now(config: SpecialistConfig, tmp_path: Pat
     tools = train_specialists(config, tmp_path / "tools")
     joint, run = JointToolsConfig(frozen=tuple(PLAN)), tmp_path / "joint"
     train_tools_jointly(config, joint, tools, MET, run)
-    toolbox = load_toolbox(tools)
-    next(toolbox["kept"].parameters()).data.add_(1.0)
-    save_toolbox(Toolbox(toolbox.name, list(toolbox)), tools, read_notes(tools))
+    change_weights(tools, "kept")
     with pytest.raises(RunMismatchError, match="kept in .* from other weights"):
         train_tools_jointly(config, joint, tools, MET, run, resume=True)
 
